@@ -1,0 +1,43 @@
+/*
+ * pg_dump.h
+ *	  Runs pg_dump as a child of this backend and collects its archive.
+ */
+#ifndef STEEP_PG_DUMP_H
+#define STEEP_PG_DUMP_H
+
+#include "postgres.h"
+
+#include "bytebuffer.h"
+#include "nodes/pg_list.h"
+
+/* One object to dump, by its exact name. */
+typedef struct PgDumpTable
+{
+	const char *schema;
+	const char *table;
+} PgDumpTable;
+
+typedef struct PgDumpRequest
+{
+	const char *program;		/* NULL: pg_dump_default_path() */
+	const char *conninfo;		/* NULL: pg_dump_default_conninfo() */
+	const char *snapshot;		/* an exported one, or NULL */
+	const char *application_name;	/* or NULL */
+	int			lock_timeout_ms;	/* 0: waits without a limit */
+	const char *encoding;		/* or NULL: the database's */
+	List	   *tables;			/* of PgDumpTable *; with their partitions */
+	List	   *schemas;		/* of char *; both NIL: the whole database */
+	void		(*tick) (void *arg);	/* called about 5 times a second, or NULL */
+	void	   *tick_arg;
+} PgDumpRequest;
+
+/*
+ * The custom-format archive of the schema, for toc_read(), in the caller's
+ * memory context.  Ends the child on error, on cancel and at process exit.
+ */
+extern void pg_dump_schema(const PgDumpRequest *request, ByteBuffer *archive);
+
+extern const char *pg_dump_default_path(void);
+extern const char *pg_dump_default_conninfo(void);
+
+#endif							/* STEEP_PG_DUMP_H */
