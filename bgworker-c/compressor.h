@@ -1,0 +1,42 @@
+/*
+ * compressor.h
+ *	  Streaming compression into memory, one frame after the other.
+ */
+#ifndef STEEP_COMPRESSOR_H
+#define STEEP_COMPRESSOR_H
+
+#include "postgres.h"
+
+#include "bytebuffer.h"
+#include "codec.h"
+
+typedef struct CompressorOps
+{
+	void	   *(*create) (int level);
+	void		(*free) (void *state);
+	void		(*begin) (void *state, ByteBuffer *out);
+	void		(*add) (void *state, const void *data, size_t len, ByteBuffer *out);
+	void		(*end) (void *state, ByteBuffer *out);
+} CompressorOps;
+
+typedef struct Compressor
+{
+	const CompressorOps *ops;
+	void	   *state;			/* of the library, in malloc'ed memory */
+	MemoryContextCallback release;
+} Compressor;
+
+extern const CompressorOps compressor_gzip;
+extern const CompressorOps compressor_lz4;
+extern const CompressorOps compressor_zstd;
+
+extern Compressor *compressor_create(Codec codec, int level);
+extern void compressor_begin(Compressor *compressor, ByteBuffer *out);
+extern void compressor_add(Compressor *compressor, const void *data, size_t len,
+						   ByteBuffer *out);
+extern void compressor_end(Compressor *compressor, ByteBuffer *out);
+
+/* for the implementations */
+pg_noreturn extern void compressor_failed(const char *reason);
+
+#endif							/* STEEP_COMPRESSOR_H */

@@ -1,0 +1,89 @@
+/*
+ * compressor_zstd.c
+ *	  Frames in Zstandard's format.
+ */
+#include "postgres.h"
+
+#include <zstd.h>
+
+#include "compressor.h"
+
+/* Pass on a library result that is not an error. */
+static size_t
+check(size_t result)
+{
+	if (ZSTD_isError(result))
+		compressor_failed(ZSTD_getErrorName(result));
+	return result;
+}
+
+static void *
+zstd_create(int level)
+{
+	ZSTD_CCtx  *cctx = ZSTD_createCCtx();
+	size_t		result;
+
+	if (cctx == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory")));
+	result = ZSTD_CCtx_setParameter(cctx, ZSTD_c_compressionLevel, level);
+	if (ZSTD_isError(result))
+	{
+		ZSTD_freeCCtx(cctx);
+		check(result);
+	}
+	return cctx;
+}
+
+static void
+zstd_free(void *state)
+{
+	ZSTD_freeCCtx(state);
+}
+
+static void
+zstd_begin(void *state, ByteBuffer *out)
+{
+	(void) out;
+	check(ZSTD_CCtx_reset(state, ZSTD_reset_session_only));
+}
+
+/* Give input to the library with one directive; true while output remains. */
+static bool
+zstd_step(ZSTD_CCtx *cctx, ZSTD_inBuffer *in, ZSTD_EndDirective directive,
+		  ByteBuffer *out)
+{
+	ZSTD_outBuffer room;
+	size_t		remaining;
+
+	bytebuffer_reserve(out, ZSTD_CStreamOutSize());
+	room.dst = out->data + out->len;
+	room.size = out->capacity - out->len;
+	room.pos = 0;
+	remaining = check(ZSTD_compressStream2(cctx, &room, in, directive));
+	out->len += room.pos;
+	return remaining > 0;
+}
+
+static void
+zstd_add(void *state, const void *data, size_t len, ByteBuffer *out)
+{
+	ZSTD_inBuffer in = {data, len, 0};
+
+	while (in.pos < in.size)
+		zstd_step(state, &in, ZSTD_e_continue, out);
+}
+
+static void
+zstd_end(void *state, ByteBuffer *out)
+{
+	ZSTD_inBuffer in = {NULL, 0, 0};
+
+	while (zstd_step(state, &in, ZSTD_e_end, out))
+		;
+}
+
+const CompressorOps compressor_zstd = {
+	zstd_create, zstd_free, zstd_begin, zstd_add, zstd_end
+};

@@ -1,0 +1,127 @@
+/*
+ * frame_writer.c
+ *	  Turns rows of COPY text into frames.
+ *
+ * Rows are gathered in a staging buffer, because a compression library has a
+ * cost per call that a short row does not repay.  A frame stays in memory
+ * until the caller, who knows its size only at its end, has written it.
+ */
+#include "postgres.h"
+
+#include "bytebuffer.h"
+#include "compressor.h"
+#include "frame_writer.h"
+#include "utils/memutils.h"
+
+#define STAGING_BYTES ((size_t) 256 * 1024)
+#define INITIAL_FRAME_BYTES ((size_t) 1024 * 1024)
+
+/* A frame buffer that one huge row has blown up is cut down to this. */
+#define KEPT_FRAME_BYTES ((size_t) 16 * 1024 * 1024)
+
+struct FrameWriter
+{
+	MemoryContext context;
+	Compressor *compressor;
+	bool		open;			/* a frame has begun */
+	uint64		raw_bytes;
+	ByteBuffer	frame;
+	char	   *staging;
+	size_t		staged;
+	size_t		staging_size;	/* 0: nothing to gain from gathering */
+};
+
+/* A writer in a new child of CurrentMemoryContext. */
+FrameWriter *
+frame_writer_create(Codec codec, int level)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "steep_repl frame writer",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext previous = MemoryContextSwitchTo(context);
+	FrameWriter *writer = palloc0_object(FrameWriter);
+
+	writer->context = context;
+	writer->compressor = compressor_create(codec, level);
+	bytebuffer_init(&writer->frame, INITIAL_FRAME_BYTES);
+	writer->staging_size = codec == CODEC_NONE ? 0 : STAGING_BYTES;
+	writer->staging = palloc(Max(writer->staging_size, 1));
+	MemoryContextSwitchTo(previous);
+	return writer;
+}
+
+/* Begin a frame if none is open; this is what ends the last one's lifetime. */
+static void
+open_frame(FrameWriter *writer)
+{
+	if (writer->open)
+		return;
+	bytebuffer_shrink(&writer->frame, KEPT_FRAME_BYTES);
+	writer->raw_bytes = 0;
+	writer->staged = 0;
+	compressor_begin(writer->compressor, &writer->frame);
+	writer->open = true;
+}
+
+/* Compress what is staged. */
+static void
+flush_staging(FrameWriter *writer)
+{
+	compressor_add(writer->compressor, writer->staging, writer->staged,
+				   &writer->frame);
+	writer->staged = 0;
+}
+
+/* Add bytes to the frame; the caller ends it only where a row ends. */
+void
+frame_writer_append(FrameWriter *writer, const void *data, size_t len)
+{
+	open_frame(writer);
+	writer->raw_bytes += len;
+
+	if (len > writer->staging_size - writer->staged)
+		flush_staging(writer);
+	if (len >= writer->staging_size)
+	{
+		compressor_add(writer->compressor, data, len, &writer->frame);
+		return;
+	}
+	memcpy(writer->staging + writer->staged, data, len);
+	writer->staged += len;
+}
+
+/* How much the open frame holds, before compression. */
+uint64
+frame_writer_raw_bytes(const FrameWriter *writer)
+{
+	return writer->open ? writer->raw_bytes : 0;
+}
+
+/* Complete the frame; one without rows is valid too. */
+void
+frame_writer_finish(FrameWriter *writer, Frame *frame)
+{
+	open_frame(writer);
+	flush_staging(writer);
+	compressor_end(writer->compressor, &writer->frame);
+	writer->open = false;
+
+	frame->data = writer->frame.data;
+	frame->stored_bytes = writer->frame.len;
+	frame->raw_bytes = writer->raw_bytes;
+	digest_bytes(frame->data, frame->stored_bytes, frame->sha256);
+}
+
+/* Drop an unfinished frame, as after an error. */
+void
+frame_writer_discard(FrameWriter *writer)
+{
+	writer->open = false;
+}
+
+/* Release the writer and its last frame. */
+void
+frame_writer_destroy(FrameWriter *writer)
+{
+	MemoryContextDelete(writer->context);
+}
