@@ -10,6 +10,7 @@
 
 #include "bytebuffer.h"
 #include "codec.h"
+#include "utils/hsearch.h"
 
 typedef enum TocSection
 {
@@ -70,7 +71,7 @@ typedef struct Toc
 								 * section data or post-data */
 	TocEntries	refreshes;		/* added; written last */
 	int			max_dump_id;
-	struct toc_relation_hash *relations;	/* by pg_class oid */
+	HTAB	   *relations;		/* by pg_class oid */
 } Toc;
 
 /* What a TABLE DATA entry says of its table. */
@@ -98,11 +99,14 @@ extern void toc_write(const Toc *toc, Codec codec, ByteBuffer *out);
 extern void toc_remove_secrets(Toc *toc);
 extern TocEntry *toc_find_table(const Toc *toc, Oid relid);
 extern TocEntry *toc_next_table(const Toc *toc, int *position);
+
+/* toc_add.c */
 extern TocEntry *toc_add_table_data(Toc *toc, const TocTableData *spec);
 extern TocEntry *toc_add_matview_refresh(Toc *toc, Oid relid);
 
 /* shared by the toc_*.c files */
 extern void toc_append(Toc *toc, TocEntries *list, TocEntry *entry);
 extern void toc_index_relations(Toc *toc);
+extern TocEntry *toc_find_relation(const Toc *toc, Oid relid, const char *desc);
 
 #endif							/* STEEP_TOC_H */
