@@ -24,7 +24,6 @@ typedef struct PgDumpRequest
 	const char *snapshot;		/* an exported one, or NULL */
 	const char *application_name;	/* or NULL */
 	int			lock_timeout_ms;	/* 0: waits without a limit */
-	const char *encoding;		/* or NULL: the database's */
 	List	   *tables;			/* of PgDumpTable *; with their partitions */
 	List	   *schemas;		/* of char *; both NIL: the whole database */
 	void		(*tick) (void *arg);	/* called about 5 times a second, or NULL */
