@@ -1,0 +1,201 @@
+# steep_repl: build, install, try out, test.  `make help` lists the targets.
+
+EXTENSION = steep_repl
+MODULE_big = steep_repl
+EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" steep_repl.control)
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+
+# The environment of some systems has a NAME or PORT of its own; only the command line counts here.
+$(foreach v,NAME PORT CONF ARGS,$(if $(filter environment,$(origin $v)),$(eval override $v :=)))
+
+# These goals must work on a machine without any PostgreSQL.
+without_pg = help clean distclean format node_modules
+needs_pg := $(if $(MAKECMDGOALS),$(filter-out $(without_pg),$(MAKECMDGOALS)),all)
+
+BUILT = build/plv8 build/pljs build/stage build/tools build/regress build/settings
+OBJS := $(patsubst %.c,%.o,$(sort $(wildcard bgworker-c/*.c)))
+npm_stamp = node_modules/.package-lock.json
+bin = node_modules/.bin
+
+ifneq ($(needs_pg),)
+override PG_CONFIG := $(shell PG_CONFIG='$(PG_CONFIG)' scripts/find-pg.sh)
+ifeq ($(PG_CONFIG),)
+$(error no usable PostgreSQL 18, see above)
+endif
+export PG_CONFIG
+
+# The JavaScript language that the bundle is built for: PL/V8 where there is one, else PL/JS.
+extensions := $(shell $(PG_CONFIG) --sharedir)/extension
+ENGINES := $(foreach e,plv8 pljs,$(if $(wildcard $(extensions)/$e.control),$e))
+JS ?= $(firstword $(ENGINES))
+ifeq ($(filter plv8 pljs,$(JS)),)
+$(error steep_repl needs PL/V8 or PL/JS: neither plv8.control nor pljs.control is in $(extensions), and JS=plv8 or JS=pljs was not given)
+endif
+
+bundle = build/$(JS)/steep_repl--$(EXTVERSION)
+stage = $(CURDIR)/build/stage/$(JS)
+
+DATA = $(sort $(wildcard sql/upgrade/steep_repl--*--*.sql))
+DATA_built = $(bundle).sql $(bundle).control
+
+# The server's headers, and every SQL-callable function, have parameters that go unused.
+PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter
+# Warnings stop those who work on steep_repl, not those who install it with a newer compiler.
+PG_CFLAGS += $(if $(wildcard .git),-Werror)
+PG_CPPFLAGS = -DSTEEP_REPL_VERSION=\"$(EXTVERSION)\"
+SHLIB_LINK = -lzstd -llz4 -lz
+
+# A PostgreSQL outside of the system's directories may have brought these libraries along.
+prefix_include := $(patsubst %/,%,$(dir $(shell $(PG_CONFIG) --includedir)))
+ifneq ($(wildcard $(prefix_include)/zstd.h),)
+PG_CPPFLAGS += -I$(prefix_include)
+SHLIB_LINK := -L$(shell $(PG_CONFIG) --libdir) $(SHLIB_LINK)
+endif
+
+REGRESS = $(patsubst test/regress/sql/%.sql,%,$(sort $(wildcard test/regress/sql/*.sql)))
+REGRESS_OPTS = --inputdir=test/regress --outputdir=build/regress
+EXTRA_CLEAN = $(BUILT)
+
+# Bitcode would need the clang that PostgreSQL was built with, and the shim has nothing to inline.
+override with_llvm := no
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+override with_llvm := no
+
+# ---- C
+
+# Written anew only when its content changes: another server or other flags compile everything again.
+$(shell mkdir -p build; \
+	echo '$(shell $(PG_CONFIG) --version) $(PG_CONFIG) $(CC) $(CPPFLAGS) $(CFLAGS)' >build/settings.new; \
+	cmp -s build/settings.new build/settings || cp build/settings.new build/settings; \
+	rm build/settings.new)
+
+$(OBJS): $(wildcard bgworker-c/*.h) steep_repl.control build/settings
+
+# ---- SQL: the hand-written files and the bundle of TypeScript
+
+$(bundle).control: $(bundle).sql
+
+$(bundle).sql: build/tools/build.mjs steep_repl.control $(sort $(wildcard sql/*.sql)) \
+		$(shell find plv8 -type f -not -path 'plv8/build/*' 2>/dev/null)
+	@mkdir -p $(@D)
+	node build/tools/build.mjs --engine $(JS) --version $(EXTVERSION) --out $(@D)
+	@touch $(bundle).control
+
+build/tools/build.mjs: $(npm_stamp) $(wildcard plv8/build/*) $(shell find plv8/api -type f 2>/dev/null)
+	$(bin)/esbuild plv8/build/build.ts --bundle --platform=node --format=esm --external:esbuild \
+		--log-level=warning --outfile=$@
+
+# ---- an installed copy to run from, which needs no rights
+
+$(stage)/.done: $(shlib) $(DATA) $(DATA_built) steep_repl.control
+	@rm -rf $(stage)
+	@$(MAKE) -s --no-print-directory install JS=$(JS) DESTDIR=$(stage)
+	@touch $@
+
+.PHONY: stage
+stage: $(stage)/.done
+
+# ---- servers to try it out on
+
+.PHONY: server psql stop demo pg-env
+server:
+	@$(MAKE) -s --no-print-directory stage JS=$(JS)
+	@JS=$(JS) scripts/server.sh start $(or $(NAME),a) '$(PORT)' '$(CONF)'
+
+psql:
+	@scripts/server.sh psql $(or $(NAME),a) $(ARGS)
+
+stop:
+	@scripts/server.sh stop $(NAME)
+
+demo:
+	@$(MAKE) -s --no-print-directory stage JS=$(JS)
+	@JS=$(JS) scripts/demo.sh
+
+pg-env:
+	@printf 'export PATH="%s:$$PATH"\nexport PG_CONFIG="%s"\n' "$(bindir)" "$(PG_CONFIG)"
+
+# ---- tests
+
+.PHONY: test regress soak bench
+# Unit tests know no engine and run once; the others run on each one there is.
+test: $(npm_stamp)
+	@status=0; unit='--project unit'; \
+	for engine in $(if $(filter command\ line,$(origin JS)),$(JS),$(ENGINES)); do \
+		$(MAKE) -s --no-print-directory stage JS=$$engine || exit 1; \
+		echo "== tests on $$engine"; \
+		STEEP_ENGINE=$$engine $(bin)/vitest run $$unit --project integration \
+			--reporter=default --reporter=json --outputFile.json=build/test-$$engine.json \
+			$(ARGS) || status=1; \
+		unit=; \
+	done; exit $$status
+
+# installcheck against a server of our own
+regress:
+	@$(MAKE) -s --no-print-directory stage JS=$(JS)
+	@JS=$(JS) scripts/regress.sh
+
+soak: $(npm_stamp)
+	@$(MAKE) -s --no-print-directory stage JS=$(JS)
+	@STEEP_ENGINE=$(JS) $(bin)/vitest run --config test/soak/vitest.config.ts $(ARGS)
+
+bench:
+	@$(MAKE) -s --no-print-directory stage JS=$(JS)
+	@JS=$(JS) bench/run.sh $(ARGS)
+
+# ---- style
+
+.PHONY: lint
+lint: $(npm_stamp)
+	@scripts/lint.sh
+	@$(if $(OBJS),$(CC) $(CPPFLAGS) $(CFLAGS) -Werror -fsyntax-only $(sort $(wildcard bgworker-c/*.c)))
+
+else
+
+.PHONY: clean
+clean:
+	rm -rf $(BUILT) $(OBJS) $(addprefix $(MODULE_big).,so dylib)
+
+endif
+
+.PHONY: format distclean help node_modules
+format: $(npm_stamp)
+	@scripts/lint.sh --fix
+
+# also what was fetched, and the test servers' data
+distclean:
+	scripts/server.sh stop
+	$(MAKE) clean
+	rm -rf build node_modules
+
+node_modules: $(npm_stamp)
+
+$(npm_stamp): package.json package-lock.json
+	@command -v npm >/dev/null || { echo "steep_repl is built with Node.js 20 or newer and npm: install them first" >&2; exit 1; }
+	@echo "installing npm packages (npm ci)"
+	@npm ci --loglevel=error --no-audit --no-fund >/dev/null
+	@touch $@
+
+help:
+	@echo 'Build and install'
+	@echo '  make                   build the library and the extension script'
+	@echo '  make install           install them into the PostgreSQL that PG_CONFIG names (DESTDIR is honoured)'
+	@echo '  make installcheck      run the regression tests on a running server'
+	@echo '  make clean             remove what was built; distclean: also what was fetched'
+	@echo 'Try it out'
+	@echo '  make server NAME=a PORT=5601 CONF="max_worker_processes=32"'
+	@echo '                         start a server with steep_repl (or restart it, data is kept)'
+	@echo '  make psql NAME=a       psql on it (ARGS="-c ..." is passed on)'
+	@echo '  make stop NAME=a       stop it; without NAME: all of them'
+	@echo '  make demo              take a snapshot of a small shop, verify it, restore it, compare'
+	@echo '  eval "$$(make pg-env)"  put the programs of this PostgreSQL first on PATH'
+	@echo 'Develop'
+	@echo '  make test              unit and integration tests (ARGS="test/unit/..." runs some)'
+	@echo '  make regress           installcheck on a server of its own'
+	@echo '  make soak              the long tests'
+	@echo '  make bench             measurements'
+	@echo '  make lint, format      check the style, repair it'
+	@echo 'Variables: PG_CONFIG=... which PostgreSQL 18, JS=plv8|pljs which JavaScript language'
