@@ -9,7 +9,6 @@
 
 #include "digest.h"
 
-#define MANIFEST_NAME "manifest.json"
 #define MANIFEST_FORMAT_VERSION 1
 
 typedef struct ManifestFrame
@@ -23,28 +22,34 @@ typedef struct ManifestFrame
 
 typedef struct ManifestFile
 {
-	const char *name;			/* a plain name: no directory part */
-	const char *kind;			/* "toc" or "data" */
-	const char *schema;			/* of data, else NULL */
-	const char *table;
+	char	   *name;			/* a plain name: no directory part */
+	char	   *kind;			/* "toc" or "data" */
+	char	   *schema;			/* of data, else NULL */
+	char	   *table;
 	uint64		rows;
 	uint64		raw_bytes;
 	uint64		stored_bytes;
+	uint8		sha256[DIGEST_BYTES];	/* of a file without frames */
 	ManifestFrame *frames;		/* a file without frames has one: itself */
 	int			nframes;
 } ManifestFile;
 
 typedef struct Manifest
 {
-	const char *snapshot_id;
-	const char *creator;
-	const char *system_identifier;
-	const char *database;
-	const char *lsn;
-	const char *slot_name;		/* or NULL */
-	const char *pg_version;
-	const char *encoding;
-	const char *compression;
+	uint64		format_version;
+	char	   *snapshot_id;
+	char	   *node_id;		/* or NULL */
+	char	   *creator;
+	char	   *system_identifier;
+	char	   *database;
+	char	   *lsn;
+	char	   *slot_name;		/* or NULL */
+	char	   *pg_version;
+	char	   *extension_version;
+	char	   *encoding;
+	char	   *compression;
+	char	   *created_at;
+	uint64		tables;
 	uint64		rows;
 	uint64		raw_bytes;
 	uint64		stored_bytes;
@@ -66,5 +71,8 @@ typedef struct SnapshotProblem
  * digest checked; or NULL and what is wrong with it.
  */
 extern Manifest *manifest_read(int dirfd, SnapshotProblem *problem);
+
+/* manifest_parse.c */
+extern Manifest *manifest_parse(char *json, size_t len, const char **problem);
 
 #endif							/* STEEP_MANIFEST_READ_H */
