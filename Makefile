@@ -101,9 +101,11 @@ stage: $(stage)/.done
 # ---- servers to try it out on
 
 .PHONY: server psql stop demo pg-env
+server: export PORT := $(PORT)
+server: export CONF := $(CONF)
 server:
 	@$(MAKE) -s --no-print-directory stage JS=$(JS)
-	@JS=$(JS) scripts/server.sh start $(or $(NAME),a) '$(PORT)' '$(CONF)'
+	@JS=$(JS) scripts/server.sh start $(or $(NAME),a)
 
 psql:
 	@scripts/server.sh psql $(or $(NAME),a) $(ARGS)
