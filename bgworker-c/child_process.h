@@ -10,7 +10,8 @@
 
 #include "bytebuffer.h"
 
-#define CHILD_ERROR_BYTES 2048
+/* So much of the beginning and of the end of its complaints is kept. */
+#define CHILD_ERROR_BYTES 1024
 
 typedef struct ChildRequest
 {
@@ -27,7 +28,7 @@ typedef struct ChildResult
 	int			spawn_errno;	/* not 0: the program could not be started */
 	int			status;			/* as of waitpid() */
 	ByteBuffer	output;			/* of the caller's memory context */
-	char		errors[CHILD_ERROR_BYTES + 1];	/* the end of what it complained */
+	char	   *errors;			/* what it complained, bounded */
 } ChildResult;
 
 extern void child_process_run(const ChildRequest *request, ChildResult *result);

@@ -246,7 +246,7 @@ manifest_parse(char *json, size_t len, const char **problem)
 
 	*problem = state.problem;
 	if (result != JSON_SUCCESS && *problem == NULL)
-		*problem = json_errdetail(result, lex);
+		*problem = pstrdup(json_errdetail(result, lex));	/* the lexer's own goes with it */
 	if (*problem == NULL && !state.saw_files)
 		*problem = "\"files\" is missing";
 	freeJsonLexContext(lex);

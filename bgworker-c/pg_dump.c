@@ -146,13 +146,14 @@ hint_for(const char *errors)
 }
 
 /*
- * Whether pg_dump waited too long for a lock.  The server words this in its
- * own language, which is ours too.
+ * Whether pg_dump waited too long for a lock; it bounds that wait, and nothing
+ * else, with statement_timeout.  The server words this in its own language,
+ * which is ours too.
  */
 static bool
 is_lock_timeout(const char *errors)
 {
-	static const char *const message = gettext_noop("canceling statement due to lock timeout");
+	static const char *const message = gettext_noop("canceling statement due to statement timeout");
 
 	return strstr(errors, message) != NULL || strstr(errors, _(message)) != NULL;
 }
