@@ -8,7 +8,11 @@ EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" steep_repl
 .DELETE_ON_ERROR:
 
 # The environment of some systems has a NAME or PORT of its own; only the command line counts here.
-$(foreach v,NAME PORT CONF ARGS,$(if $(filter environment,$(origin $v)),$(eval override $v :=)))
+# PGXS sets NAME, too, so that what was asked for is kept before that.
+given = $(if $(filter command,$(firstword $(origin $1))),$($1))
+server_name := $(call given,NAME)
+server_port := $(call given,PORT)
+server_conf := $(call given,CONF)
 
 # These goals must work on a machine without any PostgreSQL.
 without_pg = help clean distclean format node_modules
@@ -92,7 +96,7 @@ build/tools/build.mjs: $(npm_stamp) $(wildcard plv8/build/*) $(shell find plv8/a
 
 $(stage)/.done: $(shlib) $(DATA) $(DATA_built) steep_repl.control
 	@rm -rf $(stage)
-	@$(MAKE) -s --no-print-directory install JS=$(JS) DESTDIR=$(stage)
+	@$(MAKE) -s --no-print-directory install JS=$(JS) NAME=$(MODULE_big) DESTDIR=$(stage)
 	@touch $@
 
 .PHONY: stage
@@ -101,20 +105,20 @@ stage: $(stage)/.done
 # ---- servers to try it out on
 
 .PHONY: server psql stop demo pg-env
-server: export PORT := $(PORT)
-server: export CONF := $(CONF)
+server: export PORT := $(server_port)
+server: export CONF := $(server_conf)
 server:
-	@$(MAKE) -s --no-print-directory stage JS=$(JS)
-	@JS=$(JS) scripts/server.sh start $(or $(NAME),a)
+	@$(MAKE) -s --no-print-directory stage JS=$(JS) NAME=$(MODULE_big)
+	@JS=$(JS) scripts/server.sh start $(or $(server_name),a)
 
 psql:
-	@scripts/server.sh psql $(or $(NAME),a) $(ARGS)
+	@scripts/server.sh psql $(or $(server_name),a) $(ARGS)
 
 stop:
-	@scripts/server.sh stop $(NAME)
+	@scripts/server.sh stop $(server_name)
 
 demo:
-	@$(MAKE) -s --no-print-directory stage JS=$(JS)
+	@$(MAKE) -s --no-print-directory stage JS=$(JS) NAME=$(MODULE_big)
 	@JS=$(JS) scripts/demo.sh
 
 pg-env:
@@ -137,15 +141,15 @@ test: $(npm_stamp)
 
 # installcheck against a server of our own
 regress:
-	@$(MAKE) -s --no-print-directory stage JS=$(JS)
+	@$(MAKE) -s --no-print-directory stage JS=$(JS) NAME=$(MODULE_big)
 	@JS=$(JS) scripts/regress.sh
 
 soak: $(npm_stamp)
-	@$(MAKE) -s --no-print-directory stage JS=$(JS)
+	@$(MAKE) -s --no-print-directory stage JS=$(JS) NAME=$(MODULE_big)
 	@STEEP_ENGINE=$(JS) $(bin)/vitest run --config test/soak/vitest.config.ts $(ARGS)
 
 bench:
-	@$(MAKE) -s --no-print-directory stage JS=$(JS)
+	@$(MAKE) -s --no-print-directory stage JS=$(JS) NAME=$(MODULE_big)
 	@JS=$(JS) bench/run.sh $(ARGS)
 
 # ---- style

@@ -22,8 +22,8 @@ if [ "${1:-}" = --fix ]; then
   exit "${failed:-0}"
 fi
 
-for project in tsconfig.json plv8/tsconfig.json test/tsconfig.json cli/tsconfig.json; do
-  [ ! -f "$project" ] || check "tsc -p $project" "$bin/tsc" --noEmit -p "$project"
+for project in plv8 plv8/build test cli; do
+  [ ! -f "$project/tsconfig.json" ] || check "tsc -p $project" "$bin/tsc" --noEmit -p "$project"
 done
 check biome "$bin/biome" check --log-level=warn --error-on-warnings .
 # shellcheck disable=SC2046
