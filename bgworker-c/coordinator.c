@@ -1,0 +1,325 @@
+/*
+ * coordinator.c
+ *	  One job from claim to end. TypeScript decides the next action, C performs
+ *	  it and writes down how far the job is; README.md draws the states.
+ */
+#include "coordinator.h"
+
+#include <unistd.h>
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "directory.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "owner.h"
+#include "postmaster/interrupt.h"
+#include "progress.h"
+#include "session.h"
+#include "steep_repl.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/guc.h"
+#include "utils/json.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "worker.h"
+
+/* How often a wait looks around, in ms. Cancelling takes no longer than this. */
+#define TICK_MS 100
+
+/* How long an exiting coordinator waits for helpers that still write. */
+#define EXIT_WAIT_MS 1000
+
+static JobRun *current_run = NULL;
+
+static void
+set_job_phase(SteepJob *job, const char *phase)
+{
+	SpinLockAcquire(&job->mutex);
+	strlcpy(job->phase, phase, sizeof(job->phase));
+	SpinLockRelease(&job->mutex);
+}
+
+/* A new phase, visible at once to sessions, in the row and to listeners. */
+void
+run_set_phase(JobRun *run, const char *phase)
+{
+	set_job_phase(run->job, phase);
+	record_progress(run, false);
+}
+
+/* Look around while waiting: cancel requests, helpers' errors, progress. */
+void
+run_tick(JobRun *run)
+{
+	helpers_check(run);
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+	}
+	if (!run->in_transaction)
+		record_progress(run, false);
+}
+
+/* Sleep for one tick, or until something happens. */
+void
+run_wait(JobRun *run, uint32 wait_event)
+{
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, TICK_MS, wait_event);
+	ResetLatch(MyLatch);
+	run_tick(run);
+}
+
+static DirectoryMark
+directory_mark(const SteepJob *job)
+{
+	DirectoryMark mark = {.operation_id = job->id, .database = job->database};
+
+	strlcpy(mark.token, job->token, sizeof(mark.token));
+	return mark;
+}
+
+/* Remove what the job wrote; what cannot be removed shows in leftovers(). */
+static void
+remove_directory(JobRun *run)
+{
+	DirectoryMark mark = directory_mark(run->job);
+
+	if (!run->owns_directory)
+		return;
+	if (directory_remove(run->job->path, &mark) == REMOVE_FAILED)
+		ereport(WARNING,
+				(errcode_for_file_access(),
+				 errmsg("steep_repl: could not remove directory \"%s\": %m", run->job->path)));
+	else
+		run->owns_directory = false;
+}
+
+/*
+ * A coordinator that is terminated in mid-job (shutdown, DROP DATABASE WITH
+ * FORCE) can run no SQL any more. It ends its helpers and removes the files; a
+ * dispatcher says later in the row that the job failed.
+ */
+static void
+at_exit(int code, Datum arg)
+{
+	JobRun *run = current_run;
+	DirectoryMark mark;
+
+	if (run == NULL || run->job->state == JOB_ENDED)
+		return;
+	job_end_helpers(run->job, SIGTERM);
+	for (int waited = 0; waited < EXIT_WAIT_MS; waited += 10)
+	{
+		bool any = false;
+
+		SpinLockAcquire(&run->job->mutex);
+		for (int i = 0; i < STEEP_MAX_COPIERS; i++)
+			any = any || run->job->copier_pids[i] != 0;
+		SpinLockRelease(&run->job->mutex);
+		if (!any)
+			break;
+		pg_usleep(10 * 1000);
+	}
+	mark = directory_mark(run->job);
+	if (run->owns_directory)
+		(void) directory_remove(run->job->path, &mark);
+}
+
+/* What TypeScript is told: the operation, what was done, its parameters, facts. */
+static char *
+planner_request(JobRun *run)
+{
+	StringInfoData json;
+
+	initStringInfo(&json);
+	appendStringInfoString(&json, "{\"operation\":");
+	escape_json(&json, run->operation);
+	appendStringInfoString(&json, ",\"done\":");
+	if (run->done == NULL)
+		appendStringInfoString(&json, "null");
+	else
+		escape_json(&json, run->done);
+	appendStringInfo(&json, ",\"params\":%s,\"facts\":{%s}}", run->params, run->facts.data);
+	return json.data;
+}
+
+/* Ask TypeScript for the next action, as the requester, in a short transaction. */
+static Jsonb *
+next_action(JobRun *run)
+{
+	Oid types[] = {TEXTOID};
+	Datum values[1];
+	MemoryContext old;
+	Jsonb *action;
+	char *text;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	SPI_connect();
+	values[0] = CStringGetTextDatum(planner_request(run));
+	if (SPI_execute_with_args("select steep_repl._call('next_action', $1::jsonb)::text", 1, types,
+							  values, NULL, false, 1) != SPI_OK_SELECT ||
+		SPI_processed != 1)
+		elog(ERROR, "planner returned no action");
+	restore_signal_handlers();
+	old = MemoryContextSwitchTo(run->context);
+	text = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	MemoryContextSwitchTo(old);
+	SPI_finish();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+
+	MemoryContextSwitchTo(run->context);
+	if (text == NULL)
+		elog(ERROR, "planner returned no action");
+	action = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
+	return action;
+}
+
+/* Perform actions until the planner says that the job is complete. */
+static void
+run_job(JobRun *run)
+{
+	record_start(run);
+	for (;;)
+	{
+		Jsonb *action;
+		char *kind;
+		char *phase;
+		ActionFunction perform;
+
+		worker_check_cancel(run->job);
+		action = next_action(run);
+		kind = action_text(action, "kind");
+		phase = action_text(action, "phase");
+		if (kind == NULL || phase == NULL)
+			elog(ERROR, "planner returned an action without kind or phase");
+		if (strcmp(kind, "complete") == 0)
+			return;
+		perform = snapshot_action(kind);
+		if (perform == NULL)
+			elog(ERROR, "planner returned unknown action \"%s\"", kind);
+
+		run_set_phase(run, phase);
+		resetStringInfo(&run->facts);
+		perform(run, action);
+		MemoryContextSwitchTo(run->context);
+		run->done = kind;
+	}
+}
+
+/* Bring everything to rest, then say in the row how the job ended. */
+static void
+end_job(JobRun *run, ErrorData *error)
+{
+	bool cancelled;
+
+	SpinLockAcquire(&run->job->mutex);
+	cancelled = error != NULL && run->job->cancel_requested;
+	SpinLockRelease(&run->job->mutex);
+
+	helpers_end_all(run);
+	if (run->dirfd >= 0)
+		close(run->dirfd);
+	run->dirfd = -1;
+	if (error != NULL)
+		remove_directory(run);
+
+	if (error == NULL)
+		set_job_phase(run->job, "complete");
+	record_end(run,
+			   error == NULL ? "complete"
+			   : cancelled   ? "cancelled"
+							 : "failed",
+			   cancelled ? NULL : error);
+
+	if (error == NULL || cancelled)
+		ereport(LOG, (errmsg("steep_repl: %s %s", run->job->object_id,
+							 cancelled ? "cancelled" : "complete")));
+	else
+		ereport(WARNING, (errcode(error->sqlerrcode),
+						  errmsg("steep_repl: %s failed: %s", run->job->object_id, error->message),
+						  error->detail ? errdetail_internal("%s", error->detail) : 0,
+						  error->hint ? errhint("%s", error->hint) : 0,
+						  error->context ? errcontext("%s", error->context) : 0));
+}
+
+/* The error of the job, taken out of the failed transaction. */
+static ErrorData *
+catch_error(JobRun *run)
+{
+	ErrorData *error;
+
+	MemoryContextSwitchTo(run->context);
+	HOLD_INTERRUPTS();
+	error = CopyErrorData();
+	FlushErrorState();
+	AbortOutOfAnyTransaction();
+	QueryCancelPending = false;
+	RESUME_INTERRUPTS();
+	MemoryContextSwitchTo(run->context);
+	return error;
+}
+
+static JobRun *
+make_run(SteepJob *job)
+{
+	MemoryContext context =
+		AllocSetContextCreate(TopMemoryContext, "steep_repl job", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	JobRun *run = palloc0_object(JobRun);
+
+	run->job = job;
+	run->context = context;
+	run->dirfd = -1;
+	initStringInfo(&run->facts);
+	MemoryContextSwitchTo(old);
+	return run;
+}
+
+void
+steep_repl_coordinator_main(Datum arg)
+{
+	SteepJob *job = worker_start("coordinator");
+	JobRun *volatile run = make_run(job);
+	ErrorData *volatile error = NULL;
+
+	SpinLockAcquire(&job->mutex);
+	job->coordinator_pid = MyProcPid;
+	job->coordinator_procno = MyProcNumber;
+	SpinLockRelease(&job->mutex);
+	current_run = run;
+	before_shmem_exit(at_exit, (Datum) 0);
+
+	PG_TRY();
+	{
+		run_job(run);
+	}
+	PG_CATCH();
+	{
+		error = catch_error(run);
+	}
+	PG_END_TRY();
+
+	PG_TRY();
+	{
+		end_job(run, error);
+	}
+	PG_CATCH();
+	{
+		/* DROP EXTENSION took the tables: there is nowhere to write to. */
+		EmitErrorReport();
+		(void) catch_error(run);
+		remove_directory(run);
+	}
+	PG_END_TRY();
+	job_set_state(job, JOB_ENDED);
+}

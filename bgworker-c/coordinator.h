@@ -1,0 +1,63 @@
+/*
+ * coordinator.h
+ *	  One job, from claim to end: what the coordinator's parts share.
+ */
+#ifndef STEEP_COORDINATOR_H
+#define STEEP_COORDINATOR_H
+
+#include "postgres.h"
+
+#include "postmaster/bgworker.h"
+#include "shared_state.h"
+#include "utils/jsonb.h"
+
+typedef struct SnapshotRun SnapshotRun;
+
+typedef struct JobRun
+{
+	SteepJob *job;
+	MemoryContext context; /* lives as long as the job */
+	char *operation;
+	char *params;         /* JSON, as queued */
+	char *done;           /* kind of the last action, NULL at first */
+	StringInfoData facts; /* JSON object members that the last action left */
+	SnapshotRun *snapshot;
+	int dirfd; /* -1 = not made yet */
+	bool owns_directory;
+	bool in_transaction; /* of the requester: no progress records then */
+	TimestampTz last_record;
+	char recorded_phase[16];
+	char recorded_table[STEEP_TABLE_LEN];
+} JobRun;
+
+/* coordinator.c */
+extern void run_tick(JobRun *run);
+extern void run_wait(JobRun *run, uint32 wait_event);
+extern void run_set_phase(JobRun *run, const char *phase);
+
+/* coordinator_record.c: bookkeeping, as the extension's owner */
+extern void record_start(JobRun *run);
+extern void record_progress(JobRun *run, bool force);
+extern void record_status_detail(JobRun *run, const char *detail);
+extern void record_snapshot_result(JobRun *run, int64 size_bytes, int64 rows, int64 raw_bytes,
+								   const char *checksum, XLogRecPtr lsn);
+extern void record_end(JobRun *run, const char *status, const ErrorData *error);
+
+/* helpers.c: starting and ending the job's other workers */
+extern void helpers_start_holder(JobRun *run);
+extern void helpers_end_holder(JobRun *run);
+extern int helpers_start_copiers(JobRun *run, int wanted);
+extern void helpers_check(JobRun *run);
+extern bool helpers_copiers_are_done(JobRun *run);
+extern void helpers_end_all(JobRun *run);
+
+/* action.c: reading an action that JavaScript decided on */
+extern char *action_text(Jsonb *action, const char *key);
+extern char *action_json(Jsonb *action, const char *key);
+extern int action_int(Jsonb *action, const char *key, int dflt);
+
+/* snapshot_actions.c */
+typedef void (*ActionFunction)(JobRun *run, Jsonb *action);
+extern ActionFunction snapshot_action(const char *kind);
+
+#endif /* STEEP_COORDINATOR_H */

@@ -1,0 +1,221 @@
+/*
+ * coordinator_record.c
+ *	  What a coordinator writes down: fixed statements as the extension's
+ *	  owner, each in a short transaction of its own, and notifications.
+ */
+#include "coordinator.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "commands/async.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "owner.h"
+#include "progress.h"
+#include "steep_repl.h"
+#include "utils/builtins.h"
+#include "utils/json.h"
+#include "utils/pg_lsn.h"
+#include "utils/timestamp.h"
+
+/* Rows and notifications move at most this often within a phase. */
+#define RECORD_INTERVAL_MS 1000
+
+/* Raised when our tables are gone: there is nothing left to write to. */
+static void
+begin(OwnerSession *session)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	if (!extension_is_installed())
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("extension \"%s\" was dropped while the job ran", STEEP_NAME)));
+	CommitTransactionCommand();
+	owner_begin_transaction(session);
+}
+
+/* One JSON member of a notification. */
+static void
+add_member(StringInfo json, const char *key, const char *value)
+{
+	appendStringInfo(json, ",\"%s\":", key);
+	escape_json(json, value);
+}
+
+/*
+ * Tell listeners. Any role can listen, so the table's name is optional, and
+ * an error's text is bounded: a payload has less than 8000 bytes.
+ */
+static void
+notify(JobRun *run, const JobProgress *progress, const char *status, const char *error)
+{
+	StringInfoData json;
+
+	initStringInfo(&json);
+	appendStringInfoString(&json, "{\"op\":\"snapshot\"");
+	add_member(&json, "snapshot_id", run->job->object_id);
+	add_member(&json, "phase", progress->phase);
+	appendStringInfo(&json, ",\"percent\":%.1f", progress->percent);
+	if (steep_notify_table_names && progress->current_table[0] != '\0')
+		add_member(&json, "table", progress->current_table);
+	if (status != NULL)
+		add_member(&json, "status", status);
+	if (error != NULL)
+	{
+		char bounded[1024];
+
+		strlcpy(bounded, error, sizeof(bounded));
+		bounded[pg_mbcliplen(bounded, strlen(bounded), sizeof(bounded) - 1)] = '\0';
+		add_member(&json, "error", bounded);
+	}
+	appendStringInfoChar(&json, '}');
+	Async_Notify("steep_repl_progress", json.data);
+}
+
+static Datum
+percent_datum(double percent)
+{
+	return DirectFunctionCall1(float8_numeric, Float8GetDatum(percent));
+}
+
+/* Read what the job is to do, and say which process does it. */
+void
+record_start(JobRun *run)
+{
+	OwnerSession session;
+	MemoryContext old;
+
+	begin(&session);
+	owner_execute(
+		"update steep_repl.work_queue set worker_pid = $2 where id = $1 returning operation, params::text",
+		2, (Oid[]){INT8OID, INT4OID},
+		(Datum[]){Int64GetDatum(run->job->id), Int32GetDatum(MyProcPid)}, NULL);
+	if (SPI_processed == 0)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("the job's row was deleted")));
+	old = MemoryContextSwitchTo(run->context);
+	run->operation = owner_text(0, 1);
+	run->params = owner_text(0, 2);
+	MemoryContextSwitchTo(old);
+	owner_commit_transaction(&session);
+}
+
+/* Bring row and listeners up to date: on a change of phase, else once a second. */
+void
+record_progress(JobRun *run, bool force)
+{
+	static const char *const sql =
+		"update steep_repl.snapshots set phase = $2, overall_percent = round($3, 2), current_table = $4, "
+		"  tables_completed = $5, table_count = $6, bytes_processed = $7, eta_seconds = $8, "
+		"  throughput_bytes_sec = $9, rows_written = $10 where operation_id = $1";
+	Oid types[] = {INT8OID, TEXTOID, NUMERICOID, TEXTOID, INT4OID,
+				   INT4OID, INT8OID, INT8OID,    INT8OID, INT8OID};
+	char nulls[] = "          ";
+	Datum values[10];
+	TimestampTz now = GetCurrentTimestamp();
+	OwnerSession session;
+	JobProgress progress;
+
+	progress_read(run->job, &progress);
+	if (strcmp(progress.phase, run->recorded_phase) == 0 && !force &&
+		!TimestampDifferenceExceeds(run->last_record, now, RECORD_INTERVAL_MS))
+		return;
+
+	begin(&session);
+	values[0] = Int64GetDatum(run->job->id);
+	values[1] = CStringGetTextDatum(progress.phase);
+	values[2] = percent_datum(progress.percent);
+	values[3] = CStringGetTextDatum(progress.current_table);
+	nulls[3] = progress.current_table[0] ? ' ' : 'n';
+	values[4] = Int32GetDatum(progress.tables_done);
+	values[5] = Int32GetDatum(progress.tables_total);
+	nulls[5] = progress.tables_total > 0 ? ' ' : 'n';
+	values[6] = Int64GetDatum(progress.raw_bytes);
+	values[7] = Int64GetDatum(progress.eta_seconds);
+	nulls[7] = progress.eta_seconds >= 0 ? ' ' : 'n';
+	values[8] = Int64GetDatum(progress.seconds > 0 ? progress.raw_bytes / progress.seconds : 0);
+	nulls[8] = progress.seconds > 0 ? ' ' : 'n';
+	values[9] = Int64GetDatum(progress.rows);
+	owner_execute(sql, 10, types, values, nulls);
+	notify(run, &progress, NULL, NULL);
+	owner_commit_transaction(&session);
+
+	run->last_record = now;
+	strlcpy(run->recorded_phase, progress.phase, sizeof(run->recorded_phase));
+}
+
+/* What the job waits for; NULL = nothing. */
+void
+record_status_detail(JobRun *run, const char *detail)
+{
+	OwnerSession session;
+	char nulls[] = "  ";
+
+	nulls[1] = detail ? ' ' : 'n';
+	begin(&session);
+	owner_execute(
+		"update steep_repl.work_queue set status_detail = $2 where id = $1 and status_detail is distinct from $2",
+		2, (Oid[]){INT8OID, TEXTOID},
+		(Datum[]){Int64GetDatum(run->job->id), detail ? CStringGetTextDatum(detail) : (Datum) 0},
+		nulls);
+	owner_commit_transaction(&session);
+}
+
+/* What a finished snapshot is, in the row; its status follows in record_end. */
+void
+record_snapshot_result(JobRun *run, int64 size_bytes, int64 rows, int64 raw_bytes,
+					   const char *checksum, XLogRecPtr lsn)
+{
+	OwnerSession session;
+
+	begin(&session);
+	owner_execute(
+		"update steep_repl.snapshots set size_bytes = $2, rows_written = $3, bytes_processed = $4, checksum = $5, lsn = $6 where operation_id = $1",
+		6, (Oid[]){INT8OID, INT8OID, INT8OID, INT8OID, TEXTOID, PG_LSNOID},
+		(Datum[]){Int64GetDatum(run->job->id), Int64GetDatum(size_bytes), Int64GetDatum(rows),
+				  Int64GetDatum(raw_bytes), CStringGetTextDatum(checksum), LSNGetDatum(lsn)},
+		NULL);
+	owner_commit_transaction(&session);
+}
+
+/* How the job ended: both rows, the last notification and one line in the log. */
+void
+record_end(JobRun *run, const char *status, const ErrorData *error)
+{
+	static const char *const sql_queue =
+		"update steep_repl.work_queue set status = $2, status_detail = null, worker_pid = null, "
+		"  completed_at = clock_timestamp(), error_message = $3, error_sqlstate = $4, error_hint = $5 where id = $1";
+	static const char *const sql_snapshot =
+		"update steep_repl.snapshots set status = $2, completed_at = clock_timestamp(), eta_seconds = null, current_table = null, "
+		"  phase = case when $2 = 'complete' then 'complete' else phase end, "
+		"  overall_percent = case when $2 = 'complete' then 100 else overall_percent end, "
+		"  error_message = $3, error_sqlstate = $4, error_hint = $5 where operation_id = $1";
+	static const char *const sql_directory =
+		"delete from steep_repl._job_directories where operation_id = $1";
+	Oid types[] = {INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
+	char nulls[] = "     ";
+	Datum values[5] = {Int64GetDatum(run->job->id), CStringGetTextDatum(status)};
+	char *message = NULL;
+	OwnerSession session;
+	JobProgress progress;
+
+	if (error != NULL)
+	{
+		message = error->detail ? psprintf("%s: %s", error->message, error->detail)
+								: pstrdup(error->message);
+		values[2] = CStringGetTextDatum(message);
+		values[3] = CStringGetTextDatum(unpack_sql_state(error->sqlerrcode));
+		if (error->hint)
+			values[4] = CStringGetTextDatum(error->hint);
+	}
+	nulls[2] = nulls[3] = error ? ' ' : 'n';
+	nulls[4] = error && error->hint ? ' ' : 'n';
+
+	progress_read(run->job, &progress);
+	begin(&session);
+	owner_execute(sql_queue, 5, types, values, nulls);
+	owner_execute(sql_snapshot, 5, types, values, nulls);
+	if (!run->owns_directory)
+		owner_execute(sql_directory, 1, types, values, NULL);
+	notify(run, &progress, status, message);
+	owner_commit_transaction(&session);
+}

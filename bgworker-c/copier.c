@@ -1,0 +1,294 @@
+/*
+ * copier.c
+ *	  A copy worker: takes chunks of tables, streams COPY output through the
+ *	  compressor and appends the frames to the table's data file.
+ *
+ * Several copiers write one file: each reserves the space for a frame with the
+ * table's shared counter and writes it there. Each frame can be decompressed
+ * by itself, so their order does not matter; only the terminator comes last.
+ */
+#include "steep_repl.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "access/xact.h"
+#include "commands/copy.h"
+#include "directory.h"
+#include "frame_log.h"
+#include "frame_writer.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "parser/parse_node.h"
+#include "plan.h"
+#include "storage/fd.h"
+#include "storage/ipc.h"
+#include "storage/proc.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/snapmgr.h"
+#include "worker.h"
+
+/* COPY text in one frame; a row is never divided. */
+#define FRAME_BYTES (8 * 1024 * 1024)
+
+/* How much COPY text between two updates of the shared counters. */
+#define REPORT_BYTES (256 * 1024)
+
+/* What pg_dump writes at the end of a table's data. */
+static const char terminator[] = "\\.\n\n\n";
+
+/* The state of this worker; COPY's callback has no argument to pass it in. */
+typedef struct Copier
+{
+	SteepJob *job;
+	SnapshotPlan *plan;
+	int number;
+	int dirfd;
+	FrameWriter *writer;
+	FrameLog *log;
+
+	PlanChunk chunk;
+	int fd; /* of the table's data file */
+	uint64 frame_rows;
+	uint64 chunk_raw;  /* COPY text of the chunk so far */
+	uint64 unreported; /* of it, not yet in the shared counters */
+	uint64 credited;   /* of the chunk's bytes, in bytes_done */
+} Copier;
+
+static Copier copier;
+
+static void
+forget_copier(int code, Datum arg)
+{
+	SteepJob *job = copier.job;
+
+	SpinLockAcquire(&job->mutex);
+	if (job->copier_pids[copier.number] == MyProcPid)
+		job->copier_pids[copier.number] = 0;
+	SpinLockRelease(&job->mutex);
+	pg_atomic_fetch_sub_u32(&job->counters.copiers_running, 1);
+}
+
+/* Move the shared counters; the chunk counts for at most its size on disk. */
+static void
+report_progress(uint64 credit)
+{
+	JobCounters *counters = &copier.job->counters;
+
+	credit = Min(credit, copier.chunk.bytes);
+	pg_atomic_fetch_add_u64(&counters->raw_bytes, copier.unreported);
+	copier.unreported = 0;
+	if (credit > copier.credited)
+	{
+		pg_atomic_fetch_add_u64(&counters->bytes_done, credit - copier.credited);
+		copier.credited = credit;
+	}
+}
+
+static void
+write_at(const char *data, size_t len, uint64 offset)
+{
+	while (len > 0)
+	{
+		ssize_t n = pwrite(copier.fd, data, Min(len, (size_t) 1 << 26), (off_t) offset);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+		{
+			const PlanTable *table = &copier.plan->tables[copier.chunk.table];
+
+			if (n == 0)
+				errno = ENOSPC;
+			ereport(ERROR, (errcode_for_file_access(),
+							errmsg("could not write data of table %s: %m",
+								   plan_string(copier.plan, table->qualified_name))));
+		}
+		data += n;
+		len -= n;
+		offset += n;
+	}
+}
+
+/* Compress what has gathered and append it to the file. */
+static void
+end_frame(bool is_terminator)
+{
+	PlanTable *table = &copier.plan->tables[copier.chunk.table];
+	FrameRecord record = {0};
+	Frame frame;
+
+	frame_writer_finish(copier.writer, &frame);
+	record.table = copier.chunk.table;
+	record.offset = pg_atomic_fetch_add_u64(&table->file_end, frame.stored_bytes);
+	record.rows = copier.frame_rows;
+	record.raw_bytes = frame.raw_bytes;
+	record.stored_bytes = frame.stored_bytes;
+	record.first_block = copier.chunk.first_block;
+	record.end_block = is_terminator || table->chunks == 1
+						   ? InvalidBlockNumber
+						   : Min(copier.chunk.end_block, table->blocks);
+	memcpy(record.sha256, frame.sha256, DIGEST_BYTES);
+	write_at(frame.data, frame.stored_bytes, record.offset);
+	frame_log_add(copier.log, &record);
+
+	pg_atomic_fetch_add_u64(&copier.job->counters.stored_bytes, frame.stored_bytes);
+	pg_atomic_fetch_add_u64(&copier.job->counters.rows, copier.frame_rows);
+	copier.frame_rows = 0;
+}
+
+/* COPY hands over one row, without its newline. */
+static void
+receive_row(void *data, int len)
+{
+	frame_writer_append(copier.writer, data, len);
+	frame_writer_append(copier.writer, "\n", 1);
+	copier.frame_rows++;
+	copier.chunk_raw += (uint64) len + 1;
+	copier.unreported += (uint64) len + 1;
+	if (copier.unreported >= REPORT_BYTES)
+		report_progress(copier.chunk_raw);
+	if (frame_writer_raw_bytes(copier.writer) >= FRAME_BYTES)
+		end_frame(false);
+}
+
+/*
+ * SELECT rather than COPY of the table: then the executor checks the rights
+ * of the requester, and row security is an error instead of missing rows.
+ */
+static char *
+chunk_query(void)
+{
+	const PlanTable *table = &copier.plan->tables[copier.chunk.table];
+	const PlanChunk *chunk = &copier.chunk;
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "SELECT %s FROM ONLY %s", plan_string(copier.plan, table->select_list),
+					 plan_string(copier.plan, table->qualified_name));
+	if (table->condition != 0)
+		appendStringInfo(&sql, " %s", plan_string(copier.plan, table->condition));
+	else if (table->chunks > 1)
+	{
+		appendStringInfo(&sql, " WHERE ctid >= '(%u,0)'", chunk->first_block);
+		if (chunk->end_block != InvalidBlockNumber)
+			appendStringInfo(&sql, " AND ctid < '(%u,0)'", chunk->end_block);
+	}
+	return sql.data;
+}
+
+/* Run COPY over the chunk in a transaction of its own, so that locks stay few. */
+static void
+copy_rows(void)
+{
+	char *sql;
+	ParseState *pstate;
+	CopyToState state;
+	List *options;
+
+	worker_begin_with_snapshot(copier.job->snapshot_name);
+	sql = chunk_query();
+	pstate = make_parsestate(NULL);
+	pstate->p_sourcetext = sql;
+	options = list_make1(
+		makeDefElem("encoding", (Node *) makeString(pstrdup(GetDatabaseEncodingName())), -1));
+	state = BeginCopyTo(pstate, NULL, linitial_node(RawStmt, pg_parse_query(sql)), InvalidOid, NULL,
+						false, receive_row, NIL, options);
+	(void) DoCopyTo(state);
+	EndCopyTo(state);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
+static void
+open_data_file(void)
+{
+	const PlanTable *table = &copier.plan->tables[copier.chunk.table];
+	char name[64];
+
+	snprintf(name, sizeof(name), "%d.dat%s", table->dump_id, codec_suffix(copier.plan->codec));
+	copier.fd = openat(copier.dirfd, name, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (copier.fd < 0)
+		ereport(ERROR, (errcode_for_file_access(),
+						errmsg("could not create snapshot file \"%s\": %m", name)));
+}
+
+/* The last chunk of a table is written: end the file and make it durable. */
+static void
+finish_table(void)
+{
+	frame_writer_append(copier.writer, terminator, strlen(terminator));
+	end_frame(true);
+	/* A failed fsync is never retried: the job fails and the file goes. */
+	if (pg_fsync(copier.fd) != 0)
+		ereport(ERROR, (errcode_for_file_access(), errmsg("could not fsync snapshot file: %m")));
+	pg_atomic_fetch_add_u32(&copier.job->counters.tables_done, 1);
+}
+
+static void
+copy_chunk(void)
+{
+	SteepJob *job = copier.job;
+	const PlanTable *table = &copier.plan->tables[copier.chunk.table];
+
+	SpinLockAcquire(&job->mutex);
+	strlcpy(job->current_table, plan_string(copier.plan, table->qualified_name),
+			sizeof(job->current_table));
+	SpinLockRelease(&job->mutex);
+
+	copier.chunk_raw = 0;
+	copier.credited = 0;
+	open_data_file();
+	copy_rows();
+	if (frame_writer_raw_bytes(copier.writer) > 0)
+		end_frame(false);
+	report_progress(copier.chunk.bytes);
+	if (plan_chunk_done(copier.plan, &copier.chunk))
+		finish_table();
+	close(copier.fd);
+}
+
+static void
+run_copier(SteepJob *job)
+{
+	DirectoryMark mark = {.operation_id = job->id, .database = job->database};
+	PGPROC *holder = GetPGProcByNumber(job->holder_procno);
+
+	strlcpy(mark.token, job->token, sizeof(mark.token));
+	if (!BecomeLockGroupMember(holder, job->holder_pid))
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("the worker that holds the snapshot has ended")));
+	/* No view or foreign table may have taken a table's place. */
+	SetConfigOption("restrict_nonsystem_relation_kind", "view, foreign-table", PGC_SUSET,
+					PGC_S_OVERRIDE);
+
+	copier.plan = plan_attach(job->plan);
+	copier.dirfd = directory_open_marked(job->path, &mark);
+	copier.log = frame_log_create(copier.dirfd, copier.number);
+	copier.writer = frame_writer_create(copier.plan->codec, copier.plan->level);
+	while (plan_next_chunk(copier.plan, &copier.chunk))
+	{
+		worker_check_cancel(job);
+		copy_chunk();
+	}
+	frame_writer_destroy(copier.writer);
+	frame_log_close(copier.log);
+}
+
+void
+steep_repl_copier_main(Datum arg)
+{
+	copier.job = worker_start("copier");
+	copier.number = worker_number();
+	SetConfigOption("application_name",
+					psprintf("steep_repl %s copy %d", copier.job->object_id, copier.number + 1),
+					PGC_SUSET, PGC_S_OVERRIDE);
+	pg_atomic_fetch_add_u32(&copier.job->counters.copiers_running, 1);
+	SpinLockAcquire(&copier.job->mutex);
+	copier.job->copier_pids[copier.number] = MyProcPid;
+	SpinLockRelease(&copier.job->mutex);
+	before_shmem_exit(forget_copier, (Datum) 0);
+	worker_run_helper(copier.job, run_copier);
+}

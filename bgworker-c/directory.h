@@ -1,0 +1,49 @@
+/*
+ * directory.h
+ *	  The directory that holds one snapshot: where it may lie, who may read
+ *	  it, and how we know that it is ours to remove.
+ */
+#ifndef STEEP_DIRECTORY_H
+#define STEEP_DIRECTORY_H
+
+#include "postgres.h"
+
+#include "shared_state.h"
+
+#define MARKER_FILE ".steep_repl"
+#define TOC_FILE "toc.dat"
+#define MANIFEST_FILE "manifest.json"
+
+/* What a directory's marker must say before we remove anything in it. */
+typedef struct DirectoryMark
+{
+	int64 operation_id;
+	Oid database;
+	char token[STEEP_TOKEN_LEN];
+} DirectoryMark;
+
+typedef enum RemoveResult
+{
+	REMOVE_DONE,     /* nothing of ours is left */
+	REMOVE_ABSENT,   /* there is no such directory */
+	REMOVE_NOT_OURS, /* it does not carry this job's marker */
+	REMOVE_FAILED,   /* errno says why; something is left */
+} RemoveResult;
+
+/* directory_path.c: which paths are allowed */
+extern char *directory_normalize(const char *path);
+extern int directory_open(const char *path);
+extern int directory_open_parent(const char *path, const char **problem);
+extern void directory_check_write(const char *path);
+extern void directory_check_read_rights(const char *path, const char *creator);
+
+/* directory.c: making, finding and removing */
+extern int directory_create(const char *path, const DirectoryMark *mark);
+extern int directory_open_marked(const char *path, const DirectoryMark *mark);
+extern RemoveResult directory_remove(const char *path, const DirectoryMark *mark);
+extern bool directory_is_empty(int dirfd);
+extern int64 directory_bytes(const char *path, const DirectoryMark *mark);
+extern void directory_write_file(int dirfd, const char *name, const void *data, size_t len);
+extern void directory_commit_file(int dirfd, const char *temporary, const char *name);
+
+#endif /* STEEP_DIRECTORY_H */

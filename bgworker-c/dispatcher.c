@@ -1,0 +1,247 @@
+/*
+ * dispatcher.c
+ *	  A short-lived worker in one database: says of jobs that a crash left
+ *	  behind how they ended, and claims pending jobs for which there are slots.
+ *
+ * It runs fixed statements as the extension's owner, and trusts of a row only
+ * what the guards keep users from writing.
+ */
+#include "steep_repl.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "directory.h"
+#include "miscadmin.h"
+#include "owner.h"
+#include "postmaster/interrupt.h"
+#include "shared_state.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "tcop/tcopprot.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "worker.h"
+
+/* The jobs of this cluster and this database. */
+#define MINE "w.system_identifier = steep_repl._system_identifier() and w.database_oid = $1 "
+
+static const char *const sql_finish_queue =
+	"update steep_repl.work_queue set status = 'failed', status_detail = null, worker_pid = null, completed_at = clock_timestamp(), "
+	"  error_message = $2, error_sqlstate = $3, error_hint = $4 "
+	"where id = $1 and status in ('pending', 'running')";
+static const char *const sql_finish_snapshot =
+	"update steep_repl.snapshots set status = 'failed', eta_seconds = null, completed_at = clock_timestamp(), "
+	"  error_message = $2, error_sqlstate = $3, error_hint = $4 where operation_id = $1";
+
+/*
+ * Record a job that cannot go on. False if it has ended by itself meanwhile:
+ * then nothing of it may be touched. Inside a transaction as the owner.
+ */
+static bool
+record_failure(int64 id, const char *message, const char *sqlstate, const char *hint)
+{
+	Oid types[] = {INT8OID, TEXTOID, TEXTOID, TEXTOID};
+	Datum values[] = {Int64GetDatum(id), CStringGetTextDatum(message),
+					  CStringGetTextDatum(sqlstate), CStringGetTextDatum(hint)};
+
+	if (owner_execute(sql_finish_queue, 4, types, values, NULL) == 0)
+		return false;
+	owner_execute(sql_finish_snapshot, 4, types, values, NULL);
+	ereport(WARNING, (errmsg("steep_repl: operation " INT64_FORMAT " failed: %s", id, message)));
+	return true;
+}
+
+/*
+ * Remove the files of a job that is over, by path and token from our private
+ * table. If something stays, the private row stays too and leftovers() shows it.
+ */
+static void
+remove_job_files(int64 id)
+{
+	DirectoryMark mark = {.operation_id = id, .database = MyDatabaseId};
+	RemoveResult result = REMOVE_ABSENT;
+
+	if (owner_execute("select path, token from steep_repl._job_directories where operation_id = $1",
+					  1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL) > 0)
+	{
+		const char *path = owner_text(0, 1);
+
+		strlcpy(mark.token, owner_text(0, 2), sizeof(mark.token));
+		if (path[0] == '/' && strlen(path) < MAXPGPATH)
+			result = directory_remove(path, &mark);
+	}
+	if (result == REMOVE_FAILED)
+		ereport(WARNING,
+				(errcode_for_file_access(),
+				 errmsg("steep_repl: could not remove the files of operation " INT64_FORMAT ": %m",
+						id)));
+	else
+		owner_execute("delete from steep_repl._job_directories where operation_id = $1", 1,
+					  (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL);
+}
+
+/* Fail the running jobs that no living coordinator stands for. */
+static void
+recover_jobs(void)
+{
+	OwnerSession session;
+	uint64 n;
+	int64 *ids;
+
+	owner_begin_transaction(&session);
+	n = owner_execute(
+		"select w.id from steep_repl.work_queue w where w.status = 'running' and " MINE, 1,
+		(Oid[]){OIDOID}, (Datum[]){ObjectIdGetDatum(MyDatabaseId)}, NULL);
+	ids = palloc_array(int64, n + 1);
+	for (uint64 i = 0; i < n; i++)
+	{
+		bool isnull;
+
+		ids[i] = DatumGetInt64(owner_value(i, 1, &isnull));
+	}
+	for (uint64 i = 0; i < n; i++)
+	{
+		if (job_find(ids[i], MyDatabaseId) != NULL)
+			continue;
+		if (record_failure(
+				ids[i], "the server or the job's worker ended before the job did", "57P02",
+				"A snapshot cannot be resumed, since what it saw is gone. Start it again with retry_operation(id); the server log has the reason."))
+			remove_job_files(ids[i]);
+	}
+	owner_commit_transaction(&session);
+}
+
+/*
+ * Whether the role that asked is still that role. A recreated one of the same
+ * name has another oid, a renamed one another name.
+ */
+static bool
+requester_is_valid(Oid oid, const char *name)
+{
+	char *current = GetUserNameFromId(oid, true);
+
+	return current != NULL && strcmp(current, name) == 0;
+}
+
+/* Tell the waiting jobs what they wait for. */
+static void
+record_waiting(void)
+{
+	owner_execute("update steep_repl.work_queue w set status_detail = steep_repl._waiting_reason() "
+				  "where w.status = 'pending' and " MINE
+				  "and w.status_detail is distinct from steep_repl._waiting_reason()",
+				  1, (Oid[]){OIDOID}, (Datum[]){ObjectIdGetDatum(MyDatabaseId)}, NULL);
+}
+
+typedef enum ClaimResult
+{
+	CLAIM_NONE,    /* nothing is pending */
+	CLAIM_DONE,    /* one job was admitted, or failed */
+	CLAIM_BLOCKED, /* there are jobs, but no slots */
+} ClaimResult;
+
+/* Copy what a coordinator needs to know, before the slot is handed over. */
+static void
+fill_slot(SteepJob *job, int64 id)
+{
+	owner_execute(
+		"select coalesce(w.snapshot_id, w.merge_id, ''), d.token, d.path "
+		"from steep_repl.work_queue w join steep_repl._job_directories d on d.operation_id = w.id "
+		"where w.id = $1",
+		1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL);
+	if (SPI_processed == 1)
+	{
+		strlcpy(job->object_id, owner_text(0, 1), sizeof(job->object_id));
+		strlcpy(job->token, owner_text(0, 2), sizeof(job->token));
+		strlcpy(job->path, owner_text(0, 3), sizeof(job->path));
+	}
+}
+
+/* Claim the oldest pending job, in one transaction. */
+static ClaimResult
+claim_next(void)
+{
+	OwnerSession session;
+	SteepJob *job = NULL;
+	ClaimResult result = CLAIM_DONE;
+	bool isnull;
+	int64 id;
+	Oid requester;
+
+	owner_begin_transaction(&session);
+	if (owner_execute(
+			"select w.id, w.requested_by_oid, w.requested_by from steep_repl.work_queue w "
+			"where w.status = 'pending' and " MINE
+			"order by w.created_at, w.id limit 1 for update skip locked",
+			1, (Oid[]){OIDOID}, (Datum[]){ObjectIdGetDatum(MyDatabaseId)}, NULL) == 0)
+	{
+		owner_commit_transaction(&session);
+		return CLAIM_NONE;
+	}
+	id = DatumGetInt64(owner_value(0, 1, &isnull));
+	requester = DatumGetObjectId(owner_value(0, 2, &isnull));
+
+	if (!requester_is_valid(requester, owner_text(0, 3)))
+	{
+		char *message =
+			psprintf("role \"%s\", which asked for this job, no longer exists", owner_text(0, 3));
+
+		if (record_failure(id, message, "42704", "Ask for the job again as an existing role."))
+			remove_job_files(id);
+	}
+	else if ((job = job_reserve(id, MyDatabaseId, requester)) == NULL)
+	{
+		record_waiting();
+		result = CLAIM_BLOCKED;
+	}
+	else
+	{
+		fill_slot(job, id);
+		owner_execute(
+			"update steep_repl.work_queue set status = 'running', status_detail = null, started_at = clock_timestamp(), "
+			"  attempts = attempts + 1 where id = $1",
+			1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL);
+		owner_execute(
+			"update steep_repl.snapshots set status = 'running', started_at = clock_timestamp() where operation_id = $1",
+			1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL);
+	}
+	owner_commit_transaction(&session);
+	if (job != NULL)
+	{
+		/* Only now: a coordinator must find the row committed. */
+		job_set_state(job, JOB_ADMITTED);
+		launcher_set_latch();
+	}
+	return result;
+}
+
+void
+steep_repl_dispatcher_main(Datum arg)
+{
+	Oid database = worker_database();
+	ClaimResult result = CLAIM_NONE;
+	bool installed;
+
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
+	worker_pin_settings();
+	SetConfigOption("application_name", "steep_repl dispatcher", PGC_SUSET, PGC_S_OVERRIDE);
+
+	StartTransactionCommand();
+	installed = extension_is_installed();
+	CommitTransactionCommand();
+	if (!installed)
+		return;
+
+	recover_jobs();
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		result = claim_next();
+	} while (result == CLAIM_DONE);
+	if (result == CLAIM_BLOCKED)
+		launcher_wake(MyDatabaseId, true);
+}

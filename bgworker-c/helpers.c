@@ -1,0 +1,173 @@
+/*
+ * helpers.c
+ *	  Starts, watches and ends a job's holder and copiers.
+ */
+#include "coordinator.h"
+
+#include <signal.h>
+
+#include "miscadmin.h"
+#include "steep_repl.h"
+#include "storage/latch.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+#include "worker.h"
+
+/* How long helpers may take to end after SIGTERM. */
+#define HELPER_END_MS 5000
+
+static BackgroundWorkerHandle *holder = NULL;
+static BackgroundWorkerHandle *copiers[STEEP_MAX_COPIERS];
+static int n_copiers = 0;
+static uint32 wait_event_start = 0;
+
+static int
+slot_of(JobRun *run)
+{
+	return run->job - steep_shared->jobs;
+}
+
+static bool
+is_stopped(BackgroundWorkerHandle *handle)
+{
+	pid_t pid;
+
+	return handle == NULL || GetBackgroundWorkerPid(handle, &pid) == BGWH_STOPPED;
+}
+
+/*
+ * Raise a helper's error as the job's. A holder never ends by itself, and a
+ * copier only when all chunks are taken: to end otherwise is an error too.
+ */
+void
+helpers_check(JobRun *run)
+{
+	SteepJob *job = run->job;
+	HelperError error;
+
+	worker_check_cancel(job);
+	if (job_has_error(job))
+	{
+		SpinLockAcquire(&job->mutex);
+		error = job->error;
+		SpinLockRelease(&job->mutex);
+		ereport(ERROR, (errcode(error.sqlerrcode), errmsg_internal("%s", error.message),
+						error.detail[0] ? errdetail_internal("%s", error.detail) : 0,
+						error.hint[0] ? errhint("%s", error.hint) : 0,
+						error.context[0] ? errcontext("%s", error.context) : 0));
+	}
+	if (holder != NULL && is_stopped(holder))
+		ereport(ERROR, (errcode(ERRCODE_ADMIN_SHUTDOWN),
+						errmsg("the worker that holds the snapshot was terminated")));
+}
+
+/* The holder's worker slot was promised when the job was admitted. */
+void
+helpers_start_holder(JobRun *run)
+{
+	SteepJob *job = run->job;
+	HolderState state;
+
+	if (wait_event_start == 0)
+		wait_event_start = WaitEventExtensionNew("SteepReplStartWorker");
+	SpinLockAcquire(&job->mutex);
+	job->holder_state = HOLDER_STARTING;
+	SpinLockRelease(&job->mutex);
+
+	holder = worker_register(WORKER_HOLDER, slot_of(run), 0, InvalidOid);
+	if (holder == NULL)
+		ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+						errmsg("no background worker slot is free for the snapshot holder"),
+						errhint("Raise max_worker_processes.")));
+	for (;;)
+	{
+		helpers_check(run);
+		SpinLockAcquire(&job->mutex);
+		state = job->holder_state;
+		SpinLockRelease(&job->mutex);
+		if (state == HOLDER_PINNED)
+			break;
+		run_wait(run, wait_event_start);
+	}
+}
+
+/* End the holder, so that another can take a new snapshot. */
+void
+helpers_end_holder(JobRun *run)
+{
+	if (holder == NULL)
+		return;
+	TerminateBackgroundWorker(holder);
+	(void) WaitForBackgroundWorkerShutdown(holder);
+	pfree(holder);
+	holder = NULL;
+	while (!job_promise_worker(run->job))
+	{
+		worker_check_cancel(run->job);
+		record_status_detail(run, "waiting for a background worker slot");
+		run_wait(run, wait_event_start);
+	}
+}
+
+/*
+ * Start up to this many copiers. The first one's slot was promised; more are
+ * taken only where enough slots stay free for others.
+ */
+int
+helpers_start_copiers(JobRun *run, int wanted)
+{
+	n_copiers = 0;
+	while (n_copiers < wanted)
+	{
+		if (n_copiers > 0 && !job_promise_worker(run->job))
+			break;
+		copiers[n_copiers] = worker_register(WORKER_COPIER, slot_of(run), n_copiers, InvalidOid);
+		if (copiers[n_copiers] == NULL)
+		{
+			job_worker_started(run->job);
+			break;
+		}
+		n_copiers++;
+	}
+	if (n_copiers == 0)
+		ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+						errmsg("no background worker slot is free for a copy worker"),
+						errhint("Raise max_worker_processes.")));
+	return n_copiers;
+}
+
+bool
+helpers_copiers_are_done(JobRun *run)
+{
+	for (int i = 0; i < n_copiers; i++)
+		if (!is_stopped(copiers[i]))
+			return false;
+	return true;
+}
+
+/* End whatever still runs, and wait for it: only then are the files still. */
+void
+helpers_end_all(JobRun *run)
+{
+	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), HELPER_END_MS);
+	bool all_stopped = false;
+
+	if (holder != NULL)
+		TerminateBackgroundWorker(holder);
+	for (int i = 0; i < n_copiers; i++)
+		TerminateBackgroundWorker(copiers[i]);
+	job_end_helpers(run->job, SIGTERM);
+
+	while (!all_stopped && GetCurrentTimestamp() < deadline)
+	{
+		all_stopped = is_stopped(holder) && helpers_copiers_are_done(run);
+		if (!all_stopped)
+		{
+			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 20,
+							 wait_event_start);
+			ResetLatch(MyLatch);
+		}
+	}
+	holder = NULL;
+	n_copiers = 0;
+}

@@ -1,0 +1,179 @@
+/*
+ * holder.c
+ *	  The worker that keeps a job's snapshot and its locks.
+ *
+ * It exports the one snapshot that everything imports, and later takes ACCESS
+ * SHARE on every table: otherwise a TRUNCATE or a rewrite between snapshot and
+ * copy would silently give an empty table. It runs no query itself.
+ *
+ * It leads a lock group that the coordinator and the copiers join. A session
+ * that waits for an ACCESS EXCLUSIVE lock queues behind the holder; a copier
+ * that then asked for its own lock would queue behind that session, and both
+ * would wait for the holder for ever, which no deadlock detector sees. Members
+ * of a group that already holds the lock pass by such a waiter.
+ */
+#include "steep_repl.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "miscadmin.h"
+#include "plan.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "storage/proc.h"
+#include "utils/acl.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+#include "worker.h"
+
+#define LOCK_RETRY_MS 50
+
+static uint32 wait_event_hold = 0;
+static uint32 wait_event_lock = 0;
+static SteepJob *held_job = NULL;
+
+static void
+forget_holder(int code, Datum arg)
+{
+	SpinLockAcquire(&held_job->mutex);
+	if (held_job->holder_pid == MyProcPid)
+		held_job->holder_pid = 0;
+	SpinLockRelease(&held_job->mutex);
+}
+
+/* Take the snapshot and tell the coordinator its name. */
+static void
+export_snapshot(SteepJob *job)
+{
+	XLogRecPtr lsn;
+	char *name;
+
+	StartTransactionCommand();
+	XactIsoLevel = XACT_REPEATABLE_READ;
+	/* Read first: everything below this position is in the snapshot's past. */
+	lsn = GetXLogInsertRecPtr();
+	name = ExportSnapshot(GetTransactionSnapshot());
+
+	SpinLockAcquire(&job->mutex);
+	strlcpy(job->snapshot_name, name, sizeof(job->snapshot_name));
+	job->snapshot_lsn = lsn;
+	job->holder_state = HOLDER_PINNED;
+	SpinLockRelease(&job->mutex);
+	job_wake_coordinator(job);
+}
+
+/* The sessions that hold a table, or wait for it, in a mode that bars reading. */
+static char *
+describe_blockers(Oid relid)
+{
+	LockData *locks = GetLockStatusData();
+	StringInfoData pids;
+
+	initStringInfo(&pids);
+	for (int i = 0; i < locks->nelements; i++)
+	{
+		LockInstanceData *lock = &locks->locks[i];
+		bool bars = lock->waitLockMode == AccessExclusiveLock ||
+					(lock->holdMask & LOCKBIT_ON(AccessExclusiveLock)) != 0;
+
+		if (bars && lock->locktag.locktag_type == LOCKTAG_RELATION &&
+			lock->locktag.locktag_field1 == MyDatabaseId && lock->locktag.locktag_field2 == relid)
+			appendStringInfo(&pids, "%sprocess %d %s it in ACCESS EXCLUSIVE mode",
+							 pids.len > 0 ? ", " : "", lock->pid,
+							 lock->waitLockMode == AccessExclusiveLock ? "waits for" : "holds");
+	}
+	return pids.len > 0 ? pids.data : "no session bars it any more";
+}
+
+/* Lock one table, or fail after lock_timeout with who was in the way. */
+static void
+lock_table(SteepJob *job, const char *name, Oid relid)
+{
+	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), steep_lock_timeout);
+
+	while (!ConditionalLockRelationOid(relid, AccessShareLock))
+	{
+		worker_check_cancel(job);
+		if (GetCurrentTimestamp() >= deadline)
+			ereport(
+				ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("could not lock table %s within %d ms", name, steep_lock_timeout),
+				 errdetail("%s.", describe_blockers(relid)),
+				 errhint("Retry when that session is done, or raise steep_repl.lock_timeout.")));
+		SpinLockAcquire(&job->mutex);
+		strlcpy(job->current_table, name, sizeof(job->current_table));
+		SpinLockRelease(&job->mutex);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LOCK_RETRY_MS,
+						 wait_event_lock);
+		ResetLatch(MyLatch);
+	}
+}
+
+static void
+lock_tables(SteepJob *job)
+{
+	SnapshotPlan *plan = plan_attach(job->plan);
+
+	for (uint32 i = 0; i < plan->n_tables; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		lock_table(job, plan_string(plan, plan->tables[i].qualified_name), plan->tables[i].relid);
+	}
+	SpinLockAcquire(&job->mutex);
+	job->current_table[0] = '\0';
+	job->holder_state = HOLDER_LOCKED;
+	SpinLockRelease(&job->mutex);
+	job_wake_coordinator(job);
+}
+
+/* Whether the coordinator has gone without ending us. */
+static bool
+is_orphan(SteepJob *job)
+{
+	pid_t pid;
+
+	SpinLockAcquire(&job->mutex);
+	pid = job->coordinator_pid;
+	SpinLockRelease(&job->mutex);
+	return kill(pid, 0) != 0;
+}
+
+/* Keep the snapshot until SIGTERM; lock when asked. */
+static void
+hold(SteepJob *job)
+{
+	BecomeLockGroupLeader();
+	export_snapshot(job);
+	while (!is_orphan(job))
+	{
+		HolderState state;
+
+		worker_check_cancel(job);
+		SpinLockAcquire(&job->mutex);
+		state = job->holder_state;
+		SpinLockRelease(&job->mutex);
+		if (state == HOLDER_LOCK_REQUESTED)
+			lock_tables(job);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 1000,
+						 wait_event_hold);
+		ResetLatch(MyLatch);
+	}
+}
+
+void
+steep_repl_holder_main(Datum arg)
+{
+	held_job = worker_start("holder");
+	wait_event_hold = WaitEventExtensionNew("SteepReplHoldSnapshot");
+	wait_event_lock = WaitEventExtensionNew("SteepReplLockTables");
+	SpinLockAcquire(&held_job->mutex);
+	held_job->holder_pid = MyProcPid;
+	held_job->holder_procno = MyProcNumber;
+	SpinLockRelease(&held_job->mutex);
+	before_shmem_exit(forget_holder, (Datum) 0);
+	worker_run_helper(held_job, hold);
+}

@@ -1,0 +1,275 @@
+/*
+ * operations.c
+ *	  What sessions do to jobs that exist: cancel, retry, prune, drop. Each
+ *	  checks the caller's rights over the job, then writes as the owner.
+ */
+#include "steep_repl.h"
+
+#include "access/xact.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_type.h"
+#include "directory.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "owner.h"
+#include "shared_state.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/tuplestore.h"
+
+PG_FUNCTION_INFO_V1(steep_repl_cancel);
+PG_FUNCTION_INFO_V1(steep_repl_retry);
+PG_FUNCTION_INFO_V1(steep_repl_prune);
+PG_FUNCTION_INFO_V1(steep_repl_drop_snapshot);
+PG_FUNCTION_INFO_V1(steep_repl_leftover_directories);
+
+#define MINE                                               \
+	"system_identifier = steep_repl._system_identifier() " \
+	"and database_oid = (select d.oid from pg_catalog.pg_database d where d.datname = current_database()) "
+
+/* Whether a role may cancel or retry a job, by the rule of pg_cancel_backend. */
+static bool
+may_control(Oid caller, Oid requester)
+{
+	if (superuser_arg(caller) || is_member_of_role(caller, requester))
+		return true;
+	return !superuser_arg(requester) && has_privs_of_role(caller, ROLE_PG_SIGNAL_BACKEND);
+}
+
+/*
+ * Begin as the owner and look a job of ours up, locking its row. Returns its
+ * status; raises if there is none, or the caller may not control it.
+ */
+static char *
+begin_control(OwnerSession *session, int64 id)
+{
+	Oid caller = GetUserId();
+	Oid requester;
+	bool isnull;
+
+	owner_begin(session);
+	if (owner_execute(
+			"select status, requested_by_oid from steep_repl.work_queue where id = $1 and " MINE
+			"for update",
+			1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL) == 0)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("operation " INT64_FORMAT " does not exist", id),
+						errhint("See steep_repl.list_operations().")));
+	requester = DatumGetObjectId(owner_value(0, 2, &isnull));
+	if (!may_control(caller, requester))
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for operation " INT64_FORMAT, id),
+			 errdetail("It was requested by another role."),
+			 errhint(
+				 "Only that role, its members, superusers and members of pg_signal_backend may control it.")));
+	return owner_text(0, 1);
+}
+
+/* A pending job is cancelled at once; a running one is told to stop. */
+Datum
+steep_repl_cancel(PG_FUNCTION_ARGS)
+{
+	int64 id = PG_GETARG_INT64(0);
+	OwnerSession session;
+	char *status = begin_control(&session, id);
+	bool result = false;
+	SteepJob *job;
+
+	if (strcmp(status, "pending") == 0)
+	{
+		owner_execute(
+			"update steep_repl.work_queue set status = 'cancelled', status_detail = null, completed_at = clock_timestamp() where id = $1",
+			1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL);
+		owner_execute(
+			"update steep_repl.snapshots set status = 'cancelled', completed_at = clock_timestamp() where operation_id = $1",
+			1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL);
+		owner_execute("delete from steep_repl._job_directories where operation_id = $1", 1,
+					  (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL);
+		result = true;
+	}
+	else if (strcmp(status, "running") == 0 && (job = job_find(id, MyDatabaseId)) != NULL)
+		result = job_request_cancel(job, id);
+	owner_end(&session);
+	PG_RETURN_BOOL(result);
+}
+
+/* Queue a failed or cancelled job again, as the role that first asked for it. */
+Datum
+steep_repl_retry(PG_FUNCTION_ARGS)
+{
+	static const char *const sql_queue =
+		"update steep_repl.work_queue set status = 'pending', status_detail = null, worker_pid = null, started_at = null, "
+		"  completed_at = null, error_message = null, error_sqlstate = null, error_hint = null where id = $1";
+	static const char *const sql_snapshot =
+		"update steep_repl.snapshots set status = 'pending', phase = 'queued', overall_percent = 0, current_table = null, "
+		"  table_count = null, tables_completed = 0, lsn = null, size_bytes = null, bytes_processed = 0, rows_written = null, "
+		"  checksum = null, throughput_bytes_sec = null, eta_seconds = null, error_message = null, error_sqlstate = null, "
+		"  error_hint = null, started_at = null, completed_at = null where operation_id = $1";
+	static const char *const sql_directory =
+		"insert into steep_repl._job_directories (operation_id, path, token, system_identifier, database_oid) "
+		"select w.id, coalesce(rtrim(w.params->>'output_path', '/'), ''), "
+		"  replace(gen_random_uuid()::text, '-', ''), w.system_identifier, w.database_oid "
+		"from steep_repl.work_queue w where w.id = $1 on conflict (operation_id) do nothing";
+	int64 id = PG_GETARG_INT64(0);
+	OwnerSession session;
+	char *status;
+	Oid types[] = {INT8OID};
+	Datum values[] = {Int64GetDatum(id)};
+
+	queue_require_launcher();
+	status = begin_control(&session, id);
+	if (strcmp(status, "failed") != 0 && strcmp(status, "cancelled") != 0)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("operation " INT64_FORMAT " is %s", id, status),
+						errdetail("Only failed and cancelled operations can be retried.")));
+	owner_execute(sql_queue, 1, types, values, NULL);
+	owner_execute(sql_snapshot, 1, types, values, NULL);
+	owner_execute(sql_directory, 1, types, values, NULL);
+	owner_end(&session);
+	queue_wake_at_commit(id);
+	PG_RETURN_VOID();
+}
+
+/*
+ * Forget finished jobs of roles that the caller is a member of. Rows of
+ * finished snapshots stay: they tell what the directories are.
+ */
+Datum
+steep_repl_prune(PG_FUNCTION_ARGS)
+{
+	Oid types[] = {INTERVALOID, OIDOID};
+	Datum values[] = {PG_GETARG_DATUM(0), ObjectIdGetDatum(GetUserId())};
+	OwnerSession session;
+	uint64 n;
+
+	owner_begin(&session);
+	n = owner_execute(
+		"delete from steep_repl.work_queue w where w.status in ('complete', 'failed', 'cancelled') "
+		"and w.completed_at < now() - $1 and pg_has_role($2, w.requested_by_oid, 'MEMBER') and " MINE,
+		2, types, values, NULL);
+	owner_execute(
+		"delete from steep_repl.snapshots s where s.status in ('failed', 'cancelled') "
+		"and s.completed_at < now() - $1 and pg_has_role($2, s.requested_by_oid, 'MEMBER') "
+		"and s.system_identifier = steep_repl._system_identifier() "
+		"and not exists (select from steep_repl.work_queue w where w.id = s.operation_id)",
+		2, types, values, NULL);
+	owner_end(&session);
+	PG_RETURN_INT64((int64) n);
+}
+
+/* Remove the files of a snapshot that is over; raises what stands in the way. */
+static void
+drop_files(int64 operation_id)
+{
+	DirectoryMark mark = {.operation_id = operation_id, .database = MyDatabaseId};
+	const char *path;
+
+	if (owner_execute("select path, token from steep_repl._job_directories where operation_id = $1",
+					  1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(operation_id)}, NULL) == 0)
+		return;
+	path = owner_text(0, 1);
+	strlcpy(mark.token, owner_text(0, 2), sizeof(mark.token));
+	if (path[0] != '/' || strlen(path) >= MAXPGPATH)
+		return;
+	switch (directory_remove(path, &mark))
+	{
+		case REMOVE_DONE:
+			break;
+		case REMOVE_ABSENT:
+			ereport(NOTICE, (errmsg("directory \"%s\" does not exist", path)));
+			break;
+		case REMOVE_NOT_OURS:
+			ereport(
+				WARNING,
+				(errmsg(
+					"directory \"%s\" does not carry this snapshot's marker, so nothing in it was removed",
+					path)));
+			break;
+		case REMOVE_FAILED:
+			ereport(ERROR, (errcode_for_file_access(),
+							errmsg("could not remove directory \"%s\": %m", path)));
+	}
+}
+
+/* Files and rows go at once; a ROLLBACK does not bring the files back. */
+Datum
+steep_repl_drop_snapshot(PG_FUNCTION_ARGS)
+{
+	char *snapshot_id = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	Oid caller = GetUserId();
+	OwnerSession session;
+	bool isnull;
+	int64 operation_id;
+	const char *status;
+
+	owner_begin(&session);
+	if (owner_execute(
+			"select s.operation_id, s.requested_by_oid, s.status from steep_repl.snapshots s where s.snapshot_id = $1 "
+			"and s.system_identifier = steep_repl._system_identifier() for update",
+			1, (Oid[]){TEXTOID}, (Datum[]){PG_GETARG_DATUM(0)}, NULL) == 0)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("snapshot \"%s\" does not exist", snapshot_id)));
+	operation_id = DatumGetInt64(owner_value(0, 1, &isnull));
+	if (!is_member_of_role(caller, DatumGetObjectId(owner_value(0, 2, &isnull))))
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("permission denied for snapshot \"%s\"", snapshot_id),
+						errdetail("It was requested by another role.")));
+	status = owner_text(0, 3);
+	if (strcmp(status, "running") == 0 || strcmp(status, "pending") == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("snapshot \"%s\" is %s", snapshot_id, status),
+				 errhint("Cancel it first with steep_repl.cancel_snapshot('%s').", snapshot_id)));
+
+	drop_files(operation_id);
+	owner_execute("delete from steep_repl._job_directories where operation_id = $1", 1,
+				  (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(operation_id)}, NULL);
+	owner_execute("delete from steep_repl.snapshots where operation_id = $1", 1, (Oid[]){INT8OID},
+				  (Datum[]){Int64GetDatum(operation_id)}, NULL);
+	owner_execute("delete from steep_repl.work_queue where id = $1", 1, (Oid[]){INT8OID},
+				  (Datum[]){Int64GetDatum(operation_id)}, NULL);
+	owner_end(&session);
+	PG_RETURN_BOOL(true);
+}
+
+/* Directories of jobs that are over without a snapshot, where files are left. */
+Datum
+steep_repl_leftover_directories(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Oid caller = GetUserId();
+	OwnerSession session;
+	uint64 n;
+
+	InitMaterializedSRF(fcinfo, 0);
+	owner_begin(&session);
+	n = owner_execute(
+		"select d.operation_id, d.path, d.token, s.snapshot_id "
+		"from steep_repl._job_directories d join steep_repl.snapshots s on s.operation_id = d.operation_id "
+		"where s.status in ('failed', 'cancelled') and pg_has_role($1, s.requested_by_oid, 'MEMBER') "
+		"and d." MINE "order by d.path",
+		1, (Oid[]){OIDOID}, (Datum[]){ObjectIdGetDatum(caller)}, NULL);
+	for (uint64 i = 0; i < n; i++)
+	{
+		DirectoryMark mark = {.database = MyDatabaseId};
+		bool isnull;
+		const char *path = owner_text(i, 2);
+		int64 bytes;
+
+		mark.operation_id = DatumGetInt64(owner_value(i, 1, &isnull));
+		strlcpy(mark.token, owner_text(i, 3), sizeof(mark.token));
+		bytes = path[0] == '/' && strlen(path) < MAXPGPATH ? directory_bytes(path, &mark) : -1;
+		if (bytes >= 0)
+		{
+			Datum values[] = {CStringGetTextDatum(path), Int64GetDatum(bytes),
+							  CStringGetTextDatum(owner_text(i, 4))};
+			bool nulls[] = {false, false, false};
+
+			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+		}
+	}
+	owner_end(&session);
+	PG_RETURN_NULL();
+}

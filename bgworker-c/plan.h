@@ -1,0 +1,77 @@
+/*
+ * plan.h
+ *	  What a snapshot copies: one entry a table in dynamic shared memory,
+ *	  which copiers take chunk by chunk.
+ */
+#ifndef STEEP_PLAN_H
+#define STEEP_PLAN_H
+
+#include "postgres.h"
+
+#include "codec.h"
+#include "port/atomics.h"
+#include "shared_state.h"
+#include "storage/block.h"
+
+/* A table as the planning query named it, in the coordinator's memory. */
+typedef struct SourceTable
+{
+	Oid relid;
+	char *schema;
+	char *name;
+	char *owner;
+	const char **columns; /* in COPY's order */
+	int ncolumns;
+	char *fingerprint; /* of its catalog rows, as the snapshot sees them */
+	char *condition;   /* WHERE … of an extension's config table, or NULL */
+	bool extension_member;
+	int dump_id; /* once the table of contents names its file */
+} SourceTable;
+
+typedef struct PlanTable
+{
+	Oid relid;
+	int dump_id;  /* its file is <dump_id>.dat with a suffix */
+	uint64 bytes; /* main fork and TOAST table */
+	BlockNumber blocks;
+	BlockNumber chunk_blocks;
+	uint32 chunks; /* at least 1; the last one is open-ended */
+	uint32 schema; /* offsets of strings in the segment */
+	uint32 name;
+	uint32 qualified_name;
+	uint32 select_list;
+	uint32 condition; /* 0 = none */
+	pg_atomic_uint32 next_chunk;
+	pg_atomic_uint32 chunks_done;
+	pg_atomic_uint64 file_end; /* where the next frame goes */
+} PlanTable;
+
+typedef struct SnapshotPlan
+{
+	Codec codec;
+	int level;
+	uint32 n_tables;
+	pg_atomic_uint32 cursor; /* the first table that may have chunks left */
+	PlanTable tables[FLEXIBLE_ARRAY_MEMBER];
+} SnapshotPlan;
+
+/* A piece of a table that one copier copies in one transaction. */
+typedef struct PlanChunk
+{
+	uint32 table;
+	uint32 number;
+	BlockNumber first_block;
+	BlockNumber end_block; /* InvalidBlockNumber = open-ended */
+	uint64 bytes;          /* its share of the table's bytes */
+} PlanChunk;
+
+extern SnapshotPlan *
+plan_create(const SourceTable *tables, uint32 n, Codec codec, int level, dsm_handle *handle);
+extern SnapshotPlan *plan_attach(dsm_handle handle);
+extern void plan_detach(dsm_handle handle);
+extern void plan_measure(SnapshotPlan *plan, JobCounters *counters);
+extern bool plan_next_chunk(SnapshotPlan *plan, PlanChunk *chunk);
+extern bool plan_chunk_done(SnapshotPlan *plan, const PlanChunk *chunk);
+extern const char *plan_string(const SnapshotPlan *plan, uint32 offset);
+
+#endif /* STEEP_PLAN_H */

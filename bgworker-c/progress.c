@@ -1,0 +1,222 @@
+/*
+ * progress.c
+ *	  Reads what workers left in shared memory, for any session.
+ */
+#include "steep_repl.h"
+
+#include "catalog/pg_authid.h"
+#include "catalog/pg_type.h"
+#include "codec.h"
+#include "directory.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "access/twophase.h"
+#include "owner.h"
+#include "postmaster/bgworker.h"
+#include "progress.h"
+#include "storage/lock.h"
+#include "storage/proc.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+#include "utils/tuplestore.h"
+
+PG_FUNCTION_INFO_V1(steep_repl_live_jobs);
+PG_FUNCTION_INFO_V1(steep_repl_waiting_reason);
+PG_FUNCTION_INFO_V1(steep_repl_operation_counts);
+PG_FUNCTION_INFO_V1(steep_repl_check_output_path);
+PG_FUNCTION_INFO_V1(steep_repl_level_range);
+PG_FUNCTION_INFO_V1(steep_repl_lock_table_size);
+
+/* What the phases before and after the data count for, in percent. */
+#define PERCENT_BEFORE_DATA 2.0
+#define PERCENT_AFTER_DATA 98.0
+
+/* A consistent copy of a job's progress. */
+void
+progress_read(SteepJob *job, JobProgress *progress)
+{
+	JobCounters *counters = &job->counters;
+	TimestampTz started;
+	uint64 total = pg_atomic_read_u64(&counters->bytes_total);
+	uint64 done = Min(pg_atomic_read_u64(&counters->bytes_done), total);
+	double fraction = total > 0 ? (double) done / total : 0;
+
+	SpinLockAcquire(&job->mutex);
+	strlcpy(progress->phase, job->phase, sizeof(progress->phase));
+	strlcpy(progress->current_table, job->current_table, sizeof(progress->current_table));
+	progress->worker_pid = job->coordinator_pid;
+	started = job->data_started_at;
+	SpinLockRelease(&job->mutex);
+
+	progress->tables_total = pg_atomic_read_u32(&counters->tables_total);
+	progress->tables_done = pg_atomic_read_u32(&counters->tables_done);
+	progress->raw_bytes = pg_atomic_read_u64(&counters->raw_bytes);
+	progress->stored_bytes = pg_atomic_read_u64(&counters->stored_bytes);
+	progress->rows = pg_atomic_read_u64(&counters->rows);
+	progress->seconds =
+		started == 0 ? 0 : TimestampDifferenceMilliseconds(started, GetCurrentTimestamp()) / 1000.0;
+	progress->eta_seconds = -1;
+
+	if (strcmp(progress->phase, "data") == 0)
+	{
+		progress->percent =
+			PERCENT_BEFORE_DATA + (PERCENT_AFTER_DATA - PERCENT_BEFORE_DATA) * fraction;
+		if (fraction > 0)
+			progress->eta_seconds = (int64) (progress->seconds * (1 - fraction) / fraction + 0.5);
+	}
+	else if (strcmp(progress->phase, "finalizing") == 0)
+		progress->percent = PERCENT_AFTER_DATA;
+	else if (strcmp(progress->phase, "complete") == 0)
+		progress->percent = 100;
+	else
+		progress->percent = strcmp(progress->phase, "schema") == 0 ? PERCENT_BEFORE_DATA / 2 : 0;
+}
+
+static void
+put_live_job(ReturnSetInfo *rsinfo, SteepJob *job, int64 id)
+{
+	JobProgress progress;
+	Datum values[9];
+	bool nulls[9] = {0};
+
+	progress_read(job, &progress);
+	values[0] = Int64GetDatum(id);
+	values[1] = CStringGetTextDatum(progress.phase);
+	values[2] = Float8GetDatum(progress.percent);
+	values[3] = CStringGetTextDatum(progress.current_table);
+	nulls[3] = progress.current_table[0] == '\0';
+	values[4] = Int32GetDatum(progress.tables_done);
+	values[5] = Int32GetDatum(progress.tables_total);
+	values[6] = Int64GetDatum(progress.raw_bytes);
+	values[7] = Int64GetDatum(progress.eta_seconds);
+	nulls[7] = progress.eta_seconds < 0;
+	values[8] = Int32GetDatum(progress.worker_pid);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+/* Running jobs of this database that the caller may see. */
+Datum
+steep_repl_live_jobs(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	bool sees_all = has_privs_of_role(GetUserId(), ROLE_PG_MONITOR);
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; steep_shared != NULL && i < STEEP_MAX_JOBS; i++)
+	{
+		SteepJob *job = &steep_shared->jobs[i];
+		Oid requester;
+		int64 id;
+		bool runs;
+
+		LWLockAcquire(steep_shared->lock, LW_SHARED);
+		runs = job->state == JOB_STARTED && job->database == MyDatabaseId;
+		requester = job->requester;
+		id = job->id;
+		LWLockRelease(steep_shared->lock);
+		if (runs && (sees_all || is_member_of_role(GetUserId(), requester)))
+			put_live_job(rsinfo, job, id);
+	}
+	PG_RETURN_NULL();
+}
+
+/* Why no pending job can be admitted now, or NULL. */
+Datum
+steep_repl_waiting_reason(PG_FUNCTION_ARGS)
+{
+	int free_workers;
+
+	if (!launcher_is_alive())
+		PG_RETURN_TEXT_P(
+			cstring_to_text("waiting for the steep_repl launcher, which is not running"));
+	free_workers = workers_free();
+	if (free_workers - steep_reserved_worker_slots >= STEEP_WORKERS_PER_JOB &&
+		MyBgworkerEntry == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(psprintf(
+		"waiting for background worker slots: a job needs %d, %d of max_worker_processes = %d are free and %d of them reserved (steep_repl.reserved_worker_slots)",
+		STEEP_WORKERS_PER_JOB, free_workers, max_worker_processes, steep_reserved_worker_slots)));
+}
+
+/* For health(), which any role may call: so as the owner. */
+Datum
+steep_repl_operation_counts(PG_FUNCTION_ARGS)
+{
+	static const char *const sql =
+		"select count(*) filter (where w.status = 'running'), count(*) filter (where w.status = 'pending'), "
+		"  (select e.error_message from steep_repl.work_queue e "
+		"   where e.status = 'failed' and e.system_identifier = steep_repl._system_identifier() and e.database_oid = $2 "
+		"   and (pg_has_role($1, e.requested_by_oid, 'MEMBER') or pg_has_role($1, 'pg_monitor', 'MEMBER')) "
+		"   order by e.created_at desc limit 1) "
+		"from steep_repl.work_queue w where w.status in ('running', 'pending') "
+		"and w.system_identifier = steep_repl._system_identifier() and w.database_oid = $2";
+	TupleDesc desc;
+	OwnerSession session;
+	Oid caller = GetUserId();
+	Datum values[3];
+	bool nulls[3];
+	char *last_error;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	owner_begin(&session);
+	owner_execute(sql, 2, (Oid[]){OIDOID, OIDOID},
+				  (Datum[]){ObjectIdGetDatum(caller), ObjectIdGetDatum(MyDatabaseId)}, NULL);
+	values[0] = owner_value(0, 1, &nulls[0]);
+	values[1] = owner_value(0, 2, &nulls[1]);
+	last_error = owner_text(0, 3);
+	nulls[2] = last_error == NULL;
+	if (last_error != NULL)
+	{
+		/* SPI's memory goes with SPI_finish. */
+		char *copy = SPI_palloc(strlen(last_error) + 1);
+
+		strcpy(copy, last_error);
+		last_error = copy;
+	}
+	owner_end(&session);
+	values[2] = last_error ? CStringGetTextDatum(last_error) : (Datum) 0;
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}
+
+/* An early answer for the session; the worker checks again when the job runs. */
+Datum
+steep_repl_check_output_path(PG_FUNCTION_ARGS)
+{
+	char *path = text_to_cstring(PG_GETARG_TEXT_PP(0));
+
+	directory_check_write(path);
+	PG_RETURN_TEXT_P(cstring_to_text(directory_normalize(path)));
+}
+
+Datum
+steep_repl_level_range(PG_FUNCTION_ARGS)
+{
+	TupleDesc desc;
+	Codec codec;
+	int min = 0;
+	int max = 0;
+	int dflt = 0;
+	Datum values[3];
+	bool nulls[3] = {true, true, true};
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	if (codec_from_name(text_to_cstring(PG_GETARG_TEXT_PP(0)), &codec))
+	{
+		codec_level_range(codec, &min, &max, &dflt);
+		memset(nulls, 0, sizeof(nulls));
+	}
+	values[0] = Int32GetDatum(min);
+	values[1] = Int32GetDatum(max);
+	values[2] = Int32GetDatum(dflt);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}
+
+/* As lock.c computes it. */
+Datum
+steep_repl_lock_table_size(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT64((int64) max_locks_per_xact * (MaxBackends + max_prepared_xacts));
+}

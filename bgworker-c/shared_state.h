@@ -1,0 +1,154 @@
+/*
+ * shared_state.h
+ *	  What the workers and sessions share while the server runs: which
+ *	  databases have waiting jobs, which jobs run, and how far they are.
+ *
+ * Processes, cancel requests and progress live here and never in a row, since
+ * a row can be written by whoever holds the documented grants.
+ */
+#ifndef STEEP_SHARED_STATE_H
+#define STEEP_SHARED_STATE_H
+
+#include "postgres.h"
+
+#include "access/xlogdefs.h"
+#include "datatype/timestamp.h"
+#include "port/atomics.h"
+#include "storage/dsm.h"
+#include "storage/lwlock.h"
+#include "storage/spin.h"
+
+#define STEEP_MAX_JOBS 16      /* running at once in the whole cluster */
+#define STEEP_MAX_DATABASES 64 /* with waiting jobs; beyond it: look everywhere */
+#define STEEP_MAX_COPIERS 64
+#define STEEP_OBJECT_ID_LEN 48            /* snap_20251208_123456_1a2b3c4d */
+#define STEEP_TOKEN_LEN 33                /* 128 random bits in hex, and a NUL */
+#define STEEP_TABLE_LEN (4 * NAMEDATALEN) /* quoted schema.table */
+
+/* A job's life in shared memory; bgworker-c/README.md draws it. */
+typedef enum JobState
+{
+	JOB_FREE = 0,
+	JOB_RESERVED, /* a dispatcher is claiming the row */
+	JOB_ADMITTED, /* claimed and committed; launcher must start it */
+	JOB_STARTED,  /* a coordinator is registered or running */
+	JOB_ENDED,    /* the row says how it ended */
+} JobState;
+
+/* What the holder is asked for and answers, in order. */
+typedef enum HolderState
+{
+	HOLDER_STARTING = 0,
+	HOLDER_PINNED, /* the snapshot is exported */
+	HOLDER_LOCK_REQUESTED,
+	HOLDER_LOCKED,
+} HolderState;
+
+/* The first error of a helper; its coordinator raises it again. */
+typedef struct HelperError
+{
+	int sqlerrcode; /* 0 = none */
+	char message[1024];
+	char detail[2048];
+	char hint[512];
+	char context[1024];
+} HelperError;
+
+/* Written by copiers with every buffer, read by any session. */
+typedef struct JobCounters
+{
+	pg_atomic_uint64 bytes_total;  /* size of what is to be copied, on disk */
+	pg_atomic_uint64 bytes_done;   /* of bytes_total */
+	pg_atomic_uint64 raw_bytes;    /* COPY text produced */
+	pg_atomic_uint64 stored_bytes; /* after compression */
+	pg_atomic_uint64 rows;
+	pg_atomic_uint32 tables_total;
+	pg_atomic_uint32 tables_done;
+	pg_atomic_uint32 copiers_running;
+} JobCounters;
+
+typedef struct SteepJob
+{
+	/* Written under steep_shared->lock. */
+	JobState state;
+	int64 id;
+	Oid database;
+	Oid requester;
+	pid_t dispatcher_pid;
+	int promised_workers; /* worker slots kept for it, not yet started */
+
+	/* Set when the job is admitted, constant afterwards. */
+	char object_id[STEEP_OBJECT_ID_LEN];
+	char token[STEEP_TOKEN_LEN]; /* in the marker of the job's directory */
+
+	slock_t mutex; /* for what follows, up to the counters */
+	pid_t coordinator_pid;
+	int coordinator_procno;
+	pid_t holder_pid;
+	pid_t copier_pids[STEEP_MAX_COPIERS];
+	int holder_procno;
+	bool cancel_requested;
+	HolderState holder_state;
+	char snapshot_name[64];
+	XLogRecPtr snapshot_lsn;
+	dsm_handle plan;
+	char path[MAXPGPATH];
+	char phase[16];
+	char current_table[STEEP_TABLE_LEN];
+	TimestampTz data_started_at;
+	HelperError error;
+
+	JobCounters counters;
+} SteepJob;
+
+/* A database with waiting jobs. */
+typedef struct WaitingDatabase
+{
+	Oid oid;
+	bool blocked; /* they did not fit: look again later */
+} WaitingDatabase;
+
+typedef struct SteepShared
+{
+	LWLock *lock; /* job slots and admission */
+
+	slock_t mutex; /* for what follows, up to the jobs */
+	pid_t launcher_pid;
+	int launcher_procno;
+	bool look_everywhere;
+	int n_databases;
+	WaitingDatabase databases[STEEP_MAX_DATABASES];
+
+	SteepJob jobs[STEEP_MAX_JOBS];
+} SteepShared;
+
+/* NULL unless shared_preload_libraries names us. */
+extern SteepShared *steep_shared;
+
+extern void shared_state_init(void);
+
+/* The launcher and its mailbox. */
+extern bool launcher_is_alive(void);
+extern void launcher_wake(Oid database, bool blocked);
+extern void launcher_set_latch(void);
+
+/* Job slots. */
+extern SteepJob *job_reserve(int64 id, Oid database, Oid requester);
+extern void job_set_state(SteepJob *job, JobState state);
+extern void job_release(SteepJob *job);
+extern SteepJob *job_find(int64 id, Oid database);
+extern bool job_request_cancel(SteepJob *job, int64 id);
+extern void job_end_helpers(SteepJob *job, int signal);
+extern void job_report_error(SteepJob *job, const ErrorData *edata);
+extern bool job_has_error(SteepJob *job);
+extern void job_wake_coordinator(SteepJob *job);
+
+/* Worker slots. */
+extern int workers_free(void);
+extern bool job_promise_worker(SteepJob *job);
+extern void job_worker_started(SteepJob *job);
+
+/* A coordinator, a snapshot holder and one copy worker. */
+#define STEEP_WORKERS_PER_JOB 3
+
+#endif /* STEEP_SHARED_STATE_H */

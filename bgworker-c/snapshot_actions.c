@@ -1,0 +1,269 @@
+/*
+ * snapshot_actions.c
+ *	  The actions of a snapshot job, as plv8/jobs/snapshot.ts orders them.
+ */
+#include "coordinator.h"
+
+#include <unistd.h>
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "commands/dbcommands.h"
+#include "directory.h"
+#include "executor/spi.h"
+#include "frame_log.h"
+#include "manifest_write.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "pg_dump.h"
+#include "plan.h"
+#include "snapshot_plan.h"
+#include "steep_repl.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "toc.h"
+#include "utils/builtins.h"
+#include "utils/json.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+#include "worker.h"
+
+#define TEMPORARY_MANIFEST MANIFEST_FILE ".tmp"
+
+static uint32 wait_event_lock = 0;
+static uint32 wait_event_copy = 0;
+
+/* Make the job's directory. From here on there is something to remove. */
+static void
+create_directory(JobRun *run, Jsonb *action)
+{
+	SteepJob *job = run->job;
+	char *path = action_text(action, "path");
+	DirectoryMark mark = {.operation_id = job->id, .database = job->database};
+
+	StartTransactionCommand(); /* rights are looked up in catalogs */
+	if (path == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("output_path must be given")));
+	/* Recovery and drop_snapshot go by the path noted when the job was queued. */
+	if (strcmp(directory_normalize(path), job->path) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("output_path \"%s\" is not the one that the job was queued with", path)));
+	strlcpy(mark.token, job->token, sizeof(mark.token));
+	directory_check_write(path);
+	run->owns_directory = true;
+	run->dirfd = directory_create(path, &mark);
+	CommitTransactionCommand();
+}
+
+/* Start the holder, or another one after the first one's view went stale. */
+static void
+pin(JobRun *run, Jsonb *action)
+{
+	snapshot_run_reset(run);
+	helpers_end_holder(run);
+	helpers_start_holder(run);
+}
+
+/* List what is to be copied, by the planner's queries, inside the snapshot. */
+static void
+plan(JobRun *run, Jsonb *action)
+{
+	snapshot_run_list(run, action);
+	appendStringInfo(&run->facts, "\"tables\":%u", run->snapshot->n_tables);
+}
+
+static void
+tick_in_transaction(void *arg)
+{
+	run_tick(arg);
+}
+
+/* Let pg_dump read the schema and turn its archive into our table of contents. */
+static void
+dump_schema(JobRun *run, Jsonb *action)
+{
+	SnapshotRun *snapshot = run->snapshot;
+	PgDumpRequest request = {0};
+	ByteBuffer archive;
+
+	StartTransactionCommand();
+	run->in_transaction = true;
+	MemoryContextSwitchTo(run->context);
+	request.program = steep_pg_dump_path[0] ? steep_pg_dump_path : NULL;
+	request.conninfo = steep_local_conninfo[0] ? steep_local_conninfo : NULL;
+	request.snapshot = run->job->snapshot_name;
+	request.application_name = psprintf("steep_repl %s pg_dump", run->job->object_id);
+	request.lock_timeout_ms = steep_lock_timeout;
+	request.tables = snapshot->filter_tables;
+	request.schemas = snapshot->filter_schemas;
+	request.tick = tick_in_transaction;
+	request.tick_arg = run;
+	pg_dump_schema(&request, &archive);
+	snapshot->toc = toc_read(archive.data, archive.len);
+	pfree(archive.data);
+	snapshot_run_add_data(run);
+	CommitTransactionCommand();
+	run->in_transaction = false;
+}
+
+/* Wait until the holder has locked every table. */
+static void
+wait_for_locks(JobRun *run)
+{
+	SteepJob *job = run->job;
+	HolderState state = HOLDER_LOCK_REQUESTED;
+
+	if (wait_event_lock == 0)
+		wait_event_lock = WaitEventExtensionNew("SteepReplWaitForLocks");
+	SpinLockAcquire(&job->mutex);
+	job->holder_state = HOLDER_LOCK_REQUESTED;
+	SpinLockRelease(&job->mutex);
+	SetLatch(&GetPGProcByNumber(job->holder_procno)->procLatch);
+	while (state != HOLDER_LOCKED)
+	{
+		char table[STEEP_TABLE_LEN];
+
+		run_wait(run, wait_event_lock);
+		SpinLockAcquire(&job->mutex);
+		state = job->holder_state;
+		strlcpy(table, job->current_table, sizeof(table));
+		SpinLockRelease(&job->mutex);
+		record_status_detail(run,
+							 table[0] ? psprintf("waiting for a lock on table %s", table) : NULL);
+	}
+}
+
+/*
+ * Lock the tables, then see whether any of them changed between the snapshot
+ * and the lock. If so the planner takes a new snapshot.
+ */
+static void
+lock(JobRun *run, Jsonb *action)
+{
+	SnapshotRun *snapshot = run->snapshot;
+	const char *changed;
+
+	snapshot->plan = plan_create(snapshot->tables, snapshot->n_tables, snapshot->codec,
+								 snapshot->level, &run->job->plan);
+	wait_for_locks(run);
+	changed = snapshot_run_find_change(run, action);
+	if (changed != NULL)
+	{
+		appendStringInfoString(&run->facts, "\"changed\":");
+		escape_json(&run->facts, changed);
+		return;
+	}
+	if (MyProc->lockGroupLeader == NULL &&
+		!BecomeLockGroupMember(GetPGProcByNumber(run->job->holder_procno), run->job->holder_pid))
+		helpers_check(run);
+	StartTransactionCommand();
+	plan_measure(snapshot->plan, &run->job->counters);
+	CommitTransactionCommand();
+}
+
+/* Copy all tables. */
+static void
+copy(JobRun *run, Jsonb *action)
+{
+	SteepJob *job = run->job;
+	int workers = Min(action_int(action, "workers", 1), steep_max_parallel_workers);
+
+	if (wait_event_copy == 0)
+		wait_event_copy = WaitEventExtensionNew("SteepReplWaitForCopiers");
+	SpinLockAcquire(&job->mutex);
+	job->data_started_at = GetCurrentTimestamp();
+	SpinLockRelease(&job->mutex);
+	run->snapshot->n_copiers = helpers_start_copiers(run, Max(workers, 1));
+	while (!helpers_copiers_are_done(run))
+		run_wait(run, wait_event_copy);
+	helpers_check(run);
+	if (pg_atomic_read_u32(&job->counters.tables_done) != run->snapshot->plan->n_tables)
+		ereport(ERROR, (errcode(ERRCODE_ADMIN_SHUTDOWN),
+						errmsg("a copy worker was terminated before its tables were copied")));
+}
+
+/* Write toc.dat; returns its size and digest in the header. */
+static void
+write_toc(JobRun *run, ManifestHeader *header)
+{
+	ByteBuffer toc;
+
+	bytebuffer_init(&toc, 64 * 1024);
+	toc_write(run->snapshot->toc, run->snapshot->codec, &toc);
+	directory_write_file(run->dirfd, TOC_FILE, toc.data, toc.len);
+	header->toc_bytes = toc.len;
+	digest_bytes(toc.data, toc.len, header->toc_sha256);
+}
+
+static void
+fill_header(JobRun *run, ManifestHeader *header)
+{
+	char *created = palloc(64);
+	pg_time_t now = timestamptz_to_time_t(GetCurrentTimestamp());
+
+	StartTransactionCommand();
+	MemoryContextSwitchTo(run->context);
+	header->creator = GetUserNameFromId(GetUserId(), false);
+	header->database = get_database_name(MyDatabaseId);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(run->context);
+	pg_strftime(created, 64, "%Y-%m-%dT%H:%M:%SZ", pg_gmtime(&now));
+	header->created_at = created;
+	header->snapshot_id = run->job->object_id;
+	header->node_id = run->snapshot->node_id;
+	header->encoding = GetDatabaseEncodingName();
+	header->lsn = run->job->snapshot_lsn;
+}
+
+/*
+ * Table of contents, manifest, rename. Until that rename the directory is no
+ * snapshot, so everything before it may still fail.
+ */
+static void
+finish(JobRun *run, Jsonb *action)
+{
+	ManifestHeader header = {0};
+	ManifestTotals totals;
+	FrameRecord *frames;
+	uint64 n_frames;
+	char checksum[DIGEST_HEX_SIZE];
+
+	fill_header(run, &header);
+	write_toc(run, &header);
+	frames = frame_log_read(run->dirfd, run->snapshot->n_copiers, &n_frames);
+	manifest_write(run->dirfd, TEMPORARY_MANIFEST, &header, run->snapshot->plan, frames, n_frames,
+				   &totals);
+	frame_log_remove(run->dirfd, run->snapshot->n_copiers);
+	worker_check_cancel(run->job);
+	directory_commit_file(run->dirfd, TEMPORARY_MANIFEST, MANIFEST_FILE);
+
+	digest_to_hex(totals.sha256, checksum);
+	record_snapshot_result(run, totals.stored_bytes + header.toc_bytes, totals.rows,
+						   totals.raw_bytes, checksum, header.lsn);
+}
+
+/* The function for an action's kind, or NULL. */
+ActionFunction
+snapshot_action(const char *kind)
+{
+	static const struct
+	{
+		const char *kind;
+		ActionFunction perform;
+	} actions[] = {
+		{"create_directory", create_directory},
+		{"pin", pin},
+		{"plan", plan},
+		{"dump_schema", dump_schema},
+		{"lock", lock},
+		{"copy", copy},
+		{"finish", finish},
+	};
+
+	for (size_t i = 0; i < lengthof(actions); i++)
+		if (strcmp(actions[i].kind, kind) == 0)
+			return actions[i].perform;
+	return NULL;
+}

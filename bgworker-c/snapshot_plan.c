@@ -1,0 +1,271 @@
+/*
+ * snapshot_plan.c
+ *	  From the planner's queries to the list of tables, and from pg_dump's
+ *	  table of contents to one that says where their data is.
+ *
+ * The queries run as the requester. What they list is only what to try: the
+ * rights to read it are checked when it is read.
+ */
+#include "snapshot_plan.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "pg_dump.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "worker.h"
+
+/* Begin an attempt: forget what an earlier snapshot listed. */
+void
+snapshot_run_reset(JobRun *run)
+{
+	MemoryContext context;
+
+	if (run->snapshot != NULL)
+	{
+		if (run->snapshot->plan != NULL)
+			plan_detach(run->job->plan);
+		MemoryContextDelete(run->snapshot->context);
+	}
+	context = AllocSetContextCreate(run->context, "steep_repl snapshot", ALLOCSET_DEFAULT_SIZES);
+	run->snapshot = MemoryContextAllocZero(context, sizeof(SnapshotRun));
+	run->snapshot->context = context;
+}
+
+/* Run one of the planner's queries; returns the number of rows. */
+static uint64
+run_query(JobRun *run, Jsonb *action, const char *key)
+{
+	char *sql = action_text(action, key);
+	Oid types[] = {JSONBOID};
+	Datum values[] = {DirectFunctionCall1(jsonb_in, CStringGetDatum(run->params))};
+
+	if (sql == NULL)
+		elog(ERROR, "planner's action lacks query \"%s\"", key);
+	if (SPI_execute_with_args(sql, 1, types, values, NULL, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "planner's query \"%s\" is no SELECT", key);
+	return SPI_processed;
+}
+
+static char *
+text_at(uint64 row, int column)
+{
+	return SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column);
+}
+
+static Oid
+oid_at(uint64 row, int column)
+{
+	bool isnull;
+
+	return DatumGetObjectId(
+		SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, &isnull));
+}
+
+static void
+read_columns(SourceTable *table, uint64 row, int column)
+{
+	bool isnull;
+	Datum array = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, &isnull);
+	Datum *items;
+	int n = 0;
+
+	if (!isnull)
+		deconstruct_array_builtin(DatumGetArrayTypeP(array), TEXTOID, &items, NULL, &n);
+	table->columns = palloc_array(const char *, n + 1);
+	table->ncolumns = n;
+	for (int i = 0; i < n; i++)
+		table->columns[i] = TextDatumGetCString(items[i]);
+}
+
+/* Columns: oid, schema, name, owner, columns, fingerprint, condition, in_extension. */
+static void
+read_tables(SnapshotRun *snapshot, uint64 n)
+{
+	snapshot->tables =
+		palloc_extended((n + 1) * sizeof(SourceTable), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	snapshot->n_tables = n;
+	for (uint64 i = 0; i < n; i++)
+	{
+		SourceTable *table = &snapshot->tables[i];
+
+		CHECK_FOR_INTERRUPTS();
+		table->relid = oid_at(i, 1);
+		table->schema = text_at(i, 2);
+		table->name = text_at(i, 3);
+		table->owner = text_at(i, 4);
+		read_columns(table, i, 5);
+		table->fingerprint = text_at(i, 6);
+		table->condition = text_at(i, 7);
+		table->extension_member = strcmp(text_at(i, 8), "t") == 0;
+	}
+}
+
+static void
+read_options(JobRun *run, Jsonb *action)
+{
+	SnapshotRun *snapshot = run->snapshot;
+	char *compression = action_text(action, "compression");
+	int min;
+	int max;
+	int dflt;
+
+	if (compression == NULL || !codec_from_name(compression, &snapshot->codec))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("unknown compression \"%s\"", compression ? compression : "")));
+	codec_level_range(snapshot->codec, &min, &max, &dflt);
+	snapshot->level = action_int(action, "level", dflt);
+	snapshot->node_id = action_text(action, "node_id");
+}
+
+/* List tables, materialized views and what pg_dump is to be limited to. */
+void
+snapshot_run_list(JobRun *run, Jsonb *action)
+{
+	SnapshotRun *snapshot = run->snapshot;
+	uint64 n;
+
+	worker_begin_with_snapshot(run->job->snapshot_name);
+	SPI_connect();
+
+	n = run_query(run, action, "tables");
+	MemoryContextSwitchTo(snapshot->context);
+	read_options(run, action);
+	read_tables(snapshot, n);
+
+	n = run_query(run, action, "matviews");
+	MemoryContextSwitchTo(snapshot->context);
+	snapshot->matviews = palloc_array(Oid, n + 1);
+	snapshot->n_matviews = n;
+	for (uint64 i = 0; i < n; i++)
+		snapshot->matviews[i] = oid_at(i, 1);
+
+	n = run_query(run, action, "filter");
+	MemoryContextSwitchTo(snapshot->context);
+	for (uint64 i = 0; i < n; i++)
+	{
+		char *name = text_at(i, 2);
+		PgDumpTable *table = palloc0_object(PgDumpTable);
+
+		table->schema = text_at(i, 1);
+		table->table = name;
+		if (name == NULL)
+			snapshot->filter_schemas = lappend(snapshot->filter_schemas, text_at(i, 1));
+		else
+			snapshot->filter_tables = lappend(snapshot->filter_tables, table);
+	}
+
+	SPI_finish();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(run->context);
+}
+
+/* A table that pg_dump lists and we do not would come back empty. */
+static void
+check_for_unplanned_tables(SnapshotRun *snapshot)
+{
+	TocEntry *entry;
+	int position = 0;
+	uint32 n = 0;
+
+	while ((entry = toc_next_table(snapshot->toc, &position)) != NULL)
+	{
+		uint32 low = 0;
+		uint32 high = snapshot->n_tables;
+
+		if (entry->relkind != RELKIND_RELATION)
+			continue;
+		n++;
+		while (low < high)
+		{
+			uint32 middle = low + (high - low) / 2;
+
+			if (snapshot->tables[middle].relid < entry->catalog_oid)
+				low = middle + 1;
+			else
+				high = middle;
+		}
+		if (low == snapshot->n_tables || snapshot->tables[low].relid != entry->catalog_oid)
+			ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),
+							errmsg("pg_dump lists table %s, which is not in the plan",
+								   quote_qualified_identifier(entry->schema, entry->tag))));
+	}
+	elog(DEBUG1, "%u tables in pg_dump's table of contents, %u in the plan", n, snapshot->n_tables);
+}
+
+/* Give each planned table a data entry, and each materialized view a refresh. */
+void
+snapshot_run_add_data(JobRun *run)
+{
+	SnapshotRun *snapshot = run->snapshot;
+
+	toc_remove_secrets(snapshot->toc);
+	check_for_unplanned_tables(snapshot);
+	for (uint32 i = 0; i < snapshot->n_tables; i++)
+	{
+		SourceTable *table = &snapshot->tables[i];
+		TocTableData spec = {.relid = table->relid,
+							 .schema = table->schema,
+							 .table = table->name,
+							 .owner = table->owner,
+							 .columns = table->columns,
+							 .ncolumns = table->ncolumns,
+							 .extension_member = table->extension_member};
+
+		if (!table->extension_member && toc_find_table(snapshot->toc, table->relid) == NULL)
+			ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),
+							errmsg("pg_dump does not list table %s, which is in the plan",
+								   quote_qualified_identifier(table->schema, table->name))));
+		table->dump_id = toc_add_table_data(snapshot->toc, &spec)->dump_id;
+	}
+	for (uint32 i = 0; i < snapshot->n_matviews; i++)
+		toc_add_matview_refresh(snapshot->toc, snapshot->matviews[i]);
+}
+
+/*
+ * The name of a table that is no longer what the snapshot saw, or NULL. Asked
+ * once all are locked, in a transaction that sees the present.
+ */
+const char *
+snapshot_run_find_change(JobRun *run, Jsonb *action)
+{
+	SnapshotRun *snapshot = run->snapshot;
+	char *sql = action_text(action, "fingerprints");
+	const char *changed = NULL;
+	uint64 row = 0;
+
+	if (sql == NULL)
+		elog(ERROR, "planner's action lacks query \"fingerprints\"");
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	SPI_connect();
+	/* All tables of the database, by oid: one pass, whatever their number. */
+	if (SPI_execute(sql, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "planner's query \"fingerprints\" is no SELECT");
+	for (uint32 i = 0; i < snapshot->n_tables && changed == NULL; i++)
+	{
+		const SourceTable *table = &snapshot->tables[i];
+
+		while (row < SPI_processed && oid_at(row, 1) < table->relid)
+			row++;
+		if (row == SPI_processed || oid_at(row, 1) != table->relid ||
+			strcmp(text_at(row, 2), table->fingerprint) != 0)
+		{
+			MemoryContext old = MemoryContextSwitchTo(run->context);
+
+			changed = quote_qualified_identifier(table->schema, table->name);
+			changed = pstrdup(changed);
+			MemoryContextSwitchTo(old);
+		}
+	}
+	SPI_finish();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(run->context);
+	return changed;
+}

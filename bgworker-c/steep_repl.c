@@ -1,0 +1,55 @@
+/*
+ * steep_repl.c
+ *	  Module load: settings, shared memory, launcher.
+ */
+#include "steep_repl.h"
+
+#include "access/xlog.h"
+#include "miscadmin.h"
+#include "shared_state.h"
+#include "utils/builtins.h"
+
+PG_MODULE_MAGIC_EXT(.name = STEEP_NAME, .version = STEEP_REPL_VERSION);
+
+PG_FUNCTION_INFO_V1(steep_repl_library_version);
+PG_FUNCTION_INFO_V1(steep_repl_system_identifier);
+PG_FUNCTION_INFO_V1(steep_repl_preloaded);
+
+/*
+ * Called once by the postmaster when preloaded, or by a backend that first
+ * calls one of our functions when not: then there is no shared memory and no
+ * launcher, and everything that needs neither still works.
+ */
+void
+_PG_init(void)
+{
+	settings_init();
+	queue_wake_init();
+
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+
+	shared_state_init();
+	launcher_register();
+}
+
+/* The version that this library was built as. */
+Datum
+steep_repl_library_version(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TEXT_P(cstring_to_text(STEEP_REPL_VERSION));
+}
+
+/* This cluster's system identifier as text: it exceeds what a double holds. */
+Datum
+steep_repl_system_identifier(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TEXT_P(cstring_to_text(psprintf(UINT64_FORMAT, GetSystemIdentifier())));
+}
+
+/* Whether shared_preload_libraries names us, so that our shared memory exists. */
+Datum
+steep_repl_preloaded(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(steep_shared != NULL);
+}

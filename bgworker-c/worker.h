@@ -1,0 +1,31 @@
+/*
+ * worker.h
+ *	  What the dynamic workers have in common: registration, connection as the
+ *	  job's requester, settings that users cannot break, errors of helpers.
+ */
+#ifndef STEEP_WORKER_H
+#define STEEP_WORKER_H
+
+#include "postgres.h"
+
+#include "postmaster/bgworker.h"
+#include "shared_state.h"
+
+typedef enum WorkerKind
+{
+	WORKER_DISPATCHER,
+	WORKER_COORDINATOR,
+	WORKER_HOLDER,
+	WORKER_COPIER,
+} WorkerKind;
+
+extern BackgroundWorkerHandle *worker_register(WorkerKind kind, int slot, int number, Oid database);
+extern Oid worker_database(void);
+extern int worker_number(void);
+extern SteepJob *worker_start(const char *title);
+extern void worker_pin_settings(void);
+extern void worker_begin_with_snapshot(const char *snapshot_name);
+extern void worker_run_helper(SteepJob *job, void (*body)(SteepJob *job));
+extern void worker_check_cancel(SteepJob *job);
+
+#endif /* STEEP_WORKER_H */

@@ -1,0 +1,58 @@
+import type { PublicFunction, Returns } from "../api/public-function.ts";
+
+function literal(text: string): string {
+  return `'${text.replaceAll("'", "''")}'`;
+}
+
+function returnType(returns: Returns): string {
+  switch (returns.kind) {
+    case "row":
+      return `steep_repl.${returns.table}`;
+    case "record":
+      return `table (${returns.columns.map(([name, type]) => `${name} ${type}`).join(", ")})`;
+    case "jsonb":
+      return "jsonb";
+  }
+}
+
+/** PL/pgSQL statements that turn the answer, in variable `answer`, into the result. */
+function resultStatements(returns: Returns): string {
+  switch (returns.kind) {
+    case "row":
+      return `  select r.* into result from steep_repl.${returns.table} r where r.${returns.key} = answer ->> '${returns.key}';
+  return result;`;
+    case "record":
+      return `  return query select r.* from jsonb_to_record(answer) as r(${returns.columns
+        .map(([name, type]) => `${name} ${type}`)
+        .join(", ")});`;
+    case "jsonb":
+      return "  return answer;";
+  }
+}
+
+/**
+ * CREATE FUNCTION for a public function: a typed wrapper that turns arguments
+ * into jsonb, calls TypeScript, and turns the answer into the result.
+ */
+export function functionSql(fn: PublicFunction): string {
+  const args = fn.args.map(
+    (a) => `  ${a.name} ${a.type}${a.default === undefined ? "" : ` default ${a.default}`}`,
+  );
+  const members = fn.args.map((a) => `'${a.name}', ${fn.name}.${a.name}`).join(", ");
+  const signature = `steep_repl.${fn.name}(${fn.args.map((a) => a.type).join(", ")})`;
+  const resultVariable =
+    fn.returns.kind === "row" ? `\n  result steep_repl.${fn.returns.table};` : "";
+  return `create function steep_repl.${fn.name}(${args.length > 0 ? `\n${args.join(",\n")}` : ""})
+returns ${returnType(fn.returns)}
+language plpgsql ${fn.volatility} parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+#variable_conflict use_column
+declare
+  answer jsonb;${resultVariable}
+begin
+  answer := steep_repl._call('${fn.name}', jsonb_build_object(${members}));
+${resultStatements(fn.returns)}
+end
+$fn$;
+comment on function ${signature} is ${literal(fn.comment)};
+`;
+}

@@ -1,0 +1,122 @@
+import type { Json } from "../db/sql.ts";
+import { invalidArgument, SteepError } from "../db/steep-error.ts";
+
+export const compressions = ["none", "gzip", "lz4", "zstd"] as const;
+
+export const maxParallel = 64;
+
+/** The arguments of a snapshot, as queued in `work_queue.params`. */
+export interface SnapshotParams {
+  readonly [name: string]: Json;
+  readonly output_path: string;
+  readonly compression: (typeof compressions)[number];
+  /** the most copy workers, 1 to 64 */
+  readonly parallel: number;
+  /** of the compression method; null = its default */
+  readonly level: number | null;
+  /** `schema.table`; null = all */
+  readonly tables: readonly string[] | null;
+  /** null = all */
+  readonly schemas: readonly string[] | null;
+  readonly node_id: string | null;
+  readonly large_objects: "refuse" | "skip";
+}
+
+type Raw = { readonly [name: string]: Json };
+
+function optionalText(raw: Raw, name: string): string | null {
+  const value = raw[name] ?? null;
+  if (value !== null && typeof value !== "string") {
+    throw invalidArgument(`${name} must be text`);
+  }
+  return value;
+}
+
+function requiredText(raw: Raw, name: string): string {
+  const value = optionalText(raw, name);
+  if (value === null || value === "") {
+    throw invalidArgument(`${name} must not be null or empty`);
+  }
+  return value;
+}
+
+function optionalNames(raw: Raw, name: string): readonly string[] | null {
+  const value = raw[name] ?? null;
+  if (value === null) {
+    return null;
+  }
+  if (!Array.isArray(value) || value.length === 0) {
+    throw invalidArgument(`${name} must name at least one`, `Leave ${name} out for all.`);
+  }
+  for (const item of value as readonly Json[]) {
+    if (typeof item !== "string" || item === "") {
+      throw invalidArgument(`${name} must not contain null or empty names`);
+    }
+  }
+  return value as readonly string[];
+}
+
+function oneOf<T extends string>(raw: Raw, name: string, values: readonly T[]): T {
+  const value = requiredText(raw, name);
+  const found = values.find((v) => v === value);
+  if (found === undefined) {
+    throw invalidArgument(`unknown ${name} "${value}"`, `Use one of ${values.join(", ")}.`);
+  }
+  return found;
+}
+
+function integer(raw: Raw, name: string): number | null {
+  const value = raw[name] ?? null;
+  if (value !== null && (typeof value !== "number" || !Number.isInteger(value))) {
+    throw invalidArgument(`${name} must be an integer`);
+  }
+  return value as number | null;
+}
+
+function parallelOf(raw: Raw): number {
+  const value = integer(raw, "parallel");
+  if (value === null || value < 1 || value > maxParallel) {
+    throw invalidArgument(`parallel must be between 1 and ${maxParallel}`);
+  }
+  return value;
+}
+
+/** Slots belong to a snapshot's contract but are not built yet: say so, do nothing half. */
+function refuseSlot(raw: Raw): void {
+  for (const name of ["slot_name", "publications"]) {
+    if ((raw[name] ?? null) !== null) {
+      throw new SteepError({
+        sqlstate: "0A000",
+        message: `${name} is not supported yet`,
+        hint: `Leave ${name} out.`,
+      });
+    }
+  }
+}
+
+/**
+ * Check the arguments of a snapshot. Called when it is queued and again when
+ * it runs, since a role may add rows to the queue by itself.
+ *
+ * @throws SteepError 22023 for a bad argument
+ */
+export function snapshotParams(raw: Raw): SnapshotParams {
+  refuseSlot(raw);
+  const params: SnapshotParams = {
+    output_path: requiredText(raw, "output_path"),
+    compression: oneOf(raw, "compression", compressions),
+    parallel: parallelOf(raw),
+    level: integer(raw, "level"),
+    tables: optionalNames(raw, "tables"),
+    schemas: optionalNames(raw, "schemas"),
+    node_id: optionalText(raw, "node_id"),
+    large_objects: oneOf({ large_objects: "refuse", ...raw }, "large_objects", ["refuse", "skip"]),
+  };
+  if (params.tables !== null && params.schemas !== null) {
+    throw invalidArgument(
+      "tables and schemas cannot both be given",
+      "Name the tables of those schemas in tables.",
+    );
+  }
+  return params;
+}

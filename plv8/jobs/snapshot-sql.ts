@@ -1,0 +1,127 @@
+/*
+ * The queries of a snapshot. They run with the requester's rights, with $1 =
+ * the job's params as jsonb. Catalogs are readable by all, so these only say
+ * what there is; the rights to read it are checked where it is read.
+ */
+
+/** Members of extensions come back with CREATE EXTENSION. */
+const isExtensionMember = (catalog: string, oid: string) => `
+  exists (select from pg_depend d where d.classid = '${catalog}'::regclass and d.objid = ${oid}
+          and d.refclassid = 'pg_extension'::regclass and d.deptype = 'e')`;
+
+const isUserSchema = `
+  (n.nspname not in ('steep_repl', 'information_schema') and n.nspname !~ '^pg_')`;
+
+/**
+ * CTEs that every query begins with. chosen_tree: named tables with their
+ * partitions and children, as pg_dump's --table-and-children takes them.
+ */
+const selection = `
+  chosen(oid) as (
+    select steep_repl._to_regclass(t.name)::oid
+    from jsonb_array_elements_text(nullif($1 -> 'tables', 'null')) t(name)),
+  chosen_tree(oid) as (
+    select c.oid from chosen c
+    union
+    select i.inhrelid from pg_inherits i join chosen_tree p on p.oid = i.inhparent),
+  selected(oid) as (
+    select c.oid from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    where c.relkind in ('r', 'p', 'm', 'S') and c.relpersistence <> 't' and ${isUserSchema}
+      and case when jsonb_typeof($1 -> 'tables') = 'array'
+               then c.oid in (select t.oid from chosen_tree t)
+                    or c.oid in (select d.objid from pg_depend d
+                                 where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass
+                                   and d.deptype in ('a', 'i') and c.relkind = 'S'
+                                   and d.refobjid in (select t.oid from chosen_tree t))
+               when jsonb_typeof($1 -> 'schemas') = 'array' then $1 -> 'schemas' ? n.nspname
+               else true end
+      and not ${isExtensionMember("pg_class", "c.oid")}),
+  config(oid, condition) as (
+    select u.oid, nullif(u.condition, '')
+    from pg_extension e, unnest(e.extconfig, e.extcondition) u(oid, condition)
+    where e.extname <> 'steep_repl'
+      and jsonb_typeof($1 -> 'tables') is distinct from 'array'
+      and jsonb_typeof($1 -> 'schemas') is distinct from 'array')`;
+
+/**
+ * Changes with whatever could make a table's rows or columns differ from what
+ * a snapshot saw: rewrite, truncation, columns, kind, rename.
+ */
+const fingerprint = `
+  concat_ws(':', c.xmin, c.relfilenode,
+    (select concat_ws('.', count(*), max(a.xmin::text::bigint))
+     from pg_attribute a where a.attrelid = c.oid and a.attnum > 0))`;
+
+export const tablesQuery = `
+  with recursive ${selection}
+  select c.oid, n.nspname::text, c.relname::text, pg_get_userbyid(c.relowner)::text,
+         (select array_agg(a.attname::text order by a.attnum) from pg_attribute a
+          where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''),
+         ${fingerprint}, g.condition, (g.oid is not null)
+  from pg_class c join pg_namespace n on n.oid = c.relnamespace
+  left join config g on g.oid = c.oid
+  where c.relkind = 'r' and (c.oid in (select s.oid from selected s) or g.oid is not null)
+  order by c.oid`;
+
+export const fingerprintsQuery = `
+  select c.oid, ${fingerprint} from pg_class c where c.relkind = 'r' order by c.oid`;
+
+/** A view that reaches more views depends on them, so it comes later. */
+export const matviewsQuery = `
+  with recursive ${selection},
+  matview(oid) as (
+    select c.oid from pg_class c
+    where c.relkind = 'm' and c.relispopulated and c.oid in (select s.oid from selected s)),
+  uses(oid, used) as (
+    select distinct r.ev_class, d.refobjid
+    from pg_rewrite r join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid
+    where d.refclassid = 'pg_class'::regclass and d.refobjid <> r.ev_class),
+  reach(oid, reached) as (
+    select m.oid, m.oid from matview m
+    union
+    select r.oid, u.used from reach r join uses u on u.oid = r.reached)
+  select m.oid from matview m
+  order by (select count(*) from reach r where r.oid = m.oid and r.reached in (select x.oid from matview x)),
+           m.oid`;
+
+export const filterQuery = `
+  select n.nspname::text, c.relname::text
+  from jsonb_array_elements_text(nullif($1 -> 'tables', 'null')) t(name)
+  join pg_class c on c.oid = steep_repl._to_regclass(t.name)
+  join pg_namespace n on n.oid = c.relnamespace
+  union
+  select s.name, null from jsonb_array_elements_text(nullif($1 -> 'schemas', 'null')) s(name)`;
+
+/** Everything that the requester lacks, in one message; and large objects. */
+export const startFactsQuery = `
+  with recursive ${selection},
+  relation(oid, relkind, name, readable) as (
+    select c.oid, c.relkind, format('%I.%I', n.nspname, c.relname),
+           has_schema_privilege(n.oid, 'USAGE')
+           and case when c.relkind <> 'S' then has_table_privilege(c.oid, 'SELECT')
+                      or not exists (select from pg_attribute a where a.attrelid = c.oid and a.attnum > 0
+                                     and not a.attisdropped and a.attgenerated = ''
+                                     and not has_column_privilege(c.oid, a.attnum, 'SELECT'))
+                    else has_sequence_privilege(c.oid, 'SELECT')
+                      or exists (select from pg_depend d where d.classid = 'pg_class'::regclass
+                                 and d.objid = c.oid and d.refclassid = 'pg_class'::regclass
+                                 and d.deptype in ('a', 'i') and has_table_privilege(d.refobjid, 'SELECT')) end
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    where c.relkind in ('r', 'S')
+      and c.oid in (select s.oid from selected s union select g.oid from config g)),
+  problem(name, what) as (
+    select r.name, 'no SELECT on ' || case r.relkind when 'S' then 'sequence ' else 'table ' end || r.name
+    from relation r where not r.readable
+    union all
+    select r.name, 'row security hides rows of table ' || r.name
+    from relation r where r.readable and r.relkind = 'r' and row_security_active(r.oid))
+  select (select string_agg(p.what, ', ' order by p.name) from (select * from problem order by name limit 1000) p)
+           || (select case when count(*) > 1000 then format(' and %s more', count(*) - 1000) else '' end from problem)
+           as unreadable,
+         (select count(*)::text from pg_largeobject_metadata
+          where jsonb_typeof($1 -> 'tables') is distinct from 'array'
+            and jsonb_typeof($1 -> 'schemas') is distinct from 'array') as large_objects`;
+
+export const lockFactsQuery = `
+  select steep_repl._lock_table_size()::text as lock_table_size,
+         current_setting('max_locks_per_transaction') as max_locks_per_transaction`;

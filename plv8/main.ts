@@ -1,0 +1,53 @@
+import { publicFunctions } from "./api/index.ts";
+import { nextAction } from "./api/next-action.ts";
+import type { Json } from "./db/sql.ts";
+import { SteepError } from "./db/steep-error.ts";
+import { bundleVersion } from "./db/version.ts";
+
+type Handler = (args: never) => unknown;
+
+const handlers: { readonly [name: string]: Handler } = {
+  ...Object.fromEntries(publicFunctions.map((f) => [f.name, f.run])),
+  next_action: nextAction,
+  version: bundleVersion,
+};
+
+interface Envelope {
+  readonly version: string;
+  readonly args: Json;
+}
+
+/** Code is cached for a session: after an update, old sessions still hold the old one. */
+function checkVersion(wanted: string): void {
+  if (wanted !== bundleVersion()) {
+    throw new SteepError({
+      sqlstate: "55000",
+      message: `this session has loaded steep_repl ${bundleVersion()}, but the extension is ${wanted}`,
+      hint: "Reconnect.",
+    });
+  }
+}
+
+/**
+ * The one entry point: `steep_repl._js` calls it with two strings and returns
+ * its answer, `{"result": …}` or `{"error": {…}}`.
+ */
+export function dispatch(name: string, envelope: string): string {
+  try {
+    const { version: wanted, args } = JSON.parse(envelope) as Envelope;
+    checkVersion(wanted);
+    const handler = handlers[name];
+    if (handler === undefined) {
+      throw new Error(`no function ${name}`);
+    }
+    return JSON.stringify({ result: handler(args as never) ?? null });
+  } catch (e) {
+    if (e instanceof SteepError) {
+      return JSON.stringify({ error: e.data });
+    }
+    const detail = e instanceof Error ? (e.stack ?? "") : "";
+    return JSON.stringify({
+      error: { sqlstate: "XX000", message: `steep_repl: ${String(e)}`, detail },
+    });
+  }
+}

@@ -1,0 +1,99 @@
+-- Functions of the C library. Public functions run with the caller's rights
+-- and call these, so everybody may execute them and each checks for itself.
+
+create function steep_repl._library_version() returns text
+language c stable strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_library_version';
+comment on function steep_repl._library_version() is 'private: version that the loaded C library was built as';
+
+create function steep_repl._system_identifier() returns text
+language c stable strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_system_identifier';
+comment on function steep_repl._system_identifier() is 'private: system identifier of this cluster, as text';
+
+create function steep_repl._preloaded() returns boolean
+language c stable strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_preloaded';
+comment on function steep_repl._preloaded() is 'private: whether shared_preload_libraries names steep_repl';
+
+create function steep_repl._launcher_is_alive() returns boolean
+language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_launcher_is_alive';
+comment on function steep_repl._launcher_is_alive() is 'private: whether the launcher runs, by its entry in shared memory';
+
+create function steep_repl._engine_is_ready() returns boolean
+language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_engine_is_ready';
+comment on function steep_repl._engine_is_ready() is 'private: whether this session has loaded the JavaScript engine through us';
+
+create function steep_repl._engine_loaded() returns void
+language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_engine_loaded';
+comment on function steep_repl._engine_loaded() is 'private: give the session back the signal handlers that a JavaScript engine may have taken';
+
+create function steep_repl._random_id() returns bigint
+language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_random_id';
+comment on function steep_repl._random_id() is 'private: a random positive 63-bit number';
+
+create function steep_repl._is_apply_worker() returns boolean
+language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_is_apply_worker';
+comment on function steep_repl._is_apply_worker() is 'private: whether a logical replication worker is writing';
+
+create function steep_repl._enqueued() returns trigger
+language c volatile parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_enqueued';
+comment on function steep_repl._enqueued() is 'private: makes the rows that belong to a new job and wakes the launcher at commit';
+
+create function steep_repl._was_queued_here(id bigint) returns boolean
+language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_was_queued_here';
+comment on function steep_repl._was_queued_here(bigint) is 'private: whether the current transaction queued this job';
+
+create function steep_repl._check_output_path(path text) returns text
+language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_check_output_path';
+comment on function steep_repl._check_output_path(text) is 'private: the normalized path, or an error that says why the caller may not write there';
+
+create function steep_repl._level_range(compression text, out min_level int, out max_level int, out default_level int)
+language c stable strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_level_range';
+comment on function steep_repl._level_range(text) is 'private: the levels that a compression method accepts, NULLs for an unknown method';
+
+create function steep_repl._lock_table_size() returns bigint
+language c stable strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_lock_table_size';
+comment on function steep_repl._lock_table_size() is 'private: how many objects the shared lock table holds';
+
+create function steep_repl._live_jobs(
+  out id bigint, out phase text, out overall_percent float8, out current_table text,
+  out tables_completed int, out tables_total int, out bytes_processed bigint,
+  out eta_seconds bigint, out worker_pid int)
+returns setof record
+language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_live_jobs';
+comment on function steep_repl._live_jobs() is 'private: progress of running jobs of this database that the caller may see, from shared memory';
+
+create function steep_repl._waiting_reason() returns text
+language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_waiting_reason';
+comment on function steep_repl._waiting_reason() is 'private: why a pending job does not start, NULL if it is about to';
+
+create function steep_repl._operation_counts(out active bigint, out pending bigint, out last_error text)
+language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_operation_counts';
+comment on function steep_repl._operation_counts() is 'private: jobs of this database for health(); last_error only to who may see that job';
+
+create function steep_repl._cancel(id bigint) returns boolean
+language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_cancel';
+comment on function steep_repl._cancel(bigint) is 'private: cancel_operation, which checks the caller''s rights over the job';
+
+create function steep_repl._retry(id bigint) returns void
+language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_retry';
+comment on function steep_repl._retry(bigint) is 'private: retry_operation, which checks the caller''s rights over the job';
+
+create function steep_repl._prune(older_than interval) returns bigint
+language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_prune';
+comment on function steep_repl._prune(interval) is 'private: prune_operations';
+
+create function steep_repl._drop_snapshot(snapshot_id text) returns boolean
+language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_drop_snapshot';
+comment on function steep_repl._drop_snapshot(text) is 'private: drop_snapshot, which checks the caller''s rights over the snapshot';
+
+create function steep_repl._leftover_directories(out name text, out retained_bytes bigint, out snapshot_id text)
+returns setof record
+language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_leftover_directories';
+comment on function steep_repl._leftover_directories() is 'private: directories that carry the marker of a job that is over without a snapshot';
+
+create function steep_repl._toc_to_directory(archive bytea, codec text) returns bytea
+language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_toc_to_directory';
+comment on function steep_repl._toc_to_directory(bytea, text) is 'private, superusers only: rewrites a custom-format archive''s table of contents as toc.dat, for tests';
+
+create function steep_repl._raise(sqlstate text, message text, detail text, hint text) returns void
+language c volatile parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_raise';
+comment on function steep_repl._raise(text, text, text, text) is 'private: raises an error that JavaScript answered; detail and hint may be NULL';

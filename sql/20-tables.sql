@@ -1,0 +1,128 @@
+-- Every table may be caught by a FOR ALL TABLES publication or cloned with a
+-- template database: rows of jobs therefore say where they belong, and only
+-- rows with this cluster's system identifier and this database's oid count.
+
+create table steep_repl.nodes (
+  node_id text primary key check (node_id <> ''),
+  node_name text not null,
+  host text,
+  port int not null default 5432 check (port between 1 and 65535),
+  priority int not null default 50 check (priority between 1 and 100),
+  dbname text,
+  username text,
+  foreign_server text,
+  node_number int generated always as identity unique,
+  system_identifier text,
+  registered_by name not null default current_user,
+  last_seen timestamptz
+);
+comment on table steep_repl.nodes is 'databases that take part in replication, as registered on this node';
+comment on column steep_repl.nodes.priority is '1..100; the higher one is preferred where a choice is needed';
+comment on column steep_repl.nodes.node_number is 'small unique number, for disjoint sequences';
+comment on column steep_repl.nodes.system_identifier is 'pg_control_system().system_identifier of the node, once known';
+comment on column steep_repl.nodes.registered_by is 'only this role, its members and superusers may change the entry';
+
+create table steep_repl.work_queue (
+  id bigint primary key default 0,
+  operation text not null check (operation in ('snapshot_generate')),
+  status text not null default 'pending'
+    check (status in ('pending', 'running', 'complete', 'failed', 'cancelled')),
+  status_detail text,
+  snapshot_id text,
+  merge_id text,
+  params jsonb not null default '{}',
+  requested_by name not null default current_user,
+  requested_by_oid oid not null default 0,
+  worker_pid int,
+  attempts int not null default 0,
+  created_at timestamptz not null default clock_timestamp(),
+  started_at timestamptz,
+  completed_at timestamptz,
+  error_message text,
+  error_sqlstate text,
+  error_hint text,
+  system_identifier text not null default '',
+  database_oid oid not null default 0
+);
+create index work_queue_unfinished_idx on steep_repl.work_queue (created_at)
+  where status in ('pending', 'running');
+create index work_queue_created_idx on steep_repl.work_queue (created_at desc);
+comment on table steep_repl.work_queue is 'one row a job; roles other than the owner may add pending rows and cancel their own';
+comment on column steep_repl.work_queue.id is 'random, so that ids of different nodes do not collide';
+comment on column steep_repl.work_queue.status_detail is 'what a pending or running job waits for';
+comment on column steep_repl.work_queue.params is 'the arguments of the job; never a password';
+comment on column steep_repl.work_queue.worker_pid is 'process id of the coordinator, for information only';
+comment on column steep_repl.work_queue.system_identifier is 'the cluster where the job was queued; it runs nowhere else';
+comment on column steep_repl.work_queue.database_oid is 'the database where the job was queued; it runs nowhere else';
+
+create table steep_repl.snapshots (
+  snapshot_id text primary key,
+  operation_id bigint not null unique,
+  operation text not null default 'generate' check (operation in ('generate', 'apply')),
+  source_snapshot_id text,
+  node_id text,
+  status text not null default 'pending'
+    check (status in ('pending', 'running', 'complete', 'failed', 'cancelled')),
+  phase text not null default 'queued'
+    check (phase in ('queued', 'planning', 'schema', 'data', 'indexes', 'sequences', 'finalizing', 'complete')),
+  overall_percent numeric(5, 2) not null default 0,
+  current_table text,
+  table_count int,
+  tables_completed int not null default 0,
+  storage_path text,
+  compression text,
+  parallel int,
+  lsn pg_lsn,
+  slot_name text,
+  size_bytes bigint,
+  bytes_processed bigint not null default 0,
+  rows_written bigint,
+  checksum text,
+  throughput_bytes_sec bigint,
+  eta_seconds bigint,
+  error_message text,
+  error_sqlstate text,
+  error_hint text,
+  created_at timestamptz not null default clock_timestamp(),
+  started_at timestamptz,
+  completed_at timestamptz,
+  requested_by name not null,
+  requested_by_oid oid not null,
+  system_identifier text not null
+);
+create index snapshots_created_idx on steep_repl.snapshots (created_at desc);
+comment on table steep_repl.snapshots is 'one row a snapshot, written by the workers only';
+comment on column steep_repl.snapshots.phase is 'how far the job is; after a failure, where it failed';
+comment on column steep_repl.snapshots.bytes_processed is 'bytes of COPY text so far, before compression';
+comment on column steep_repl.snapshots.size_bytes is 'bytes of all data files, after compression';
+comment on column steep_repl.snapshots.checksum is 'SHA-256 of manifest.json, which holds those of all files';
+comment on column steep_repl.snapshots.lsn is 'WAL position of the snapshot';
+comment on column steep_repl.snapshots.throughput_bytes_sec is 'COPY text a second, while copying';
+
+-- Where a job's files are, and the token in that directory's marker. Row
+-- security without a policy keeps it from everybody but the owner, whatever
+-- is granted on "all tables in schema".
+create table steep_repl._job_directories (
+  operation_id bigint primary key,
+  path text not null,
+  token text not null,
+  system_identifier text not null,
+  database_oid oid not null
+);
+alter table steep_repl._job_directories enable row level security;
+comment on table steep_repl._job_directories is 'private: directories that jobs may have to remove';
+
+create view steep_repl.stat_operations with (security_invoker = true) as
+select w.operation,
+       count(*) filter (where w.status = 'pending') as pending,
+       count(*) filter (where w.status = 'running') as running,
+       count(*) filter (where w.status = 'complete') as complete,
+       count(*) filter (where w.status = 'failed') as failed,
+       count(*) filter (where w.status = 'cancelled') as cancelled,
+       max(w.completed_at) filter (where w.status = 'complete') as last_success_at,
+       max(w.completed_at) filter (where w.status = 'failed') as last_failure_at,
+       (array_agg(w.completed_at - w.started_at order by w.completed_at desc)
+         filter (where w.status = 'complete'))[1] as last_duration
+from steep_repl.work_queue w
+group by w.operation;
+comment on view steep_repl.stat_operations is 'counts and latest results by operation, over the jobs that the caller may see, for monitoring';

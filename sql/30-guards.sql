@@ -1,0 +1,136 @@
+-- What roles may do to our tables, whatever was granted to them. These
+-- triggers fire always: session_replication_role can be granted to a role.
+
+create function steep_repl._guard_work_queue() returns trigger
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  is_owner constant boolean := current_user = (
+    select pg_get_userbyid(c.relowner) from pg_class c where c.oid = tg_relid);
+begin
+  if steep_repl._is_apply_worker() then
+    -- Rows of another node stay as they are; nobody sends us rows of our own.
+    if tg_op = 'DELETE' then
+      return case when old.system_identifier <> steep_repl._system_identifier() then old end;
+    end if;
+    return case when new.system_identifier <> steep_repl._system_identifier() then new end;
+  end if;
+
+  if tg_op = 'INSERT' then
+    new.id := steep_repl._random_id();
+    new.status := 'pending';
+    new.status_detail := null;
+    new.snapshot_id := case when new.operation = 'snapshot_generate' then
+      format('snap_%s_%s', to_char(clock_timestamp() at time zone 'UTC', 'YYYYMMDD_HH24MISS'),
+             left(replace(gen_random_uuid()::text, '-', ''), 8)) end;
+    new.merge_id := null;
+    new.requested_by := current_user;
+    new.requested_by_oid := current_user::regrole;
+    new.worker_pid := null;
+    new.attempts := 0;
+    new.created_at := clock_timestamp();
+    new.started_at := null;
+    new.completed_at := null;
+    new.error_message := null;
+    new.error_sqlstate := null;
+    new.error_hint := null;
+    new.system_identifier := steep_repl._system_identifier();
+    new.database_oid := (select d.oid from pg_database d where d.datname = current_database());
+    return new;
+  end if;
+
+  if is_owner then
+    return case when tg_op = 'DELETE' then old else new end;
+  end if;
+
+  if tg_op = 'UPDATE' and old.status = 'pending' and new.status = 'cancelled'
+     and to_jsonb(new) - 'status' = to_jsonb(old) - 'status' then
+    new.completed_at := clock_timestamp();
+    return new;
+  end if;
+  raise exception 'permission denied to % rows of steep_repl.work_queue', lower(tg_op)
+    using errcode = 'insufficient_privilege',
+          detail = 'A role may add jobs and cancel its own pending ones; the rest is written by the workers.',
+          hint = 'Use steep_repl.cancel_operation(id), retry_operation(id) or prune_operations(older_than).';
+end
+$fn$;
+comment on function steep_repl._guard_work_queue() is 'private: keeps what a role writes to work_queue to adding and cancelling jobs of its own';
+
+create function steep_repl._guard_workers_only() returns trigger
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  if current_user = (select pg_get_userbyid(c.relowner) from pg_class c where c.oid = tg_relid)
+     or steep_repl._is_apply_worker() then
+    return case when tg_op = 'DELETE' then old else new end;
+  end if;
+  raise exception 'permission denied to % rows of steep_repl.%', lower(tg_op), tg_table_name
+    using errcode = 'insufficient_privilege',
+          detail = 'This table is written by the workers only.';
+end
+$fn$;
+comment on function steep_repl._guard_workers_only() is 'private: lets nobody but the owner write';
+
+create function steep_repl._guard_nodes() returns trigger
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  mine boolean;
+begin
+  if steep_repl._is_apply_worker() then
+    return case when tg_op = 'DELETE' then old else new end;
+  end if;
+  if tg_op = 'INSERT' then
+    new.registered_by := current_user;
+    return new;
+  end if;
+
+  -- Who redirects a node redirects what others do with it.
+  mine := to_regrole(quote_ident(old.registered_by)) is not null
+          and pg_has_role(old.registered_by, 'MEMBER');
+  if mine or (select r.rolsuper from pg_roles r where r.rolname = current_user) then
+    if tg_op = 'DELETE' then
+      return old;
+    end if;
+    new.registered_by := old.registered_by;
+    return new;
+  end if;
+  if tg_op = 'UPDATE' and to_jsonb(new) - 'last_seen' = to_jsonb(old) - 'last_seen' then
+    return new;
+  end if;
+  raise exception 'permission denied for node "%"', old.node_id
+    using errcode = 'insufficient_privilege',
+          detail = format('It was registered by role "%s".', old.registered_by),
+          hint = 'Only that role, its members and superusers may change it.';
+end
+$fn$;
+comment on function steep_repl._guard_nodes() is 'private: keeps a node to the role that registered it';
+
+create trigger guard before insert or update or delete on steep_repl.work_queue
+  for each row execute function steep_repl._guard_work_queue();
+create trigger enqueued after insert on steep_repl.work_queue
+  for each row execute function steep_repl._enqueued();
+create trigger guard before insert or update or delete on steep_repl.snapshots
+  for each row execute function steep_repl._guard_workers_only();
+create trigger guard before insert or update or delete on steep_repl._job_directories
+  for each row execute function steep_repl._guard_workers_only();
+create trigger guard before insert or update or delete on steep_repl.nodes
+  for each row execute function steep_repl._guard_nodes();
+
+alter table steep_repl.work_queue enable always trigger guard;
+alter table steep_repl.work_queue enable always trigger enqueued;
+alter table steep_repl.snapshots enable always trigger guard;
+alter table steep_repl._job_directories enable always trigger guard;
+alter table steep_repl.nodes enable always trigger guard;
+
+-- A role sees its own jobs and those of roles it is a member of.
+alter table steep_repl.work_queue enable row level security;
+create policy own_jobs on steep_repl.work_queue
+  using (pg_catalog.pg_has_role(requested_by_oid, 'MEMBER')
+         and system_identifier = steep_repl._system_identifier());
+create policy monitoring on steep_repl.work_queue for select
+  using (pg_catalog.pg_has_role('pg_monitor', 'MEMBER'));
+
+alter table steep_repl.snapshots enable row level security;
+create policy own_jobs on steep_repl.snapshots
+  using (pg_catalog.pg_has_role(requested_by_oid, 'MEMBER')
+         and system_identifier = steep_repl._system_identifier());
+create policy monitoring on steep_repl.snapshots for select
+  using (pg_catalog.pg_has_role('pg_monitor', 'MEMBER'));

@@ -1,0 +1,53 @@
+-- The boundary to JavaScript: one string in, one string out.
+
+create function steep_repl._sql(request text) returns text
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  result text;
+  state text;
+  message text;
+  detail text;
+  hint text;
+begin
+  execute 'with q as (' || (request::jsonb ->> 'sql') || ') select coalesce(json_agg(q), ''[]'')::text from q'
+    into result using request::jsonb -> 'params';
+  return '{"rows":' || result || '}';
+exception when query_canceled or others then
+  -- Errors go back as data: an engine survives few SQL errors and loses
+  -- their SQLSTATE. A cancellation too: JavaScript must return first.
+  get stacked diagnostics state = returned_sqlstate, message = message_text,
+    detail = pg_exception_detail, hint = pg_exception_hint;
+  return json_build_object('error', json_build_object(
+    'sqlstate', state, 'message', message, 'detail', detail, 'hint', hint))::text;
+end
+$fn$;
+comment on function steep_repl._sql(text) is 'private: runs {"sql": …, "params": …} for JavaScript; answers {"rows": […]} or {"error": {…}}';
+
+create function steep_repl._call(fn text, args jsonb) returns jsonb
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  answer jsonb;
+begin
+  if not steep_repl._engine_is_ready() then
+    perform steep_repl._js('version', '{"version":"@VERSION@","args":{}}');
+    perform steep_repl._engine_loaded();
+  end if;
+  answer := steep_repl._js(fn, jsonb_build_object('version', '@VERSION@', 'args', args)::text)::jsonb;
+  if answer ? 'error' then
+    perform steep_repl._raise(answer -> 'error' ->> 'sqlstate', answer -> 'error' ->> 'message',
+                              answer -> 'error' ->> 'detail', answer -> 'error' ->> 'hint');
+  end if;
+  return answer -> 'result';
+end
+$fn$;
+comment on function steep_repl._call(text, jsonb) is 'private: calls a TypeScript function and raises the error that it answers';
+
+create function steep_repl._to_regclass(name text) returns regclass
+language plpgsql stable strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  return to_regclass(name);
+exception when invalid_name or syntax_error or invalid_parameter_value or feature_not_supported then
+  return null;
+end
+$fn$;
+comment on function steep_repl._to_regclass(text) is 'private: the relation of this qualified name, NULL if there is none or the name is malformed';

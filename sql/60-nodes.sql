@@ -1,0 +1,104 @@
+create function steep_repl.heartbeat(node_id text) returns boolean
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  update steep_repl.nodes n set last_seen = clock_timestamp() where n.node_id = heartbeat.node_id;
+  return found;
+end
+$fn$;
+comment on function steep_repl.heartbeat(text) is 'notes that a node is alive; false if no such node is registered';
+
+create function steep_repl._quote_conninfo(value text) returns text
+language sql immutable strict parallel unsafe set search_path = pg_catalog, pg_temp
+return '''' || replace(replace(value, '\', '\\'), '''', '\''') || '''';
+comment on function steep_repl._quote_conninfo(text) is 'private: quotes a value for a libpq connection string';
+
+create function steep_repl._probe(node steep_repl.nodes) returns text
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  dblink constant name := (select n.nspname from pg_extension e join pg_namespace n on n.oid = e.extnamespace where e.extname = 'dblink');
+  connection constant text := 'steep_repl_probe_' || gen_random_uuid();
+  target constant text := coalesce(node.foreign_server, concat_ws(' ',
+    'connect_timeout=3 application_name=steep_repl_probe',
+    'host=' || steep_repl._quote_conninfo(coalesce(node.host, 'localhost')),
+    'port=' || node.port,
+    'dbname=' || steep_repl._quote_conninfo(coalesce(node.dbname, current_database())),
+    'user=' || steep_repl._quote_conninfo(coalesce(node.username, current_user))));
+  identifier text;
+begin
+  execute format('select %I.dblink_connect($1, $2)', dblink) using connection, target;
+  begin
+    execute format('select r.id from %I.dblink($1, $2) as r(id text)', dblink)
+      into identifier using connection, 'select system_identifier::text from pg_catalog.pg_control_system()';
+  exception when others then
+    execute format('select %I.dblink_disconnect($1)', dblink) using connection;
+    raise;
+  end;
+  execute format('select %I.dblink_disconnect($1)', dblink) using connection;
+  return identifier;
+exception when others then
+  return null;
+end
+$fn$;
+comment on function steep_repl._probe(steep_repl.nodes) is 'private: connects to a node and answers its system identifier, NULL if it cannot be reached';
+
+-- PL/pgSQL does not let an argument and a result column share a name, which
+-- callers by name want: hence the pair of functions, here and for progress.
+create function steep_repl._node_status(
+  wanted text, probe boolean,
+  out node_id text, out node_name text, out status text, out last_seen timestamptz,
+  out is_healthy boolean, out is_local boolean)
+returns setof record
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  node steep_repl.nodes;
+  here constant text := steep_repl._system_identifier();
+  identifier text;
+begin
+  if wanted is not null and not exists (select from steep_repl.nodes n where n.node_id = wanted) then
+    raise exception 'node "%" is not registered', wanted
+      using errcode = 'undefined_object', hint = 'Register it with steep_repl.register_node().';
+  end if;
+  for node in select n.* from steep_repl.nodes n where wanted is null or n.node_id = wanted order by n.node_id loop
+    if probe and node.system_identifier is distinct from here then
+      identifier := steep_repl._probe(node);
+      if identifier is not null then
+        node.last_seen := clock_timestamp();
+        node.system_identifier := identifier;
+        if has_table_privilege('steep_repl.nodes', 'UPDATE') then
+          update steep_repl.nodes n set last_seen = node.last_seen where n.node_id = node.node_id;
+        end if;
+      end if;
+    end if;
+    node_id := node.node_id;
+    node_name := node.node_name;
+    is_local := node.system_identifier is not distinct from here;
+    last_seen := case when is_local and steep_repl._launcher_is_alive() then clock_timestamp() else node.last_seen end;
+    is_healthy := case
+      when is_local then steep_repl._launcher_is_alive()
+      when probe then identifier is not null
+      when last_seen is null then null
+      else last_seen > clock_timestamp() - interval '30 s' end;
+    status := case when is_healthy is null then 'unknown' when is_healthy then 'online' else 'offline' end;
+    return next;
+  end loop;
+end
+$fn$;
+comment on function steep_repl._node_status(text, boolean) is 'private: node_status';
+
+create function steep_repl.node_status(
+  node_id text default null, probe boolean default false,
+  out node_id text, out node_name text, out status text, out last_seen timestamptz,
+  out is_healthy boolean, out is_local boolean)
+returns setof record
+language sql volatile parallel unsafe set search_path = pg_catalog, pg_temp
+as 'select s.* from steep_repl._node_status($1, $2) s';
+comment on function steep_repl.node_status(text, boolean) is 'whether nodes were seen lately: the local one by its launcher, others by heartbeat within 30 s, or by connecting (probe)';
+
+create function steep_repl.remove_node(node_id text) returns boolean
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  delete from steep_repl.nodes n where n.node_id = remove_node.node_id;
+  return found;
+end
+$fn$;
+comment on function steep_repl.remove_node(text) is 'forgets a node; false if no such node is registered';

@@ -1,0 +1,135 @@
+create function steep_repl.version() returns text
+language sql stable parallel unsafe set search_path = pg_catalog, pg_temp
+return '@VERSION@';
+comment on function steep_repl.version() is 'version of the extension';
+
+create function steep_repl.min_pg_version() returns int
+language sql stable parallel unsafe set search_path = pg_catalog, pg_temp
+return 180000;
+comment on function steep_repl.min_pg_version() is 'oldest server_version_num that the extension runs on';
+
+create function steep_repl.bgworker_available() returns boolean
+language sql volatile parallel unsafe set search_path = pg_catalog, pg_temp
+return steep_repl._launcher_is_alive();
+comment on function steep_repl.bgworker_available() is 'whether the launcher is alive, so that jobs can run';
+
+create function steep_repl.list_operations(status text default null) returns setof steep_repl.work_queue
+language plpgsql volatile rows 100 parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  operation steep_repl.work_queue;
+begin
+  if list_operations.status is not null
+     and list_operations.status not in ('pending', 'running', 'complete', 'failed', 'cancelled') then
+    raise exception 'unknown status "%"', list_operations.status
+      using errcode = 'invalid_parameter_value',
+            hint = 'Use one of pending, running, complete, failed, cancelled.';
+  end if;
+  for operation in
+    select w.* from steep_repl.work_queue w
+    where (list_operations.status is null or w.status = list_operations.status)
+      and w.system_identifier = steep_repl._system_identifier()
+      and w.database_oid = (select d.oid from pg_database d where d.datname = current_database())
+    order by w.created_at desc, w.id limit 100
+  loop
+    if operation.status = 'pending' then
+      operation.status_detail := coalesce(steep_repl._waiting_reason(), operation.status_detail);
+    end if;
+    return next operation;
+  end loop;
+end
+$fn$;
+comment on function steep_repl.list_operations(text) is 'jobs of this database that the caller may see, newest first, at most 100; a pending one says what it waits for';
+
+create function steep_repl.cancel_operation(id bigint) returns boolean
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  if cancel_operation.id is null then
+    raise exception 'id must not be null' using errcode = 'invalid_parameter_value';
+  end if;
+  return steep_repl._cancel(cancel_operation.id);
+end
+$fn$;
+comment on function steep_repl.cancel_operation(bigint) is 'cancels a pending job, or tells a running one to stop; false if it is over';
+
+create function steep_repl.retry_operation(id bigint, peer text default null) returns steep_repl.work_queue
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  result steep_repl.work_queue;
+begin
+  if retry_operation.id is null then
+    raise exception 'id must not be null' using errcode = 'invalid_parameter_value';
+  end if;
+  if retry_operation.peer is not null then
+    raise exception 'this operation takes no peer' using errcode = 'invalid_parameter_value';
+  end if;
+  perform steep_repl._retry(retry_operation.id);
+  select w.* into result from steep_repl.work_queue w where w.id = retry_operation.id;
+  return result;
+end
+$fn$;
+comment on function steep_repl.retry_operation(bigint, text) is 'queues a failed or cancelled job again, with its parameters and as its role';
+
+create function steep_repl._check_wait(id bigint, timeout_seconds int) returns void
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  if timeout_seconds is null or timeout_seconds < 0 then
+    raise exception 'timeout_seconds must not be null or negative' using errcode = 'invalid_parameter_value';
+  end if;
+  if current_setting('transaction_isolation') <> 'read committed' then
+    raise exception 'cannot wait for a job in a transaction that is not READ COMMITTED'
+      using errcode = 'object_not_in_prerequisite_state',
+            detail = 'Such a transaction keeps seeing the job as it was when it began.';
+  end if;
+  if steep_repl._was_queued_here(id) then
+    raise exception 'commit first: this transaction queued the job'
+      using errcode = 'object_not_in_prerequisite_state',
+            detail = 'The job starts when the transaction commits.';
+  end if;
+end
+$fn$;
+comment on function steep_repl._check_wait(bigint, int) is 'private: refuses a wait that could never end';
+
+create function steep_repl.wait_operation(id bigint, timeout_seconds int default 86400) returns steep_repl.work_queue
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  deadline constant timestamptz := clock_timestamp() + make_interval(secs => timeout_seconds);
+  pause float8 := 0.01;
+  result steep_repl.work_queue;
+begin
+  perform steep_repl._check_wait(wait_operation.id, timeout_seconds);
+  loop
+    select w.* into result from steep_repl.work_queue w where w.id = wait_operation.id;
+    if not found then
+      raise exception 'operation % does not exist', wait_operation.id
+        using errcode = 'undefined_object', hint = 'See steep_repl.list_operations().';
+    end if;
+    exit when result.status not in ('pending', 'running') or clock_timestamp() >= deadline;
+    perform pg_sleep(least(pause, extract(epoch from deadline - clock_timestamp())));
+    pause := least(pause * 1.5, 0.25);
+  end loop;
+  return result;
+end
+$fn$;
+comment on function steep_repl.wait_operation(bigint, int) is 'waits until a job is over; returns its row, unfinished on timeout';
+
+create function steep_repl.prune_operations(older_than interval) returns bigint
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  if older_than is null or older_than < interval '0' then
+    raise exception 'older_than must not be null or negative' using errcode = 'invalid_parameter_value';
+  end if;
+  return steep_repl._prune(older_than);
+end
+$fn$;
+comment on function steep_repl.prune_operations(interval) is 'forgets jobs of the caller that ended longer ago than this; snapshots on disk keep their rows; returns how many jobs';
+
+create function steep_repl.leftovers(
+  out kind text, out name text, out retained_bytes bigint, out drop_command text)
+returns setof record
+language sql volatile parallel unsafe set search_path = pg_catalog, pg_temp
+begin atomic
+  select 'directory'::text, d.name, d.retained_bytes,
+         pg_catalog.format('select steep_repl.drop_snapshot(%L)', d.snapshot_id)
+  from steep_repl._leftover_directories() d;
+end;
+comment on function steep_repl.leftovers() is 'what jobs left behind that nothing needs any more, and the command that removes it';
