@@ -48,7 +48,11 @@ none_end(void *state, ByteBuffer *out)
 }
 
 static const CompressorOps compressor_none = {
-	none_create, none_free, none_begin, none_add, none_end
+	.create = none_create,
+	.free = none_free,
+	.begin = none_begin,
+	.add = none_add,
+	.end = none_end,
 };
 
 static const CompressorOps *const implementations[] = {
@@ -85,6 +89,7 @@ compressor_create(Codec codec, int level)
 				 errdetail("Levels go from %d to %d.", min, max)));
 
 	compressor->ops = implementations[codec];
+	compressor->level = level;
 	compressor->state = compressor->ops->create(level);
 	compressor->release.func = release_state;
 	compressor->release.arg = compressor;
@@ -122,6 +127,23 @@ void
 compressor_end(Compressor *compressor, ByteBuffer *out)
 {
 	compressor->ops->end(compressor->state, out);
+}
+
+/* Whether a frame is better gathered first and compressed at once. */
+bool
+compressor_prefers_whole(const Compressor *compressor)
+{
+	return compressor->ops->whole != NULL &&
+		compressor->level <= compressor->ops->whole_max_level;
+}
+
+/* Compress a whole frame, in place of begin, add and end. */
+void
+compressor_whole(Compressor *compressor, const void *data, size_t len,
+				 ByteBuffer *out)
+{
+	CHECK_FOR_INTERRUPTS();
+	compressor->ops->whole(compressor->state, data, len, out);
 }
 
 /* Raise a library's own words. */

@@ -17,11 +17,16 @@ typedef struct CompressorOps
 	void		(*begin) (void *state, ByteBuffer *out);
 	void		(*add) (void *state, const void *data, size_t len, ByteBuffer *out);
 	void		(*end) (void *state, ByteBuffer *out);
+
+	/* A frame from data that is all there, where that is faster; or NULL. */
+	void		(*whole) (void *state, const void *data, size_t len, ByteBuffer *out);
+	int			whole_max_level;	/* slower levels could not be cancelled */
 } CompressorOps;
 
 typedef struct Compressor
 {
 	const CompressorOps *ops;
+	int			level;
 	void	   *state;			/* of the library, in malloc'ed memory */
 	MemoryContextCallback release;
 } Compressor;
@@ -35,6 +40,9 @@ extern void compressor_begin(Compressor *compressor, ByteBuffer *out);
 extern void compressor_add(Compressor *compressor, const void *data, size_t len,
 						   ByteBuffer *out);
 extern void compressor_end(Compressor *compressor, ByteBuffer *out);
+extern bool compressor_prefers_whole(const Compressor *compressor);
+extern void compressor_whole(Compressor *compressor, const void *data, size_t len,
+							 ByteBuffer *out);
 
 /* for the implementations */
 pg_noreturn extern void compressor_failed(const char *reason);

@@ -89,5 +89,9 @@ gzip_end(void *state, ByteBuffer *out)
 }
 
 const CompressorOps compressor_gzip = {
-	gzip_create, gzip_free, gzip_begin, gzip_add, gzip_end
+	.create = gzip_create,
+	.free = gzip_free,
+	.begin = gzip_begin,
+	.add = gzip_add,
+	.end = gzip_end,
 };

@@ -72,5 +72,9 @@ lz4_end(void *state, ByteBuffer *out)
 }
 
 const CompressorOps compressor_lz4 = {
-	lz4_create, lz4_free, lz4_begin, lz4_add, lz4_end
+	.create = lz4_create,
+	.free = lz4_free,
+	.begin = lz4_begin,
+	.add = lz4_add,
+	.end = lz4_end,
 };

@@ -3,8 +3,10 @@
  *	  Turns rows of COPY text into frames.
  *
  * Rows are gathered in a staging buffer, because a compression library has a
- * cost per call that a short row does not repay.  A frame stays in memory
- * until the caller, who knows its size only at its end, has written it.
+ * cost per call that a short row does not repay.  Where it is faster the
+ * buffer takes an ordinary frame as a whole; a larger one, or a row larger
+ * than the buffer, is compressed as it comes.  A frame stays in memory until
+ * the caller, who knows its size only at its end, has written it.
  */
 #include "postgres.h"
 
@@ -14,6 +16,7 @@
 #include "utils/memutils.h"
 
 #define STAGING_BYTES ((size_t) 256 * 1024)
+#define WHOLE_FRAME_BYTES ((size_t) 8 * 1024 * 1024)
 #define INITIAL_FRAME_BYTES ((size_t) 1024 * 1024)
 
 /* A frame buffer that one huge row has blown up is cut down to this. */
@@ -24,6 +27,7 @@ struct FrameWriter
 	MemoryContext context;
 	Compressor *compressor;
 	bool		open;			/* a frame has begun */
+	bool		streaming;		/* and some of it was compressed */
 	uint64		raw_bytes;
 	ByteBuffer	frame;
 	char	   *staging;
@@ -44,7 +48,10 @@ frame_writer_create(Codec codec, int level)
 	writer->context = context;
 	writer->compressor = compressor_create(codec, level);
 	bytebuffer_init(&writer->frame, INITIAL_FRAME_BYTES);
-	writer->staging_size = codec == CODEC_NONE ? 0 : STAGING_BYTES;
+	if (compressor_prefers_whole(writer->compressor))
+		writer->staging_size = WHOLE_FRAME_BYTES;
+	else if (codec != CODEC_NONE)
+		writer->staging_size = STAGING_BYTES;
 	writer->staging = palloc(Max(writer->staging_size, 1));
 	MemoryContextSwitchTo(previous);
 	return writer;
@@ -59,17 +66,40 @@ open_frame(FrameWriter *writer)
 	bytebuffer_shrink(&writer->frame, KEPT_FRAME_BYTES);
 	writer->raw_bytes = 0;
 	writer->staged = 0;
-	compressor_begin(writer->compressor, &writer->frame);
+	writer->streaming = false;
 	writer->open = true;
+}
+
+/* Compress data as a part of the frame. */
+static void
+stream(FrameWriter *writer, const void *data, size_t len)
+{
+	if (!writer->streaming)
+		compressor_begin(writer->compressor, &writer->frame);
+	writer->streaming = true;
+	compressor_add(writer->compressor, data, len, &writer->frame);
 }
 
 /* Compress what is staged. */
 static void
 flush_staging(FrameWriter *writer)
 {
-	compressor_add(writer->compressor, writer->staging, writer->staged,
-				   &writer->frame);
+	stream(writer, writer->staging, writer->staged);
 	writer->staged = 0;
+}
+
+/* Compress what is left of the frame, which may be all of it, and end it. */
+static void
+complete_frame(FrameWriter *writer)
+{
+	if (!writer->streaming && compressor_prefers_whole(writer->compressor))
+	{
+		compressor_whole(writer->compressor, writer->staging, writer->staged,
+						 &writer->frame);
+		return;
+	}
+	flush_staging(writer);
+	compressor_end(writer->compressor, &writer->frame);
 }
 
 /* Add bytes to the frame; the caller ends it only where a row ends. */
@@ -83,7 +113,7 @@ frame_writer_append(FrameWriter *writer, const void *data, size_t len)
 		flush_staging(writer);
 	if (len >= writer->staging_size)
 	{
-		compressor_add(writer->compressor, data, len, &writer->frame);
+		stream(writer, data, len);
 		return;
 	}
 	memcpy(writer->staging + writer->staged, data, len);
@@ -102,8 +132,7 @@ void
 frame_writer_finish(FrameWriter *writer, Frame *frame)
 {
 	open_frame(writer);
-	flush_staging(writer);
-	compressor_end(writer->compressor, &writer->frame);
+	complete_frame(writer);
 	writer->open = false;
 
 	frame->data = writer->frame.data;
