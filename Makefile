@@ -92,7 +92,7 @@ build/tools/build.mjs: $(npm_stamp) $(wildcard plv8/build/*) $(shell find plv8/a
 	$(bin)/esbuild plv8/build/build.ts --bundle --platform=node --format=esm --external:esbuild \
 		--log-level=warning --outfile=$@
 
-# ---- an installed copy to run from, which needs no rights
+# ---- an installed copy to run from, which needs no rights; servers that run from it see it whole
 
 $(stage)/.done: $(shlib) $(DATA) $(DATA_built) steep_repl.control
 	@rm -rf $(stage)
@@ -100,7 +100,8 @@ $(stage)/.done: $(shlib) $(DATA) $(DATA_built) steep_repl.control
 	@touch $@
 
 .PHONY: stage
-stage: $(stage)/.done
+stage:
+	@$(MAKE) -s --no-print-directory $(stage)/.done JS=$(JS)
 
 # ---- servers to try it out on
 

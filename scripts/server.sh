@@ -94,14 +94,13 @@ CONF
 }
 
 start() {
-  local pid
   port=${PORT:-}
-  : "${JS:?the engine, plv8 or pljs}"
+  : "${JS:?set it to the engine, plv8 or pljs}"
   PG_CONFIG=$("$here/find-pg.sh")
   export PG_CONFIG
   bindir=$("$PG_CONFIG" --bindir)
 
-  if pid=$(running_pid); then stop; fi
+  stop
   [ -f "$data/PG_VERSION" ] || initialize
   [ -n "$port" ] || port=$(cat "$home/port" 2>/dev/null || true)
   if [ -z "$port" ]; then port=$(free_port); fi

@@ -21,6 +21,9 @@ function removeStaleServers(): void {
     if (owner !== process.pid && isAlive(owner)) continue;
     const home = join(serversDir, entry);
     endPostmaster(join(home, "data"));
+    const sockets = join(home, "sockets");
+    if (existsSync(sockets))
+      rmSync(readFileSync(sockets, "utf8"), { recursive: true, force: true });
     rmSync(home, { recursive: true, force: true });
   }
 }

@@ -2,16 +2,15 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { openSync } from "node:fs";
 import { appendFile, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
 import { createDataDirectory, giveToServer, settingLines, unprivileged } from "./data-directory.ts";
 import { type Engine, engineUnderTest } from "./engines.ts";
+import { freePort } from "./free-port.ts";
 import type { ConnectOptions, PgNode, Row, Settings, StopMode } from "./node.ts";
 import { bin, inProject, run } from "./pg.ts";
 import { descendants, isAlive, signal } from "./processes.ts";
-import { createRandom } from "./random.ts";
 import { Sessions } from "./sessions.ts";
 import { waitUntil } from "./wait-until.ts";
 
@@ -36,8 +35,13 @@ let count = 0;
 /** Make and start a server of its own, with steep_repl ready to be created. */
 export async function startServer(options: ServerOptions = {}): Promise<Server> {
   const server = await Server.create(options);
-  await server.start();
-  return server;
+  try {
+    await server.start();
+    return server;
+  } catch (error) {
+    await server.destroy();
+    throw error;
+  }
 }
 
 /** A PostgreSQL that runs as a child of this process. */
@@ -69,11 +73,17 @@ export class Server implements PgNode {
     // a socket's path has at most 107 bytes, and the checkout's can be longer
     const sockets = await mkdtemp(join(tmpdir(), "steep-"));
     const server = new Server(options.name ?? "server", engine, await freePort(), sockets);
-    await mkdir(server.snapshotDir, { recursive: true, mode: 0o700 });
-    await createDataDirectory(server.dataDir, engine);
-    await server.#writeConfiguration(options);
-    await giveToServer(server.home, sockets);
-    return server;
+    try {
+      await mkdir(server.snapshotDir, { recursive: true, mode: 0o700 });
+      await writeFile(join(server.home, "sockets"), sockets);
+      await createDataDirectory(server.dataDir, engine);
+      await server.#writeConfiguration(options);
+      await giveToServer(server.home, sockets);
+      return server;
+    } catch (error) {
+      await server.destroy();
+      throw error;
+    }
   }
 
   async #writeConfiguration({ settings = {}, preload = true, hba = [] }: ServerOptions) {
@@ -228,20 +238,5 @@ export class Server implements PgNode {
     await this.stop("immediate");
     await rm(this.home, { recursive: true, force: true });
     await rm(this.socketDir, { recursive: true, force: true });
-  }
-}
-
-const ports = createRandom(process.pid * 7919 + Date.now());
-
-/** A free port below those that the system gives to outgoing connections. */
-async function freePort(): Promise<number> {
-  for (;;) {
-    const port = ports.int(20_000, 32_000);
-    const probe = createServer();
-    const free = await new Promise<boolean>((resolve) => {
-      probe.once("error", () => resolve(false));
-      probe.listen(port, "127.0.0.1", () => probe.close(() => resolve(true)));
-    });
-    if (free) return port;
   }
 }
