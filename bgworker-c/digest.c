@@ -8,6 +8,23 @@
 #include "postgres.h"
 
 #include "digest.h"
+#include "utils/resowner.h"
+
+/*
+ * Contexts must have a resource owner, and a worker between transactions has
+ * none: it gets one that lives as long as the process.
+ */
+static void
+ensure_resource_owner(void)
+{
+	static ResourceOwner owner = NULL;
+
+	if (CurrentResourceOwner != NULL)
+		return;
+	if (owner == NULL)
+		owner = ResourceOwnerCreate(NULL, "steep_repl digests");
+	CurrentResourceOwner = owner;
+}
 
 /* Raise what the hash context complains of. */
 static void
@@ -24,8 +41,10 @@ digest_fail(pg_cryptohash_ctx *ctx)
 pg_cryptohash_ctx *
 digest_begin(void)
 {
-	pg_cryptohash_ctx *ctx = pg_cryptohash_create(PG_SHA256);
+	pg_cryptohash_ctx *ctx;
 
+	ensure_resource_owner();
+	ctx = pg_cryptohash_create(PG_SHA256);
 	if (ctx == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),

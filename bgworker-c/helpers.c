@@ -9,6 +9,7 @@
 #include "miscadmin.h"
 #include "steep_repl.h"
 #include "storage/latch.h"
+#include "storage/proc.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 #include "worker.h"
@@ -91,13 +92,27 @@ helpers_start_holder(JobRun *run)
 	}
 }
 
+/* Let the holder go by itself, which leaves no FATAL in the log. */
+static void
+release_holder(SteepJob *job)
+{
+	pid_t		pid;
+
+	SpinLockAcquire(&job->mutex);
+	job->holder_state = HOLDER_RELEASED;
+	pid = job->holder_pid;
+	SpinLockRelease(&job->mutex);
+	if (pid != 0)
+		SetLatch(&GetPGProcByNumber(job->holder_procno)->procLatch);
+}
+
 /* End the holder, so that another can take a new snapshot. */
 void
 helpers_end_holder(JobRun *run)
 {
 	if (holder == NULL)
 		return;
-	TerminateBackgroundWorker(holder);
+	release_holder(run->job);
 	(void) WaitForBackgroundWorkerShutdown(holder);
 	pfree(holder);
 	holder = NULL;
@@ -152,11 +167,9 @@ helpers_end_all(JobRun *run)
 	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), HELPER_END_MS);
 	bool all_stopped = false;
 
-	if (holder != NULL)
-		TerminateBackgroundWorker(holder);
+	release_holder(run->job);
 	for (int i = 0; i < n_copiers; i++)
 		TerminateBackgroundWorker(copiers[i]);
-	job_end_helpers(run->job, SIGTERM);
 
 	while (!all_stopped && GetCurrentTimestamp() < deadline)
 	{
@@ -168,6 +181,8 @@ helpers_end_all(JobRun *run)
 			ResetLatch(MyLatch);
 		}
 	}
+	if (!all_stopped)
+		job_end_helpers(run->job, SIGTERM);
 	holder = NULL;
 	n_copiers = 0;
 }

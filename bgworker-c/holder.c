@@ -142,7 +142,7 @@ is_orphan(SteepJob *job)
 	return kill(pid, 0) != 0;
 }
 
-/* Keep the snapshot until SIGTERM; lock when asked. */
+/* Keep the snapshot until released; lock when asked. */
 static void
 hold(SteepJob *job)
 {
@@ -156,6 +156,8 @@ hold(SteepJob *job)
 		SpinLockAcquire(&job->mutex);
 		state = job->holder_state;
 		SpinLockRelease(&job->mutex);
+		if (state == HOLDER_RELEASED)
+			break;
 		if (state == HOLDER_LOCK_REQUESTED)
 			lock_tables(job);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 1000,
