@@ -1,0 +1,221 @@
+import { existsSync } from "node:fs";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { expectNoLeaks } from "../support/leaks.ts";
+import { signal } from "../support/processes.ts";
+import { type Server, startServer } from "../support/server.ts";
+import {
+  endOf,
+  problems,
+  type SnapshotRow,
+  startSnapshot,
+  takeSnapshot,
+} from "../support/snapshots.ts";
+import { waitUntil } from "../support/wait-until.ts";
+
+let server: Server;
+
+beforeAll(async () => {
+  server = await startServer({ name: "faults" });
+  await server.createDatabase("app", { extension: true });
+  // values that do not compress, so that copying takes a second or two
+  await server.query(
+    `create table big as
+     select g as id, (select string_agg(md5(random()::text), '') from generate_series(1, 30) where g = g) as filler
+     from generate_series(1, 15000) g`,
+    [],
+    { database: "app" },
+  );
+});
+afterAll(() => server.destroy());
+
+const app = { database: "app" };
+const slow = { ...app, args: "compression => 'zstd', level => 15, parallel => 2" };
+
+/** Wait until the running snapshot is in this phase; in data, until some bytes were copied. */
+async function reach(phase: string): Promise<void> {
+  await waitUntil(
+    () =>
+      server.query<{ phase: string; bytes: string }>(
+        "select phase, bytes_processed as bytes from steep_repl.snapshot_progress()",
+        [],
+        app,
+      ),
+    (rows) => rows[0]?.phase === phase && (phase !== "data" || Number(rows[0].bytes) > 0),
+    `the snapshot is in phase ${phase}`,
+    { intervalMs: 2 },
+  );
+}
+
+/** A session that keeps jobs from getting past a phase, until it ends. */
+async function holdAt(phase: string): Promise<() => Promise<void>> {
+  if (phase === "data") return async () => {};
+  const client = await server.connect(app);
+  await client.query("begin; lock table big in access exclusive mode");
+  return () => client.end();
+}
+
+async function expectCleanFailure(snapshot: SnapshotRow, status = "failed"): Promise<SnapshotRow> {
+  const row = await endOf(server, snapshot, app);
+  expect(row.status).toBe(status);
+  expect(existsSync(row.storage_path)).toBe(false);
+  await expectNoLeaks(server);
+  return row;
+}
+
+describe.each(["schema", "data"])("in phase %s", (phase) => {
+  test("cancelling ends the job within 2 seconds and removes its files", async () => {
+    const release = await holdAt(phase);
+    const snapshot = await startSnapshot(server, slow);
+    await reach(phase);
+    const before = performance.now();
+    const rows = await server.query(
+      "select steep_repl.cancel_snapshot($1) as cancelled",
+      [snapshot.snapshot_id],
+      app,
+    );
+    expect(rows).toEqual([{ cancelled: true }]);
+    const row = await endOf(server, snapshot, app);
+    expect(performance.now() - before).toBeLessThan(2000);
+    expect(row.error_message).toBeNull();
+    await release();
+    await expectCleanFailure(snapshot, "cancelled");
+  });
+
+  test.each(["coordinator", "holder"])("kill -9 of the %s fails the job cleanly", async (who) => {
+    const release = await holdAt(phase);
+    const snapshot = await startSnapshot(server, slow);
+    await reach(phase);
+    await crash(`steep_repl ${snapshot.snapshot_id} ${who}`);
+    await release();
+    const row = await expectCleanFailure(snapshot);
+    expect(row.error_sqlstate).toBe("57P02");
+    expect(row.error_hint).toContain("retry_operation");
+  });
+
+  test("kill -9 of the whole server fails the job within 10 s of the restart", async () => {
+    await holdAt(phase);
+    const snapshot = await startSnapshot(server, slow);
+    await reach(phase);
+    await server.kill9();
+    await server.start();
+    const before = performance.now();
+    const row = await expectCleanFailure(snapshot);
+    expect(performance.now() - before).toBeLessThan(10_000);
+    expect(row.error_message).toContain("ended before the job did");
+  });
+
+  test("terminating the coordinator fails the job cleanly", async () => {
+    const release = await holdAt(phase);
+    const snapshot = await startSnapshot(server, slow);
+    await reach(phase);
+    await server.query(
+      `select pg_terminate_backend(pid) from pg_stat_activity
+       where application_name = 'steep_repl ${snapshot.snapshot_id} coordinator'`,
+    );
+    await release();
+    await expectCleanFailure(snapshot);
+  });
+
+  test("a fast shutdown is not held up, and the job is failed after the restart", async () => {
+    await holdAt(phase);
+    const snapshot = await startSnapshot(server, slow);
+    await reach(phase);
+    const before = performance.now();
+    await server.stop("fast");
+    expect(performance.now() - before).toBeLessThan(5000);
+    await server.start();
+    await expectCleanFailure(snapshot);
+  });
+});
+
+/** Kill a worker with SIGKILL and wait until the server has restarted itself. */
+async function crash(worker: string): Promise<void> {
+  const [launcher] = await server.pidsByApplicationName("steep_repl launcher");
+  const [pid] = await waitUntil(
+    () => server.pidsByApplicationName(worker),
+    (pids) => pids.length === 1,
+    `${worker} runs`,
+  );
+  signal(pid ?? 0, "SIGKILL");
+  await launcherIsNot(launcher);
+}
+
+/** Wait until another launcher than this one serves. */
+async function launcherIsNot(pid: number | undefined): Promise<void> {
+  await waitUntil(
+    () => server.pidsByApplicationName("steep_repl launcher").catch(() => []),
+    (pids) => pids.length === 1 && pids[0] !== pid,
+    "there is a new launcher",
+    { timeoutMs: 20_000 },
+  );
+}
+
+test.each([1, 2])("kill -9 of copy worker %s fails the job cleanly", async (number) => {
+  const snapshot = await startSnapshot(server, slow);
+  await reach("data");
+  await crash(`steep_repl ${snapshot.snapshot_id} copy ${number}`);
+  await expectCleanFailure(snapshot);
+});
+
+test("a terminated copy worker or holder fails the job and says so", async () => {
+  for (const who of ["copy 1", "holder"]) {
+    const snapshot = await startSnapshot(server, slow);
+    await reach("data");
+    await server.query(
+      `select pg_terminate_backend(pid) from pg_stat_activity
+       where application_name = 'steep_repl ${snapshot.snapshot_id} ${who}'`,
+    );
+    const row = await expectCleanFailure(snapshot);
+    expect(row.error_message).toContain("terminated");
+  }
+});
+
+test("a failed job can be retried, and then gives a sound snapshot", async () => {
+  const snapshot = await startSnapshot(server, slow);
+  await reach("data");
+  await server.query("select steep_repl.cancel_snapshot($1)", [snapshot.snapshot_id], app);
+  await expectCleanFailure(snapshot, "cancelled");
+
+  const [retried] = await server.query<{ status: string; attempts: number }>(
+    "select * from steep_repl.retry_operation($1)",
+    [snapshot.operation_id],
+    app,
+  );
+  expect(retried).toMatchObject({ status: "pending", attempts: 1 });
+  const row = await endOf(server, snapshot, app);
+  expect(row).toMatchObject({ status: "complete", error_message: null });
+  expect(await problems(server, row.storage_path, app)).toEqual([]);
+  await server.query("select steep_repl.drop_snapshot($1)", [row.snapshot_id], app);
+  await expectNoLeaks(server);
+});
+
+test("a launcher that is terminated comes back and goes on serving", async () => {
+  const running = await startSnapshot(server, slow);
+  await reach("data");
+  const [launcher] = await server.pidsByApplicationName("steep_repl launcher");
+  await server.query("select pg_terminate_backend($1)", [launcher]);
+  await launcherIsNot(launcher);
+  const first = await endOf(server, running, app);
+  expect(first.status).toBe("complete");
+  const second = await takeSnapshot(server, app);
+  for (const row of [first, second]) {
+    await server.query("select steep_repl.drop_snapshot($1)", [row.snapshot_id], app);
+  }
+  await expectNoLeaks(server);
+});
+
+test("a directory that somebody else took over is not touched", async () => {
+  const { mkdir, rename, rm, writeFile, readdir } = await import("node:fs/promises");
+  const snapshot = await startSnapshot(server, slow);
+  await reach("data");
+  const moved = `${snapshot.storage_path}-moved`;
+  await rename(snapshot.storage_path, moved);
+  await mkdir(snapshot.storage_path);
+  await writeFile(`${snapshot.storage_path}/toc.dat`, "precious");
+  await server.query("select steep_repl.cancel_snapshot($1)", [snapshot.snapshot_id], app);
+  await endOf(server, snapshot, app);
+  expect(await readdir(snapshot.storage_path)).toEqual(["toc.dat"]);
+  await rm(snapshot.storage_path, { recursive: true });
+  await rm(moved, { recursive: true });
+  await expectNoLeaks(server);
+});
