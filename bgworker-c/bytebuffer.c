@@ -21,15 +21,14 @@ bytebuffer_init(ByteBuffer *buf, size_t capacity)
 void
 bytebuffer_reserve(ByteBuffer *buf, size_t more)
 {
-	size_t		capacity = buf->capacity;
+	size_t capacity = buf->capacity;
 
 	if (more <= capacity - buf->len)
 		return;
 	if (more > MaxAllocHugeSize / 4 - buf->len)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("byte buffer of %zu bytes cannot grow by %zu bytes",
-						buf->len, more)));
+				 errmsg("byte buffer of %zu bytes cannot grow by %zu bytes", buf->len, more)));
 	while (capacity - buf->len < more)
 		capacity *= 2;
 	buf->data = repalloc_huge(buf->data, capacity);

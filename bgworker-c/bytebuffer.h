@@ -9,10 +9,10 @@
 
 typedef struct ByteBuffer
 {
-	MemoryContext context;		/* where data lives */
-	char	   *data;
-	size_t		len;			/* bytes in use */
-	size_t		capacity;
+	MemoryContext context; /* where data lives */
+	char *data;
+	size_t len; /* bytes in use */
+	size_t capacity;
 } ByteBuffer;
 
 extern void bytebuffer_init(ByteBuffer *buf, size_t capacity);
@@ -20,4 +20,4 @@ extern void bytebuffer_reserve(ByteBuffer *buf, size_t more);
 extern void bytebuffer_append(ByteBuffer *buf, const void *data, size_t len);
 extern void bytebuffer_shrink(ByteBuffer *buf, size_t capacity);
 
-#endif							/* STEEP_BYTEBUFFER_H */
+#endif /* STEEP_BYTEBUFFER_H */

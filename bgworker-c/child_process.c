@@ -35,20 +35,15 @@ child_close(int *fd)
 static void
 make_pipe(int *ours, int *theirs, bool we_read)
 {
-	int			ends[2];
+	int ends[2];
 
 	if (pipe(ends) != 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not create pipe: %m")));
+		ereport(ERROR, (errcode_for_file_access(), errmsg("could not create pipe: %m")));
 	*ours = ends[we_read ? 0 : 1];
 	*theirs = ends[we_read ? 1 : 0];
-	if (fcntl(*ours, F_SETFD, FD_CLOEXEC) != 0 ||
-		fcntl(*theirs, F_SETFD, FD_CLOEXEC) != 0 ||
+	if (fcntl(*ours, F_SETFD, FD_CLOEXEC) != 0 || fcntl(*theirs, F_SETFD, FD_CLOEXEC) != 0 ||
 		fcntl(*ours, F_SETFL, O_NONBLOCK) != 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not set up pipe: %m")));
+		ereport(ERROR, (errcode_for_file_access(), errmsg("could not set up pipe: %m")));
 }
 
 /*
@@ -61,8 +56,8 @@ spawn(const ChildRequest *request, const int fds[3], pid_t *pid)
 {
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attributes;
-	sigset_t	signals;
-	int			result;
+	sigset_t signals;
+	int result;
 
 	posix_spawn_file_actions_init(&actions);
 	for (int fd = 0; fd < 3; fd++)
@@ -78,12 +73,10 @@ spawn(const ChildRequest *request, const int fds[3], pid_t *pid)
 	sigdelset(&signals, SIGKILL);
 	sigdelset(&signals, SIGSTOP);
 	posix_spawnattr_setsigdefault(&attributes, &signals);
-	posix_spawnattr_setflags(&attributes,
-							 POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
 
 	result = posix_spawn(pid, request->argv[0], &actions, &attributes,
-						 (char *const *) request->argv,
-						 (char *const *) request->envp);
+						 (char *const *) request->argv, (char *const *) request->envp);
 	posix_spawnattr_destroy(&attributes);
 	posix_spawn_file_actions_destroy(&actions);
 	return result;
@@ -107,7 +100,7 @@ start_child(Child *child)
 static bool
 reaped(Child *child)
 {
-	pid_t		pid = waitpid(child->pid, &child->result->status, WNOHANG);
+	pid_t pid = waitpid(child->pid, &child->result->status, WNOHANG);
 
 	if (pid == 0 || (pid < 0 && errno == EINTR))
 		return false;
@@ -128,23 +121,20 @@ reap(Child *child)
 	while (!reaped(child))
 	{
 		child_handle_interrupts(child);
-		WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-				  10, child_wait_event());
+		WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 10, child_wait_event());
 	}
 	child_handle_interrupts(child);
 	if (child->result->status == -1)
-		ereport(ERROR,
-				(errcode(ERRCODE_SYSTEM_ERROR),
-				 errmsg("could not learn how \"%s\" ended", child->request->argv[0])));
+		ereport(ERROR, (errcode(ERRCODE_SYSTEM_ERROR),
+						errmsg("could not learn how \"%s\" ended", child->request->argv[0])));
 }
 
 /* On error and at process exit: end the child, reap it, close the pipes. */
 static void
 kill_child(int code, Datum arg)
 {
-	Child	   *child = (Child *) DatumGetPointer(arg);
+	Child *child = (Child *) DatumGetPointer(arg);
 
-	(void) code;
 	child_close(&child->input);
 	child_close(&child->output);
 	child_close(&child->errors);
@@ -172,10 +162,12 @@ kill_child(int code, Datum arg)
 void
 child_process_run(const ChildRequest *request, ChildResult *result)
 {
-	Child		child = {
-		.request = request, .result = result,
-		.input = -1, .output = -1, .errors = -1, .theirs = {-1, -1, -1}
-	};
+	Child child = {.request = request,
+				   .result = result,
+				   .input = -1,
+				   .output = -1,
+				   .errors = -1,
+				   .theirs = {-1, -1, -1}};
 
 	memset(result, 0, sizeof(ChildResult));
 	bytebuffer_init(&result->output, 1024);

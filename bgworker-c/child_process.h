@@ -15,22 +15,22 @@
 
 typedef struct ChildRequest
 {
-	const char *const *argv;	/* NULL-terminated; [0] is the program's path */
-	const char *const *envp;	/* NULL-terminated */
+	const char *const *argv; /* NULL-terminated; [0] is the program's path */
+	const char *const *envp; /* NULL-terminated */
 	const char *input;
-	size_t		input_len;
-	void		(*tick) (void *arg);	/* called about 5 times a second, or NULL */
-	void	   *tick_arg;
+	size_t input_len;
+	void (*tick)(void *arg); /* called about 5 times a second, or NULL */
+	void *tick_arg;
 } ChildRequest;
 
 typedef struct ChildResult
 {
-	int			spawn_errno;	/* not 0: the program could not be started */
-	int			status;			/* as of waitpid() */
-	ByteBuffer	output;			/* of the caller's memory context */
-	char	   *errors;			/* what it complained, bounded */
+	int spawn_errno;   /* not 0: the program could not be started */
+	int status;        /* as of waitpid() */
+	ByteBuffer output; /* of the caller's memory context */
+	char *errors;      /* what it complained, bounded */
 } ChildResult;
 
 extern void child_process_run(const ChildRequest *request, ChildResult *result);
 
-#endif							/* STEEP_CHILD_PROCESS_H */
+#endif /* STEEP_CHILD_PROCESS_H */

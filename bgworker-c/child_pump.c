@@ -23,8 +23,8 @@
 static void
 write_input(Child *child)
 {
-	size_t		left = child->request->input_len - child->written;
-	ssize_t		written = 0;
+	size_t left = child->request->input_len - child->written;
+	ssize_t written = 0;
 
 	if (left > 0)
 		written = write(child->input, child->request->input + child->written, left);
@@ -42,16 +42,14 @@ write_input(Child *child)
 static size_t
 read_some(int *fd, char *buf, size_t size)
 {
-	ssize_t		got = read(*fd, buf, size);
+	ssize_t got = read(*fd, buf, size);
 
 	if (got > 0)
 		return got;
 	if (got < 0 && (errno == EAGAIN || errno == EINTR))
 		return 0;
 	if (got < 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not read from pipe: %m")));
+		ereport(ERROR, (errcode_for_file_access(), errmsg("could not read from pipe: %m")));
 	child_close(fd);
 	return 0;
 }
@@ -72,11 +70,11 @@ read_output(Child *child)
 static void
 read_errors(Child *child)
 {
-	char		buf[CHILD_ERROR_BYTES];
-	size_t		got = read_some(&child->errors, buf, sizeof(buf));
-	size_t		head = Min(got, CHILD_ERROR_BYTES - child->head_len);
-	size_t		tail = got - head;
-	size_t		keep = Min(child->tail_len, CHILD_ERROR_BYTES - tail);
+	char buf[CHILD_ERROR_BYTES];
+	size_t got = read_some(&child->errors, buf, sizeof(buf));
+	size_t head = Min(got, CHILD_ERROR_BYTES - child->head_len);
+	size_t tail = got - head;
+	size_t keep = Min(child->tail_len, CHILD_ERROR_BYTES - tail);
 
 	memcpy(child->head + child->head_len, buf, head);
 	child->head_len += head;
@@ -103,7 +101,7 @@ static void
 wait_for_pipes(Child *child)
 {
 	WaitEventSet *set = CreateWaitEventSet(CurrentResourceOwner, 5);
-	WaitEvent	event;
+	WaitEvent event;
 
 	AddWaitEventToSet(set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
 	AddWaitEventToSet(set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
@@ -125,8 +123,7 @@ child_handle_interrupts(Child *child)
 
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
-	if (child->request->tick != NULL &&
-		TimestampDifferenceExceeds(child->last_tick, now, TICK_MS))
+	if (child->request->tick != NULL && TimestampDifferenceExceeds(child->last_tick, now, TICK_MS))
 	{
 		child->last_tick = now;
 		child->request->tick(child->request->tick_arg);

@@ -14,17 +14,17 @@ typedef struct Child
 {
 	const ChildRequest *request;
 	ChildResult *result;
-	pid_t		pid;			/* 0 when there is none to end */
-	int			input;			/* our ends of the pipes; -1 when closed */
-	int			output;
-	int			errors;
-	int			theirs[3];		/* the child's ends, until it has them */
-	size_t		written;		/* of the input */
-	char		head[CHILD_ERROR_BYTES];	/* of what it complained */
-	size_t		head_len;
-	char		tail[CHILD_ERROR_BYTES];
-	size_t		tail_len;
-	bool		cut;			/* something between them was dropped */
+	pid_t pid; /* 0 when there is none to end */
+	int input; /* our ends of the pipes; -1 when closed */
+	int output;
+	int errors;
+	int theirs[3];                /* the child's ends, until it has them */
+	size_t written;               /* of the input */
+	char head[CHILD_ERROR_BYTES]; /* of what it complained */
+	size_t head_len;
+	char tail[CHILD_ERROR_BYTES];
+	size_t tail_len;
+	bool cut; /* something between them was dropped */
 	TimestampTz last_tick;
 } Child;
 
@@ -34,4 +34,4 @@ extern void child_handle_interrupts(Child *child);
 extern uint32 child_wait_event(void);
 extern char *child_errors(const Child *child);
 
-#endif							/* STEEP_CHILD_PUMP_H */
+#endif /* STEEP_CHILD_PUMP_H */

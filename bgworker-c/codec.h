@@ -21,4 +21,4 @@ extern const char *codec_name(Codec codec);
 extern const char *codec_suffix(Codec codec);
 extern void codec_level_range(Codec codec, int *min, int *max, int *dflt);
 
-#endif							/* STEEP_CODEC_H */
+#endif /* STEEP_CODEC_H */

@@ -16,35 +16,28 @@
 static void *
 none_create(int level)
 {
-	(void) level;
 	return NULL;
 }
 
 static void
 none_free(void *state)
 {
-	(void) state;
 }
 
 static void
 none_begin(void *state, ByteBuffer *out)
 {
-	(void) state;
-	(void) out;
 }
 
 static void
 none_add(void *state, const void *data, size_t len, ByteBuffer *out)
 {
-	(void) state;
 	bytebuffer_append(out, data, len);
 }
 
 static void
 none_end(void *state, ByteBuffer *out)
 {
-	(void) state;
-	(void) out;
 }
 
 static const CompressorOps compressor_none = {
@@ -76,16 +69,15 @@ Compressor *
 compressor_create(Codec codec, int level)
 {
 	Compressor *compressor = palloc0_object(Compressor);
-	int			min;
-	int			max;
-	int			dflt;
+	int min;
+	int max;
+	int dflt;
 
 	codec_level_range(codec, &min, &max, &dflt);
 	if (level < min || level > max)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("compression level %d is out of range for %s",
-						level, codec_name(codec)),
+				 errmsg("compression level %d is out of range for %s", level, codec_name(codec)),
 				 errdetail("Levels go from %d to %d.", min, max)));
 
 	compressor->ops = implementations[codec];
@@ -106,14 +98,13 @@ compressor_begin(Compressor *compressor, ByteBuffer *out)
 
 /* Compress data of any length into the frame. */
 void
-compressor_add(Compressor *compressor, const void *data, size_t len,
-			   ByteBuffer *out)
+compressor_add(Compressor *compressor, const void *data, size_t len, ByteBuffer *out)
 {
 	const char *piece = data;
 
 	while (len > 0)
 	{
-		size_t		piece_len = Min(len, PIECE_BYTES);
+		size_t piece_len = Min(len, PIECE_BYTES);
 
 		CHECK_FOR_INTERRUPTS();
 		compressor->ops->add(compressor->state, piece, piece_len, out);
@@ -133,14 +124,12 @@ compressor_end(Compressor *compressor, ByteBuffer *out)
 bool
 compressor_prefers_whole(const Compressor *compressor)
 {
-	return compressor->ops->whole != NULL &&
-		compressor->level <= compressor->ops->whole_max_level;
+	return compressor->ops->whole != NULL && compressor->level <= compressor->ops->whole_max_level;
 }
 
 /* Compress a whole frame, in place of begin, add and end. */
 void
-compressor_whole(Compressor *compressor, const void *data, size_t len,
-				 ByteBuffer *out)
+compressor_whole(Compressor *compressor, const void *data, size_t len, ByteBuffer *out)
 {
 	CHECK_FOR_INTERRUPTS();
 	compressor->ops->whole(compressor->state, data, len, out);
@@ -151,6 +140,5 @@ void
 compressor_failed(const char *reason)
 {
 	ereport(ERROR,
-			(errcode(ERRCODE_INTERNAL_ERROR),
-			 errmsg("could not compress data: %s", reason)));
+			(errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not compress data: %s", reason)));
 }

@@ -12,22 +12,22 @@
 
 typedef struct CompressorOps
 {
-	void	   *(*create) (int level);
-	void		(*free) (void *state);
-	void		(*begin) (void *state, ByteBuffer *out);
-	void		(*add) (void *state, const void *data, size_t len, ByteBuffer *out);
-	void		(*end) (void *state, ByteBuffer *out);
+	void *(*create)(int level);
+	void (*free)(void *state);
+	void (*begin)(void *state, ByteBuffer *out);
+	void (*add)(void *state, const void *data, size_t len, ByteBuffer *out);
+	void (*end)(void *state, ByteBuffer *out);
 
 	/* A frame from data that is all there, where that is faster; or NULL. */
-	void		(*whole) (void *state, const void *data, size_t len, ByteBuffer *out);
-	int			whole_max_level;	/* slower levels could not be cancelled */
+	void (*whole)(void *state, const void *data, size_t len, ByteBuffer *out);
+	int whole_max_level; /* slower levels could not be cancelled */
 } CompressorOps;
 
 typedef struct Compressor
 {
 	const CompressorOps *ops;
-	int			level;
-	void	   *state;			/* of the library, in malloc'ed memory */
+	int level;
+	void *state; /* of the library, in malloc'ed memory */
 	MemoryContextCallback release;
 } Compressor;
 
@@ -37,14 +37,12 @@ extern const CompressorOps compressor_zstd;
 
 extern Compressor *compressor_create(Codec codec, int level);
 extern void compressor_begin(Compressor *compressor, ByteBuffer *out);
-extern void compressor_add(Compressor *compressor, const void *data, size_t len,
-						   ByteBuffer *out);
+extern void compressor_add(Compressor *compressor, const void *data, size_t len, ByteBuffer *out);
 extern void compressor_end(Compressor *compressor, ByteBuffer *out);
 extern bool compressor_prefers_whole(const Compressor *compressor);
-extern void compressor_whole(Compressor *compressor, const void *data, size_t len,
-							 ByteBuffer *out);
+extern void compressor_whole(Compressor *compressor, const void *data, size_t len, ByteBuffer *out);
 
 /* for the implementations */
 pg_noreturn extern void compressor_failed(const char *reason);
 
-#endif							/* STEEP_COMPRESSOR_H */
+#endif /* STEEP_COMPRESSOR_H */

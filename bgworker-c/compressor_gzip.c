@@ -22,10 +22,9 @@ reason(const z_stream *stream, int result)
 static void *
 gzip_create(int level)
 {
-	z_stream   *stream = palloc0_object(z_stream);
-	int			result = deflateInit2(stream, level, Z_DEFLATED,
-									  GZIP_WINDOW_BITS, GZIP_MEMORY_LEVEL,
-									  Z_DEFAULT_STRATEGY);
+	z_stream *stream = palloc0_object(z_stream);
+	int result = deflateInit2(stream, level, Z_DEFLATED, GZIP_WINDOW_BITS, GZIP_MEMORY_LEVEL,
+							  Z_DEFAULT_STRATEGY);
 
 	if (result != Z_OK)
 		compressor_failed(reason(stream, result));
@@ -41,9 +40,8 @@ gzip_free(void *state)
 static void
 gzip_begin(void *state, ByteBuffer *out)
 {
-	int			result = deflateReset(state);
+	int result = deflateReset(state);
 
-	(void) out;
 	if (result != Z_OK)
 		compressor_failed(reason(state, result));
 }
@@ -52,8 +50,8 @@ gzip_begin(void *state, ByteBuffer *out)
 static bool
 gzip_step(z_stream *stream, int flush, ByteBuffer *out)
 {
-	int			result;
-	size_t		room;
+	int result;
+	size_t room;
 
 	bytebuffer_reserve(out, GZIP_OUTPUT_STEP);
 	room = Min(out->capacity - out->len, (size_t) PG_INT32_MAX);
@@ -69,7 +67,7 @@ gzip_step(z_stream *stream, int flush, ByteBuffer *out)
 static void
 gzip_add(void *state, const void *data, size_t len, ByteBuffer *out)
 {
-	z_stream   *stream = state;
+	z_stream *stream = state;
 
 	stream->next_in = (Bytef *) unconstify(void *, data);
 	stream->avail_in = (uInt) len;
@@ -80,7 +78,7 @@ gzip_add(void *state, const void *data, size_t len, ByteBuffer *out)
 static void
 gzip_end(void *state, ByteBuffer *out)
 {
-	z_stream   *stream = state;
+	z_stream *stream = state;
 
 	stream->next_in = NULL;
 	stream->avail_in = 0;

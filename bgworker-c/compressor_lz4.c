@@ -10,7 +10,7 @@
 
 typedef struct Lz4State
 {
-	LZ4F_cctx  *cctx;
+	LZ4F_cctx *cctx;
 	LZ4F_preferences_t preferences;
 } Lz4State;
 
@@ -26,7 +26,7 @@ check(size_t result)
 static void *
 lz4_create(int level)
 {
-	Lz4State   *lz4 = palloc0_object(Lz4State);
+	Lz4State *lz4 = palloc0_object(Lz4State);
 
 	lz4->preferences.compressionLevel = level;
 	check(LZ4F_createCompressionContext(&lz4->cctx, LZ4F_VERSION));
@@ -42,33 +42,31 @@ lz4_free(void *state)
 static void
 lz4_begin(void *state, ByteBuffer *out)
 {
-	Lz4State   *lz4 = state;
+	Lz4State *lz4 = state;
 
 	bytebuffer_reserve(out, LZ4F_HEADER_SIZE_MAX);
-	out->len += check(LZ4F_compressBegin(lz4->cctx, out->data + out->len,
-										 out->capacity - out->len,
+	out->len += check(LZ4F_compressBegin(lz4->cctx, out->data + out->len, out->capacity - out->len,
 										 &lz4->preferences));
 }
 
 static void
 lz4_add(void *state, const void *data, size_t len, ByteBuffer *out)
 {
-	Lz4State   *lz4 = state;
+	Lz4State *lz4 = state;
 
 	bytebuffer_reserve(out, LZ4F_compressBound(len, &lz4->preferences));
-	out->len += check(LZ4F_compressUpdate(lz4->cctx, out->data + out->len,
-										  out->capacity - out->len,
+	out->len += check(LZ4F_compressUpdate(lz4->cctx, out->data + out->len, out->capacity - out->len,
 										  data, len, NULL));
 }
 
 static void
 lz4_end(void *state, ByteBuffer *out)
 {
-	Lz4State   *lz4 = state;
+	Lz4State *lz4 = state;
 
 	bytebuffer_reserve(out, LZ4F_compressBound(0, &lz4->preferences));
-	out->len += check(LZ4F_compressEnd(lz4->cctx, out->data + out->len,
-									   out->capacity - out->len, NULL));
+	out->len +=
+		check(LZ4F_compressEnd(lz4->cctx, out->data + out->len, out->capacity - out->len, NULL));
 }
 
 const CompressorOps compressor_lz4 = {

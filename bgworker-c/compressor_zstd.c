@@ -20,13 +20,11 @@ check(size_t result)
 static void *
 zstd_create(int level)
 {
-	ZSTD_CCtx  *cctx = ZSTD_createCCtx();
-	size_t		result;
+	ZSTD_CCtx *cctx = ZSTD_createCCtx();
+	size_t result;
 
 	if (cctx == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("out of memory")));
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
 	result = ZSTD_CCtx_setParameter(cctx, ZSTD_c_compressionLevel, level);
 	if (ZSTD_isError(result))
 	{
@@ -45,17 +43,15 @@ zstd_free(void *state)
 static void
 zstd_begin(void *state, ByteBuffer *out)
 {
-	(void) out;
 	check(ZSTD_CCtx_reset(state, ZSTD_reset_session_only));
 }
 
 /* Give input to the library with one directive; true while output remains. */
 static bool
-zstd_step(ZSTD_CCtx *cctx, ZSTD_inBuffer *in, ZSTD_EndDirective directive,
-		  ByteBuffer *out)
+zstd_step(ZSTD_CCtx *cctx, ZSTD_inBuffer *in, ZSTD_EndDirective directive, ByteBuffer *out)
 {
 	ZSTD_outBuffer room;
-	size_t		remaining;
+	size_t remaining;
 
 	bytebuffer_reserve(out, ZSTD_CStreamOutSize());
 	room.dst = out->data + out->len;
@@ -91,7 +87,7 @@ zstd_end(void *state, ByteBuffer *out)
 static void
 zstd_whole(void *state, const void *data, size_t len, ByteBuffer *out)
 {
-	size_t		bound = ZSTD_compressBound(len);
+	size_t bound = ZSTD_compressBound(len);
 
 	check(ZSTD_CCtx_reset(state, ZSTD_reset_session_only));
 	bytebuffer_reserve(out, bound);

@@ -27,14 +27,13 @@ ensure_resource_owner(void)
 }
 
 /* Raise what the hash context complains of. */
-static void
+pg_noreturn static void
 digest_fail(pg_cryptohash_ctx *ctx)
 {
 	const char *reason = pg_cryptohash_error(ctx);
 
 	ereport(ERROR,
-			(errcode(ERRCODE_INTERNAL_ERROR),
-			 errmsg("could not compute SHA-256: %s", reason)));
+			(errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not compute SHA-256: %s", reason)));
 }
 
 /* Start a digest; digest_end() frees it. */
@@ -46,9 +45,7 @@ digest_begin(void)
 	ensure_resource_owner();
 	ctx = pg_cryptohash_create(PG_SHA256);
 	if (ctx == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("out of memory")));
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
 	if (pg_cryptohash_init(ctx) < 0)
 		digest_fail(ctx);
 	return ctx;
@@ -114,8 +111,8 @@ digest_from_hex(const char *hex, size_t len, uint8 digest[DIGEST_BYTES])
 		return false;
 	for (int i = 0; i < DIGEST_BYTES; i++)
 	{
-		int			high = hex_value(hex[2 * i]);
-		int			low = hex_value(hex[2 * i + 1]);
+		int high = hex_value(hex[2 * i]);
+		int low = hex_value(hex[2 * i + 1]);
 
 		if (high < 0 || low < 0)
 			return false;

@@ -22,4 +22,4 @@ extern void digest_bytes(const void *data, size_t len, uint8 digest[DIGEST_BYTES
 extern void digest_to_hex(const uint8 digest[DIGEST_BYTES], char hex[DIGEST_HEX_SIZE]);
 extern bool digest_from_hex(const char *hex, size_t len, uint8 digest[DIGEST_BYTES]);
 
-#endif							/* STEEP_DIGEST_H */
+#endif /* STEEP_DIGEST_H */

@@ -26,21 +26,20 @@ struct FrameWriter
 {
 	MemoryContext context;
 	Compressor *compressor;
-	bool		open;			/* a frame has begun */
-	bool		streaming;		/* and some of it was compressed */
-	uint64		raw_bytes;
-	ByteBuffer	frame;
-	char	   *staging;
-	size_t		staged;
-	size_t		staging_size;	/* 0: nothing to gain from gathering */
+	bool open;      /* a frame has begun */
+	bool streaming; /* and some of it was compressed */
+	uint64 raw_bytes;
+	ByteBuffer frame;
+	char *staging;
+	size_t staged;
+	size_t staging_size; /* 0: nothing to gain from gathering */
 };
 
 /* A writer in a new child of CurrentMemoryContext. */
 FrameWriter *
 frame_writer_create(Codec codec, int level)
 {
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
-												  "steep_repl frame writer",
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "steep_repl frame writer",
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext previous = MemoryContextSwitchTo(context);
 	FrameWriter *writer = palloc0_object(FrameWriter);
@@ -94,8 +93,7 @@ complete_frame(FrameWriter *writer)
 {
 	if (!writer->streaming && compressor_prefers_whole(writer->compressor))
 	{
-		compressor_whole(writer->compressor, writer->staging, writer->staged,
-						 &writer->frame);
+		compressor_whole(writer->compressor, writer->staging, writer->staged, &writer->frame);
 		return;
 	}
 	flush_staging(writer);

@@ -15,10 +15,10 @@ typedef struct FrameWriter FrameWriter;
 
 typedef struct Frame
 {
-	const char *data;			/* valid until the writer's next call */
-	size_t		stored_bytes;
-	uint64		raw_bytes;		/* before compression */
-	uint8		sha256[DIGEST_BYTES];	/* of the stored bytes */
+	const char *data; /* valid until the writer's next call */
+	size_t stored_bytes;
+	uint64 raw_bytes;           /* before compression */
+	uint8 sha256[DIGEST_BYTES]; /* of the stored bytes */
 } Frame;
 
 /*
@@ -32,4 +32,4 @@ extern void frame_writer_finish(FrameWriter *writer, Frame *frame);
 extern void frame_writer_discard(FrameWriter *writer);
 extern void frame_writer_destroy(FrameWriter *writer);
 
-#endif							/* STEEP_FRAME_WRITER_H */
+#endif /* STEEP_FRAME_WRITER_H */

@@ -7,7 +7,10 @@
 #include "manifest_fields.h"
 #include "manifest_read.h"
 
-#define END_OF_FIELDS {NULL, FIELD_COUNT, 0, false}
+#define END_OF_FIELDS               \
+	{                               \
+		NULL, FIELD_COUNT, 0, false \
+	}
 
 const Field manifest_fields[] = {
 	{"format_version", FIELD_COUNT, offsetof(Manifest, format_version), true},
@@ -27,8 +30,7 @@ const Field manifest_fields[] = {
 	{"rows", FIELD_COUNT, offsetof(Manifest, rows), true},
 	{"raw_bytes", FIELD_COUNT, offsetof(Manifest, raw_bytes), true},
 	{"stored_bytes", FIELD_COUNT, offsetof(Manifest, stored_bytes), true},
-	END_OF_FIELDS
-};
+	END_OF_FIELDS};
 
 const Field manifest_file_fields[] = {
 	{"name", FIELD_TEXT, offsetof(ManifestFile, name), true},
@@ -39,8 +41,7 @@ const Field manifest_file_fields[] = {
 	{"raw_bytes", FIELD_COUNT, offsetof(ManifestFile, raw_bytes), false},
 	{"stored_bytes", FIELD_COUNT, offsetof(ManifestFile, stored_bytes), true},
 	{"sha256", FIELD_DIGEST, offsetof(ManifestFile, sha256), false},
-	END_OF_FIELDS
-};
+	END_OF_FIELDS};
 
 const Field manifest_frame_fields[] = {
 	{"offset", FIELD_COUNT, offsetof(ManifestFrame, offset), true},
@@ -48,14 +49,13 @@ const Field manifest_frame_fields[] = {
 	{"raw_bytes", FIELD_COUNT, offsetof(ManifestFrame, raw_bytes), true},
 	{"stored_bytes", FIELD_COUNT, offsetof(ManifestFrame, stored_bytes), true},
 	{"sha256", FIELD_DIGEST, offsetof(ManifestFrame, sha256), true},
-	END_OF_FIELDS
-};
+	END_OF_FIELDS};
 
 /* A count: digits alone, without sign, point or exponent. */
 static bool
 parse_count(const char *token, JsonTokenType type, uint64 *count)
 {
-	char	   *end;
+	char *end;
 
 	if (type != JSON_TOKEN_NUMBER || !isdigit((unsigned char) token[0]))
 		return false;
@@ -68,15 +68,14 @@ parse_count(const char *token, JsonTokenType type, uint64 *count)
 bool
 manifest_store(const Field *field, void *target, char *token, JsonTokenType type)
 {
-	void	   *place = (char *) target + field->offset;
+	void *place = (char *) target + field->offset;
 
 	switch (field->type)
 	{
 		case FIELD_COUNT:
 			return parse_count(token, type, place);
 		case FIELD_DIGEST:
-			return type == JSON_TOKEN_STRING &&
-				digest_from_hex(token, strlen(token), place);
+			return type == JSON_TOKEN_STRING && digest_from_hex(token, strlen(token), place);
 		case FIELD_TEXT_OR_NULL:
 			if (type == JSON_TOKEN_NULL)
 				return true;

@@ -11,18 +11,18 @@
 
 typedef enum FieldType
 {
-	FIELD_COUNT,				/* uint64 */
-	FIELD_TEXT,					/* char * */
+	FIELD_COUNT, /* uint64 */
+	FIELD_TEXT,  /* char * */
 	FIELD_TEXT_OR_NULL,
-	FIELD_DIGEST				/* uint8[DIGEST_BYTES] */
+	FIELD_DIGEST /* uint8[DIGEST_BYTES] */
 } FieldType;
 
 typedef struct Field
 {
 	const char *key;
-	FieldType	type;
-	size_t		offset;			/* in the struct that the object becomes */
-	bool		required;
+	FieldType type;
+	size_t offset; /* in the struct that the object becomes */
+	bool required;
 } Field;
 
 /* Each ends with an entry whose key is NULL. */
@@ -30,7 +30,6 @@ extern const Field manifest_fields[];
 extern const Field manifest_file_fields[];
 extern const Field manifest_frame_fields[];
 
-extern bool manifest_store(const Field *field, void *target, char *token,
-						   JsonTokenType type);
+extern bool manifest_store(const Field *field, void *target, char *token, JsonTokenType type);
 
-#endif							/* STEEP_MANIFEST_FIELDS_H */
+#endif /* STEEP_MANIFEST_FIELDS_H */

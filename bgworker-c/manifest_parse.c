@@ -19,22 +19,22 @@
 /* An object or array of the JSON text that is being read. */
 typedef struct Level
 {
-	const Field *fields;		/* of an object that we keep, else NULL */
-	void	   *target;
-	uint32		seen;			/* which of the fields */
-	bool		holds_files;	/* the array "files" */
-	bool		holds_frames;	/* an array "frames" */
-	char	   *key;			/* of the member at hand */
+	const Field *fields; /* of an object that we keep, else NULL */
+	void *target;
+	uint32 seen;       /* which of the fields */
+	bool holds_files;  /* the array "files" */
+	bool holds_frames; /* an array "frames" */
+	char *key;         /* of the member at hand */
 } Level;
 
 typedef struct ParseState
 {
-	Manifest   *manifest;
-	Level		levels[MAX_DEPTH];
-	int			depth;
-	int			files_capacity;
-	int			frames_capacity;	/* of the last file */
-	bool		saw_files;
+	Manifest *manifest;
+	Level levels[MAX_DEPTH];
+	int depth;
+	int files_capacity;
+	int frames_capacity; /* of the last file */
+	bool saw_files;
 	const char *problem;
 } ParseState;
 
@@ -65,7 +65,7 @@ push(ParseState *state, Level level)
 static void *
 add_element(void **array, int *count, int *capacity, size_t size)
 {
-	char	   *element;
+	char *element;
 
 	if (*count == *capacity)
 	{
@@ -92,8 +92,8 @@ static JsonParseErrorType
 object_start(void *arg)
 {
 	ParseState *state = arg;
-	Level	   *parent = current(state);
-	Level		level = {0};
+	Level *parent = current(state);
+	Level level = {0};
 
 	if (parent == NULL)
 	{
@@ -103,8 +103,7 @@ object_start(void *arg)
 	else if (parent->holds_files)
 	{
 		level.fields = manifest_file_fields;
-		level.target = add_element((void **) &state->manifest->files,
-								   &state->manifest->nfiles,
+		level.target = add_element((void **) &state->manifest->files, &state->manifest->nfiles,
 								   &state->files_capacity, sizeof(ManifestFile));
 		state->frames_capacity = 0;
 	}
@@ -113,8 +112,8 @@ object_start(void *arg)
 		ManifestFile *file = last_file(state);
 
 		level.fields = manifest_frame_fields;
-		level.target = add_element((void **) &file->frames, &file->nframes,
-								   &state->frames_capacity, sizeof(ManifestFrame));
+		level.target = add_element((void **) &file->frames, &file->nframes, &state->frames_capacity,
+								   sizeof(ManifestFrame));
 	}
 	return push(state, level);
 }
@@ -134,7 +133,7 @@ static JsonParseErrorType
 object_end(void *arg)
 {
 	ParseState *state = arg;
-	Level	   *level = &state->levels[--state->depth];
+	Level *level = &state->levels[--state->depth];
 
 	if (level->key != NULL)
 		pfree(level->key);
@@ -153,8 +152,8 @@ static JsonParseErrorType
 array_start(void *arg)
 {
 	ParseState *state = arg;
-	Level	   *parent = current(state);
-	Level		level = {0};
+	Level *parent = current(state);
+	Level level = {0};
 
 	if (parent == NULL)
 		return refuse(state, "it is not an object");
@@ -187,9 +186,8 @@ array_end(void *arg)
 static JsonParseErrorType
 field_start(void *arg, char *name, bool isnull)
 {
-	Level	   *level = current(arg);
+	Level *level = current(arg);
 
-	(void) isnull;
 	if (level->key != NULL)
 		pfree(level->key);
 	level->key = name;
@@ -201,7 +199,7 @@ static JsonParseErrorType
 scalar(void *arg, char *token, JsonTokenType type)
 {
 	ParseState *state = arg;
-	Level	   *level = current(state);
+	Level *level = current(state);
 	const Field *field;
 
 	if (level == NULL || level->holds_files || level->holds_frames)
@@ -216,7 +214,7 @@ scalar(void *arg, char *token, JsonTokenType type)
 		if (!manifest_store(field, level->target, token, type))
 			return refuse(state, psprintf("\"%s\" has an invalid value", field->key));
 		if (field->type == FIELD_TEXT || field->type == FIELD_TEXT_OR_NULL)
-			return JSON_SUCCESS;	/* the struct keeps the token */
+			return JSON_SUCCESS; /* the struct keeps the token */
 		break;
 	}
 	pfree(token);
@@ -230,7 +228,7 @@ scalar(void *arg, char *token, JsonTokenType type)
 Manifest *
 manifest_parse(char *json, size_t len, const char **problem)
 {
-	ParseState	state = {.manifest = palloc0_object(Manifest)};
+	ParseState state = {.manifest = palloc0_object(Manifest)};
 	JsonSemAction actions = {
 		.semstate = &state,
 		.object_start = object_start,
@@ -240,13 +238,13 @@ manifest_parse(char *json, size_t len, const char **problem)
 		.object_field_start = field_start,
 		.scalar = scalar,
 	};
-	JsonLexContext *lex = makeJsonLexContextCstringLen(NULL, json, len,
-													   GetDatabaseEncoding(), true);
+	JsonLexContext *lex =
+		makeJsonLexContextCstringLen(NULL, json, len, GetDatabaseEncoding(), true);
 	JsonParseErrorType result = pg_parse_json(lex, &actions);
 
 	*problem = state.problem;
 	if (result != JSON_SUCCESS && *problem == NULL)
-		*problem = pstrdup(json_errdetail(result, lex));	/* the lexer's own goes with it */
+		*problem = pstrdup(json_errdetail(result, lex)); /* the lexer's own goes with it */
 	if (*problem == NULL && !state.saw_files)
 		*problem = "\"files\" is missing";
 	freeJsonLexContext(lex);

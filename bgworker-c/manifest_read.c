@@ -27,8 +27,7 @@
 
 /* Describe what is wrong with the manifest; always false. */
 static bool
-wrong(SnapshotProblem *problem, const char *what, const char *expected,
-	  const char *found)
+wrong(SnapshotProblem *problem, const char *what, const char *expected, const char *found)
 {
 	problem->file = MANIFEST_FILE;
 	problem->problem = what;
@@ -43,8 +42,8 @@ open_manifest(int dirfd, OwnedFd *file, SnapshotProblem *problem)
 {
 	struct stat st;
 
-	owned_fd_set(file, openat(dirfd, MANIFEST_FILE,
-							  O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+	owned_fd_set(file,
+				 openat(dirfd, MANIFEST_FILE, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
 	if (file->fd < 0 && errno == ENOENT)
 		return wrong(problem, "missing: not a finished snapshot", NULL, NULL);
 	if (file->fd < 0 || fstat(file->fd, &st) != 0)
@@ -52,8 +51,7 @@ open_manifest(int dirfd, OwnedFd *file, SnapshotProblem *problem)
 	if (!S_ISREG(st.st_mode))
 		return wrong(problem, "not a regular file", NULL, NULL);
 	if ((uint64) st.st_size > MAX_MANIFEST_BYTES)
-		return wrong(problem, "too large",
-					 psprintf("at most %zu bytes", MAX_MANIFEST_BYTES),
+		return wrong(problem, "too large", psprintf("at most %zu bytes", MAX_MANIFEST_BYTES),
 					 psprintf("%lld bytes", (long long) st.st_size));
 	return true;
 }
@@ -64,7 +62,7 @@ read_manifest(OwnedFd *file, ByteBuffer *text, SnapshotProblem *problem)
 {
 	for (;;)
 	{
-		ssize_t		got;
+		ssize_t got;
 
 		CHECK_FOR_INTERRUPTS();
 		bytebuffer_reserve(text, READ_STEP);
@@ -87,10 +85,10 @@ check_digest(const ByteBuffer *text, SnapshotProblem *problem)
 {
 	const char *tail;
 	const char *hex;
-	uint8		expected[DIGEST_BYTES];
-	uint8		found[DIGEST_BYTES];
-	char	   *expected_hex = palloc(DIGEST_HEX_SIZE);
-	char	   *found_hex = palloc(DIGEST_HEX_SIZE);
+	uint8 expected[DIGEST_BYTES];
+	uint8 found[DIGEST_BYTES];
+	char *expected_hex = palloc(DIGEST_HEX_SIZE);
+	char *found_hex = palloc(DIGEST_HEX_SIZE);
 
 	if (text->len < DIGEST_TAIL_BYTES)
 		return wrong(problem, "truncated: does not end with its SHA-256", NULL, NULL);
@@ -113,7 +111,7 @@ check_digest(const ByteBuffer *text, SnapshotProblem *problem)
 static bool
 convert_text(ByteBuffer *text, SnapshotProblem *problem)
 {
-	char	   *converted;
+	char *converted;
 
 	if (GetDatabaseEncoding() == PG_SQL_ASCII)
 		return true;
@@ -138,18 +136,16 @@ check_format_version(const Manifest *manifest)
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("snapshot has format version " UINT64_FORMAT ", which is not supported",
 					manifest->format_version),
-			 errdetail("This version of steep_repl reads version %d.",
-					   MANIFEST_FORMAT_VERSION),
-			 errhint("Update steep_repl to version %s or later.",
-					 manifest->extension_version)));
+			 errdetail("This version of steep_repl reads version %d.", MANIFEST_FORMAT_VERSION),
+			 errhint("Update steep_repl to version %s or later.", manifest->extension_version)));
 }
 
 /* Whether a name can be that of a data file, and of nothing outside. */
 static bool
 is_plain_name(const char *name)
 {
-	return name[0] != '\0' && name[0] != '.' &&
-		strchr(name, '/') == NULL && strcmp(name, MANIFEST_FILE) != 0;
+	return name[0] != '\0' && name[0] != '.' && strchr(name, '/') == NULL &&
+		   strcmp(name, MANIFEST_FILE) != 0;
 }
 
 /* Check what the types do not say, and give each file its frames. */
@@ -179,16 +175,14 @@ check_files(Manifest *manifest, SnapshotProblem *problem)
 Manifest *
 manifest_read(int dirfd, SnapshotProblem *problem)
 {
-	OwnedFd    *file = owned_fd_create(-1);
-	ByteBuffer	text;
-	Manifest   *manifest = NULL;
+	OwnedFd *file = owned_fd_create(-1);
+	ByteBuffer text;
+	Manifest *manifest = NULL;
 	const char *reason;
 
 	bytebuffer_init(&text, READ_STEP);
-	if (open_manifest(dirfd, file, problem) &&
-		read_manifest(file, &text, problem) &&
-		check_digest(&text, problem) &&
-		convert_text(&text, problem))
+	if (open_manifest(dirfd, file, problem) && read_manifest(file, &text, problem) &&
+		check_digest(&text, problem) && convert_text(&text, problem))
 	{
 		manifest = manifest_parse(text.data, text.len, &reason);
 		if (manifest == NULL)

@@ -19,7 +19,7 @@ release(void *arg)
 OwnedFd *
 owned_fd_create(int fd)
 {
-	OwnedFd    *owned = palloc0_object(OwnedFd);
+	OwnedFd *owned = palloc0_object(OwnedFd);
 
 	owned->fd = fd;
 	owned->release.func = release;
@@ -32,7 +32,7 @@ owned_fd_create(int fd)
 void
 owned_fd_set(OwnedFd *owned, int fd)
 {
-	int			save_errno = errno;
+	int save_errno = errno;
 
 	owned_fd_close(owned);
 	owned->fd = fd;

@@ -11,7 +11,7 @@
 
 typedef struct OwnedFd
 {
-	int			fd;				/* -1: none */
+	int fd; /* -1: none */
 	MemoryContextCallback release;
 } OwnedFd;
 
@@ -19,4 +19,4 @@ extern OwnedFd *owned_fd_create(int fd);
 extern void owned_fd_set(OwnedFd *owned, int fd);
 extern void owned_fd_close(OwnedFd *owned);
 
-#endif							/* STEEP_OWNED_FD_H */
+#endif /* STEEP_OWNED_FD_H */

@@ -21,8 +21,8 @@
 
 typedef struct Arguments
 {
-	const char *items[MAX_ARGUMENTS + 1];	/* NULL-terminated */
-	int			count;
+	const char *items[MAX_ARGUMENTS + 1]; /* NULL-terminated */
+	int count;
 } Arguments;
 
 static void
@@ -59,8 +59,7 @@ build_arguments(const PgDumpRequest *request, Arguments *arguments)
 	if (request->snapshot != NULL)
 		add_argument(arguments, psprintf("--snapshot=%s", request->snapshot));
 	if (request->lock_timeout_ms > 0)
-		add_argument(arguments, psprintf("--lock-wait-timeout=%d",
-										 request->lock_timeout_ms));
+		add_argument(arguments, psprintf("--lock-wait-timeout=%d", request->lock_timeout_ms));
 	if (request->tables != NIL || request->schemas != NIL)
 	{
 		add_argument(arguments, "--filter=-");
@@ -97,16 +96,16 @@ append_pattern(StringInfo filter, const char *name)
 static void
 build_filter(const PgDumpRequest *request, StringInfo filter)
 {
-	ListCell   *cell;
+	ListCell *cell;
 
 	initStringInfo(filter);
-	foreach(cell, request->schemas)
+	foreach (cell, request->schemas)
 	{
 		appendStringInfoString(filter, "include schema ");
 		append_pattern(filter, lfirst(cell));
 		appendStringInfoChar(filter, '\n');
 	}
-	foreach(cell, request->tables)
+	foreach (cell, request->tables)
 	{
 		PgDumpTable *table = lfirst(cell);
 
@@ -123,11 +122,9 @@ pg_noreturn static void
 not_started(const char *program, int reason)
 {
 	errno = reason;
-	ereport(ERROR,
-			(errcode_for_file_access(),
-			 errmsg("could not execute \"%s\": %m", program),
-			 errhint("Set \"%s\" to the path of a pg_dump of this server's version.",
-					 "steep_repl.pg_dump_path")));
+	ereport(ERROR, (errcode_for_file_access(), errmsg("could not execute \"%s\": %m", program),
+					errhint("Set \"%s\" to the path of a pg_dump of this server's version.",
+							"steep_repl.pg_dump_path")));
 }
 
 /* What to do about a failure, told from pg_dump's words; NULL if unknown. */
@@ -167,22 +164,20 @@ failed(const char *program, const ChildResult *result)
 	if (is_lock_timeout(result->errors))
 		ereport(ERROR,
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-				 errmsg("pg_dump could not lock a table in time"),
-				 errdetail("%s", result->errors),
+				 errmsg("pg_dump could not lock a table in time"), errdetail("%s", result->errors),
 				 errhint("Try again when no other transaction changes the schema, or raise \"%s\".",
 						 "steep_repl.lock_timeout")));
-	ereport(ERROR,
-			(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
-			 errmsg("\"%s\" failed: %s", program, wait_result_to_str(result->status)),
-			 result->errors[0] != '\0' ? errdetail("%s", result->errors) : 0,
-			 hint != NULL ? errhint("%s", hint) : 0));
+	ereport(ERROR, (errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
+					errmsg("\"%s\" failed: %s", program, wait_result_to_str(result->status)),
+					result->errors[0] != '\0' ? errdetail("%s", result->errors) : 0,
+					hint != NULL ? errhint("%s", hint) : 0));
 }
 
 /* Run pg_dump; needs a transaction, for names that the catalogs hold. */
 void
 pg_dump_schema(const PgDumpRequest *request, ByteBuffer *archive)
 {
-	Arguments	arguments = {0};
+	Arguments arguments = {0};
 	StringInfoData filter;
 	ChildRequest child = {0};
 	ChildResult result;
@@ -203,8 +198,6 @@ pg_dump_schema(const PgDumpRequest *request, ByteBuffer *archive)
 	if (result.status != 0)
 		failed(arguments.items[0], &result);
 	if (result.errors[0] != '\0')
-		ereport(LOG,
-				(errmsg("pg_dump warned"),
-				 errdetail("%s", result.errors)));
+		ereport(LOG, (errmsg("pg_dump warned"), errdetail("%s", result.errors)));
 	*archive = result.output;
 }

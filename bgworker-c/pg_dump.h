@@ -19,15 +19,15 @@ typedef struct PgDumpTable
 
 typedef struct PgDumpRequest
 {
-	const char *program;		/* NULL: pg_dump_default_path() */
-	const char *conninfo;		/* NULL: pg_dump_default_conninfo() */
-	const char *snapshot;		/* an exported one, or NULL */
-	const char *application_name;	/* or NULL */
-	int			lock_timeout_ms;	/* 0: waits without a limit */
-	List	   *tables;			/* of PgDumpTable *; with their partitions */
-	List	   *schemas;		/* of char *; both NIL: the whole database */
-	void		(*tick) (void *arg);	/* called about 5 times a second, or NULL */
-	void	   *tick_arg;
+	const char *program;          /* NULL: pg_dump_default_path() */
+	const char *conninfo;         /* NULL: pg_dump_default_conninfo() */
+	const char *snapshot;         /* an exported one, or NULL */
+	const char *application_name; /* or NULL */
+	int lock_timeout_ms;          /* 0: waits without a limit */
+	List *tables;                 /* of PgDumpTable *; with their partitions */
+	List *schemas;                /* of char *; both NIL: the whole database */
+	void (*tick)(void *arg);      /* called about 5 times a second, or NULL */
+	void *tick_arg;
 } PgDumpRequest;
 
 /*
@@ -39,4 +39,4 @@ extern void pg_dump_schema(const PgDumpRequest *request, ByteBuffer *archive);
 extern const char *pg_dump_default_path(void);
 extern const char *pg_dump_default_conninfo(void);
 
-#endif							/* STEEP_PG_DUMP_H */
+#endif /* STEEP_PG_DUMP_H */

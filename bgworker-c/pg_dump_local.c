@@ -23,8 +23,8 @@ extern char **environ;
 static char *
 sibling(const char *path, const char *relative)
 {
-	char		directory[MAXPGPATH];
-	char	   *result;
+	char directory[MAXPGPATH];
+	char *result;
 
 	strlcpy(directory, path, MAXPGPATH);
 	get_parent_directory(directory);
@@ -42,8 +42,8 @@ sibling(const char *path, const char *relative)
 const char *
 pg_dump_default_path(void)
 {
-	char	   *beside_server = sibling(my_exec_path, "pg_dump");
-	char	   *beside_library = sibling(pkglib_path, "bin/pg_dump");
+	char *beside_server = sibling(my_exec_path, "pg_dump");
+	char *beside_library = sibling(pkglib_path, "bin/pg_dump");
 
 	if (access(beside_server, X_OK) == 0)
 		return beside_server;
@@ -56,9 +56,9 @@ pg_dump_default_path(void)
 const char *
 pg_dump_local_host(void)
 {
-	char	   *directories = pstrdup(Unix_socket_directories);
-	List	   *list;
-	char	   *first;
+	char *directories = pstrdup(Unix_socket_directories);
+	List *list;
+	char *first;
 
 	if (!SplitDirectoriesString(directories, ',', &list) || list == NIL)
 		return "localhost";
@@ -90,7 +90,7 @@ const char *
 pg_dump_default_conninfo(void)
 {
 	StringInfoData conninfo;
-	char		port[16];
+	char port[16];
 
 	snprintf(port, sizeof(port), "%d", PostPortNumber);
 	initStringInfo(&conninfo);
@@ -105,9 +105,8 @@ pg_dump_default_conninfo(void)
 static bool
 is_inherited(const char *variable)
 {
-	return strncmp(variable, "PG", 2) != 0 &&
-		strncmp(variable, "LC_", 3) != 0 &&
-		strncmp(variable, "LANG", 4) != 0;
+	return strncmp(variable, "PG", 2) != 0 && strncmp(variable, "LC_", 3) != 0 &&
+		   strncmp(variable, "LANG", 4) != 0;
 }
 
 /*
@@ -118,8 +117,8 @@ const char *const *
 pg_dump_environment(const char *application_name)
 {
 	const char **result;
-	int			count = 0;
-	int			kept = 0;
+	int count = 0;
+	int kept = 0;
 
 	while (environ[count] != NULL)
 		count++;

@@ -8,4 +8,4 @@
 extern const char *pg_dump_local_host(void);
 extern const char *const *pg_dump_environment(const char *application_name);
 
-#endif							/* STEEP_PG_DUMP_LOCAL_H */
+#endif /* STEEP_PG_DUMP_LOCAL_H */

@@ -12,8 +12,8 @@
 
 typedef struct TocRelation
 {
-	Oid			relid;			/* the key */
-	TocEntry   *entry;
+	Oid relid; /* the key */
+	TocEntry *entry;
 } TocRelation;
 
 /* Whether a string that may be missing is this one. */
@@ -30,14 +30,12 @@ toc_append(Toc *toc, TocEntries *list, TocEntry *entry)
 	if (list->capacity == 0)
 	{
 		list->capacity = 64;
-		list->items = MemoryContextAlloc(toc->context,
-										 list->capacity * sizeof(TocEntry *));
+		list->items = MemoryContextAlloc(toc->context, list->capacity * sizeof(TocEntry *));
 	}
 	else if (list->count == list->capacity)
 	{
 		list->capacity *= 2;
-		list->items = repalloc_huge(list->items,
-									list->capacity * sizeof(TocEntry *));
+		list->items = repalloc_huge(list->items, list->capacity * sizeof(TocEntry *));
 	}
 	list->items[list->count++] = entry;
 }
@@ -46,7 +44,7 @@ toc_append(Toc *toc, TocEntries *list, TocEntry *entry)
 static HTAB *
 make_hash(const char *name, MemoryContext context, Size key_size, Size entry_size)
 {
-	HASHCTL		ctl = {.keysize = key_size, .entrysize = entry_size, .hcxt = context};
+	HASHCTL ctl = {.keysize = key_size, .entrysize = entry_size, .hcxt = context};
 
 	return hash_create(name, 256, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
@@ -57,11 +55,11 @@ toc_index_relations(Toc *toc)
 {
 	if (toc->relations != NULL)
 		hash_destroy(toc->relations);
-	toc->relations = make_hash("steep_repl toc relations", toc->context,
-							   sizeof(Oid), sizeof(TocRelation));
+	toc->relations =
+		make_hash("steep_repl toc relations", toc->context, sizeof(Oid), sizeof(TocRelation));
 	for (int i = 0; i < toc->entries.count; i++)
 	{
-		TocEntry   *entry = toc->entries.items[i];
+		TocEntry *entry = toc->entries.items[i];
 		TocRelation *relation;
 
 		if (entry->catalog_tableoid != RelationRelationId)
@@ -97,7 +95,7 @@ toc_next_table(const Toc *toc, int *position)
 {
 	while (*position < toc->entries.count)
 	{
-		TocEntry   *entry = toc->entries.items[(*position)++];
+		TocEntry *entry = toc->entries.items[(*position)++];
 
 		if (is(entry->desc, "TABLE"))
 			return entry;
@@ -109,17 +107,15 @@ toc_next_table(const Toc *toc, int *position)
 static bool
 is_remark(const TocEntry *entry)
 {
-	return is(entry->desc, "COMMENT") ||
-		is(entry->desc, "ACL") ||
-		is(entry->desc, "SECURITY LABEL");
+	return is(entry->desc, "COMMENT") || is(entry->desc, "ACL") ||
+		   is(entry->desc, "SECURITY LABEL");
 }
 
 /* Whether an entry by itself must not be in a snapshot. */
 static bool
 is_unwanted(const TocEntry *entry)
 {
-	if (is(entry->desc, "USER MAPPING") ||
-		is(entry->desc, "SUBSCRIPTION") ||
+	if (is(entry->desc, "USER MAPPING") || is(entry->desc, "SUBSCRIPTION") ||
 		is(entry->desc, "SUBSCRIPTION TABLE"))
 		return true;
 	if (is(entry->schema, STEEP_NAME))
@@ -128,8 +124,7 @@ is_unwanted(const TocEntry *entry)
 		return is(entry->tag, STEEP_NAME);
 	if (is_remark(entry))
 		return strncmp(entry->tag, "SUBSCRIPTION ", 13) == 0 ||
-			is(entry->tag, "EXTENSION " STEEP_NAME) ||
-			is(entry->tag, "SCHEMA " STEEP_NAME);
+			   is(entry->tag, "EXTENSION " STEEP_NAME) || is(entry->tag, "SCHEMA " STEEP_NAME);
 	return false;
 }
 
@@ -149,8 +144,8 @@ depends_on(const TocEntry *entry, HTAB *dump_ids)
 static HTAB *
 collect_unwanted(const TocEntries *entries)
 {
-	HTAB	   *unwanted = make_hash("steep_repl unwanted entries",
-									 CurrentMemoryContext, sizeof(int), sizeof(int));
+	HTAB *unwanted =
+		make_hash("steep_repl unwanted entries", CurrentMemoryContext, sizeof(int), sizeof(int));
 
 	for (int i = 0; i < entries->count; i++)
 	{
@@ -167,12 +162,12 @@ collect_unwanted(const TocEntries *entries)
 void
 toc_remove_secrets(Toc *toc)
 {
-	HTAB	   *unwanted = collect_unwanted(&toc->entries);
-	int			kept = 0;
+	HTAB *unwanted = collect_unwanted(&toc->entries);
+	int kept = 0;
 
 	for (int i = 0; i < toc->entries.count; i++)
 	{
-		TocEntry   *entry = toc->entries.items[i];
+		TocEntry *entry = toc->entries.items[i];
 
 		if (is_unwanted(entry) || (is_remark(entry) && depends_on(entry, unwanted)))
 			continue;

@@ -14,9 +14,8 @@ static int
 next_dump_id(Toc *toc)
 {
 	if (toc->max_dump_id == PG_INT32_MAX)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("archive's table of contents has no entry number left")));
+		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
+						errmsg("archive's table of contents has no entry number left")));
 	return ++toc->max_dump_id;
 }
 
@@ -24,7 +23,7 @@ next_dump_id(Toc *toc)
 static TocEntry *
 make_entry(Toc *toc, const char *desc, TocSection section, Oid relid)
 {
-	TocEntry   *entry = palloc0_object(TocEntry);
+	TocEntry *entry = palloc0_object(TocEntry);
 
 	entry->dump_id = next_dump_id(toc);
 	entry->catalog_oid = relid;
@@ -66,23 +65,21 @@ copy_statement(const TocTableData *spec, const char *target)
 static int
 table_dump_id(Toc *toc, const TocTableData *spec)
 {
-	TocEntry   *table = toc_find_table(toc, spec->relid);
+	TocEntry *table = toc_find_table(toc, spec->relid);
 
 	if (table != NULL)
 		return table->dump_id;
 	if (spec->extension_member)
 		return next_dump_id(toc);
-	ereport(ERROR,
-			(errcode(ERRCODE_INTERNAL_ERROR),
-			 errmsg("pg_dump's archive has no table \"%s.%s\"",
-					spec->schema, spec->table)));
+	ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),
+					errmsg("pg_dump's archive has no table \"%s.%s\"", spec->schema, spec->table)));
 }
 
 /* pg_restore tells by this comment that the rows may lie in other partitions. */
 static char *
 load_via_root_comment(const char *root)
 {
-	char	   *comment = psprintf("-- load via partition root %s", root);
+	char *comment = psprintf("-- load via partition root %s", root);
 
 	for (char *c = comment; *c != '\0'; c++)
 	{
@@ -97,11 +94,11 @@ TocEntry *
 toc_add_table_data(Toc *toc, const TocTableData *spec)
 {
 	MemoryContext previous = MemoryContextSwitchTo(toc->context);
-	int			table = table_dump_id(toc, spec);
-	TocEntry   *entry = make_entry(toc, "TABLE DATA", TOC_DATA, spec->relid);
-	bool		via_root = spec->root_table != NULL;
-	char	   *target = quote_qualified_identifier(via_root ? spec->root_schema : spec->schema,
-													via_root ? spec->root_table : spec->table);
+	int table = table_dump_id(toc, spec);
+	TocEntry *entry = make_entry(toc, "TABLE DATA", TOC_DATA, spec->relid);
+	bool via_root = spec->root_table != NULL;
+	char *target = quote_qualified_identifier(via_root ? spec->root_schema : spec->schema,
+											  via_root ? spec->root_table : spec->table);
 
 	entry->had_dumper = true;
 	entry->tag = pstrdup(spec->table);
@@ -123,15 +120,14 @@ toc_add_table_data(Toc *toc, const TocTableData *spec)
 TocEntry *
 toc_add_matview_refresh(Toc *toc, Oid relid)
 {
-	TocEntry   *view = toc_find_relation(toc, relid, "MATERIALIZED VIEW");
+	TocEntry *view = toc_find_relation(toc, relid, "MATERIALIZED VIEW");
 	MemoryContext previous = MemoryContextSwitchTo(toc->context);
-	TocEntry   *entry;
-	int			before = 0;
+	TocEntry *entry;
+	int before = 0;
 
 	if (view == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("pg_dump's archive has no materialized view with OID %u", relid)));
+		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),
+						errmsg("pg_dump's archive has no materialized view with OID %u", relid)));
 	if (toc->refreshes.count > 0)
 		before = toc->refreshes.items[toc->refreshes.count - 1]->dump_id;
 

@@ -26,4 +26,4 @@
 /* No entry is shorter than its 18 fields, each a sign or a length at least. */
 #define TOC_ENTRY_MIN_SIZE (18 * (1 + TOC_INT_SIZE))
 
-#endif							/* STEEP_TOC_FORMAT_H */
+#endif /* STEEP_TOC_FORMAT_H */

@@ -17,9 +17,9 @@
 typedef struct TocReader
 {
 	const char *data;
-	size_t		len;
-	size_t		pos;
-	bool		custom;			/* else the directory format's toc.dat */
+	size_t len;
+	size_t pos;
+	bool custom; /* else the directory format's toc.dat */
 } TocReader;
 
 /* Raise that the archive is damaged, and where. */
@@ -29,8 +29,7 @@ corrupted(const TocReader *reader, const char *what)
 	ereport(ERROR,
 			(errcode(ERRCODE_DATA_CORRUPTED),
 			 errmsg("archive's table of contents is damaged: %s", what),
-			 errdetail("The damage is at or before byte %zu of %zu.",
-					   reader->pos, reader->len)));
+			 errdetail("The damage is at or before byte %zu of %zu.", reader->pos, reader->len)));
 }
 
 /* Take bytes off the input. */
@@ -55,9 +54,9 @@ read_byte(TocReader *reader)
 static int
 read_int(TocReader *reader)
 {
-	uint8		sign = read_byte(reader);
+	uint8 sign = read_byte(reader);
 	const uint8 *bytes = (const uint8 *) read_bytes(reader, TOC_INT_SIZE);
-	uint32		magnitude = 0;
+	uint32 magnitude = 0;
 
 	for (int i = TOC_INT_SIZE - 1; i >= 0; i--)
 		magnitude = magnitude << 8 | bytes[i];
@@ -70,7 +69,7 @@ read_int(TocReader *reader)
 static char *
 read_string(TocReader *reader)
 {
-	int			len = read_int(reader);
+	int len = read_int(reader);
 	const char *bytes;
 
 	if (len == -1)
@@ -87,7 +86,7 @@ read_string(TocReader *reader)
 static char *
 read_required_string(TocReader *reader)
 {
-	char	   *string = read_string(reader);
+	char *string = read_string(reader);
 
 	if (string == NULL)
 		corrupted(reader, "missing string");
@@ -98,8 +97,8 @@ read_required_string(TocReader *reader)
 static uint32
 parse_number(TocReader *reader, char *digits)
 {
-	uint64		value = 0;
-	size_t		len = strlen(digits);
+	uint64 value = 0;
+	size_t len = strlen(digits);
 
 	if (len == 0 || len > 10 || strspn(digits, "0123456789") != len)
 		corrupted(reader, "invalid number");
@@ -115,12 +114,12 @@ parse_number(TocReader *reader, char *digits)
 static void
 read_dependencies(TocReader *reader, TocEntry *entry)
 {
-	int			capacity = 0;
-	char	   *digits;
+	int capacity = 0;
+	char *digits;
 
 	while ((digits = read_string(reader)) != NULL)
 	{
-		uint32		dump_id = parse_number(reader, digits);
+		uint32 dump_id = parse_number(reader, digits);
 
 		if (dump_id > PG_INT32_MAX)
 			corrupted(reader, "dependency out of range");
@@ -144,7 +143,7 @@ read_data_location(TocReader *reader, TocEntry *entry)
 {
 	if (reader->custom)
 	{
-		uint8		state = read_byte(reader);
+		uint8 state = read_byte(reader);
 
 		if (state < TOC_OFFSET_UNSET || state > TOC_OFFSET_NO_DATA)
 			corrupted(reader, "invalid data offset");
@@ -163,9 +162,9 @@ read_data_location(TocReader *reader, TocEntry *entry)
 static TocEntry *
 read_entry(TocReader *reader)
 {
-	TocEntry   *entry = palloc0_object(TocEntry);
-	int			section;
-	int			relkind;
+	TocEntry *entry = palloc0_object(TocEntry);
+	int section;
+	int relkind;
 
 	entry->dump_id = read_int(reader);
 	if (entry->dump_id <= 0)
@@ -205,10 +204,9 @@ check_version(const TocHeader *header)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("archive version %d.%d is not supported",
-					header->major, header->minor),
-			 errdetail("Version %d.%d, which pg_dump of PostgreSQL 18 writes, is.",
-					   TOC_MAJOR, TOC_MINOR),
+			 errmsg("archive version %d.%d is not supported", header->major, header->minor),
+			 errdetail("Version %d.%d, which pg_dump of PostgreSQL 18 writes, is.", TOC_MAJOR,
+					   TOC_MINOR),
 			 errhint("Set steep_repl.pg_dump_path to the pg_dump of this server's version.")));
 }
 
@@ -216,7 +214,7 @@ check_version(const TocHeader *header)
 static void
 read_header(TocReader *reader, TocHeader *header)
 {
-	uint8		format;
+	uint8 format;
 
 	if (memcmp(read_bytes(reader, TOC_MAGIC_LEN), TOC_MAGIC, TOC_MAGIC_LEN) != 0)
 		corrupted(reader, "not an archive of pg_dump");
@@ -244,13 +242,13 @@ read_header(TocReader *reader, TocHeader *header)
 static void
 read_entries(TocReader *reader, Toc *toc)
 {
-	int			count = read_int(reader);
+	int count = read_int(reader);
 
 	if (count < 0 || (size_t) count > (reader->len - reader->pos) / TOC_ENTRY_MIN_SIZE)
 		corrupted(reader, "invalid number of entries");
 	for (int i = 0; i < count; i++)
 	{
-		TocEntry   *entry;
+		TocEntry *entry;
 
 		CHECK_FOR_INTERRUPTS();
 		entry = read_entry(reader);
@@ -271,12 +269,11 @@ read_entries(TocReader *reader, Toc *toc)
 Toc *
 toc_read(const char *data, size_t len)
 {
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
-												  "steep_repl table of contents",
-												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext context = AllocSetContextCreate(
+		CurrentMemoryContext, "steep_repl table of contents", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext previous = MemoryContextSwitchTo(context);
-	TocReader	reader = {.data = data, .len = len};
-	Toc		   *toc = palloc0_object(Toc);
+	TocReader reader = {.data = data, .len = len};
+	Toc *toc = palloc0_object(Toc);
 
 	toc->context = context;
 	read_header(&reader, &toc->header);

@@ -24,7 +24,7 @@ write_byte(ByteBuffer *out, uint8 byte)
 static void
 write_int(ByteBuffer *out, int value)
 {
-	uint32		magnitude = value < 0 ? -(uint32) value : (uint32) value;
+	uint32 magnitude = value < 0 ? -(uint32) value : (uint32) value;
 
 	write_byte(out, value < 0);
 	for (int i = 0; i < TOC_INT_SIZE; i++)
@@ -34,7 +34,7 @@ write_int(ByteBuffer *out, int value)
 static void
 write_string(ByteBuffer *out, const char *string)
 {
-	size_t		len;
+	size_t len;
 
 	if (string == NULL)
 	{
@@ -43,9 +43,8 @@ write_string(ByteBuffer *out, const char *string)
 	}
 	len = strlen(string);
 	if (len > PG_INT32_MAX)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("string of %zu bytes is too long for an archive", len)));
+		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+						errmsg("string of %zu bytes is too long for an archive", len)));
 	write_int(out, (int) len);
 	bytebuffer_append(out, string, len);
 }
@@ -54,7 +53,7 @@ write_string(ByteBuffer *out, const char *string)
 static void
 write_number(ByteBuffer *out, uint32 number)
 {
-	char		digits[16];
+	char digits[16];
 
 	snprintf(digits, sizeof(digits), "%u", number);
 	write_string(out, digits);
@@ -127,7 +126,7 @@ data_position(const TocEntries *entries)
 void
 toc_write(const Toc *toc, Codec codec, ByteBuffer *out)
 {
-	int			data = data_position(&toc->entries);
+	int data = data_position(&toc->entries);
 
 	write_header(out, &toc->header, codec);
 	write_int(out, toc->entries.count + toc->table_data.count + toc->refreshes.count);
@@ -144,27 +143,24 @@ toc_write(const Toc *toc, Codec codec, ByteBuffer *out)
 Datum
 steep_repl_toc_to_directory(PG_FUNCTION_ARGS)
 {
-	bytea	   *archive = PG_GETARG_BYTEA_PP(0);
-	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	ByteBuffer	out;
-	Codec		codec;
+	bytea *archive = PG_GETARG_BYTEA_PP(0);
+	char *name = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	ByteBuffer out;
+	Codec codec;
 
 	if (!superuser())
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be superuser to read an archive")));
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("must be superuser to read an archive")));
 	if (!codec_from_name(name, &codec))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("unknown compression method \"%s\"", name)));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("unknown compression method \"%s\"", name)));
 
 	bytebuffer_init(&out, VARHDRSZ);
 	bytebuffer_append(&out, "\0\0\0", VARHDRSZ);
 	toc_write(toc_read(VARDATA_ANY(archive), VARSIZE_ANY_EXHDR(archive)), codec, &out);
 	if (out.len > MaxAllocSize)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("table of contents of %zu bytes is too large", out.len)));
+		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+						errmsg("table of contents of %zu bytes is too large", out.len)));
 	SET_VARSIZE(out.data, out.len);
 	PG_RETURN_BYTEA_P((bytea *) out.data);
 }

@@ -21,18 +21,18 @@
 /* What checking one snapshot needs. */
 typedef struct Verification
 {
-	int			dirfd;
+	int dirfd;
 	const Manifest *manifest;
 	ProblemCallback report;
-	void	   *arg;
-	uint64		problems;
-	char	   *buffer;			/* READ_STEP bytes */
+	void *arg;
+	uint64 problems;
+	char *buffer; /* READ_STEP bytes */
 } Verification;
 
 /* Report a problem of a file. */
 static void
-found_problem(Verification *v, const char *file, const char *what,
-			  const char *expected, const char *found)
+found_problem(Verification *v, const char *file, const char *what, const char *expected,
+			  const char *found)
 {
 	SnapshotProblem problem = {file, what, expected, found};
 
@@ -46,8 +46,7 @@ open_file(Verification *v, const ManifestFile *file, OwnedFd *fd)
 {
 	struct stat st;
 
-	owned_fd_set(fd, openat(v->dirfd, file->name,
-							O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+	owned_fd_set(fd, openat(v->dirfd, file->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
 	if (fd->fd < 0 && errno == ENOENT)
 		found_problem(v, file->name, "missing", NULL, NULL);
 	else if (fd->fd < 0 && errno == ELOOP)
@@ -83,8 +82,8 @@ compare_offsets(const void *a, const void *b)
 static const ManifestFrame **
 sort_frames(const ManifestFile *file)
 {
-	const ManifestFrame **frames = palloc_extended(Max(file->nframes, 1) * sizeof(ManifestFrame *),
-												   MCXT_ALLOC_HUGE);
+	const ManifestFrame **frames =
+		palloc_extended(Max(file->nframes, 1) * sizeof(ManifestFrame *), MCXT_ALLOC_HUGE);
 
 	for (int i = 0; i < file->nframes; i++)
 		frames[i] = &file->frames[i];
@@ -96,12 +95,11 @@ sort_frames(const ManifestFile *file)
 static bool
 frames_tile(Verification *v, const ManifestFile *file, const ManifestFrame **frames)
 {
-	uint64		end = 0;
+	uint64 end = 0;
 
 	for (int i = 0; i < file->nframes; i++)
 	{
-		if (frames[i]->offset != end ||
-			frames[i]->stored_bytes > file->stored_bytes - end)
+		if (frames[i]->offset != end || frames[i]->stored_bytes > file->stored_bytes - end)
 			break;
 		end += frames[i]->stored_bytes;
 		if (i == file->nframes - 1 && end == file->stored_bytes)
@@ -117,22 +115,21 @@ frames_tile(Verification *v, const ManifestFile *file, const ManifestFrame **fra
 
 /* The digest of a part of a file; false, with errno, if it cannot be read. */
 static bool
-digest_frame(Verification *v, int fd, const ManifestFrame *frame,
-			 uint8 digest[DIGEST_BYTES])
+digest_frame(Verification *v, int fd, const ManifestFrame *frame, uint8 digest[DIGEST_BYTES])
 {
 	pg_cryptohash_ctx *ctx = digest_begin();
-	uint64		done = 0;
+	uint64 done = 0;
 
 	while (done < frame->stored_bytes)
 	{
-		size_t		step = Min(READ_STEP, frame->stored_bytes - done);
-		ssize_t		got = pread(fd, v->buffer, step, frame->offset + done);
+		size_t step = Min(READ_STEP, frame->stored_bytes - done);
+		ssize_t got = pread(fd, v->buffer, step, frame->offset + done);
 
 		CHECK_FOR_INTERRUPTS();
 		if (got < 0 && errno == EINTR)
 			continue;
 		if (got == 0)
-			errno = EIO;		/* shrank while we read */
+			errno = EIO; /* shrank while we read */
 		if (got <= 0)
 			break;
 		digest_add(ctx, v->buffer, got);
@@ -140,7 +137,7 @@ digest_frame(Verification *v, int fd, const ManifestFrame *frame,
 	}
 	if (done < frame->stored_bytes)
 	{
-		int			save_errno = errno;
+		int save_errno = errno;
 
 		pg_cryptohash_free(ctx);
 		errno = save_errno;
@@ -152,12 +149,11 @@ digest_frame(Verification *v, int fd, const ManifestFrame *frame,
 
 /* Read a frame and compare its digest. */
 static void
-verify_frame(Verification *v, const ManifestFile *file, int fd,
-			 const ManifestFrame *frame)
+verify_frame(Verification *v, const ManifestFile *file, int fd, const ManifestFrame *frame)
 {
-	uint8		digest[DIGEST_BYTES];
-	char		expected[DIGEST_HEX_SIZE];
-	char		found[DIGEST_HEX_SIZE];
+	uint8 digest[DIGEST_BYTES];
+	char expected[DIGEST_HEX_SIZE];
+	char found[DIGEST_HEX_SIZE];
 
 	if (!digest_frame(v, fd, frame, digest))
 	{
@@ -170,16 +166,17 @@ verify_frame(Verification *v, const ManifestFile *file, int fd,
 		return;
 	digest_to_hex(frame->sha256, expected);
 	digest_to_hex(digest, found);
-	found_problem(v, file->name,
-				  psprintf("frame at offset " UINT64_FORMAT " changed: SHA-256 differs", frame->offset),
-				  expected, found);
+	found_problem(
+		v, file->name,
+		psprintf("frame at offset " UINT64_FORMAT " changed: SHA-256 differs", frame->offset),
+		expected, found);
 }
 
 /* Check one file that the manifest names. */
 static void
 verify_file(Verification *v, const ManifestFile *file)
 {
-	OwnedFd    *fd = owned_fd_create(-1);
+	OwnedFd *fd = owned_fd_create(-1);
 	const ManifestFrame **frames;
 
 	if (!open_file(v, file, fd))
@@ -195,8 +192,8 @@ verify_file(Verification *v, const ManifestFile *file)
 static HTAB *
 collect_names(Verification *v)
 {
-	HASHCTL		ctl = {.keysize = NAME_MAX + 1, .entrysize = NAME_MAX + 1};
-	HTAB	   *names;
+	HASHCTL ctl = {.keysize = NAME_MAX + 1, .entrysize = NAME_MAX + 1};
+	HTAB *names;
 
 	ctl.hcxt = CurrentMemoryContext;
 	names = hash_create("steep_repl snapshot files", 256, &ctl,
@@ -204,10 +201,10 @@ collect_names(Verification *v)
 	for (int i = 0; i < v->manifest->nfiles; i++)
 	{
 		const char *name = v->manifest->files[i].name;
-		bool		found;
+		bool found;
 
 		if (strlen(name) > NAME_MAX)
-			continue;			/* cannot exist, hence is missing */
+			continue; /* cannot exist, hence is missing */
 		hash_search(names, name, HASH_ENTER, &found);
 		if (found)
 			found_problem(v, name, "named twice in the manifest", NULL, NULL);
@@ -219,23 +216,22 @@ collect_names(Verification *v)
 static void
 find_extra_files(Verification *v)
 {
-	HTAB	   *names = collect_names(v);
-	OwnedFd    *fd = owned_fd_create(openat(v->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-	DIR		   *dir;
+	HTAB *names = collect_names(v);
+	OwnedFd *fd = owned_fd_create(openat(v->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	DIR *dir;
 	struct dirent *entry;
 
 	dir = fd->fd >= 0 ? fdopendir(fd->fd) : NULL;
 	if (dir == NULL)
 		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not read the snapshot's directory: %m")));
-	fd->fd = -1;				/* belongs to dir now */
+				(errcode_for_file_access(), errmsg("could not read the snapshot's directory: %m")));
+	fd->fd = -1; /* belongs to dir now */
 	while ((entry = readdir(dir)) != NULL)
 	{
 		const char *name = entry->d_name;
 
-		if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 ||
-			strcmp(name, MANIFEST_FILE) == 0 || strcmp(name, MARKER_FILE) == 0)
+		if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strcmp(name, MANIFEST_FILE) == 0 ||
+			strcmp(name, MARKER_FILE) == 0)
 			continue;
 		if (hash_search(names, name, HASH_FIND, NULL) == NULL)
 			found_problem(v, name, "not named in the manifest", NULL, NULL);
@@ -247,17 +243,16 @@ find_extra_files(Verification *v)
 uint64
 verify_files(int dirfd, const Manifest *manifest, ProblemCallback report, void *arg)
 {
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
-												  "steep_repl verify",
-												  ALLOCSET_DEFAULT_SIZES);
-	MemoryContext per_file = AllocSetContextCreate(context,
-												   "steep_repl verify file",
-												   ALLOCSET_DEFAULT_SIZES);
+	MemoryContext context =
+		AllocSetContextCreate(CurrentMemoryContext, "steep_repl verify", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext per_file =
+		AllocSetContextCreate(context, "steep_repl verify file", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext previous = MemoryContextSwitchTo(context);
-	Verification v = {
-		.dirfd = dirfd, .manifest = manifest, .report = report, .arg = arg,
-		.buffer = palloc(READ_STEP)
-	};
+	Verification v = {.dirfd = dirfd,
+					  .manifest = manifest,
+					  .report = report,
+					  .arg = arg,
+					  .buffer = palloc(READ_STEP)};
 
 	find_extra_files(&v);
 	for (int i = 0; i < manifest->nfiles; i++)

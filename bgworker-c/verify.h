@@ -9,10 +9,9 @@
 
 #include "manifest_read.h"
 
-typedef void (*ProblemCallback) (const SnapshotProblem *problem, void *arg);
+typedef void (*ProblemCallback)(const SnapshotProblem *problem, void *arg);
 
 /* Calls back for each problem; returns how many there were. */
-extern uint64 verify_files(int dirfd, const Manifest *manifest,
-						   ProblemCallback report, void *arg);
+extern uint64 verify_files(int dirfd, const Manifest *manifest, ProblemCallback report, void *arg);
 
-#endif							/* STEEP_VERIFY_H */
+#endif /* STEEP_VERIFY_H */

@@ -19,11 +19,10 @@ static void
 put_problem(const SnapshotProblem *problem, void *arg)
 {
 	ReturnSetInfo *result = arg;
-	const char *const columns[] = {
-		problem->file, problem->problem, problem->expected, problem->found
-	};
-	Datum		values[lengthof(columns)] = {0};
-	bool		nulls[lengthof(columns)];
+	const char *const columns[] = {problem->file, problem->problem, problem->expected,
+								   problem->found};
+	Datum values[lengthof(columns)] = {0};
+	bool nulls[lengthof(columns)];
 
 	for (int i = 0; i < (int) lengthof(columns); i++)
 	{
@@ -40,14 +39,12 @@ steep_repl_verify_snapshot(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	SnapshotProblem problem;
-	Manifest   *manifest;
-	OwnedFd    *directory;
-	char	   *path;
+	Manifest *manifest;
+	OwnedFd *directory;
+	char *path;
 
 	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("path must not be null")));
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("path must not be null")));
 	path = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	InitMaterializedSRF(fcinfo, 0);
 
