@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { expectNoLeaks } from "../support/leaks.ts";
 import { signal } from "../support/processes.ts";
 import { type Server, startServer } from "../support/server.ts";
@@ -15,15 +15,25 @@ import { waitUntil } from "../support/wait-until.ts";
 let server: Server;
 
 beforeAll(async () => {
-  server = await startServer({ name: "faults" });
+  server = await startServer({ name: "faults", settings: { max_worker_processes: 16 } });
   await server.createDatabase("app", { extension: true });
   // values that do not compress, so that copying takes a second or two
+  for (const table of ["big", "big_too"]) {
+    await server.query(
+      `create table ${table} as
+       select g as id, (select string_agg(md5(random()::text), '') from generate_series(1, 30) where g = g) as filler
+       from generate_series(1, 10000) g`,
+      [],
+      { database: "app" },
+    );
+  }
+});
+afterEach(async () => {
+  // what a failed test left would fail the others too
   await server.query(
-    `create table big as
-     select g as id, (select string_agg(md5(random()::text), '') from generate_series(1, 30) where g = g) as filler
-     from generate_series(1, 15000) g`,
+    "select steep_repl.drop_snapshot(snapshot_id) from steep_repl.snapshots where status not in ('pending', 'running')",
     [],
-    { database: "app" },
+    app,
   );
 });
 afterAll(() => server.destroy());
