@@ -10,6 +10,7 @@
 #include "bytebuffer.h"
 #include "directory.h"
 #include "manifest_read.h"
+#include "mb/pg_wchar.h"
 #include "steep_repl.h"
 #include "utils/json.h"
 
@@ -19,7 +20,10 @@ append(ByteBuffer *out, const char *text)
 	bytebuffer_append(out, text, strlen(text));
 }
 
-/* "key":"value", with a comma after it; null where there is none. */
+/*
+ * "key":"value", with a comma after it; null where there is none. JSON is
+ * UTF-8, whatever the database's encoding is.
+ */
 static void
 append_string(ByteBuffer *out, const char *key, const char *value)
 {
@@ -30,7 +34,7 @@ append_string(ByteBuffer *out, const char *key, const char *value)
 	if (value == NULL)
 		appendStringInfoString(&json, "null");
 	else
-		escape_json(&json, value);
+		escape_json(&json, pg_server_to_any(value, strlen(value), PG_UTF8));
 	appendStringInfoChar(&json, ',');
 	append(out, json.data);
 	pfree(json.data);

@@ -111,7 +111,7 @@ export async function digests(server: Server, database: string): Promise<Record<
   const tables = await server.query<{ name: string }>(
     `select format('%I.%I', n.nspname, c.relname) as name
      from pg_class c join pg_namespace n on n.oid = c.relnamespace
-     where c.relkind in ('r', 'm') and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'steep_repl')
+     where c.relkind in ('r', 'm') and c.relispopulated and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'steep_repl')
      order by 1`,
     [],
     { database },
