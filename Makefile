@@ -34,8 +34,11 @@ export PG_CONFIG
 extensions := $(shell $(PG_CONFIG) --sharedir)/extension
 ENGINES := $(foreach e,plv8 pljs,$(if $(wildcard $(extensions)/$e.control),$e))
 JS ?= $(firstword $(ENGINES))
+ifeq ($(JS),)
+$(error steep_repl needs PL/V8 or PL/JS, but neither plv8.control nor pljs.control is in $(extensions))
+endif
 ifeq ($(filter plv8 pljs,$(JS)),)
-$(error steep_repl needs PL/V8 or PL/JS: neither plv8.control nor pljs.control is in $(extensions), and JS=plv8 or JS=pljs was not given)
+$(error JS=$(JS): it is plv8 or pljs)
 endif
 
 bundle = build/$(JS)/steep_repl--$(EXTVERSION)
@@ -183,7 +186,7 @@ node_modules: $(npm_stamp)
 $(npm_stamp): package.json package-lock.json
 	@command -v npm >/dev/null || { echo "steep_repl is built with Node.js 20 or newer and npm: install them first" >&2; exit 1; }
 	@echo "installing npm packages (npm ci)"
-	@npm ci --loglevel=error --no-audit --no-fund >/dev/null
+	@npm ci --loglevel=error --no-audit --no-fund --no-update-notifier >/dev/null
 	@touch $@
 
 help:

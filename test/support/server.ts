@@ -74,7 +74,8 @@ export class Server implements PgNode {
     const sockets = await mkdtemp(join(tmpdir(), "steep-"));
     const server = new Server(options.name ?? "server", engine, await freePort(), sockets);
     try {
-      await mkdir(server.snapshotDir, { recursive: true, mode: 0o700 });
+      await mkdir(server.home, { recursive: true });
+      await mkdir(server.snapshotDir, { mode: 0o700 });
       await writeFile(join(server.home, "sockets"), sockets);
       await createDataDirectory(server.dataDir, engine);
       await server.#writeConfiguration(options);
