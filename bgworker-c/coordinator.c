@@ -63,8 +63,7 @@ run_tick(JobRun *run)
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);
 	}
-	if (!run->in_transaction)
-		record_progress(run, false);
+	record_progress(run, false);
 }
 
 /* Sleep for one tick, or until something happens. */
@@ -74,6 +73,20 @@ run_wait(JobRun *run, uint32 wait_event)
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, TICK_MS, wait_event);
 	ResetLatch(MyLatch);
 	run_tick(run);
+}
+
+/*
+ * Say in the row what the job waits for; NULL = nothing. Kept too for the
+ * message, should the wait be in vain.
+ */
+void
+run_set_waiting(JobRun *run, const char *what)
+{
+	if (what == NULL ? run->waiting == NULL
+					 : run->waiting != NULL && strcmp(what, run->waiting) == 0)
+		return;
+	run->waiting = what == NULL ? NULL : MemoryContextStrdup(run->context, what);
+	record_status_detail(run, run->waiting);
 }
 
 static DirectoryMark
@@ -266,6 +279,9 @@ catch_error(JobRun *run)
 	QueryCancelPending = false;
 	RESUME_INTERRUPTS();
 	MemoryContextSwitchTo(run->context);
+	if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE && run->waiting != NULL)
+		error->detail =
+			error->detail == NULL ? run->waiting : psprintf("%s\n%s", run->waiting, error->detail);
 	return error;
 }
 

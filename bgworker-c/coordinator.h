@@ -22,17 +22,19 @@ typedef struct JobRun
 	char *done;           /* kind of the last action, NULL at first */
 	StringInfoData facts; /* JSON object members that the last action left */
 	SnapshotRun *snapshot;
-	int dirfd; /* -1 = not made yet */
+	int attempts; /* snapshots taken so far */
+	int dirfd;    /* -1 = not made yet */
 	bool owns_directory;
-	bool in_transaction; /* of the requester: no progress records then */
+	const char *pg_dump_name; /* application_name of its session */
+	char *waiting;            /* for what; NULL = nothing */
 	TimestampTz last_record;
 	char recorded_phase[16];
-	char recorded_table[STEEP_TABLE_LEN];
 } JobRun;
 
 /* coordinator.c */
 extern void run_tick(JobRun *run);
 extern void run_wait(JobRun *run, uint32 wait_event);
+extern void run_set_waiting(JobRun *run, const char *what);
 extern void run_set_phase(JobRun *run, const char *phase);
 
 /* coordinator_record.c: bookkeeping, as the extension's owner */

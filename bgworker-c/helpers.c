@@ -96,7 +96,7 @@ helpers_start_holder(JobRun *run)
 static void
 release_holder(SteepJob *job)
 {
-	pid_t		pid;
+	pid_t pid;
 
 	SpinLockAcquire(&job->mutex);
 	job->holder_state = HOLDER_RELEASED;
@@ -119,7 +119,7 @@ helpers_end_holder(JobRun *run)
 	while (!job_promise_worker(run->job))
 	{
 		worker_check_cancel(run->job);
-		record_status_detail(run, "waiting for a background worker slot");
+		run_set_waiting(run, "waiting for a background worker slot");
 		run_wait(run, wait_event_start);
 	}
 }

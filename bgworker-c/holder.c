@@ -16,6 +16,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "lock_watch.h"
 #include "miscadmin.h"
 #include "plan.h"
 #include "storage/ipc.h"
@@ -65,29 +66,6 @@ export_snapshot(SteepJob *job)
 	job_wake_coordinator(job);
 }
 
-/* The sessions that hold a table, or wait for it, in a mode that bars reading. */
-static char *
-describe_blockers(Oid relid)
-{
-	LockData *locks = GetLockStatusData();
-	StringInfoData pids;
-
-	initStringInfo(&pids);
-	for (int i = 0; i < locks->nelements; i++)
-	{
-		LockInstanceData *lock = &locks->locks[i];
-		bool bars = lock->waitLockMode == AccessExclusiveLock ||
-					(lock->holdMask & LOCKBIT_ON(AccessExclusiveLock)) != 0;
-
-		if (bars && lock->locktag.locktag_type == LOCKTAG_RELATION &&
-			lock->locktag.locktag_field1 == MyDatabaseId && lock->locktag.locktag_field2 == relid)
-			appendStringInfo(&pids, "%sprocess %d %s it in ACCESS EXCLUSIVE mode",
-							 pids.len > 0 ? ", " : "", lock->pid,
-							 lock->waitLockMode == AccessExclusiveLock ? "waits for" : "holds");
-	}
-	return pids.len > 0 ? pids.data : "no session bars it any more";
-}
-
 /* Lock one table, or fail after lock_timeout with who was in the way. */
 static void
 lock_table(SteepJob *job, const char *name, Oid relid)
@@ -102,7 +80,7 @@ lock_table(SteepJob *job, const char *name, Oid relid)
 				ERROR,
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 				 errmsg("could not lock table %s within %d ms", name, steep_lock_timeout),
-				 errdetail("%s.", describe_blockers(relid)),
+				 errdetail("%s.", lock_watch_blockers(relid)),
 				 errhint("Retry when that session is done, or raise steep_repl.lock_timeout.")));
 		SpinLockAcquire(&job->mutex);
 		strlcpy(job->current_table, name, sizeof(job->current_table));

@@ -155,6 +155,14 @@ is_lock_timeout(const char *errors)
 	return strstr(errors, message) != NULL || strstr(errors, _(message)) != NULL;
 }
 
+/* Whether a query failed that may succeed next time; pg_dump speaks English to us. */
+static bool
+is_query_failure(const char *errors)
+{
+	return strstr(errors, "query failed") != NULL && !is_lock_timeout(errors) &&
+		   hint_for(errors) == NULL;
+}
+
 /* Raise what pg_dump complained of. */
 pg_noreturn static void
 failed(const char *program, const ChildResult *result)
@@ -173,31 +181,58 @@ failed(const char *program, const ChildResult *result)
 					hint != NULL ? errhint("%s", hint) : 0));
 }
 
-/* Run pg_dump; needs a transaction, for names that the catalogs hold. */
-void
-pg_dump_schema(const PgDumpRequest *request, ByteBuffer *archive)
+/* A command that is ready to run. */
+struct PgDumpCommand
 {
-	Arguments arguments = {0};
+	Arguments arguments;
 	StringInfoData filter;
+	const char *const *environment;
+};
+
+/*
+ * Make the command, in the caller's memory context. Needs a transaction, for
+ * names that the catalogs hold; running it needs none.
+ */
+PgDumpCommand *
+pg_dump_prepare(const PgDumpRequest *request)
+{
+	PgDumpCommand *command = palloc0_object(PgDumpCommand);
+
+	build_arguments(request, &command->arguments);
+	build_filter(request, &command->filter);
+	command->environment = pg_dump_environment(request->application_name);
+	return command;
+}
+
+/*
+ * Run it to its end, calling back about 5 times a second. Returns NULL, or what
+ * it said when one of its queries failed: a table that is dropped while it
+ * reads the catalogs does that, and another run may succeed.
+ */
+const char *
+pg_dump_run(const PgDumpCommand *command, void (*tick)(void *arg), void *tick_arg,
+			ByteBuffer *archive)
+{
+	const char *program = command->arguments.items[0];
 	ChildRequest child = {0};
 	ChildResult result;
 
-	build_arguments(request, &arguments);
-	build_filter(request, &filter);
-
-	child.argv = arguments.items;
-	child.envp = pg_dump_environment(request->application_name);
-	child.input = filter.data;
-	child.input_len = filter.len;
-	child.tick = request->tick;
-	child.tick_arg = request->tick_arg;
+	child.argv = command->arguments.items;
+	child.envp = command->environment;
+	child.input = command->filter.data;
+	child.input_len = command->filter.len;
+	child.tick = tick;
+	child.tick_arg = tick_arg;
 	child_process_run(&child, &result);
 
 	if (result.spawn_errno != 0)
-		not_started(arguments.items[0], result.spawn_errno);
+		not_started(program, result.spawn_errno);
+	if (result.status != 0 && is_query_failure(result.errors))
+		return result.errors;
 	if (result.status != 0)
-		failed(arguments.items[0], &result);
+		failed(program, &result);
 	if (result.errors[0] != '\0')
 		ereport(LOG, (errmsg("pg_dump warned"), errdetail("%s", result.errors)));
 	*archive = result.output;
+	return NULL;
 }

@@ -26,15 +26,18 @@ typedef struct PgDumpRequest
 	int lock_timeout_ms;          /* 0: waits without a limit */
 	List *tables;                 /* of PgDumpTable *; with their partitions */
 	List *schemas;                /* of char *; both NIL: the whole database */
-	void (*tick)(void *arg);      /* called about 5 times a second, or NULL */
-	void *tick_arg;
 } PgDumpRequest;
 
+typedef struct PgDumpCommand PgDumpCommand;
+
 /*
- * The custom-format archive of the schema, for toc_read(), in the caller's
- * memory context.  Ends the child on error, on cancel and at process exit.
+ * Makes a command, then runs it: the custom-format archive of the schema, for
+ * toc_read(), in the caller's memory context, or what a failed query said. Ends
+ * the child on error, on cancel and at process exit.
  */
-extern void pg_dump_schema(const PgDumpRequest *request, ByteBuffer *archive);
+extern PgDumpCommand *pg_dump_prepare(const PgDumpRequest *request);
+extern const char *pg_dump_run(const PgDumpCommand *command, void (*tick)(void *arg),
+							   void *tick_arg, ByteBuffer *archive);
 
 extern const char *pg_dump_default_path(void);
 extern const char *pg_dump_default_conninfo(void);

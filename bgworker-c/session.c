@@ -56,18 +56,16 @@ text_argument(FunctionCallInfo fcinfo, int n)
 Datum
 steep_repl_raise(PG_FUNCTION_ARGS)
 {
-	char	   *sqlstate = text_argument(fcinfo, 0);
-	char	   *message = text_argument(fcinfo, 1);
-	char	   *detail = text_argument(fcinfo, 2);
-	char	   *hint = text_argument(fcinfo, 3);
-	int			code = ERRCODE_INTERNAL_ERROR;
+	char *sqlstate = text_argument(fcinfo, 0);
+	char *message = text_argument(fcinfo, 1);
+	char *detail = text_argument(fcinfo, 2);
+	char *hint = text_argument(fcinfo, 3);
+	int code = ERRCODE_INTERNAL_ERROR;
 
 	if (sqlstate != NULL && strlen(sqlstate) == 5)
 		code = MAKE_SQLSTATE(sqlstate[0], sqlstate[1], sqlstate[2], sqlstate[3], sqlstate[4]);
-	ereport(ERROR,
-			(errcode(code),
-			 errmsg_internal("%s", message ? message : "unknown error"),
-			 detail && detail[0] ? errdetail_internal("%s", detail) : 0,
-			 hint && hint[0] ? errhint("%s", hint) : 0));
+	ereport(ERROR, (errcode(code), errmsg_internal("%s", message ? message : "unknown error"),
+					detail && detail[0] ? errdetail_internal("%s", detail) : 0,
+					hint && hint[0] ? errhint("%s", hint) : 0));
 	PG_RETURN_VOID();
 }

@@ -19,6 +19,17 @@ char *steep_pg_dump_path = NULL;
 char *steep_local_conninfo = NULL;
 int steep_lock_timeout = 30000;
 
+/* pg_dump gets this as an argument, and arguments show in the process list. */
+static bool
+check_local_conninfo(char **value, void **extra, GucSource source)
+{
+	if (strstr(*value, "password") == NULL && strstr(*value, "://") == NULL)
+		return true;
+	GUC_check_errdetail("A password there would show in the process list.");
+	GUC_check_errhint("Write keyword=value pairs, and give the password in a file with passfile=.");
+	return false;
+}
+
 /* Settings that say where files and programs are. */
 static void
 define_location_settings(void)
@@ -35,7 +46,8 @@ define_location_settings(void)
 	DefineCustomStringVariable(
 		"steep_repl.local_conninfo", "How pg_dump connects back to this server.",
 		"A libpq connection string. Empty means the bootstrap superuser over the first Unix-domain socket.",
-		&steep_local_conninfo, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+		&steep_local_conninfo, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY, check_local_conninfo, NULL,
+		NULL);
 }
 
 /* Settings that bound what jobs take from the server. */

@@ -42,7 +42,7 @@ typedef enum HolderState
 	HOLDER_PINNED, /* the snapshot is exported */
 	HOLDER_LOCK_REQUESTED,
 	HOLDER_LOCKED,
-	HOLDER_RELEASED,			/* it may end */
+	HOLDER_RELEASED, /* it may end */
 } HolderState;
 
 /* The first error of a helper; its coordinator raises it again. */

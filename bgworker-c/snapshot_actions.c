@@ -12,6 +12,7 @@
 #include "directory.h"
 #include "executor/spi.h"
 #include "frame_log.h"
+#include "lock_watch.h"
 #include "manifest_write.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -61,6 +62,7 @@ create_directory(JobRun *run, Jsonb *action)
 static void
 pin(JobRun *run, Jsonb *action)
 {
+	run->attempts++;
 	snapshot_run_reset(run);
 	helpers_end_holder(run);
 	helpers_start_holder(run);
@@ -74,10 +76,45 @@ plan(JobRun *run, Jsonb *action)
 	appendStringInfo(&run->facts, "\"tables\":%u", run->snapshot->n_tables);
 }
 
-static void
-tick_in_transaction(void *arg)
+/* Makes the command for pg_dump, with what the catalogs know. */
+static PgDumpCommand *
+prepare_pg_dump(JobRun *run, const char *application_name)
 {
-	run_tick(arg);
+	SnapshotRun *snapshot = run->snapshot;
+	PgDumpRequest request = {0};
+	PgDumpCommand *command;
+
+	StartTransactionCommand();
+	MemoryContextSwitchTo(snapshot->context);
+	request.program = steep_pg_dump_path[0] ? steep_pg_dump_path : NULL;
+	request.conninfo = steep_local_conninfo[0] ? steep_local_conninfo : NULL;
+	request.snapshot = run->job->snapshot_name;
+	request.application_name = application_name;
+	request.lock_timeout_ms = steep_lock_timeout;
+	request.tables = snapshot->filter_tables;
+	request.schemas = snapshot->filter_schemas;
+	command = pg_dump_prepare(&request);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(snapshot->context);
+	return command;
+}
+
+/* Tell the planner that the snapshot no longer fits the present. */
+static void
+report_change(JobRun *run, const char *what)
+{
+	appendStringInfo(&run->facts, "\"attempts\":%d,\"changed\":", run->attempts);
+	escape_json(&run->facts, what);
+}
+
+/* While pg_dump runs: look around, and say which lock it waits for. */
+static void
+tick_pg_dump(void *arg)
+{
+	JobRun *run = arg;
+
+	run_tick(run);
+	run_set_waiting(run, lock_watch_describe(run->pg_dump_name));
 }
 
 /* Let pg_dump read the schema and turn its archive into our table of contents. */
@@ -85,27 +122,23 @@ static void
 dump_schema(JobRun *run, Jsonb *action)
 {
 	SnapshotRun *snapshot = run->snapshot;
-	PgDumpRequest request = {0};
+	PgDumpCommand *command;
+	const char *failure;
 	ByteBuffer archive;
 
-	StartTransactionCommand();
-	run->in_transaction = true;
-	MemoryContextSwitchTo(run->context);
-	request.program = steep_pg_dump_path[0] ? steep_pg_dump_path : NULL;
-	request.conninfo = steep_local_conninfo[0] ? steep_local_conninfo : NULL;
-	request.snapshot = run->job->snapshot_name;
-	request.application_name = psprintf("steep_repl %s pg_dump", run->job->object_id);
-	request.lock_timeout_ms = steep_lock_timeout;
-	request.tables = snapshot->filter_tables;
-	request.schemas = snapshot->filter_schemas;
-	request.tick = tick_in_transaction;
-	request.tick_arg = run;
-	pg_dump_schema(&request, &archive);
+	run->pg_dump_name =
+		MemoryContextStrdup(run->context, psprintf("steep_repl %s pg_dump", run->job->object_id));
+	command = prepare_pg_dump(run, run->pg_dump_name);
+	failure = pg_dump_run(command, tick_pg_dump, run, &archive);
+	run_set_waiting(run, NULL);
+	if (failure != NULL)
+	{
+		report_change(run, failure);
+		return;
+	}
 	snapshot->toc = toc_read(archive.data, archive.len);
 	pfree(archive.data);
 	snapshot_run_add_data(run);
-	CommitTransactionCommand();
-	run->in_transaction = false;
 }
 
 /* Wait until the holder has locked every table. */
@@ -151,8 +184,7 @@ lock(JobRun *run, Jsonb *action)
 	changed = snapshot_run_find_change(run, action);
 	if (changed != NULL)
 	{
-		appendStringInfoString(&run->facts, "\"changed\":");
-		escape_json(&run->facts, changed);
+		report_change(run, psprintf("table %s was changed", changed));
 		return;
 	}
 	if (MyProc->lockGroupLeader == NULL &&

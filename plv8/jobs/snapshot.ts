@@ -14,14 +14,19 @@ export interface SnapshotFacts {
   /** after `plan`: objects that the shared lock table holds, and of it by one unit of the setting */
   readonly lock_table_size?: string;
   readonly max_locks_per_transaction?: string;
-  /** after `lock`: a table that changed between snapshot and lock */
+  /** after `dump_schema` and `lock`: what changed between the snapshot and the locks */
   readonly changed?: string;
+  /** with `changed`: how many snapshots were taken so far */
+  readonly attempts?: number;
 }
 
 export interface SnapshotJob {
   readonly done: Done;
   readonly params: SnapshotParams;
 }
+
+/** How often a job takes another snapshot because a table changed meanwhile. */
+const maxAttempts = 10;
 
 /** Locks that pg_dump and the catalogs need besides one a table. */
 const otherLocks = 500;
@@ -64,6 +69,22 @@ function refuseTooManyLocks(facts: SnapshotFacts): void {
   });
 }
 
+/**
+ * The snapshot is from before the change: start over with a new one. What
+ * changes again and again is named instead.
+ */
+function takeAnother(facts: SnapshotFacts): Action {
+  if ((facts.attempts ?? 0) < maxAttempts) {
+    return { kind: "pin", phase: "planning" };
+  }
+  throw new SteepError({
+    sqlstate: "40001",
+    message: `tables kept changing while the snapshot began (${maxAttempts} attempts)`,
+    detail: facts.changed,
+    hint: "Retry when no session truncates, rewrites, creates or drops tables, or limit the snapshot with tables or schemas.",
+  });
+}
+
 /** What comes after each action of a snapshot. */
 export function nextSnapshotAction(job: SnapshotJob, facts: SnapshotFacts): Action {
   const { params } = job;
@@ -89,12 +110,13 @@ export function nextSnapshotAction(job: SnapshotJob, facts: SnapshotFacts): Acti
       refuseTooManyLocks(facts);
       return { kind: "dump_schema", phase: "schema" };
     case "dump_schema":
-      return { kind: "lock", phase: "schema", fingerprints: fingerprintsQuery };
+      return facts.changed === undefined
+        ? { kind: "lock", phase: "schema", fingerprints: fingerprintsQuery }
+        : takeAnother(facts);
     case "lock":
-      // The snapshot is from before the change: start over with a new one.
       return facts.changed === undefined
         ? { kind: "copy", phase: "data", workers: params.parallel }
-        : { kind: "pin", phase: "planning" };
+        : takeAnother(facts);
     case "copy":
       return { kind: "finish", phase: "finalizing" };
     case "finish":
