@@ -102,7 +102,7 @@ write_at(const char *data, size_t len, uint64 offset)
 
 			if (n == 0)
 				errno = ENOSPC;
-			ereport(ERROR, (errcode_for_file_access(),
+			ereport(ERROR, (directory_write_errcode(),
 							errmsg("could not write data of table %s: %m",
 								   plan_string(copier.plan, table->qualified_name))));
 		}

@@ -72,6 +72,18 @@ directory_is_empty(int dirfd)
 	return empty;
 }
 
+/*
+ * For errcode(): a quota or a limit on the size of files is a full disk too,
+ * to whoever must do something about it.
+ */
+int
+directory_write_errcode(void)
+{
+	if (errno == ENOSPC || errno == EDQUOT || errno == EFBIG)
+		return errcode(ERRCODE_DISK_FULL);
+	return errcode_for_file_access();
+}
+
 /* Write and sync a new file of ours; never over an existing one. */
 void
 directory_write_file(int dirfd, const char *name, const void *data, size_t len)
@@ -101,7 +113,7 @@ directory_write_file(int dirfd, const char *name, const void *data, size_t len)
 		if (fd >= 0)
 			close(fd);
 		errno = saved_errno;
-		ereport(ERROR, (errcode_for_file_access(),
+		ereport(ERROR, (directory_write_errcode(),
 						errmsg("could not write snapshot file \"%s\": %m", name)));
 	}
 	close(fd);

@@ -42,6 +42,7 @@ extern int directory_create(const char *path, const DirectoryMark *mark);
 extern int directory_open_marked(const char *path, const DirectoryMark *mark);
 extern RemoveResult directory_remove(const char *path, const DirectoryMark *mark);
 extern bool directory_is_empty(int dirfd);
+extern int directory_write_errcode(void);
 extern int64 directory_bytes(const char *path, const DirectoryMark *mark);
 extern void directory_write_file(int dirfd, const char *name, const void *data, size_t len);
 extern void directory_commit_file(int dirfd, const char *temporary, const char *name);

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "directory.h"
 #include "storage/fd.h"
 
 static void
@@ -22,7 +23,7 @@ static void
 report(const char *what)
 {
 	ereport(ERROR,
-			(errcode_for_file_access(), errmsg("could not %s the list of frames: %m", what)));
+			(directory_write_errcode(), errmsg("could not %s the list of frames: %m", what)));
 }
 
 FrameLog *

@@ -23,9 +23,7 @@ PG_FUNCTION_INFO_V1(steep_repl_prune);
 PG_FUNCTION_INFO_V1(steep_repl_drop_snapshot);
 PG_FUNCTION_INFO_V1(steep_repl_leftover_directories);
 
-#define MINE                                               \
-	"system_identifier = steep_repl._system_identifier() " \
-	"and database_oid = (select d.oid from pg_catalog.pg_database d where d.datname = current_database()) "
+#define MINE "steep_repl._is_here(system_identifier, database_oid) "
 
 /* Whether a role may cancel or retry a job, by the rule of pg_cancel_backend. */
 static bool
@@ -152,7 +150,7 @@ steep_repl_prune(PG_FUNCTION_ARGS)
 	owner_execute(
 		"delete from steep_repl.snapshots s where s.status in ('failed', 'cancelled') "
 		"and s.completed_at < now() - $1 and pg_has_role($2, s.requested_by_oid, 'MEMBER') "
-		"and s.system_identifier = steep_repl._system_identifier() "
+		"and steep_repl._is_here(s.system_identifier, s.database_oid) "
 		"and not exists (select from steep_repl.work_queue w where w.id = s.operation_id)",
 		2, types, values, NULL);
 	owner_end(&session);
@@ -207,7 +205,7 @@ steep_repl_drop_snapshot(PG_FUNCTION_ARGS)
 	owner_begin(&session);
 	if (owner_execute(
 			"select s.operation_id, s.requested_by_oid, s.status from steep_repl.snapshots s where s.snapshot_id = $1 "
-			"and s.system_identifier = steep_repl._system_identifier() for update",
+			"and steep_repl._is_here(s.system_identifier, s.database_oid) for update",
 			1, (Oid[]){TEXTOID}, (Datum[]){PG_GETARG_DATUM(0)}, NULL) == 0)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
 						errmsg("snapshot \"%s\" does not exist", snapshot_id)));
@@ -249,7 +247,7 @@ steep_repl_leftover_directories(PG_FUNCTION_ARGS)
 		"select d.operation_id, d.path, d.token, s.snapshot_id "
 		"from steep_repl._job_directories d join steep_repl.snapshots s on s.operation_id = d.operation_id "
 		"where s.status in ('failed', 'cancelled') and pg_has_role($1, s.requested_by_oid, 'MEMBER') "
-		"and d." MINE "order by d.path",
+		"and steep_repl._is_here(d.system_identifier, d.database_oid) order by d.path",
 		1, (Oid[]){OIDOID}, (Datum[]){ObjectIdGetDatum(caller)}, NULL);
 	for (uint64 i = 0; i < n; i++)
 	{

@@ -13,6 +13,7 @@ PG_MODULE_MAGIC_EXT(.name = STEEP_NAME, .version = STEEP_REPL_VERSION);
 
 PG_FUNCTION_INFO_V1(steep_repl_library_version);
 PG_FUNCTION_INFO_V1(steep_repl_system_identifier);
+PG_FUNCTION_INFO_V1(steep_repl_is_here);
 PG_FUNCTION_INFO_V1(steep_repl_preloaded);
 
 /*
@@ -45,6 +46,19 @@ Datum
 steep_repl_system_identifier(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_TEXT_P(cstring_to_text(psprintf(UINT64_FORMAT, GetSystemIdentifier())));
+}
+
+/*
+ * Whether a row belongs to this cluster and this database. Others come along
+ * with a template database, or through somebody's FOR ALL TABLES publication.
+ */
+Datum
+steep_repl_is_here(PG_FUNCTION_ARGS)
+{
+	char *here = psprintf(UINT64_FORMAT, GetSystemIdentifier());
+
+	PG_RETURN_BOOL(PG_GETARG_OID(1) == MyDatabaseId &&
+				   strcmp(text_to_cstring(PG_GETARG_TEXT_PP(0)), here) == 0);
 }
 
 /* Whether shared_preload_libraries names us, so that our shared memory exists. */

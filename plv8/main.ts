@@ -6,11 +6,12 @@ import { bundleVersion } from "./db/version.ts";
 
 type Handler = (args: never) => unknown;
 
-const handlers: { readonly [name: string]: Handler } = {
-  ...Object.fromEntries(publicFunctions.map((f) => [f.name, f.run])),
-  next_action: nextAction,
-  version: bundleVersion,
-};
+// A map, since an object would also have "toString" and its like.
+const handlers: ReadonlyMap<string, Handler> = new Map<string, Handler>([
+  ...publicFunctions.map((f) => [f.name, f.run] as const),
+  ["next_action", nextAction],
+  ["version", bundleVersion],
+]);
 
 interface Envelope {
   readonly version: string;
@@ -36,7 +37,7 @@ export function dispatch(name: string, envelope: string): string {
   try {
     const { version: wanted, args } = JSON.parse(envelope) as Envelope;
     checkVersion(wanted);
-    const handler = handlers[name];
+    const handler = handlers.get(name);
     if (handler === undefined) {
       throw new Error(`no function ${name}`);
     }

@@ -9,6 +9,10 @@ create function steep_repl._system_identifier() returns text
 language c stable strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_system_identifier';
 comment on function steep_repl._system_identifier() is 'private: system identifier of this cluster, as text';
 
+create function steep_repl._is_here(system_identifier text, database_oid oid) returns boolean
+language c stable strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_is_here';
+comment on function steep_repl._is_here(text, oid) is 'private: whether a row belongs to this cluster and this database';
+
 create function steep_repl._preloaded() returns boolean
 language c stable strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_preloaded';
 comment on function steep_repl._preloaded() is 'private: whether shared_preload_libraries names steep_repl';

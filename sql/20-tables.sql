@@ -88,7 +88,8 @@ create table steep_repl.snapshots (
   completed_at timestamptz,
   requested_by name not null,
   requested_by_oid oid not null,
-  system_identifier text not null
+  system_identifier text not null,
+  database_oid oid not null
 );
 create index snapshots_created_idx on steep_repl.snapshots (created_at desc);
 comment on table steep_repl.snapshots is 'one row a snapshot, written by the workers only';

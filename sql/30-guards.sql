@@ -124,13 +124,13 @@ alter table steep_repl.nodes enable always trigger guard;
 alter table steep_repl.work_queue enable row level security;
 create policy own_jobs on steep_repl.work_queue
   using (pg_catalog.pg_has_role(requested_by_oid, 'MEMBER')
-         and system_identifier = steep_repl._system_identifier());
+         and steep_repl._is_here(system_identifier, database_oid));
 create policy monitoring on steep_repl.work_queue for select
   using (pg_catalog.pg_has_role('pg_monitor', 'MEMBER'));
 
 alter table steep_repl.snapshots enable row level security;
 create policy own_jobs on steep_repl.snapshots
   using (pg_catalog.pg_has_role(requested_by_oid, 'MEMBER')
-         and system_identifier = steep_repl._system_identifier());
+         and steep_repl._is_here(system_identifier, database_oid));
 create policy monitoring on steep_repl.snapshots for select
   using (pg_catalog.pg_has_role('pg_monitor', 'MEMBER'));

@@ -27,8 +27,7 @@ begin
   for operation in
     select w.* from steep_repl.work_queue w
     where (list_operations.status is null or w.status = list_operations.status)
-      and w.system_identifier = steep_repl._system_identifier()
-      and w.database_oid = (select d.oid from pg_database d where d.datname = current_database())
+      and steep_repl._is_here(w.system_identifier, w.database_oid)
     order by w.created_at desc, w.id limit 100
   loop
     if operation.status = 'pending' then

@@ -4,7 +4,8 @@ declare
   result bigint;
 begin
   select s.operation_id into result from steep_repl.snapshots s
-  where s.snapshot_id = _snapshot_operation.snapshot_id;
+  where s.snapshot_id = _snapshot_operation.snapshot_id
+    and steep_repl._is_here(s.system_identifier, s.database_oid);
   if not found then
     raise exception 'snapshot "%" does not exist', snapshot_id
       using errcode = 'undefined_object', hint = 'See steep_repl.snapshots.';
@@ -28,9 +29,9 @@ begin
   if wanted is not null then
     perform steep_repl._snapshot_operation(wanted);
   elsif not exists (select from steep_repl.snapshots s where s.status in ('pending', 'running')
-                    and s.system_identifier = steep_repl._system_identifier()) then
+                    and steep_repl._is_here(s.system_identifier, s.database_oid)) then
     select s.snapshot_id into wanted from steep_repl.snapshots s
-    where s.system_identifier = steep_repl._system_identifier()
+    where steep_repl._is_here(s.system_identifier, s.database_oid)
     order by s.created_at desc limit 1;
   end if;
   return query
@@ -45,7 +46,7 @@ begin
            s.error_message
     from steep_repl.snapshots s
     left join steep_repl._live_jobs() j on j.id = s.operation_id and s.status = 'running'
-    where s.system_identifier = steep_repl._system_identifier()
+    where steep_repl._is_here(s.system_identifier, s.database_oid)
       and case when wanted is null then s.status in ('pending', 'running') else s.snapshot_id = wanted end
     order by s.created_at;
 end

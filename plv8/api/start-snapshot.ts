@@ -12,6 +12,12 @@ const resolve = `
          (select string_agg(t.name, ', ')
           from jsonb_array_elements_text(nullif($1 -> 'tables', 'null')) t(name)
           where steep_repl._to_regclass(t.name) is null) as missing_tables,
+         (select string_agg(distinct n.nspname, ', ')
+          from pg_namespace n
+          where (n.nspname in ('steep_repl', 'information_schema') or n.nspname ~ '^pg_')
+            and (n.nspname in (select s.name from jsonb_array_elements_text(nullif($1 -> 'schemas', 'null')) s(name))
+                 or n.oid in (select c.relnamespace from jsonb_array_elements_text(nullif($1 -> 'tables', 'null')) t(name)
+                              join pg_class c on c.oid = steep_repl._to_regclass(t.name)))) as refused_schemas,
          (select string_agg(s.name, ', ')
           from jsonb_array_elements_text(nullif($1 -> 'schemas', 'null')) s(name)
           where not exists (select from pg_namespace n where n.nspname = s.name)) as missing_schemas`;
@@ -20,6 +26,7 @@ interface Resolved {
   readonly tables: readonly string[];
   readonly missing_tables: string | null;
   readonly missing_schemas: string | null;
+  readonly refused_schemas: string | null;
 }
 
 /** Refuse names that do not exist; name tables as SQL quotes them. */
@@ -40,6 +47,12 @@ function resolveNames(params: SnapshotParams): SnapshotParams {
       sqlstate: "3F000",
       message: `schema does not exist: ${found.missing_schemas}`,
     });
+  }
+  if (found.refused_schemas !== null) {
+    throw invalidArgument(
+      `schema cannot be part of a snapshot: ${found.refused_schemas}`,
+      "System schemas and steep_repl's own belong to each server.",
+    );
   }
   return { ...params, tables: params.tables === null ? null : found.tables };
 }

@@ -1,0 +1,69 @@
+import { existsSync } from "node:fs";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { expectNoLeaks } from "../support/leaks.ts";
+import { run } from "../support/pg.ts";
+import { type Server, startServer } from "../support/server.ts";
+import { runSnapshot, takeSnapshot } from "../support/snapshots.ts";
+
+let server: Server;
+const app = { database: "app" };
+
+beforeAll(async () => {
+  server = await startServer({ name: "disk-full" });
+  await server.createDatabase("app", { extension: true });
+  // 12 MB in the table's TOAST, 24 MB as COPY's hex
+  await server.query(
+    `create table wide (id int, data bytea);
+     alter table wide alter column data set storage external;
+     insert into wide select g, (select decode(string_agg(md5(random()::text), ''), 'hex') from generate_series(1, 6000) where g = g)
+     from generate_series(1, 125) g`,
+    [],
+    app,
+  );
+});
+afterAll(() => server.destroy());
+
+/** No file may grow beyond this many bytes; for the server and all that it starts from now on. */
+async function limitFileSize(bytes: number | "unlimited"): Promise<void> {
+  await run("prlimit", ["--pid", String(server.pid), `--fsize=${bytes}:unlimited`]);
+}
+
+test.each(["none", "lz4"])(
+  "a disk that fills up fails the job, says so and leaves nothing (%s)",
+  async (codec) => {
+    await limitFileSize(17 * 1024 * 1024);
+    const row = await runSnapshot(server, { ...app, args: `compression => '${codec}'` });
+    await limitFileSize("unlimited");
+    expect(row).toMatchObject({ status: "failed", error_sqlstate: "53100", phase: "data" });
+    expect(row.error_message).toContain("could not write data of table public.wide");
+    expect(existsSync(row.storage_path)).toBe(false);
+    await expectNoLeaks(server);
+  },
+);
+
+test("with space again the same job can be retried", async () => {
+  const row = await takeSnapshot(server, { ...app, args: "compression => 'none'" });
+  await server.query("select steep_repl.drop_snapshot($1)", [row.snapshot_id], app);
+  await expectNoLeaks(server);
+});
+
+const canMount = process.getuid?.() === 0;
+
+test.runIf(canMount)("a file system without space left fails the job the same way", async () => {
+  const { mkdir } = await import("node:fs/promises");
+  const small = `${server.snapshotDir}/small`;
+  await mkdir(small);
+  await run("mount", ["-t", "tmpfs", "-o", "size=2m,mode=0777", "tmpfs", small]);
+  try {
+    const row = await runSnapshot(server, {
+      ...app,
+      path: `${small}/s`,
+      args: "compression => 'none'",
+    });
+    expect(row).toMatchObject({ status: "failed", error_sqlstate: "53100" });
+    expect(existsSync(row.storage_path)).toBe(false);
+  } finally {
+    await run("umount", [small]);
+  }
+  await expectNoLeaks(server, { files: ["small"] });
+});
