@@ -5,6 +5,8 @@ export default defineConfig({
   test: {
     projects: [
       {
+        // esbuild puts the version of the control file here
+        define: { STEEP_VERSION: JSON.stringify("1.2.3") },
         test: {
           name: "unit",
           include: ["test/unit/**/*.test.ts"],

@@ -1,0 +1,178 @@
+import { describe, expect, test } from "vitest";
+import { SteepError } from "../../plv8/db/steep-error.ts";
+import type { Done } from "../../plv8/jobs/action.ts";
+import { nextSnapshotAction, type SnapshotFacts } from "../../plv8/jobs/snapshot.ts";
+import type { SnapshotParams } from "../../plv8/jobs/snapshot-params.ts";
+
+const params: SnapshotParams = {
+  output_path: "/backups/one",
+  compression: "zstd",
+  parallel: 3,
+  level: null,
+  tables: null,
+  schemas: null,
+  node_id: "node_a",
+  large_objects: "refuse",
+};
+
+function next(done: Done, facts: SnapshotFacts = {}, changed: Partial<SnapshotParams> = {}) {
+  return nextSnapshotAction({ done, params: { ...params, ...changed } as SnapshotParams }, facts);
+}
+
+/** What the planner throws, as SQL would show it. */
+function refusal(done: Done, facts: SnapshotFacts, changed: Partial<SnapshotParams> = {}) {
+  try {
+    next(done, facts, changed);
+  } catch (e) {
+    if (e instanceof SteepError) return e.data;
+    throw e;
+  }
+  throw new Error("the planner did not refuse");
+}
+
+const roomForLocks = { lock_table_size: "6400", max_locks_per_transaction: "64" };
+
+describe("the order of actions", () => {
+  test.each([
+    [null, "create_directory", "planning"],
+    ["create_directory", "pin", "planning"],
+    ["pin", "plan", "planning"],
+    ["plan", "dump_schema", "schema"],
+    ["dump_schema", "lock", "schema"],
+    ["lock", "copy", "data"],
+    ["copy", "finish", "finalizing"],
+    ["finish", "complete", "complete"],
+  ] as const)("after %s comes %s, in phase %s", (done, kind, phase) => {
+    expect(next(done, { tables: 5, ...roomForLocks })).toMatchObject({ kind, phase });
+  });
+
+  test("a job goes through every action once and then is complete", () => {
+    const seen: string[] = [];
+    let done: Done = null;
+    for (;;) {
+      const action = next(done, { tables: 1, ...roomForLocks });
+      seen.push(action.kind);
+      if (action.kind === "complete") break;
+      done = action.kind;
+    }
+    expect(seen).toEqual([
+      "create_directory",
+      "pin",
+      "plan",
+      "dump_schema",
+      "lock",
+      "copy",
+      "finish",
+      "complete",
+    ]);
+  });
+
+  test("nothing comes after complete", () => {
+    // @ts-expect-error a coordinator cannot have done what ends the job
+    expect(next("complete")).toBeUndefined();
+  });
+
+  test("actions carry what the job was asked for", () => {
+    expect(next(null)).toMatchObject({ path: "/backups/one" });
+    expect(next("lock")).toMatchObject({ workers: 3 });
+    expect(next("pin", {}, { compression: "lz4", level: 9 })).toMatchObject({
+      compression: "lz4",
+      level: 9,
+      node_id: "node_a",
+    });
+  });
+
+  test("an action is data: its JSON holds all of it", () => {
+    for (const done of [null, "create_directory", "pin", "plan", "lock", "copy"] as const) {
+      const action = next(done, { tables: 1, ...roomForLocks });
+      expect(JSON.parse(JSON.stringify(action))).toEqual(action);
+    }
+  });
+});
+
+describe("what may not be read", () => {
+  const unreadable = 'no SELECT on table public.a, no SELECT on sequence public."B"';
+
+  test("is refused before anything is written, with every name", () => {
+    expect(refusal(null, { unreadable })).toEqual({
+      sqlstate: "42501",
+      message: expect.stringContaining("permission denied"),
+      detail: unreadable,
+      hint: expect.stringContaining("Grant SELECT"),
+    });
+  });
+
+  test("is told before large objects are", () => {
+    expect(refusal(null, { unreadable, large_objects: "3" }).sqlstate).toBe("42501");
+  });
+
+  test.each([null, ""])("is nothing when the list is %j", (none) => {
+    expect(next(null, { unreadable: none, large_objects: "0" }).kind).toBe("create_directory");
+  });
+});
+
+describe("large objects", () => {
+  test("are refused with their number and the way out", () => {
+    expect(refusal(null, { large_objects: "12345678901" })).toEqual({
+      sqlstate: "0A000",
+      message: expect.stringContaining("12345678901 large objects"),
+      hint: expect.stringContaining("large_objects => 'skip'"),
+    });
+  });
+
+  test("are left out when the caller says so", () => {
+    const action = next(null, { large_objects: "5" }, { large_objects: "skip" });
+    expect(action.kind).toBe("create_directory");
+  });
+
+  test("are no obstacle when there are none", () => {
+    expect(next(null, { large_objects: "0" }).kind).toBe("create_directory");
+  });
+});
+
+describe("the lock table", () => {
+  test("that holds exactly what is needed is enough", () => {
+    expect(next("plan", { tables: 5900, ...roomForLocks }).kind).toBe("dump_schema");
+  });
+
+  test("that lacks one lock is refused, with its size and what to set", () => {
+    expect(refusal("plan", { tables: 5901, ...roomForLocks })).toEqual({
+      sqlstate: "53400",
+      message: "the lock table is too small for 5901 tables",
+      detail: "It holds 6400 locks; the snapshot needs 6401.",
+      hint: "Set max_locks_per_transaction to at least 65 and restart the server.",
+    });
+  });
+
+  test.each([6_000, 10_000, 40_000, 1_000_000])("for %i tables: the named value suffices", (n) => {
+    const { hint } = refusal("plan", { tables: n, ...roomForLocks });
+    const value = Number(/at least (\d+)/.exec(hint ?? "")?.[1]);
+    const perUnit = 6400 / 64;
+    const set = {
+      lock_table_size: String(value * perUnit),
+      max_locks_per_transaction: String(value),
+    };
+    expect(next("plan", { tables: n, ...set }).kind).toBe("dump_schema");
+    expect((value - 1) * perUnit).toBeLessThan(n + 500);
+  });
+});
+
+describe("a table that changed after the snapshot was taken", () => {
+  test.each(["dump_schema", "lock"] as const)("noticed after %s: take another", (done) => {
+    for (let attempts = 1; attempts < 10; attempts++) {
+      expect(next(done, { changed: "table public.t was changed", attempts })).toEqual({
+        kind: "pin",
+        phase: "planning",
+      });
+    }
+  });
+
+  test.each(["dump_schema", "lock"] as const)("again and again after %s: give up", (done) => {
+    expect(refusal(done, { changed: "table public.t was changed", attempts: 10 })).toEqual({
+      sqlstate: "40001",
+      message: expect.stringContaining("10 attempts"),
+      detail: "table public.t was changed",
+      hint: expect.stringContaining("Retry"),
+    });
+  });
+});
