@@ -6,6 +6,7 @@
 #include "steep_repl.h"
 
 #include "access/xact.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "common/string.h"
@@ -16,6 +17,7 @@
 #include "directory.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 
 PG_FUNCTION_INFO_V1(steep_repl_enqueued);
 PG_FUNCTION_INFO_V1(steep_repl_was_queued_here);
@@ -104,6 +106,13 @@ make_token(char *token)
 		snprintf(token + 2 * i, 3, "%02x", bits[i]);
 }
 
+static bool
+is_work_queue(Relation relation)
+{
+	return strcmp(RelationGetRelationName(relation), "work_queue") == 0 &&
+		   RelationGetNamespace(relation) == get_namespace_oid(STEEP_NAME, true);
+}
+
 /*
  * AFTER INSERT on work_queue: as the owner, make the snapshots row and note
  * the directory. What the parameters are worth is checked when the job runs.
@@ -127,8 +136,10 @@ steep_repl_enqueued(PG_FUNCTION_ARGS)
 	bool isnull;
 	int64 id;
 
-	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigger->tg_event) ||
-		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event) || !TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+	/* Anybody may attach the function to a table of their own. */
+	if (!CALLED_AS_TRIGGER(fcinfo) || !is_work_queue(trigger->tg_relation) ||
+		!TRIGGER_FIRED_AFTER(trigger->tg_event) || !TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
+		!TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
 		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 						errmsg("steep_repl._enqueued() must be called by its trigger")));
 	if (IsLogicalWorker())

@@ -72,6 +72,11 @@ lock_table(SteepJob *job, const char *name, Oid relid)
 {
 	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), steep_lock_timeout);
 
+	/* To lock is a right too; what the planner lists is only advice. */
+	if (pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) != ACLCHECK_OK &&
+		pg_attribute_aclcheck_all(relid, GetUserId(), ACL_SELECT, ACLMASK_ANY) != ACLCHECK_OK)
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("permission denied for table %s", name)));
 	while (!ConditionalLockRelationOid(relid, AccessShareLock))
 	{
 		worker_check_cancel(job);

@@ -130,6 +130,9 @@ steep_repl_waiting_reason(PG_FUNCTION_ARGS)
 	if (!launcher_is_alive())
 		PG_RETURN_TEXT_P(
 			cstring_to_text("waiting for the steep_repl launcher, which is not running"));
+	if (job_slots_free() == 0)
+		PG_RETURN_TEXT_P(
+			cstring_to_text(psprintf("waiting for a job slot: all %d are in use", STEEP_MAX_JOBS)));
 	free_workers = workers_free();
 	if (free_workers - steep_reserved_worker_slots >= STEEP_WORKERS_PER_JOB &&
 		MyBgworkerEntry == NULL)

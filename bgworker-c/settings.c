@@ -38,11 +38,11 @@ define_location_settings(void)
 		"steep_repl.snapshot_directories",
 		"Directories under which roles without pg_write_server_files may write snapshots.",
 		"A comma-separated list of absolute paths.", &steep_snapshot_directories, "", PGC_SIGHUP,
-		GUC_LIST_INPUT | GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
-	DefineCustomStringVariable(
-		"steep_repl.pg_dump_path", "The pg_dump program that reads the schema.",
-		"Empty means the pg_dump that belongs to this server.", &steep_pg_dump_path, "", PGC_SIGHUP,
-		GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+		GUC_LIST_INPUT, NULL, NULL, NULL);
+	DefineCustomStringVariable("steep_repl.pg_dump_path",
+							   "The pg_dump program that reads the schema.",
+							   "Empty means the pg_dump that belongs to this server.",
+							   &steep_pg_dump_path, "", PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable(
 		"steep_repl.local_conninfo", "How pg_dump connects back to this server.",
 		"A libpq connection string. Empty means the bootstrap superuser over the first Unix-domain socket.",

@@ -231,6 +231,19 @@ job_reserve(int64 id, Oid database, Oid requester)
 	return job;
 }
 
+/* How many more jobs could run at once. */
+int
+job_slots_free(void)
+{
+	int n = 0;
+
+	LWLockAcquire(steep_shared->lock, LW_SHARED);
+	for (int i = 0; i < STEEP_MAX_JOBS; i++)
+		n += steep_shared->jobs[i].state == JOB_FREE;
+	LWLockRelease(steep_shared->lock);
+	return n;
+}
+
 void
 job_set_state(SteepJob *job, JobState state)
 {

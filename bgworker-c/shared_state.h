@@ -135,6 +135,7 @@ extern void launcher_set_latch(void);
 
 /* Job slots. */
 extern SteepJob *job_reserve(int64 id, Oid database, Oid requester);
+extern int job_slots_free(void);
 extern void job_set_state(SteepJob *job, JobState state);
 extern void job_release(SteepJob *job);
 extern SteepJob *job_find(int64 id, Oid database);

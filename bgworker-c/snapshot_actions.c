@@ -138,7 +138,10 @@ dump_schema(JobRun *run, Jsonb *action)
 	}
 	snapshot->toc = toc_read(archive.data, archive.len);
 	pfree(archive.data);
+	StartTransactionCommand();
+	MemoryContextSwitchTo(snapshot->context);
 	snapshot_run_add_data(run);
+	CommitTransactionCommand();
 }
 
 /* Wait until the holder has locked every table. */

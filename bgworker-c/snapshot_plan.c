@@ -9,10 +9,13 @@
 #include "snapshot_plan.h"
 
 #include "access/xact.h"
+#include "catalog/dependency.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "pg_dump.h"
+#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -198,6 +201,52 @@ check_for_unplanned_tables(SnapshotRun *snapshot)
 	elog(DEBUG1, "%u tables in pg_dump's table of contents, %u in the plan", n, snapshot->n_tables);
 }
 
+/* Whether the requester may read a sequence, by itself or through the table that owns it. */
+static bool
+may_read_sequence(Oid sequence)
+{
+	Oid table;
+	int32 column;
+
+	if (pg_class_aclcheck(sequence, GetUserId(), ACL_SELECT | ACL_USAGE) == ACLCHECK_OK)
+		return true;
+	return (sequenceIsOwned(sequence, DEPENDENCY_AUTO, &table, &column) ||
+			sequenceIsOwned(sequence, DEPENDENCY_INTERNAL, &table, &column)) &&
+		   pg_class_aclcheck(table, GetUserId(), ACL_SELECT) == ACLCHECK_OK;
+}
+
+/*
+ * pg_dump reads the values of sequences with rights of its own. Those of the
+ * requester are checked here, and not only by the planner's friendly message.
+ */
+static void
+check_sequence_rights(const Toc *toc)
+{
+	Oid *sequences = palloc0_array(Oid, toc->max_dump_id + 1);
+
+	for (int i = 0; i < toc->entries.count; i++)
+	{
+		const TocEntry *entry = toc->entries.items[i];
+
+		if (strcmp(entry->desc, "SEQUENCE") == 0)
+			sequences[entry->dump_id] = entry->catalog_oid;
+	}
+	for (int i = 0; i < toc->entries.count; i++)
+	{
+		const TocEntry *entry = toc->entries.items[i];
+		Oid sequence;
+
+		if (strcmp(entry->desc, "SEQUENCE SET") != 0 || entry->ndependencies == 0)
+			continue;
+		sequence = sequences[entry->dependencies[0]];
+		if (!OidIsValid(sequence) || !may_read_sequence(sequence))
+			ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+							errmsg("permission denied for sequence %s",
+								   quote_qualified_identifier(entry->schema, entry->tag))));
+	}
+	pfree(sequences);
+}
+
 /* Give each planned table a data entry, and each materialized view a refresh. */
 void
 snapshot_run_add_data(JobRun *run)
@@ -205,6 +254,7 @@ snapshot_run_add_data(JobRun *run)
 	SnapshotRun *snapshot = run->snapshot;
 
 	toc_remove_secrets(snapshot->toc);
+	check_sequence_rights(snapshot->toc);
 	check_for_unplanned_tables(snapshot);
 	for (uint32 i = 0; i < snapshot->n_tables; i++)
 	{

@@ -12,6 +12,16 @@ language sql immutable strict parallel unsafe set search_path = pg_catalog, pg_t
 return '''' || replace(replace(value, '\', '\\'), '''', '\''') || '''';
 comment on function steep_repl._quote_conninfo(text) is 'private: quotes a value for a libpq connection string';
 
+create function steep_repl._may_use_node(node steep_repl.nodes) returns boolean
+language sql stable parallel unsafe set search_path = pg_catalog, pg_temp
+as $fn$
+  select node.registered_by = current_user
+         or exists (select from pg_roles r where r.rolname = node.registered_by
+                    and (r.rolsuper or not (select c.rolsuper from pg_roles c where c.rolname = current_user)
+                         and pg_has_role(r.oid, 'MEMBER')))
+$fn$;
+comment on function steep_repl._may_use_node(steep_repl.nodes) is 'private: whether the caller may connect where this entry says: its own, or a superuser''s';
+
 create function steep_repl._probe(node steep_repl.nodes) returns text
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
@@ -59,7 +69,8 @@ begin
       using errcode = 'undefined_object', hint = 'Register it with steep_repl.register_node().';
   end if;
   for node in select n.* from steep_repl.nodes n where wanted is null or n.node_id = wanted order by n.node_id loop
-    if probe and node.system_identifier is distinct from here then
+    identifier := null;
+    if probe and node.system_identifier is distinct from here and steep_repl._may_use_node(node) then
       identifier := steep_repl._probe(node);
       if identifier is not null then
         node.last_seen := clock_timestamp();
@@ -75,7 +86,7 @@ begin
     last_seen := case when is_local and steep_repl._launcher_is_alive() then clock_timestamp() else node.last_seen end;
     is_healthy := case
       when is_local then steep_repl._launcher_is_alive()
-      when probe then identifier is not null
+      when probe and steep_repl._may_use_node(node) then identifier is not null
       when last_seen is null then null
       else last_seen > clock_timestamp() - interval '30 s' end;
     status := case when is_healthy is null then 'unknown' when is_healthy then 'online' else 'offline' end;
