@@ -1,14 +1,11 @@
 /*
- * Writes the extension's script and control file for one engine: the files of
- * sql/ in numeric order, with the bundle and the generated functions before
- * those that are numbered 50 and up.
+ * Writes the extension's script and control file for one engine.
  */
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { publicFunctions } from "../api/index.ts";
-import { bundle, bundleSql, type EngineName } from "./bundle-sql.ts";
-import { functionSql } from "./function-sql.ts";
+import type { EngineName } from "./bundle-sql.ts";
+import { extensionScript } from "./extension-script.ts";
 
 interface Options {
   readonly engine: EngineName;
@@ -31,25 +28,9 @@ function readOptions(): Options {
   return { engine, version, out };
 }
 
-/** The hand-written files whose number lies in a range. */
-function handWritten(from: number, to: number): readonly string[] {
-  return readdirSync("sql")
-    .filter((name) => /^\d\d-.*\.sql$/.test(name))
-    .filter((name) => Number(name.slice(0, 2)) >= from && Number(name.slice(0, 2)) < to)
-    .sort()
-    .map((name) => readFileSync(join("sql", name), "utf8"));
-}
-
 async function main(): Promise<void> {
   const { engine, version, out } = readOptions();
-  const script = [
-    ...handWritten(0, 50),
-    bundleSql(await bundle(version), engine, version),
-    ...publicFunctions.map(functionSql),
-    ...handWritten(50, 100),
-  ]
-    .join("\n")
-    .replaceAll("@VERSION@", version);
+  const script = await extensionScript(engine, version);
   mkdirSync(out, { recursive: true });
   writeFileSync(join(out, `steep_repl--${version}.sql`), script);
   writeFileSync(join(out, `steep_repl--${version}.control`), `requires = '${engine}, dblink'\n`);
