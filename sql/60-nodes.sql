@@ -9,7 +9,7 @@ comment on function steep_repl.heartbeat(text) is 'notes that a node is alive; f
 
 create function steep_repl._quote_conninfo(value text) returns text
 language sql immutable strict parallel unsafe set search_path = pg_catalog, pg_temp
-return '''' || replace(replace(value, '\', '\\'), '''', '\''') || '''';
+return '''' || replace(replace(value, E'\\', E'\\\\'), '''', E'\\''') || '''';
 comment on function steep_repl._quote_conninfo(text) is 'private: quotes a value for a libpq connection string';
 
 create function steep_repl._may_use_node(node steep_repl.nodes) returns boolean
