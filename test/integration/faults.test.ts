@@ -1,4 +1,5 @@
 import { existsSync } from "node:fs";
+import { chmod, mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { expectNoLeaks } from "../support/leaks.ts";
 import { signal } from "../support/processes.ts";
@@ -45,22 +46,35 @@ const slow = { ...app, args: "compression => 'zstd', level => 15, parallel => 2"
 async function reach(phase: string): Promise<void> {
   await waitUntil(
     () =>
-      server.query<{ phase: string; bytes: string }>(
-        "select phase, bytes_processed as bytes from steep_repl.snapshot_progress()",
+      server.query<{ phase: string; bytes: string; status: string }>(
+        `select p.phase, p.bytes_processed as bytes, s.status
+         from steep_repl.snapshot_progress() p join steep_repl.snapshots s using (snapshot_id)
+         where s.status in ('pending', 'running')`,
         [],
         app,
       ),
-    (rows) => rows[0]?.phase === phase && (phase !== "data" || Number(rows[0].bytes) > 0),
+    ([row]) =>
+      row?.phase === phase &&
+      (phase !== "data" || Number(row.bytes) > 0) &&
+      (phase !== "queued" || row.status === "running"),
     `the snapshot is in phase ${phase}`,
     { intervalMs: 2 },
   );
 }
 
+/** What a job needs to get past a phase; locking it holds the job there. */
+const gates: Readonly<Record<string, string>> = {
+  queued: "pg_largeobject_metadata",
+  planning: "pg_rewrite",
+  schema: "big",
+};
+
 /** A session that keeps jobs from getting past a phase, until it ends. */
 async function holdAt(phase: string): Promise<() => Promise<void>> {
-  if (phase === "data") return async () => {};
+  const gate = gates[phase];
+  if (gate === undefined) return async () => {};
   const client = await server.connect(app);
-  await client.query("begin; lock table big in access exclusive mode");
+  await client.query(`begin; lock table ${gate} in access exclusive mode`);
   return () => client.end();
 }
 
@@ -72,7 +86,7 @@ async function expectCleanFailure(snapshot: SnapshotRow, status = "failed"): Pro
   return row;
 }
 
-describe.each(["schema", "data"])("in phase %s", (phase) => {
+describe.each(["queued", "planning", "schema", "data"])("in phase %s", (phase) => {
   test("cancelling ends the job within 2 seconds and removes its files", async () => {
     const release = await holdAt(phase);
     const snapshot = await startSnapshot(server, slow);
@@ -91,7 +105,9 @@ describe.each(["schema", "data"])("in phase %s", (phase) => {
     await expectCleanFailure(snapshot, "cancelled");
   });
 
-  test.each(["coordinator", "holder"])("kill -9 of the %s fails the job cleanly", async (who) => {
+  // before the planning there is no holder yet
+  const processes = phase === "queued" ? ["coordinator"] : ["coordinator", "holder"];
+  test.each(processes)("kill -9 of the %s fails the job cleanly", async (who) => {
     const release = await holdAt(phase);
     const snapshot = await startSnapshot(server, slow);
     await reach(phase);
@@ -215,7 +231,6 @@ test("a launcher that is terminated comes back and goes on serving", async () =>
 });
 
 test("a directory that somebody else took over is not touched", async () => {
-  const { mkdir, rename, rm, writeFile, readdir } = await import("node:fs/promises");
   const snapshot = await startSnapshot(server, slow);
   await reach("data");
   const moved = `${snapshot.storage_path}-moved`;
@@ -227,5 +242,23 @@ test("a directory that somebody else took over is not touched", async () => {
   expect(await readdir(snapshot.storage_path)).toEqual(["toc.dat"]);
   await rm(snapshot.storage_path, { recursive: true });
   await rm(moved, { recursive: true });
+  await expectNoLeaks(server);
+});
+
+test("what could not be removed shows in leftovers() with the command that removes it", async () => {
+  const snapshot = await startSnapshot(server, slow);
+  await reach("data");
+  await chmod(snapshot.storage_path, 0o500);
+  await server.query("select steep_repl.cancel_snapshot($1)", [snapshot.snapshot_id], app);
+  await endOf(server, snapshot, app);
+  const left = "select * from steep_repl.leftovers()";
+  const [found] = await server.query<{ drop_command: string }>(left, [], app);
+  expect(found).toMatchObject({ kind: "directory", name: snapshot.storage_path });
+  expect(await server.log()).toContain("could not remove directory");
+
+  await chmod(snapshot.storage_path, 0o700);
+  await server.query(found?.drop_command ?? "", [], app);
+  expect(existsSync(snapshot.storage_path)).toBe(false);
+  expect(await server.query(left, [], app)).toEqual([]);
   await expectNoLeaks(server);
 });
