@@ -248,11 +248,15 @@ end_job(JobRun *run, ErrorData *error)
 
 	if (error == NULL)
 		set_job_phase(run->job, "complete");
+	/* A cancel request that comes now is too late, and must not lose the record. */
+	HOLD_CANCEL_INTERRUPTS();
 	record_end(run,
 			   error == NULL ? "complete"
 			   : cancelled   ? "cancelled"
 							 : "failed",
 			   cancelled ? NULL : error);
+	job_set_state(run->job, JOB_ENDED);
+	RESUME_CANCEL_INTERRUPTS();
 
 	if (error == NULL || cancelled)
 		ereport(LOG, (errmsg("steep_repl: %s %s", run->job->object_id,
@@ -331,11 +335,13 @@ steep_repl_coordinator_main(Datum arg)
 	}
 	PG_CATCH();
 	{
-		/* DROP EXTENSION took the tables: there is nowhere to write to. */
+		/*
+		 * The end could not be recorded: DROP EXTENSION took the tables, or
+		 * somebody holds the row. Without JOB_ENDED a dispatcher looks after it.
+		 */
 		EmitErrorReport();
 		(void) catch_error(run);
 		remove_directory(run);
 	}
 	PG_END_TRY();
-	job_set_state(job, JOB_ENDED);
 }

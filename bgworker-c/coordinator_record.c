@@ -99,14 +99,18 @@ record_start(JobRun *run)
 	owner_commit_transaction(&session);
 }
 
-/* Bring row and listeners up to date: on a change of phase, else once a second. */
+/*
+ * Bring row and listeners up to date: on a change of phase, else once a second.
+ * A row that somebody has locked is left for the next time.
+ */
 void
 record_progress(JobRun *run, bool force)
 {
 	static const char *const sql =
 		"update steep_repl.snapshots set phase = $2, overall_percent = round($3, 2), current_table = $4, "
 		"  tables_completed = $5, table_count = $6, bytes_processed = $7, eta_seconds = $8, "
-		"  throughput_bytes_sec = $9, rows_written = $10 where operation_id = $1";
+		"  throughput_bytes_sec = $9, rows_written = $10 "
+		"where operation_id = (select s.operation_id from steep_repl.snapshots s where s.operation_id = $1 for update skip locked)";
 	Oid types[] = {INT8OID, TEXTOID, NUMERICOID, TEXTOID, INT4OID,
 				   INT4OID, INT8OID, INT8OID,    INT8OID, INT8OID};
 	char nulls[] = "          ";
@@ -218,4 +222,6 @@ record_end(JobRun *run, const char *status, const ErrorData *error)
 		owner_execute(sql_directory, 1, types, values, NULL);
 	notify(run, &progress, status, message);
 	owner_commit_transaction(&session);
+	/* From the commit on a finished snapshot is the user's: nothing may remove it. */
+	run->owns_directory = false;
 }

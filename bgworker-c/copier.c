@@ -68,7 +68,6 @@ forget_copier(int code, Datum arg)
 	if (job->copier_pids[copier.number] == MyProcPid)
 		job->copier_pids[copier.number] = 0;
 	SpinLockRelease(&job->mutex);
-	pg_atomic_fetch_sub_u32(&job->counters.copiers_running, 1);
 }
 
 /* Move the shared counters; the chunk counts for at most its size on disk. */
@@ -285,7 +284,6 @@ steep_repl_copier_main(Datum arg)
 	SetConfigOption("application_name",
 					psprintf("steep_repl %s copy %d", copier.job->object_id, copier.number + 1),
 					PGC_SUSET, PGC_S_OVERRIDE);
-	pg_atomic_fetch_add_u32(&copier.job->counters.copiers_running, 1);
 	SpinLockAcquire(&copier.job->mutex);
 	copier.job->copier_pids[copier.number] = MyProcPid;
 	SpinLockRelease(&copier.job->mutex);

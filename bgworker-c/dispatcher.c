@@ -15,6 +15,7 @@
 #include "owner.h"
 #include "postmaster/interrupt.h"
 #include "shared_state.h"
+#include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
 #include "tcop/tcopprot.h"
@@ -217,6 +218,14 @@ claim_next(void)
 	return result;
 }
 
+/* One that fails, on a lock say, must not leave its jobs to chance: look again later. */
+static void
+at_exit(int code, Datum arg)
+{
+	if (code != 0)
+		launcher_wake(MyDatabaseId, true);
+}
+
 void
 steep_repl_dispatcher_main(Datum arg)
 {
@@ -227,6 +236,7 @@ steep_repl_dispatcher_main(Datum arg)
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
+	before_shmem_exit(at_exit, (Datum) 0);
 	worker_pin_settings();
 	SetConfigOption("application_name", "steep_repl dispatcher", PGC_SUSET, PGC_S_OVERRIDE);
 

@@ -30,17 +30,15 @@ request_shared_memory(void)
 }
 
 static void
-init_job(SteepJob *job)
+init_counters(JobCounters *counters)
 {
-	SpinLockInit(&job->mutex);
-	pg_atomic_init_u64(&job->counters.bytes_total, 0);
-	pg_atomic_init_u64(&job->counters.bytes_done, 0);
-	pg_atomic_init_u64(&job->counters.raw_bytes, 0);
-	pg_atomic_init_u64(&job->counters.stored_bytes, 0);
-	pg_atomic_init_u64(&job->counters.rows, 0);
-	pg_atomic_init_u32(&job->counters.tables_total, 0);
-	pg_atomic_init_u32(&job->counters.tables_done, 0);
-	pg_atomic_init_u32(&job->counters.copiers_running, 0);
+	pg_atomic_init_u64(&counters->bytes_total, 0);
+	pg_atomic_init_u64(&counters->bytes_done, 0);
+	pg_atomic_init_u64(&counters->raw_bytes, 0);
+	pg_atomic_init_u64(&counters->stored_bytes, 0);
+	pg_atomic_init_u64(&counters->rows, 0);
+	pg_atomic_init_u32(&counters->tables_total, 0);
+	pg_atomic_init_u32(&counters->tables_done, 0);
 }
 
 /* Runs at server start and again after every crash restart. */
@@ -62,7 +60,10 @@ startup_shared_memory(void)
 		/* A crash may have left jobs 'running' anywhere. */
 		steep_shared->look_everywhere = true;
 		for (int i = 0; i < STEEP_MAX_JOBS; i++)
-			init_job(&steep_shared->jobs[i]);
+		{
+			SpinLockInit(&steep_shared->jobs[i].mutex);
+			init_counters(&steep_shared->jobs[i].counters);
+		}
 	}
 	LWLockRelease(AddinShmemInitLock);
 }
@@ -217,8 +218,11 @@ job_reserve(int64 id, Oid database, Oid requester)
 		if (steep_shared->jobs[i].state != JOB_FREE)
 			continue;
 		job = &steep_shared->jobs[i];
-		memset(job, 0, sizeof(SteepJob));
-		init_job(job);
+		SpinLockAcquire(&job->mutex);
+		memset((char *) job + offsetof(SteepJob, state), 0,
+			   sizeof(SteepJob) - offsetof(SteepJob, state));
+		SpinLockRelease(&job->mutex);
+		init_counters(&job->counters);
 		job->state = JOB_RESERVED;
 		job->id = id;
 		job->database = database;

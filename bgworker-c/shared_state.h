@@ -65,11 +65,12 @@ typedef struct JobCounters
 	pg_atomic_uint64 rows;
 	pg_atomic_uint32 tables_total;
 	pg_atomic_uint32 tables_done;
-	pg_atomic_uint32 copiers_running;
 } JobCounters;
 
 typedef struct SteepJob
 {
+	slock_t mutex; /* made once: a late reader may hold it while the slot changes hands */
+
 	/* Written under steep_shared->lock. */
 	JobState state;
 	int64 id;
@@ -82,7 +83,7 @@ typedef struct SteepJob
 	char object_id[STEEP_OBJECT_ID_LEN];
 	char token[STEEP_TOKEN_LEN]; /* in the marker of the job's directory */
 
-	slock_t mutex; /* for what follows, up to the counters */
+	/* Under the mutex, up to the counters. */
 	pid_t coordinator_pid;
 	int coordinator_procno;
 	pid_t holder_pid;
