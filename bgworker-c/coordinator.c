@@ -8,24 +8,15 @@
 #include <unistd.h>
 
 #include "access/xact.h"
-#include "catalog/pg_type.h"
 #include "directory.h"
-#include "executor/spi.h"
 #include "miscadmin.h"
-#include "owner.h"
 #include "postmaster/interrupt.h"
-#include "progress.h"
-#include "session.h"
 #include "steep_repl.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
-#include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/guc.h"
-#include "utils/json.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "worker.h"
 
@@ -145,58 +136,6 @@ at_exit(int code, Datum arg)
 		(void) directory_remove(run->job->path, &mark);
 }
 
-/* What TypeScript is told: the operation, what was done, its parameters, facts. */
-static char *
-planner_request(JobRun *run)
-{
-	StringInfoData json;
-
-	initStringInfo(&json);
-	appendStringInfoString(&json, "{\"operation\":");
-	escape_json(&json, run->operation);
-	appendStringInfoString(&json, ",\"done\":");
-	if (run->done == NULL)
-		appendStringInfoString(&json, "null");
-	else
-		escape_json(&json, run->done);
-	appendStringInfo(&json, ",\"params\":%s,\"facts\":{%s}}", run->params, run->facts.data);
-	return json.data;
-}
-
-/* Ask TypeScript for the next action, as the requester, in a short transaction. */
-static Jsonb *
-next_action(JobRun *run)
-{
-	Oid types[] = {TEXTOID};
-	Datum values[1];
-	MemoryContext old;
-	Jsonb *action;
-	char *text;
-
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	SPI_connect();
-	values[0] = CStringGetTextDatum(planner_request(run));
-	if (SPI_execute_with_args("select steep_repl._call('next_action', $1::jsonb)::text", 1, types,
-							  values, NULL, false, 1) != SPI_OK_SELECT ||
-		SPI_processed != 1)
-		elog(ERROR, "planner returned no action");
-	restore_signal_handlers();
-	old = MemoryContextSwitchTo(run->context);
-	text = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
-	MemoryContextSwitchTo(old);
-	SPI_finish();
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-
-	MemoryContextSwitchTo(run->context);
-	if (text == NULL)
-		elog(ERROR, "planner returned no action");
-	action = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
-	return action;
-}
-
 /* Perform actions until the planner says that the job is complete. */
 static void
 run_job(JobRun *run)
@@ -210,7 +149,7 @@ run_job(JobRun *run)
 		ActionFunction perform;
 
 		worker_check_cancel(run->job);
-		action = next_action(run);
+		action = planner_next_action(run);
 		kind = action_text(action, "kind");
 		phase = action_text(action, "phase");
 		if (kind == NULL || phase == NULL)

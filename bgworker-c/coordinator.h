@@ -53,6 +53,9 @@ extern void helpers_check(JobRun *run);
 extern bool helpers_copiers_are_done(JobRun *run);
 extern void helpers_end_all(JobRun *run);
 
+/* planner.c */
+extern Jsonb *planner_next_action(JobRun *run);
+
 /* action.c: reading an action that JavaScript decided on */
 extern char *action_text(Jsonb *action, const char *key);
 extern char *action_json(Jsonb *action, const char *key);

@@ -21,9 +21,33 @@ append(ByteBuffer *out, const char *text)
 }
 
 /*
- * "key":"value", with a comma after it; null where there is none. JSON is
- * UTF-8, whatever the database's encoding is.
+ * The text as UTF-8, which JSON is whatever the database's encoding is. A
+ * SQL_ASCII database does not say what its bytes mean: where they are no UTF-8
+ * they are read as LATIN1. In a transaction, as the conversion is looked up.
  */
+static char *
+to_utf8(const char *text)
+{
+	int len = strlen(text);
+	char *result;
+	char *end;
+
+	if (GetDatabaseEncoding() != PG_SQL_ASCII || pg_verify_mbstr(PG_UTF8, text, len, true))
+		return pg_server_to_any(text, len, PG_UTF8);
+	result = end = palloc(2 * len + 1);
+	for (const char *p = text; *p != '\0'; p++)
+	{
+		unsigned char c = *p;
+
+		if (c >= 0x80)
+			*end++ = 0xc0 | (c >> 6);
+		*end++ = c < 0x80 ? c : 0x80 | (c & 0x3f);
+	}
+	*end = '\0';
+	return result;
+}
+
+/* "key":"value", with a comma after it; null where there is none. */
 static void
 append_string(ByteBuffer *out, const char *key, const char *value)
 {
@@ -34,7 +58,7 @@ append_string(ByteBuffer *out, const char *key, const char *value)
 	if (value == NULL)
 		appendStringInfoString(&json, "null");
 	else
-		escape_json(&json, pg_server_to_any(value, strlen(value), PG_UTF8));
+		escape_json(&json, to_utf8(value));
 	appendStringInfoChar(&json, ',');
 	append(out, json.data);
 	pfree(json.data);
@@ -173,7 +197,7 @@ append_header(ByteBuffer *out, const ManifestHeader *header, const SnapshotPlan 
 
 /*
  * Write and sync the manifest under a temporary name. Frames are sorted by
- * table and offset. Fills *totals.
+ * table and offset. Fills *totals. In a transaction.
  */
 void
 manifest_write(int dirfd, const char *name, const ManifestHeader *header, const SnapshotPlan *plan,

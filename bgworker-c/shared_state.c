@@ -1,13 +1,12 @@
 /*
  * shared_state.c
- *	  Shared memory: job slots, admission, and the launcher's mailbox.
+ *	  Shared memory and the launcher's mailbox; see job_slots.c for the jobs.
  */
 #include "shared_state.h"
 
 #include <signal.h>
 
 #include "miscadmin.h"
-#include "postmaster/bgworker_internals.h"
 #include "steep_repl.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
@@ -27,18 +26,6 @@ request_shared_memory(void)
 		previous_request_hook();
 	RequestAddinShmemSpace(sizeof(SteepShared));
 	RequestNamedLWLockTranche(STEEP_NAME, 1);
-}
-
-static void
-init_counters(JobCounters *counters)
-{
-	pg_atomic_init_u64(&counters->bytes_total, 0);
-	pg_atomic_init_u64(&counters->bytes_done, 0);
-	pg_atomic_init_u64(&counters->raw_bytes, 0);
-	pg_atomic_init_u64(&counters->stored_bytes, 0);
-	pg_atomic_init_u64(&counters->rows, 0);
-	pg_atomic_init_u32(&counters->tables_total, 0);
-	pg_atomic_init_u32(&counters->tables_done, 0);
 }
 
 /* Runs at server start and again after every crash restart. */
@@ -62,7 +49,7 @@ startup_shared_memory(void)
 		for (int i = 0; i < STEEP_MAX_JOBS; i++)
 		{
 			SpinLockInit(&steep_shared->jobs[i].mutex);
-			init_counters(&steep_shared->jobs[i].counters);
+			job_init_counters(&steep_shared->jobs[i].counters);
 		}
 	}
 	LWLockRelease(AddinShmemInitLock);
@@ -137,243 +124,4 @@ launcher_wake(Oid database, bool blocked)
 	SpinLockRelease(&steep_shared->mutex);
 
 	launcher_set_latch();
-}
-
-/* ---- worker slots ---- */
-
-/*
- * Background worker slots that no process uses. There is no call that tells:
- * count the process entries that are set aside for workers and have no pid.
- */
-int
-workers_free(void)
-{
-	int n = 0;
-
-	for (uint32 i = 0; i < ProcGlobal->allProcCount; i++)
-	{
-		PGPROC *proc = GetPGProcByNumber(i);
-
-		if (proc->procgloballist == &ProcGlobal->bgworkerFreeProcs && proc->pid == 0)
-			n++;
-	}
-	return n;
-}
-
-/* Slots kept for admitted jobs whose workers have not started. Caller holds the lock. */
-static int
-workers_promised(void)
-{
-	int n = 0;
-
-	for (int i = 0; i < STEEP_MAX_JOBS; i++)
-		if (steep_shared->jobs[i].state != JOB_FREE)
-			n += steep_shared->jobs[i].promised_workers;
-	return n;
-}
-
-/*
- * Keep one more worker slot for a job, if that leaves enough for others.
- * The promise ends when the worker starts (job_worker_started).
- */
-bool
-job_promise_worker(SteepJob *job)
-{
-	bool ok;
-
-	LWLockAcquire(steep_shared->lock, LW_EXCLUSIVE);
-	ok = workers_free() - workers_promised() - 1 >= steep_reserved_worker_slots;
-	if (ok)
-		job->promised_workers++;
-	LWLockRelease(steep_shared->lock);
-	return ok;
-}
-
-/* A worker of the job runs, or could not be started: its slot is kept no longer. */
-void
-job_worker_started(SteepJob *job)
-{
-	LWLockAcquire(steep_shared->lock, LW_EXCLUSIVE);
-	Assert(job->promised_workers > 0);
-	job->promised_workers--;
-	LWLockRelease(steep_shared->lock);
-}
-
-/* ---- job slots ---- */
-
-/*
- * Reserve a slot and worker slots for a job, or return NULL if they do not
- * fit. Called by a dispatcher, whose own worker slot is about to be free.
- */
-SteepJob *
-job_reserve(int64 id, Oid database, Oid requester)
-{
-	SteepJob *job = NULL;
-	int left;
-
-	LWLockAcquire(steep_shared->lock, LW_EXCLUSIVE);
-	left = workers_free() + 1 - workers_promised() - STEEP_WORKERS_PER_JOB;
-	for (int i = 0; i < STEEP_MAX_JOBS && left >= steep_reserved_worker_slots; i++)
-	{
-		if (steep_shared->jobs[i].state != JOB_FREE)
-			continue;
-		job = &steep_shared->jobs[i];
-		SpinLockAcquire(&job->mutex);
-		memset((char *) job + offsetof(SteepJob, state), 0,
-			   sizeof(SteepJob) - offsetof(SteepJob, state));
-		SpinLockRelease(&job->mutex);
-		init_counters(&job->counters);
-		job->state = JOB_RESERVED;
-		job->id = id;
-		job->database = database;
-		job->requester = requester;
-		job->dispatcher_pid = MyProcPid;
-		job->promised_workers = STEEP_WORKERS_PER_JOB;
-		break;
-	}
-	LWLockRelease(steep_shared->lock);
-	return job;
-}
-
-/* How many more jobs could run at once. */
-int
-job_slots_free(void)
-{
-	int n = 0;
-
-	LWLockAcquire(steep_shared->lock, LW_SHARED);
-	for (int i = 0; i < STEEP_MAX_JOBS; i++)
-		n += steep_shared->jobs[i].state == JOB_FREE;
-	LWLockRelease(steep_shared->lock);
-	return n;
-}
-
-void
-job_set_state(SteepJob *job, JobState state)
-{
-	LWLockAcquire(steep_shared->lock, LW_EXCLUSIVE);
-	job->state = state;
-	LWLockRelease(steep_shared->lock);
-}
-
-/* Give the slot back. The id goes too, so that no late request hits a successor. */
-void
-job_release(SteepJob *job)
-{
-	LWLockAcquire(steep_shared->lock, LW_EXCLUSIVE);
-	job->state = JOB_FREE;
-	job->id = 0;
-	job->promised_workers = 0;
-	LWLockRelease(steep_shared->lock);
-}
-
-/* The slot of a living job, or NULL. */
-SteepJob *
-job_find(int64 id, Oid database)
-{
-	SteepJob *found = NULL;
-
-	if (steep_shared == NULL)
-		return NULL;
-	LWLockAcquire(steep_shared->lock, LW_SHARED);
-	for (int i = 0; i < STEEP_MAX_JOBS; i++)
-	{
-		SteepJob *job = &steep_shared->jobs[i];
-
-		if (job->state != JOB_FREE && job->id == id && job->database == database)
-			found = job;
-	}
-	LWLockRelease(steep_shared->lock);
-	return found;
-}
-
-/*
- * Ask a job to stop: a flag for the waits, SIGINT for what runs. False if the
- * slot has passed to another job, or the job has ended. The lock is held while
- * signalling so that the slot cannot be given to another job meanwhile.
- */
-bool
-job_request_cancel(SteepJob *job, int64 id)
-{
-	bool ours;
-
-	LWLockAcquire(steep_shared->lock, LW_SHARED);
-	ours = job->id == id && job->state != JOB_FREE && job->state != JOB_ENDED;
-	if (ours)
-	{
-		pid_t coordinator;
-
-		SpinLockAcquire(&job->mutex);
-		job->cancel_requested = true;
-		coordinator = job->coordinator_pid;
-		SpinLockRelease(&job->mutex);
-		if (coordinator != 0)
-			kill(coordinator, SIGINT);
-		job_end_helpers(job, SIGINT);
-	}
-	LWLockRelease(steep_shared->lock);
-	return ours;
-}
-
-/*
- * Signal the holder and all copiers. Helpers clear their pid before they
- * exit, so a number reused by the system is not hit.
- */
-void
-job_end_helpers(SteepJob *job, int signal)
-{
-	pid_t pids[STEEP_MAX_COPIERS + 1];
-
-	SpinLockAcquire(&job->mutex);
-	memcpy(pids, job->copier_pids, sizeof(job->copier_pids));
-	pids[STEEP_MAX_COPIERS] = job->holder_pid;
-	SpinLockRelease(&job->mutex);
-
-	for (int i = 0; i <= STEEP_MAX_COPIERS; i++)
-		if (pids[i] != 0)
-			kill(pids[i], signal);
-}
-
-/* Keep a helper's error for the coordinator, if it is the job's first. */
-void
-job_report_error(SteepJob *job, const ErrorData *edata)
-{
-	SpinLockAcquire(&job->mutex);
-	if (job->error.sqlerrcode == 0)
-	{
-		HelperError *error = &job->error;
-
-		error->sqlerrcode = edata->sqlerrcode;
-		strlcpy(error->message, edata->message ? edata->message : "", sizeof(error->message));
-		strlcpy(error->detail, edata->detail ? edata->detail : "", sizeof(error->detail));
-		strlcpy(error->hint, edata->hint ? edata->hint : "", sizeof(error->hint));
-		strlcpy(error->context, edata->context ? edata->context : "", sizeof(error->context));
-	}
-	SpinLockRelease(&job->mutex);
-}
-
-bool
-job_has_error(SteepJob *job)
-{
-	bool result;
-
-	SpinLockAcquire(&job->mutex);
-	result = job->error.sqlerrcode != 0;
-	SpinLockRelease(&job->mutex);
-	return result;
-}
-
-/* Something that the coordinator waits for has happened. */
-void
-job_wake_coordinator(SteepJob *job)
-{
-	int procno;
-	pid_t pid;
-
-	SpinLockAcquire(&job->mutex);
-	pid = job->coordinator_pid;
-	procno = job->coordinator_procno;
-	SpinLockRelease(&job->mutex);
-	if (pid != 0)
-		SetLatch(&GetPGProcByNumber(procno)->procLatch);
 }

@@ -134,7 +134,8 @@ extern bool launcher_is_alive(void);
 extern void launcher_wake(Oid database, bool blocked);
 extern void launcher_set_latch(void);
 
-/* Job slots. */
+/* Job slots, in job_slots.c. */
+extern void job_init_counters(JobCounters *counters);
 extern SteepJob *job_reserve(int64 id, Oid database, Oid requester);
 extern int job_slots_free(void);
 extern void job_set_state(SteepJob *job, JobState state);

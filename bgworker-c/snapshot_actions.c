@@ -268,8 +268,11 @@ finish(JobRun *run, Jsonb *action)
 	fill_header(run, &header);
 	write_toc(run, &header);
 	frames = frame_log_read(run->dirfd, run->snapshot->n_copiers, &n_frames);
+	StartTransactionCommand(); /* names become UTF-8 by a conversion in the catalogs */
 	manifest_write(run->dirfd, TEMPORARY_MANIFEST, &header, run->snapshot->plan, frames, n_frames,
 				   &totals);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(run->context);
 	frame_log_remove(run->dirfd, run->snapshot->n_copiers);
 	worker_check_cancel(run->job);
 	directory_commit_file(run->dirfd, TEMPORARY_MANIFEST, MANIFEST_FILE);
