@@ -33,6 +33,7 @@ set_job_phase(SteepJob *job, const char *phase)
 {
 	SpinLockAcquire(&job->mutex);
 	strlcpy(job->phase, phase, sizeof(job->phase));
+	job->current_table[0] = '\0';
 	SpinLockRelease(&job->mutex);
 }
 
