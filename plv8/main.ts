@@ -1,5 +1,6 @@
 import { publicFunctions } from "./api/index.ts";
 import { nextAction } from "./api/next-action.ts";
+import { asciiJson } from "./db/ascii-json.ts";
 import type { Json } from "./db/sql.ts";
 import { SteepError } from "./db/steep-error.ts";
 import { bundleVersion } from "./db/version.ts";
@@ -41,13 +42,13 @@ export function dispatch(name: string, envelope: string): string {
     if (handler === undefined) {
       throw new Error(`no function ${name}`);
     }
-    return JSON.stringify({ result: handler(args as never) ?? null });
+    return asciiJson({ result: handler(args as never) ?? null });
   } catch (e) {
     if (e instanceof SteepError) {
-      return JSON.stringify({ error: e.data });
+      return asciiJson({ error: e.data });
     }
     const detail = e instanceof Error ? (e.stack ?? "") : "";
-    return JSON.stringify({
+    return asciiJson({
       error: { sqlstate: "XX000", message: `steep_repl: ${String(e)}`, detail },
     });
   }

@@ -29,6 +29,14 @@ create function steep_repl._engine_loaded() returns void
 language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_engine_loaded';
 comment on function steep_repl._engine_loaded() is 'private: give the session back the signal handlers that a JavaScript engine may have taken';
 
+create function steep_repl._json_to_js(value text) returns text
+language c stable strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_json_to_js';
+comment on function steep_repl._json_to_js(text) is 'private: the same JSON in ASCII, which both JavaScript engines read in any database';
+
+create function steep_repl._json_from_js(value text) returns text
+language c stable strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_json_from_js';
+comment on function steep_repl._json_from_js(text) is 'private: JSON in ASCII as jsonb can take it in this database';
+
 create function steep_repl._random_id() returns bigint
 language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_random_id';
 comment on function steep_repl._random_id() is 'private: a random positive 63-bit number';

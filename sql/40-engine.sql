@@ -1,27 +1,29 @@
--- The boundary to JavaScript: one string in, one string out.
+-- The boundary to JavaScript: one string in, one string out, in ASCII.
 
 create function steep_repl._sql(request text) returns text
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
+  parsed jsonb;
   result text;
   state text;
   message text;
   detail text;
   hint text;
 begin
-  execute 'with q as (' || (request::jsonb ->> 'sql') || ') select coalesce(json_agg(q), ''[]'')::text from q'
-    into result using request::jsonb -> 'params';
-  return '{"rows":' || result || '}';
+  parsed := steep_repl._json_from_js(request)::jsonb;
+  execute 'with q as (' || (parsed ->> 'sql') || ') select coalesce(json_agg(q), ''[]'')::text from q'
+    into result using parsed -> 'params';
+  return steep_repl._json_to_js('{"rows":' || result || '}');
 exception when query_canceled or others then
   -- Errors go back as data: an engine survives few SQL errors and loses
   -- their SQLSTATE. A cancellation too: JavaScript must return first.
   get stacked diagnostics state = returned_sqlstate, message = message_text,
     detail = pg_exception_detail, hint = pg_exception_hint;
-  return json_build_object('error', json_build_object(
-    'sqlstate', state, 'message', message, 'detail', detail, 'hint', hint))::text;
+  return steep_repl._json_to_js(json_build_object('error', json_build_object(
+    'sqlstate', state, 'message', message, 'detail', detail, 'hint', hint))::text);
 end
 $fn$;
-comment on function steep_repl._sql(text) is 'private: runs {"sql": …, "params": …} for JavaScript; answers {"rows": […]} or {"error": {…}}';
+comment on function steep_repl._sql(text) is 'private: runs {"sql": ..., "params": ...} for JavaScript; answers {"rows": [...]} or {"error": {...}}';
 
 create function steep_repl._call(fn text, args jsonb) returns jsonb
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
@@ -32,7 +34,8 @@ begin
     perform steep_repl._js('version', '{"version":"@VERSION@","args":{}}');
     perform steep_repl._engine_loaded();
   end if;
-  answer := steep_repl._js(fn, jsonb_build_object('version', '@VERSION@', 'args', args)::text)::jsonb;
+  answer := steep_repl._json_from_js(steep_repl._js(
+    fn, steep_repl._json_to_js(jsonb_build_object('version', '@VERSION@', 'args', args)::text)))::jsonb;
   if answer ? 'error' then
     perform steep_repl._raise(answer -> 'error' ->> 'sqlstate', answer -> 'error' ->> 'message',
                               answer -> 'error' ->> 'detail', answer -> 'error' ->> 'hint');

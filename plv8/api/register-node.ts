@@ -59,7 +59,7 @@ function requireForeignServer(name: Json | undefined): void {
   if (found.length === 0) {
     throw invalidArgument(
       `foreign server "${name}" does not exist`,
-      "Create it with CREATE SERVER … FOREIGN DATA WRAPPER dblink_fdw.",
+      "Create it with CREATE SERVER ... FOREIGN DATA WRAPPER dblink_fdw.",
     );
   }
 }

@@ -1,3 +1,4 @@
+import { asciiJson } from "./ascii-json.ts";
 import { callSql } from "./engine.ts";
 import { type ErrorData, SteepError } from "./steep-error.ts";
 
@@ -20,7 +21,7 @@ type Answer = { readonly rows: readonly unknown[] } | { readonly error: ErrorDat
  * @throws SteepError with the SQLSTATE of what failed
  */
 export function query<Row>(sql: string, params: Json = {}): readonly Row[] {
-  const answer = JSON.parse(callSql(JSON.stringify({ sql, params }))) as Answer;
+  const answer = JSON.parse(callSql(asciiJson({ sql, params }))) as Answer;
   if ("error" in answer) {
     throw new SteepError(answer.error);
   }

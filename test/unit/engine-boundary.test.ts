@@ -43,20 +43,34 @@ function call(name: string, args: Json = {}, version = bundleVersion()) {
 describe.each(["plv8", "pljs"] as const)("a query on %s", (name) => {
   test("hands over one statement and one string", () => {
     const calls = installEngine(() => rows({ n: 1 }), name);
-    expect(query("select 1 as n", { a: null, b: [1, "ü"] })).toEqual([{ n: 1 }]);
+    expect(query("select 1 as n", { a: null, b: [1, "ü🐘\n"] })).toEqual([{ n: 1 }]);
     expect(calls).toEqual([
       {
         sql: "select steep_repl._sql($1) as answer",
         params: [
-          JSON.stringify({
-            sql: "select 1 as n",
-            params: { a: null, b: [1, "ü"] },
-          }),
+          String.raw`{"sql":"select 1 as n","params":{"a":null,"b":[1,"\u00fc\ud83d\udc18\n"]}}`,
         ],
       },
     ]);
     expect(engineName()).toBe(name);
   });
+});
+
+test("nothing but ASCII crosses, whatever the values are", () => {
+  const text = 'é\u0000\u0080ÿĀ\u2028\ud800🐘\uffff\\u00e9"';
+  const calls = installEngine(() => rows());
+  query("select $1 ->> 'a'", { a: text, [text]: 1 });
+  const sent = String(calls[0]?.params[0]);
+  expect(sent).toMatch(/^[\x20-\x7e]*$/);
+  expect(JSON.parse(sent).params).toEqual({ a: text, [text]: 1 });
+
+  const compression = `${text} `;
+  const answer = dispatch(
+    "start_snapshot",
+    JSON.stringify({ version: bundleVersion(), args: { output_path: "/x", compression } }),
+  );
+  expect(answer).toMatch(/^[\x20-\x7e]*$/);
+  expect(JSON.parse(answer).error.message).toBe(`unknown compression "${compression}"`);
 });
 
 test("the text of a statement never holds its values", () => {
