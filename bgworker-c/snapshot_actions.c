@@ -73,7 +73,6 @@ static void
 plan(JobRun *run, Jsonb *action)
 {
 	snapshot_run_list(run, action);
-	appendStringInfo(&run->facts, "\"tables\":%u", run->snapshot->n_tables);
 }
 
 /* Makes the command for pg_dump, with what the catalogs know. */

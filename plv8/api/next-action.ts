@@ -19,7 +19,7 @@ function gatherFacts(done: Done, params: SnapshotParams): SnapshotFacts {
     case null:
       return queryOne<SnapshotFacts>(startFactsQuery, params);
     case "plan":
-      return queryOne<SnapshotFacts>(lockFactsQuery);
+      return queryOne<SnapshotFacts>(lockFactsQuery, params);
     default:
       return {};
   }

@@ -122,6 +122,17 @@ export const startFactsQuery = `
           where jsonb_typeof($1 -> 'tables') is distinct from 'array'
             and jsonb_typeof($1 -> 'schemas') is distinct from 'array') as large_objects`;
 
+/**
+ * How many relations pg_dump locks, until it ends: tables, sequences (to read
+ * their values), and what views refer to (to print them).
+ */
 export const lockFactsQuery = `
-  select steep_repl._lock_table_size()::text as lock_table_size,
+  with recursive ${selection}
+  select (select count(*)::text from pg_class c join pg_namespace n on n.oid = c.relnamespace
+          where (c.relkind in ('r', 'p', 'S') and c.oid in (select s.oid from selected s union select g.oid from config g))
+             or (c.relkind in ('v', 'm', 'f') and ${isUserSchema}
+                 and exists (select from pg_depend d where d.classid = 'pg_rewrite'::regclass and d.deptype = 'n'
+                             and d.refclassid = 'pg_class'::regclass and d.refobjid = c.oid)))
+           as relations_to_lock,
+         steep_repl._lock_table_size()::text as lock_table_size,
          current_setting('max_locks_per_transaction') as max_locks_per_transaction`;

@@ -9,8 +9,8 @@ export interface SnapshotFacts {
   readonly unreadable?: string | null;
   /** before anything is done: number of large objects that the snapshot would leave out */
   readonly large_objects?: string;
-  /** after `plan`: number of tables */
-  readonly tables?: number;
+  /** after `plan`: how many relations will be locked at the same time */
+  readonly relations_to_lock?: string;
   /** after `plan`: objects that the shared lock table holds, and of it by one unit of the setting */
   readonly lock_table_size?: string;
   readonly max_locks_per_transaction?: string;
@@ -28,7 +28,7 @@ export interface SnapshotJob {
 /** How often a job takes another snapshot because a table changed meanwhile. */
 const maxAttempts = 10;
 
-/** Locks that pg_dump and the catalogs need besides one a table. */
+/** Locks that pg_dump needs in the catalogs, and other sessions meanwhile. */
 const otherLocks = 500;
 
 function refuseUnreadable(facts: SnapshotFacts): void {
@@ -52,9 +52,13 @@ function refuseLargeObjects(params: SnapshotParams, facts: SnapshotFacts): void 
   }
 }
 
-/** A lock a table must fit into the shared lock table; say how large it must be. */
+/**
+ * The locks must fit into the shared lock table: without room in it not only
+ * this job would fail but every session. Say how large it must be.
+ */
 function refuseTooManyLocks(facts: SnapshotFacts): void {
-  const needed = (facts.tables ?? 0) + otherLocks;
+  const relations = Number(facts.relations_to_lock);
+  const needed = relations + otherLocks;
   const size = Number(facts.lock_table_size);
   const setting = Number(facts.max_locks_per_transaction);
   if (needed <= size) {
@@ -63,7 +67,7 @@ function refuseTooManyLocks(facts: SnapshotFacts): void {
   const enough = Math.ceil((needed * setting) / size);
   throw new SteepError({
     sqlstate: "53400",
-    message: `the lock table is too small for ${facts.tables} tables`,
+    message: `the lock table is too small for ${relations} tables, sequences and views`,
     detail: `It holds ${size} locks; the snapshot needs ${needed}.`,
     hint: `Set max_locks_per_transaction to at least ${enough} and restart the server.`,
   });

@@ -30,7 +30,11 @@ function refusal(done: Done, facts: SnapshotFacts, changed: Partial<SnapshotPara
   throw new Error("the planner did not refuse");
 }
 
-const roomForLocks = { lock_table_size: "6400", max_locks_per_transaction: "64" };
+const roomForLocks = {
+  relations_to_lock: "5",
+  lock_table_size: "6400",
+  max_locks_per_transaction: "64",
+};
 
 describe("the order of actions", () => {
   test.each([
@@ -43,14 +47,14 @@ describe("the order of actions", () => {
     ["copy", "finish", "finalizing"],
     ["finish", "complete", "complete"],
   ] as const)("after %s comes %s, in phase %s", (done, kind, phase) => {
-    expect(next(done, { tables: 5, ...roomForLocks })).toMatchObject({ kind, phase });
+    expect(next(done, roomForLocks)).toMatchObject({ kind, phase });
   });
 
   test("a job goes through every action once and then is complete", () => {
     const seen: string[] = [];
     let done: Done = null;
     for (;;) {
-      const action = next(done, { tables: 1, ...roomForLocks });
+      const action = next(done, roomForLocks);
       seen.push(action.kind);
       if (action.kind === "complete") break;
       done = action.kind;
@@ -84,7 +88,7 @@ describe("the order of actions", () => {
 
   test("an action is data: its JSON holds all of it", () => {
     for (const done of [null, "create_directory", "pin", "plan", "lock", "copy"] as const) {
-      const action = next(done, { tables: 1, ...roomForLocks });
+      const action = next(done, roomForLocks);
       expect(JSON.parse(JSON.stringify(action))).toEqual(action);
     }
   });
@@ -132,29 +136,33 @@ describe("large objects", () => {
 
 describe("the lock table", () => {
   test("that holds exactly what is needed is enough", () => {
-    expect(next("plan", { tables: 5900, ...roomForLocks }).kind).toBe("dump_schema");
+    expect(next("plan", { ...roomForLocks, relations_to_lock: "5900" }).kind).toBe("dump_schema");
   });
 
   test("that lacks one lock is refused, with its size and what to set", () => {
-    expect(refusal("plan", { tables: 5901, ...roomForLocks })).toEqual({
+    expect(refusal("plan", { ...roomForLocks, relations_to_lock: "5901" })).toEqual({
       sqlstate: "53400",
-      message: "the lock table is too small for 5901 tables",
+      message: "the lock table is too small for 5901 tables, sequences and views",
       detail: "It holds 6400 locks; the snapshot needs 6401.",
       hint: "Set max_locks_per_transaction to at least 65 and restart the server.",
     });
   });
 
-  test.each([6_000, 10_000, 40_000, 1_000_000])("for %i tables: the named value suffices", (n) => {
-    const { hint } = refusal("plan", { tables: n, ...roomForLocks });
-    const value = Number(/at least (\d+)/.exec(hint ?? "")?.[1]);
-    const perUnit = 6400 / 64;
-    const set = {
-      lock_table_size: String(value * perUnit),
-      max_locks_per_transaction: String(value),
-    };
-    expect(next("plan", { tables: n, ...set }).kind).toBe("dump_schema");
-    expect((value - 1) * perUnit).toBeLessThan(n + 500);
-  });
+  test.each([6_000, 10_000, 40_000, 1_000_000])(
+    "for %i relations: the named value suffices",
+    (n) => {
+      const { hint } = refusal("plan", { ...roomForLocks, relations_to_lock: `${n}` });
+      const value = Number(/at least (\d+)/.exec(hint ?? "")?.[1]);
+      const perUnit = 6400 / 64;
+      const set = {
+        relations_to_lock: `${n}`,
+        lock_table_size: String(value * perUnit),
+        max_locks_per_transaction: String(value),
+      };
+      expect(next("plan", set).kind).toBe("dump_schema");
+      expect((value - 1) * perUnit).toBeLessThan(n + 500);
+    },
+  );
 });
 
 describe("a table that changed after the snapshot was taken", () => {
