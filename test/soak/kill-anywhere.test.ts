@@ -1,0 +1,111 @@
+import { existsSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { expectNoLeaks } from "../support/leaks.ts";
+import { signal } from "../support/processes.ts";
+import { createRandom } from "../support/random.ts";
+import { type Server, startServer } from "../support/server.ts";
+import { endOf, problems, startSnapshot, takeSnapshot } from "../support/snapshots.ts";
+import { waitUntil } from "../support/wait-until.ts";
+
+const app = { database: "app" };
+const slow = { ...app, args: "compression => 'zstd', level => 9, parallel => 2" };
+const random = createRandom();
+let server: Server;
+let typicalMs: number;
+
+beforeAll(async () => {
+  server = await startServer({ name: "kill-anywhere", settings: { max_worker_processes: 16 } });
+  await server.createDatabase("app", { extension: true });
+  await server.query(
+    `do $$ begin
+       for i in 1..40 loop
+         execute format('create table t_%s as select g as id, (select string_agg(md5(random()::text), '''')
+           from generate_series(1, 10) where g = g) as filler from generate_series(1, 3000) g', i);
+       end loop;
+     end $$`,
+    [],
+    app,
+  );
+  await dropFinished();
+  const before = performance.now();
+  await takeSnapshot(server, slow);
+  typicalMs = performance.now() - before;
+  await dropFinished();
+  console.log(`a snapshot takes ${typicalMs.toFixed(0)} ms when nobody disturbs it`);
+});
+afterAll(() => server.destroy());
+
+async function dropFinished(): Promise<void> {
+  await server.query(
+    "select steep_repl.drop_snapshot(snapshot_id) from steep_repl.snapshots where status not in ('pending', 'running')",
+    [],
+    app,
+  );
+}
+
+/** Workers of jobs, the launcher too. */
+function workers(): Promise<number[]> {
+  return server.pidsByApplicationName("steep_repl%");
+}
+
+/** Kill the server and start it, or kill one worker and wait until the server has restarted itself. */
+async function killSomething(): Promise<string> {
+  if (random.next() < 0.5) {
+    await server.kill9();
+    await server.start();
+    return "server";
+  }
+  const [victim] = random.shuffle(
+    await server.query<{ pid: number; name: string }>(
+      "select pid, application_name as name from pg_stat_activity where application_name like 'steep_repl%'",
+    ),
+  );
+  if (!victim) return "nobody";
+  const [launcher] = await server.pidsByApplicationName("steep_repl launcher");
+  signal(victim.pid, "SIGKILL");
+  // one that had just ended by itself is no longer listed; one that was killed is until the restart
+  await waitUntil(
+    async () => ({
+      launchers: await server.pidsByApplicationName("steep_repl launcher").catch(() => []),
+      listed: await workers().catch(() => [victim.pid]),
+    }),
+    ({ launchers, listed }) =>
+      launchers.length === 1 && (launchers[0] !== launcher || !listed.includes(victim.pid)),
+    "there is a new launcher",
+    { timeoutMs: 20_000 },
+  );
+  return victim.name.replace(/snap_\w+ /, "");
+}
+
+test.each(Array.from({ length: 20 }, (_, i) => i + 1))(
+  "kill %i: the job is over within 10 s, and its directory is a sound snapshot or gone",
+  async (number) => {
+    const snapshot = await startSnapshot(server, slow);
+    const delay = random.int(0, Math.ceil(typicalMs));
+    await sleep(delay);
+    const killed = await killSomething();
+    const before = performance.now();
+    const row = await endOf(server, snapshot, app);
+    const elapsed = performance.now() - before;
+    console.log(
+      `kill ${number}: ${killed} after ${delay} ms: ${row.status} in phase ${row.phase}, ${elapsed.toFixed(0)} ms later`,
+    );
+    expect(elapsed).toBeLessThan(10_000);
+    expect(["failed", "complete"]).toContain(row.status);
+    if (row.status === "complete") {
+      expect(await problems(server, row.storage_path, app)).toEqual([]);
+    } else {
+      expect(row.error_sqlstate).not.toBeNull();
+      await waitUntil(
+        () => existsSync(row.storage_path),
+        (exists) => !exists,
+        `${row.storage_path} is gone`,
+      );
+    }
+    expect(await server.query("select * from steep_repl.leftovers()", [], app)).toEqual([]);
+    await dropFinished();
+    await waitUntil(workers, (pids) => pids.length === 1, "only the launcher is left");
+    await expectNoLeaks(server);
+  },
+);
