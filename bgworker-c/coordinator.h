@@ -40,6 +40,7 @@ extern void run_set_phase(JobRun *run, const char *phase);
 /* coordinator_record.c: bookkeeping, as the extension's owner */
 extern void record_start(JobRun *run);
 extern void record_progress(JobRun *run, bool force);
+extern char *describe_slot_blocker(JobRun *run);
 extern void record_status_detail(JobRun *run, const char *detail);
 extern void record_snapshot_result(JobRun *run, int64 size_bytes, int64 rows, int64 raw_bytes,
 								   const char *checksum, XLogRecPtr lsn);
@@ -48,6 +49,7 @@ extern void record_end(JobRun *run, const char *status, const ErrorData *error);
 /* helpers.c: starting and ending the job's other workers */
 extern void helpers_start_holder(JobRun *run);
 extern void helpers_end_holder(JobRun *run);
+extern void helpers_persist_slot(JobRun *run);
 extern int helpers_start_copiers(JobRun *run, int wanted);
 extern void helpers_check(JobRun *run);
 extern bool helpers_copiers_are_done(JobRun *run);

@@ -164,7 +164,40 @@ record_status_detail(JobRun *run, const char *detail)
 	owner_commit_transaction(&session);
 }
 
-/* What a finished snapshot is, in the row; its status follows in record_end. */
+/*
+ * Transactions that were running when the slot was asked for delay it until
+ * they end: name the oldest. NULL if there is none, or the slot is nearly there.
+ */
+char *
+describe_slot_blocker(JobRun *run)
+{
+	static const char *const sql =
+		"select format('waiting for a transaction to end before the slot can begin: %s', b.what) from ("
+		"  select format('prepared transaction \"%s\" of role \"%s\"', p.gid, p.owner) as what, p.prepared as since "
+		"  from pg_catalog.pg_prepared_xacts p "
+		"  union all "
+		"  select format('process %s of role \"%s\"', a.pid, a.usename), a.xact_start "
+		"  from pg_catalog.pg_stat_activity a where a.backend_xid is not null and a.pid <> pg_backend_pid() "
+		") b where b.since < now() - interval '1 s' order by b.since limit 1";
+	OwnerSession session;
+	MemoryContext old;
+	char *result = NULL;
+
+	begin(&session);
+	if (owner_execute(sql, 0, NULL, NULL, NULL) > 0)
+	{
+		old = MemoryContextSwitchTo(run->context);
+		result = owner_text(0, 1);
+		MemoryContextSwitchTo(old);
+	}
+	owner_commit_transaction(&session);
+	return result;
+}
+
+/*
+ * What a finished snapshot is, in the row; its status follows in record_end. A
+ * slot is noted where no user can write before it becomes persistent.
+ */
 void
 record_snapshot_result(JobRun *run, int64 size_bytes, int64 rows, int64 raw_bytes,
 					   const char *checksum, XLogRecPtr lsn)
@@ -178,6 +211,13 @@ record_snapshot_result(JobRun *run, int64 size_bytes, int64 rows, int64 raw_byte
 		(Datum[]){Int64GetDatum(run->job->id), Int64GetDatum(size_bytes), Int64GetDatum(rows),
 				  Int64GetDatum(raw_bytes), CStringGetTextDatum(checksum), LSNGetDatum(lsn)},
 		NULL);
+	if (run->job->slot_name[0] != '\0')
+		owner_execute(
+			"update steep_repl._job_directories set slot_name = $2, slot_lsn = $3 where operation_id = $1",
+			3, (Oid[]){INT8OID, TEXTOID, PG_LSNOID},
+			(Datum[]){Int64GetDatum(run->job->id), CStringGetTextDatum(run->job->slot_name),
+					  LSNGetDatum(lsn)},
+			NULL);
 	owner_commit_transaction(&session);
 }
 

@@ -11,6 +11,7 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "directory.h"
+#include "job_remains.h"
 #include "miscadmin.h"
 #include "owner.h"
 #include "postmaster/interrupt.h"
@@ -55,32 +56,24 @@ record_failure(int64 id, const char *message, const char *sqlstate, const char *
 }
 
 /*
- * Remove the files of a job that is over, by path and token from our private
- * table. If something stays, the private row stays too and leftovers() shows it.
+ * Remove what a job that is over has left, by what our private table says. If
+ * something stays, the private row stays too and leftovers() shows it.
  */
 static void
-remove_job_files(int64 id)
+remove_remains(int64 id)
 {
-	DirectoryMark mark = {.operation_id = id, .database = MyDatabaseId};
-	RemoveResult result = REMOVE_ABSENT;
+	JobRemains remains;
 
-	if (owner_execute("select path, token from steep_repl._job_directories where operation_id = $1",
-					  1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL) > 0)
-	{
-		const char *path = owner_text(0, 1);
-
-		strlcpy(mark.token, owner_text(0, 2), sizeof(mark.token));
-		if (path[0] == '/' && strlen(path) < MAXPGPATH)
-			result = directory_remove(path, &mark);
-	}
-	if (result == REMOVE_FAILED)
+	if (!job_remains_find(id, &remains))
+		return;
+	(void) job_slot_drop(&remains);
+	if (remains.path[0] != '\0' && directory_remove(remains.path, &remains.mark) == REMOVE_FAILED)
 		ereport(WARNING,
 				(errcode_for_file_access(),
 				 errmsg("steep_repl: could not remove the files of operation " INT64_FORMAT ": %m",
 						id)));
 	else
-		owner_execute("delete from steep_repl._job_directories where operation_id = $1", 1,
-					  (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL);
+		job_remains_forget(id);
 }
 
 /* Fail the running jobs that no living coordinator stands for. */
@@ -109,7 +102,7 @@ recover_jobs(void)
 		if (record_failure(
 				ids[i], "the server or the job's worker ended before the job did", "57P02",
 				"A snapshot cannot be resumed, since what it saw is gone. Start it again with retry_operation(id); the server log has the reason."))
-			remove_job_files(ids[i]);
+			remove_remains(ids[i]);
 	}
 	owner_commit_transaction(&session);
 }
@@ -190,7 +183,7 @@ claim_next(void)
 			psprintf("role \"%s\", which asked for this job, no longer exists", owner_text(0, 3));
 
 		if (record_failure(id, message, "42704", "Ask for the job again as an existing role."))
-			remove_job_files(id);
+			remove_remains(id);
 	}
 	else if ((job = job_reserve(id, MyDatabaseId, requester)) == NULL)
 	{

@@ -89,6 +89,29 @@ helpers_start_holder(JobRun *run)
 		if (state == HOLDER_PINNED)
 			break;
 		run_wait(run, wait_event_start);
+		if (job->slot_name[0] != '\0')
+			run_set_waiting(run, describe_slot_blocker(run));
+	}
+	run_set_waiting(run, NULL);
+}
+
+/* Have the holder make its slot persistent. */
+void
+helpers_persist_slot(JobRun *run)
+{
+	SteepJob *job = run->job;
+	HolderState state = HOLDER_PERSIST_REQUESTED;
+
+	SpinLockAcquire(&job->mutex);
+	job->holder_state = HOLDER_PERSIST_REQUESTED;
+	SpinLockRelease(&job->mutex);
+	SetLatch(&GetPGProcByNumber(job->holder_procno)->procLatch);
+	while (state != HOLDER_PERSISTED)
+	{
+		run_wait(run, wait_event_start);
+		SpinLockAcquire(&job->mutex);
+		state = job->holder_state;
+		SpinLockRelease(&job->mutex);
 	}
 }
 

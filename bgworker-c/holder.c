@@ -16,9 +16,13 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "access/xlogutils.h"
 #include "lock_watch.h"
 #include "miscadmin.h"
 #include "plan.h"
+#include "replication/logical.h"
+#include "replication/slot.h"
+#include "replication/snapbuild.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/lmgr.h"
@@ -45,18 +49,53 @@ forget_holder(int code, Datum arg)
 	SpinLockRelease(&held_job->mutex);
 }
 
+/* A snapshot of now. */
+static char *
+export_present(XLogRecPtr *lsn)
+{
+	StartTransactionCommand();
+	XactIsoLevel = XACT_REPEATABLE_READ;
+	/* Read first: everything below this position is in the snapshot's past. */
+	*lsn = GetXLogInsertRecPtr();
+	return ExportSnapshot(GetTransactionSnapshot());
+}
+
+/*
+ * A snapshot of exactly the point where a new logical slot begins: what the
+ * snapshot lacks is what a subscription with this slot will get. The slot is
+ * ephemeral, so it vanishes with this process until it is made persistent.
+ */
+static char *
+export_slot_start(const char *slot_name, XLogRecPtr *lsn)
+{
+	LogicalDecodingContext *context;
+	char *name;
+
+	StartTransactionCommand();
+	CheckSlotPermissions();
+	CommitTransactionCommand();
+	CheckLogicalDecodingRequirements();
+
+	ReplicationSlotCreate(slot_name, true, RS_EPHEMERAL, false, false, false);
+	context = CreateInitDecodingContext("pgoutput", NIL, true, InvalidXLogRecPtr,
+										XL_ROUTINE(.page_read = read_local_xlog_page,
+												   .segment_open = wal_segment_open,
+												   .segment_close = wal_segment_close),
+										NULL, NULL, NULL);
+	DecodingContextFindStartpoint(context);
+	*lsn = MyReplicationSlot->data.confirmed_flush;
+	/* Begins the transaction that keeps the snapshot. */
+	name = pstrdup(SnapBuildExportSnapshot(context->snapshot_builder));
+	return name;
+}
+
 /* Take the snapshot and tell the coordinator its name. */
 static void
 export_snapshot(SteepJob *job)
 {
 	XLogRecPtr lsn;
-	char *name;
-
-	StartTransactionCommand();
-	XactIsoLevel = XACT_REPEATABLE_READ;
-	/* Read first: everything below this position is in the snapshot's past. */
-	lsn = GetXLogInsertRecPtr();
-	name = ExportSnapshot(GetTransactionSnapshot());
+	char *name =
+		job->slot_name[0] == '\0' ? export_present(&lsn) : export_slot_start(job->slot_name, &lsn);
 
 	SpinLockAcquire(&job->mutex);
 	strlcpy(job->snapshot_name, name, sizeof(job->snapshot_name));
@@ -125,7 +164,18 @@ is_orphan(SteepJob *job)
 	return kill(pid, 0) != 0;
 }
 
-/* Keep the snapshot until released; lock when asked. */
+/* The snapshot is complete on disk: keep the slot beyond this process. */
+static void
+persist_slot(SteepJob *job)
+{
+	ReplicationSlotPersist();
+	SpinLockAcquire(&job->mutex);
+	job->holder_state = HOLDER_PERSISTED;
+	SpinLockRelease(&job->mutex);
+	job_wake_coordinator(job);
+}
+
+/* Keep the snapshot until released; lock, and persist the slot, when asked. */
 static void
 hold(SteepJob *job)
 {
@@ -143,6 +193,8 @@ hold(SteepJob *job)
 			break;
 		if (state == HOLDER_LOCK_REQUESTED)
 			lock_tables(job);
+		if (state == HOLDER_PERSIST_REQUESTED)
+			persist_slot(job);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 1000,
 						 wait_event_hold);
 		ResetLatch(MyLatch);

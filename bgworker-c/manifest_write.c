@@ -180,7 +180,7 @@ append_header(ByteBuffer *out, const ManifestHeader *header, const SnapshotPlan 
 	append_string(out, "database", header->database);
 	snprintf(text, sizeof(text), "%X/%X", LSN_FORMAT_ARGS(header->lsn));
 	append_string(out, "lsn", text);
-	append_string(out, "slot_name", NULL);
+	append_string(out, "slot_name", header->slot_name);
 	append_string(out, "pg_version", PG_VERSION);
 	append_string(out, "extension_version", STEEP_REPL_VERSION);
 	append_string(out, "encoding", header->encoding);

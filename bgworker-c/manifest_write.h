@@ -21,6 +21,7 @@ typedef struct ManifestHeader
 	const char *database;
 	const char *encoding;
 	const char *created_at; /* ISO 8601, UTC */
+	const char *slot_name;  /* or NULL */
 	XLogRecPtr lsn;
 	size_t toc_bytes;
 	uint8 toc_sha256[DIGEST_BYTES];

@@ -10,6 +10,7 @@
 #include "catalog/pg_type.h"
 #include "directory.h"
 #include "funcapi.h"
+#include "job_remains.h"
 #include "miscadmin.h"
 #include "owner.h"
 #include "shared_state.h"
@@ -21,7 +22,7 @@ PG_FUNCTION_INFO_V1(steep_repl_cancel);
 PG_FUNCTION_INFO_V1(steep_repl_retry);
 PG_FUNCTION_INFO_V1(steep_repl_prune);
 PG_FUNCTION_INFO_V1(steep_repl_drop_snapshot);
-PG_FUNCTION_INFO_V1(steep_repl_leftover_directories);
+PG_FUNCTION_INFO_V1(steep_repl_leftovers);
 
 #define MINE "steep_repl._is_here(system_identifier, database_oid) "
 
@@ -157,38 +158,46 @@ steep_repl_prune(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64((int64) n);
 }
 
-/* Remove the files of a snapshot that is over; raises what stands in the way. */
+/* Remove the directory of a snapshot that is over; raises what stands in the way. */
 static void
-drop_files(int64 operation_id)
+drop_directory(const JobRemains *remains)
 {
-	DirectoryMark mark = {.operation_id = operation_id, .database = MyDatabaseId};
-	const char *path;
-
-	if (owner_execute("select path, token from steep_repl._job_directories where operation_id = $1",
-					  1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(operation_id)}, NULL) == 0)
-		return;
-	path = owner_text(0, 1);
-	strlcpy(mark.token, owner_text(0, 2), sizeof(mark.token));
-	if (path[0] != '/' || strlen(path) >= MAXPGPATH)
-		return;
-	switch (directory_remove(path, &mark))
+	switch (directory_remove(remains->path, &remains->mark))
 	{
 		case REMOVE_DONE:
 			break;
 		case REMOVE_ABSENT:
-			ereport(NOTICE, (errmsg("directory \"%s\" does not exist", path)));
+			ereport(NOTICE, (errmsg("directory \"%s\" does not exist", remains->path)));
 			break;
 		case REMOVE_NOT_OURS:
 			ereport(
 				WARNING,
 				(errmsg(
 					"directory \"%s\" does not carry this snapshot's marker, so nothing in it was removed",
-					path)));
+					remains->path)));
 			break;
 		case REMOVE_FAILED:
 			ereport(ERROR, (errcode_for_file_access(),
-							errmsg("could not remove directory \"%s\": %m", path)));
+							errmsg("could not remove directory \"%s\": %m", remains->path)));
 	}
+}
+
+/* Remove the slot that it made, unless a subscription has taken it over. */
+static void
+drop_slot(const JobRemains *remains, Oid caller)
+{
+	if (job_slot_retained_bytes(remains) < 0)
+	{
+		ereport(NOTICE, (errmsg("replication slot \"%s\" is gone or in use, so it was left alone",
+								remains->slot_name)));
+		return;
+	}
+	if (!superuser_arg(caller) && !has_rolreplication(caller))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to drop replication slot \"%s\"", remains->slot_name),
+				 errdetail("Only roles with the REPLICATION attribute may drop slots.")));
+	(void) job_slot_drop(remains);
 }
 
 /* Files and rows go at once; a ROLLBACK does not bring the files back. */
@@ -201,6 +210,7 @@ steep_repl_drop_snapshot(PG_FUNCTION_ARGS)
 	bool isnull;
 	int64 operation_id;
 	const char *status;
+	JobRemains remains;
 
 	owner_begin(&session);
 	if (owner_execute(
@@ -221,9 +231,14 @@ steep_repl_drop_snapshot(PG_FUNCTION_ARGS)
 				 errmsg("snapshot \"%s\" is %s", snapshot_id, status),
 				 errhint("Cancel it first with steep_repl.cancel_snapshot('%s').", snapshot_id)));
 
-	drop_files(operation_id);
-	owner_execute("delete from steep_repl._job_directories where operation_id = $1", 1,
-				  (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(operation_id)}, NULL);
+	if (job_remains_find(operation_id, &remains))
+	{
+		if (remains.slot_name[0] != '\0')
+			drop_slot(&remains, caller);
+		if (remains.path[0] != '\0')
+			drop_directory(&remains);
+		job_remains_forget(operation_id);
+	}
 	owner_execute("delete from steep_repl.snapshots where operation_id = $1", 1, (Oid[]){INT8OID},
 				  (Datum[]){Int64GetDatum(operation_id)}, NULL);
 	owner_execute("delete from steep_repl.work_queue where id = $1", 1, (Oid[]){INT8OID},
@@ -232,41 +247,56 @@ steep_repl_drop_snapshot(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(true);
 }
 
-/* Directories of jobs that are over without a snapshot, where files are left. */
-Datum
-steep_repl_leftover_directories(PG_FUNCTION_ARGS)
+/* One row of leftovers(). */
+static void
+put_leftover(ReturnSetInfo *rsinfo, const char *kind, const char *name, int64 bytes,
+			 const char *snapshot_id)
 {
+	Datum values[] = {CStringGetTextDatum(kind), CStringGetTextDatum(name), Int64GetDatum(bytes),
+					  CStringGetTextDatum(snapshot_id)};
+	bool nulls[] = {false, false, false, false};
+
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+/*
+ * What jobs that are over left and nothing needs: directories without a
+ * snapshot in them, and slots that no subscription has taken.
+ */
+Datum
+steep_repl_leftovers(PG_FUNCTION_ARGS)
+{
+	static const char *const sql =
+		"select s.operation_id, s.snapshot_id, s.status = 'complete' from steep_repl._job_directories d "
+		"join steep_repl.snapshots s on s.operation_id = d.operation_id "
+		"where s.status in ('complete', 'failed', 'cancelled') and pg_has_role($1, s.requested_by_oid, 'MEMBER') "
+		"and steep_repl._is_here(d.system_identifier, d.database_oid) order by s.created_at";
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	Oid caller = GetUserId();
 	OwnerSession session;
+	SPITupleTable *jobs;
 	uint64 n;
+	Oid caller = GetUserId();
 
 	InitMaterializedSRF(fcinfo, 0);
 	owner_begin(&session);
-	n = owner_execute(
-		"select d.operation_id, d.path, d.token, s.snapshot_id "
-		"from steep_repl._job_directories d join steep_repl.snapshots s on s.operation_id = d.operation_id "
-		"where s.status in ('failed', 'cancelled') and pg_has_role($1, s.requested_by_oid, 'MEMBER') "
-		"and steep_repl._is_here(d.system_identifier, d.database_oid) order by d.path",
-		1, (Oid[]){OIDOID}, (Datum[]){ObjectIdGetDatum(caller)}, NULL);
+	n = owner_execute(sql, 1, (Oid[]){OIDOID}, (Datum[]){ObjectIdGetDatum(caller)}, NULL);
+	jobs = SPI_tuptable;
 	for (uint64 i = 0; i < n; i++)
 	{
-		DirectoryMark mark = {.database = MyDatabaseId};
 		bool isnull;
-		const char *path = owner_text(i, 2);
+		int64 id = DatumGetInt64(SPI_getbinval(jobs->vals[i], jobs->tupdesc, 1, &isnull));
+		char *snapshot_id = SPI_getvalue(jobs->vals[i], jobs->tupdesc, 2);
+		bool complete = DatumGetBool(SPI_getbinval(jobs->vals[i], jobs->tupdesc, 3, &isnull));
+		JobRemains remains;
 		int64 bytes;
 
-		mark.operation_id = DatumGetInt64(owner_value(i, 1, &isnull));
-		strlcpy(mark.token, owner_text(i, 3), sizeof(mark.token));
-		bytes = path[0] == '/' && strlen(path) < MAXPGPATH ? directory_bytes(path, &mark) : -1;
-		if (bytes >= 0)
-		{
-			Datum values[] = {CStringGetTextDatum(path), Int64GetDatum(bytes),
-							  CStringGetTextDatum(owner_text(i, 4))};
-			bool nulls[] = {false, false, false};
-
-			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
-		}
+		if (!job_remains_find(id, &remains))
+			continue;
+		if (!complete && remains.path[0] != '\0' &&
+			(bytes = directory_bytes(remains.path, &remains.mark)) >= 0)
+			put_leftover(rsinfo, "directory", remains.path, bytes, snapshot_id);
+		if ((bytes = job_slot_retained_bytes(&remains)) >= 0)
+			put_leftover(rsinfo, "slot", remains.slot_name, bytes, snapshot_id);
 	}
 	owner_end(&session);
 	PG_RETURN_NULL();

@@ -42,7 +42,9 @@ typedef enum HolderState
 	HOLDER_PINNED, /* the snapshot is exported */
 	HOLDER_LOCK_REQUESTED,
 	HOLDER_LOCKED,
-	HOLDER_RELEASED, /* it may end */
+	HOLDER_PERSIST_REQUESTED,
+	HOLDER_PERSISTED, /* the slot stays when the holder ends */
+	HOLDER_RELEASED,  /* it may end */
 } HolderState;
 
 /* The first error of a helper; its coordinator raises it again. */
@@ -91,6 +93,7 @@ typedef struct SteepJob
 	int holder_procno;
 	bool cancel_requested;
 	HolderState holder_state;
+	char slot_name[NAMEDATALEN]; /* to make and export from; empty = none */
 	char snapshot_name[64];
 	XLogRecPtr snapshot_lsn;
 	dsm_handle plan;

@@ -62,9 +62,14 @@ create_directory(JobRun *run, Jsonb *action)
 static void
 pin(JobRun *run, Jsonb *action)
 {
+	char *slot_name = action_text(action, "slot_name");
+
 	run->attempts++;
 	snapshot_run_reset(run);
 	helpers_end_holder(run);
+	SpinLockAcquire(&run->job->mutex);
+	strlcpy(run->job->slot_name, slot_name ? slot_name : "", NAMEDATALEN);
+	SpinLockRelease(&run->job->mutex);
 	helpers_start_holder(run);
 }
 
@@ -249,6 +254,7 @@ fill_header(JobRun *run, ManifestHeader *header)
 	header->node_id = run->snapshot->node_id;
 	header->encoding = GetDatabaseEncodingName();
 	header->lsn = run->job->snapshot_lsn;
+	header->slot_name = run->job->slot_name[0] ? run->job->slot_name : NULL;
 }
 
 /*
@@ -279,6 +285,8 @@ finish(JobRun *run, Jsonb *action)
 	digest_to_hex(totals.sha256, checksum);
 	record_snapshot_result(run, totals.stored_bytes + header.toc_bytes, totals.rows,
 						   totals.raw_bytes, checksum, header.lsn);
+	if (header.slot_name != NULL)
+		helpers_persist_slot(run);
 }
 
 /* The function for an action's kind, or NULL. */

@@ -97,10 +97,10 @@ create function steep_repl._drop_snapshot(snapshot_id text) returns boolean
 language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_drop_snapshot';
 comment on function steep_repl._drop_snapshot(text) is 'private: drop_snapshot, which checks the caller''s rights over the snapshot';
 
-create function steep_repl._leftover_directories(out name text, out retained_bytes bigint, out snapshot_id text)
+create function steep_repl._leftovers(out kind text, out name text, out retained_bytes bigint, out snapshot_id text)
 returns setof record
-language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_leftover_directories';
-comment on function steep_repl._leftover_directories() is 'private: directories that carry the marker of a job that is over without a snapshot';
+language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_leftovers';
+comment on function steep_repl._leftovers() is 'private: directories and slots of jobs that are over, which nothing needs';
 
 create function steep_repl._toc_to_directory(archive bytea, codec text) returns bytea
 language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_toc_to_directory';

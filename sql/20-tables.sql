@@ -107,11 +107,13 @@ create table steep_repl._job_directories (
   operation_id bigint primary key,
   path text not null,
   token text not null,
+  slot_name text,
+  slot_lsn pg_lsn,
   system_identifier text not null,
   database_oid oid not null
 );
 alter table steep_repl._job_directories enable row level security;
-comment on table steep_repl._job_directories is 'private: directories that jobs may have to remove';
+comment on table steep_repl._job_directories is 'private: directories, and slots, that jobs may have to remove';
 
 create view steep_repl.stat_operations with (security_invoker = true) as
 select w.operation,

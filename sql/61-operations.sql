@@ -127,8 +127,8 @@ create function steep_repl.leftovers(
 returns setof record
 language sql volatile parallel unsafe set search_path = pg_catalog, pg_temp
 begin atomic
-  select 'directory'::text, d.name, d.retained_bytes,
-         pg_catalog.format('select steep_repl.drop_snapshot(%L)', d.snapshot_id)
-  from steep_repl._leftover_directories() d;
+  select l.kind, l.name, l.retained_bytes,
+         pg_catalog.format('select steep_repl.drop_snapshot(%L)', l.snapshot_id)
+  from steep_repl._leftovers() l;
 end;
 comment on function steep_repl.leftovers() is 'what jobs left behind that nothing needs any more, and the command that removes it';

@@ -92,7 +92,7 @@ begin
   return steep_repl._drop_snapshot(drop_snapshot.snapshot_id);
 end
 $fn$;
-comment on function steep_repl.drop_snapshot(text) is 'removes a snapshot''s files and row at once; a ROLLBACK does not bring the files back';
+comment on function steep_repl.drop_snapshot(text) is 'removes a snapshot''s files, unused slot and row at once; a ROLLBACK does not bring them back';
 
 create function steep_repl.verify_snapshot(path text,
   out file text, out problem text, out expected text, out found text)

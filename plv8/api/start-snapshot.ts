@@ -1,6 +1,8 @@
 import { query, queryOne } from "../db/sql.ts";
 import { invalidArgument, SteepError } from "../db/steep-error.ts";
+import { refuseMissingPublications } from "../jobs/snapshot.ts";
 import { type SnapshotParams, snapshotParams } from "../jobs/snapshot-params.ts";
+import { missingPublications } from "../jobs/snapshot-sql.ts";
 import type { PublicFunction } from "./public-function.ts";
 
 /** The names that do not exist, and the canonical form of those that do. */
@@ -72,6 +74,40 @@ function checkLevel(params: SnapshotParams): void {
   }
 }
 
+const slotFacts = `
+  select ${missingPublications},
+         (select r.rolreplication or r.rolsuper from pg_roles r where r.rolname = current_user) as may_replicate,
+         current_setting('wal_level') as wal_level`;
+
+interface SlotFacts {
+  readonly missing_publications: string | null;
+  readonly may_replicate: boolean;
+  readonly wal_level: string;
+}
+
+/** What a slot needs, said before a job is queued for nothing. */
+function checkSlot(params: SnapshotParams): void {
+  if (params.slot_name === null) {
+    return;
+  }
+  const facts = queryOne<SlotFacts>(slotFacts, { publications: params.publications });
+  if (!facts.may_replicate) {
+    throw new SteepError({
+      sqlstate: "42501",
+      message: "permission denied to create a replication slot",
+      hint: "Grant the attribute with ALTER ROLE name REPLICATION.",
+    });
+  }
+  if (facts.wal_level !== "logical") {
+    throw new SteepError({
+      sqlstate: "55000",
+      message: `a logical slot needs wal_level = logical, not ${facts.wal_level}`,
+      hint: "Set it in postgresql.conf and restart the server.",
+    });
+  }
+  refuseMissingPublications(facts);
+}
+
 /** A label for an unregistered node is fine; one that is registered elsewhere is a mistake. */
 function checkNode(nodeId: string | null): void {
   if (nodeId === null) {
@@ -113,6 +149,7 @@ export const startSnapshot: PublicFunction = {
     const params = resolveNames(snapshotParams(args));
     checkLevel(params);
     checkNode(params.node_id);
+    checkSlot(params);
     const path = queryOne<{ path: string }>(
       `select steep_repl._check_output_path($1 ->> 'path') as path`,
       { path: params.output_path },

@@ -7,7 +7,7 @@ export type Phase = "planning" | "schema" | "data" | "finalizing" | "complete";
  */
 export type Action =
   | { readonly kind: "create_directory"; readonly phase: "planning"; readonly path: string }
-  | { readonly kind: "pin"; readonly phase: "planning" }
+  | { readonly kind: "pin"; readonly phase: "planning"; readonly slot_name: string | null }
   | ({ readonly kind: "plan"; readonly phase: "planning" } & PlanQueries)
   | { readonly kind: "dump_schema"; readonly phase: "schema" }
   | { readonly kind: "lock"; readonly phase: "schema"; readonly fingerprints: string }

@@ -18,6 +18,10 @@ export interface SnapshotParams {
   readonly tables: readonly string[] | null;
   /** null = all */
   readonly schemas: readonly string[] | null;
+  /** a logical slot to make, at whose start the snapshot is taken; null = none */
+  readonly slot_name: string | null;
+  /** those that a subscription with the slot will name */
+  readonly publications: readonly string[] | null;
   readonly node_id: string | null;
   readonly large_objects: "refuse" | "skip";
 }
@@ -81,17 +85,30 @@ function parallelOf(raw: Raw): number {
   return value;
 }
 
-/** Slots belong to a snapshot's contract but are not built yet: say so, do nothing half. */
-function refuseSlot(raw: Raw): void {
-  for (const name of ["slot_name", "publications"]) {
-    if ((raw[name] ?? null) !== null) {
-      throw new SteepError({
-        sqlstate: "0A000",
-        message: `${name} is not supported yet`,
-        hint: `Leave ${name} out.`,
-      });
+/** A subscription needs both: the slot to stream from, and publications that existed before it. */
+function slotOf(raw: Raw): Pick<SnapshotParams, "slot_name" | "publications"> {
+  const slot_name = optionalText(raw, "slot_name");
+  const publications = optionalNames(raw, "publications");
+  if (slot_name === null) {
+    if (publications !== null) {
+      throw invalidArgument("publications are only used with slot_name");
     }
+    return { slot_name, publications };
   }
+  if (!/^[a-z0-9_]{1,63}$/.test(slot_name)) {
+    throw invalidArgument(
+      `invalid slot_name "${slot_name}"`,
+      "Use at most 63 lower case letters, digits and underscores.",
+    );
+  }
+  if (publications === null) {
+    throw new SteepError({
+      sqlstate: "55000",
+      message: "slot_name needs the publications that the slot is for",
+      hint: "Create them first: a publication made after the slot loses the changes in between. Then pass publications => '{name}'.",
+    });
+  }
+  return { slot_name, publications };
 }
 
 /**
@@ -101,7 +118,6 @@ function refuseSlot(raw: Raw): void {
  * @throws SteepError 22023 for a bad argument
  */
 export function snapshotParams(raw: Raw): SnapshotParams {
-  refuseSlot(raw);
   const params: SnapshotParams = {
     output_path: requiredText(raw, "output_path"),
     compression: oneOf(raw, "compression", compressions),
@@ -109,6 +125,7 @@ export function snapshotParams(raw: Raw): SnapshotParams {
     level: integer(raw, "level"),
     tables: optionalNames(raw, "tables"),
     schemas: optionalNames(raw, "schemas"),
+    ...slotOf(raw),
     node_id: optionalText(raw, "node_id"),
     large_objects: oneOf({ large_objects: "refuse", ...raw }, "large_objects", ["refuse", "skip"]),
   };

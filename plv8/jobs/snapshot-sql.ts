@@ -92,6 +92,12 @@ export const filterQuery = `
   union
   select s.name, null from jsonb_array_elements_text(nullif($1 -> 'schemas', 'null')) s(name)`;
 
+/** Those named in the params that do not exist, joined; NULL = none. */
+export const missingPublications = `
+         (select string_agg(p.name, ', ')
+          from jsonb_array_elements_text(nullif($1 -> 'publications', 'null')) p(name)
+          where not exists (select from pg_publication x where x.pubname = p.name)) as missing_publications`;
+
 /** Everything that the requester lacks, in one message; and large objects. */
 export const startFactsQuery = `
   with recursive ${selection},
@@ -120,7 +126,8 @@ export const startFactsQuery = `
            as unreadable,
          (select count(*)::text from pg_largeobject_metadata
           where jsonb_typeof($1 -> 'tables') is distinct from 'array'
-            and jsonb_typeof($1 -> 'schemas') is distinct from 'array') as large_objects`;
+            and jsonb_typeof($1 -> 'schemas') is distinct from 'array') as large_objects,
+         ${missingPublications}`;
 
 /**
  * How many relations pg_dump locks, until it ends: tables, sequences (to read

@@ -7,6 +7,8 @@ import { filterQuery, fingerprintsQuery, matviewsQuery, tablesQuery } from "./sn
 export interface SnapshotFacts {
   /** before anything is done: names of what the requester may not read, joined */
   readonly unreadable?: string | null;
+  /** before anything is done: publications of the params that do not exist, joined */
+  readonly missing_publications?: string | null;
   /** before anything is done: number of large objects that the snapshot would leave out */
   readonly large_objects?: string;
   /** after `plan`: how many relations will be locked at the same time */
@@ -42,6 +44,19 @@ function refuseUnreadable(facts: SnapshotFacts): void {
   }
 }
 
+/** A publication made after the slot loses the changes in between. */
+export function refuseMissingPublications(
+  facts: Pick<SnapshotFacts, "missing_publications">,
+): void {
+  if (facts.missing_publications) {
+    throw new SteepError({
+      sqlstate: "55000",
+      message: `publication does not exist: ${facts.missing_publications}`,
+      hint: "Create it before the slot: one made later loses the changes in between.",
+    });
+  }
+}
+
 function refuseLargeObjects(params: SnapshotParams, facts: SnapshotFacts): void {
   if (params.large_objects === "refuse" && Number(facts.large_objects ?? "0") > 0) {
     throw new SteepError({
@@ -73,13 +88,17 @@ function refuseTooManyLocks(facts: SnapshotFacts): void {
   });
 }
 
+function pin(params: SnapshotParams): Action {
+  return { kind: "pin", phase: "planning", slot_name: params.slot_name };
+}
+
 /**
  * The snapshot is from before the change: start over with a new one. What
  * changes again and again is named instead.
  */
-function takeAnother(facts: SnapshotFacts): Action {
+function takeAnother(params: SnapshotParams, facts: SnapshotFacts): Action {
   if ((facts.attempts ?? 0) < maxAttempts) {
-    return { kind: "pin", phase: "planning" };
+    return pin(params);
   }
   throw new SteepError({
     sqlstate: "40001",
@@ -95,10 +114,11 @@ export function nextSnapshotAction(job: SnapshotJob, facts: SnapshotFacts): Acti
   switch (job.done) {
     case null:
       refuseUnreadable(facts);
+      refuseMissingPublications(facts);
       refuseLargeObjects(params, facts);
       return { kind: "create_directory", phase: "planning", path: params.output_path };
     case "create_directory":
-      return { kind: "pin", phase: "planning" };
+      return pin(params);
     case "pin":
       return {
         kind: "plan",
@@ -116,11 +136,11 @@ export function nextSnapshotAction(job: SnapshotJob, facts: SnapshotFacts): Acti
     case "dump_schema":
       return facts.changed === undefined
         ? { kind: "lock", phase: "schema", fingerprints: fingerprintsQuery }
-        : takeAnother(facts);
+        : takeAnother(params, facts);
     case "lock":
       return facts.changed === undefined
         ? { kind: "copy", phase: "data", workers: params.parallel }
-        : takeAnother(facts);
+        : takeAnother(params, facts);
     case "copy":
       return { kind: "finish", phase: "finalizing" };
     case "finish":

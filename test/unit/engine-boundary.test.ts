@@ -229,7 +229,11 @@ describe("next_action", () => {
     const calls = installEngine(() => rows());
     const facts = { changed: "table public.t was changed", attempts: 2 };
     const request = { operation: "snapshot_generate", done: "lock", params, facts };
-    expect(call("next_action", request).result).toEqual({ kind: "pin", phase: "planning" });
+    expect(call("next_action", request).result).toEqual({
+      kind: "pin",
+      phase: "planning",
+      slot_name: null,
+    });
     expect(calls).toEqual([]);
   });
 

@@ -29,10 +29,8 @@ function refusal(changes: Raw) {
   throw new Error(`accepted ${JSON.stringify(changes)}`);
 }
 
-test("defaults pass, without the members that are not kept", () => {
-  const { slot_name, publications, ...kept } = asQueued;
-  expect([slot_name, publications]).toEqual([null, null]);
-  expect(snapshotParams(asQueued)).toEqual(kept);
+test("defaults pass unchanged", () => {
+  expect(snapshotParams(asQueued)).toEqual(asQueued);
 });
 
 test("what was checked once passes again unchanged", () => {
@@ -151,12 +149,20 @@ test("tables and schemas exclude each other", () => {
   });
 });
 
-test.each(["slot_name", "publications"])("%s is refused until it is built", (name) => {
-  expect(refusal({ [name]: name === "slot_name" ? "s" : ["p"] })).toMatchObject({
-    sqlstate: "0A000",
-    message: `${name} is not supported yet`,
-  });
+test("a slot needs publications, and publications a slot", () => {
+  expect(refusal({ slot_name: "s" })).toMatchObject({ sqlstate: "55000" });
+  expect(refusal({ publications: ["p"] })).toMatchObject({ sqlstate: "22023" });
+  expect(refusal({ slot_name: "s", publications: [] })).toMatchObject({ sqlstate: "22023" });
+  const both = { slot_name: "to_b_2", publications: ['odd "name"'] };
+  expect(snapshotParams({ ...asQueued, ...both })).toMatchObject(both);
 });
+
+test.each(["Upper", "with space", "ümlaut", "", "x".repeat(64), "a-b"])(
+  "%j is no slot name",
+  (slot_name) => {
+    expect(refusal({ slot_name, publications: ["p"] }).sqlstate).toBe("22023");
+  },
+);
 
 test.each(["maybe", "REFUSE", ""])("large_objects may not be %j", (large_objects) => {
   expect(refusal({ large_objects }).sqlstate).toBe("22023");

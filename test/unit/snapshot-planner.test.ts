@@ -11,6 +11,8 @@ const params: SnapshotParams = {
   level: null,
   tables: null,
   schemas: null,
+  slot_name: null,
+  publications: null,
   node_id: "node_a",
   large_objects: "refuse",
 };
@@ -171,6 +173,7 @@ describe("a table that changed after the snapshot was taken", () => {
       expect(next(done, { changed: "table public.t was changed", attempts })).toEqual({
         kind: "pin",
         phase: "planning",
+        slot_name: null,
       });
     }
   });
