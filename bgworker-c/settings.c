@@ -18,6 +18,7 @@ bool steep_notify_table_names = true;
 char *steep_pg_dump_path = NULL;
 char *steep_local_conninfo = NULL;
 int steep_lock_timeout = 30000;
+int steep_retention_warning = 16384;
 
 /* pg_dump gets this as an argument, and arguments show in the process list. */
 static bool
@@ -65,6 +66,11 @@ define_limit_settings(void)
 							"How often a database with waiting jobs is looked at again.", NULL,
 							&steep_poll_interval, 5000, 100, INT_MAX / 1000, PGC_SIGHUP,
 							GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"steep_repl.retention_warning",
+		"How much WAL is written during a snapshot before its status_detail warns of what it holds back.",
+		"0 turns the warning off.", &steep_retention_warning, 16384, 0, INT_MAX / 1024, PGC_SIGHUP,
+		GUC_UNIT_MB, NULL, NULL, NULL);
 	DefineCustomIntVariable("steep_repl.lock_timeout",
 							"How long a job waits for a lock on a table before it fails.", NULL,
 							&steep_lock_timeout, 30000, 1, INT_MAX / 1000, PGC_SIGHUP, GUC_UNIT_MS,

@@ -4,9 +4,11 @@
  */
 #include "coordinator.h"
 
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
 #include "directory.h"
@@ -175,6 +177,21 @@ wait_for_locks(JobRun *run)
 	}
 }
 
+/* Tell the planner how much there is to copy, and how much room. */
+static void
+report_space(JobRun *run)
+{
+	struct statvfs fs;
+
+	if (fstatvfs(run->dirfd, &fs) != 0)
+		ereport(ERROR, (errcode_for_file_access(),
+						errmsg("could not read the free space of \"%s\": %m", run->job->path)));
+	/* 64-bit numbers cross as text. */
+	appendStringInfo(
+		&run->facts, "\"bytes_on_disk\":\"" UINT64_FORMAT "\",\"bytes_free\":\"" UINT64_FORMAT "\"",
+		pg_atomic_read_u64(&run->job->counters.bytes_total), (uint64) fs.f_bavail * fs.f_frsize);
+}
+
 /*
  * Lock the tables, then see whether any of them changed between the snapshot
  * and the lock. If so the planner takes a new snapshot.
@@ -200,6 +217,25 @@ lock(JobRun *run, Jsonb *action)
 	StartTransactionCommand();
 	plan_measure(snapshot->plan, &run->job->counters);
 	CommitTransactionCommand();
+	report_space(run);
+}
+
+/*
+ * Once so much WAL has been written since the snapshot, say what it costs the
+ * server to keep it. NULL before that. In steps, so that the row seldom changes.
+ */
+static char *
+describe_retention(const SteepJob *job)
+{
+	uint64 written = GetXLogInsertRecPtr() - job->snapshot_lsn;
+	uint64 step = (uint64) steep_retention_warning * 1024 * 1024;
+
+	if (step == 0 || written < step)
+		return NULL;
+	return psprintf("the snapshot holds back vacuum%s: " UINT64_FORMAT
+					" MB of WAL have been written since it was taken",
+					job->slot_name[0] ? " and its slot holds back WAL" : "",
+					written / step * (uint64) steep_retention_warning);
 }
 
 /* Copy all tables. */
@@ -216,7 +252,11 @@ copy(JobRun *run, Jsonb *action)
 	SpinLockRelease(&job->mutex);
 	run->snapshot->n_copiers = helpers_start_copiers(run, Max(workers, 1));
 	while (!helpers_copiers_are_done(run))
+	{
 		run_wait(run, wait_event_copy);
+		run_set_waiting(run, describe_retention(job));
+	}
+	run_set_waiting(run, NULL);
 	helpers_check(run);
 	if (pg_atomic_read_u32(&job->counters.tables_done) != run->snapshot->plan->n_tables)
 		ereport(ERROR, (errcode(ERRCODE_ADMIN_SHUTDOWN),

@@ -22,6 +22,7 @@ extern bool steep_notify_table_names;
 extern char *steep_pg_dump_path;
 extern char *steep_local_conninfo;
 extern int steep_lock_timeout;
+extern int steep_retention_warning;
 
 extern void settings_init(void);
 

@@ -16,6 +16,9 @@ export interface SnapshotFacts {
   /** after `plan`: objects that the shared lock table holds, and of it by one unit of the setting */
   readonly lock_table_size?: string;
   readonly max_locks_per_transaction?: string;
+  /** after `lock`: size of the tables with their TOAST, and free space where the snapshot goes */
+  readonly bytes_on_disk?: string;
+  readonly bytes_free?: string;
   /** after `dump_schema` and `lock`: what changed between the snapshot and the locks */
   readonly changed?: string;
   /** with `changed`: how many snapshots were taken so far */
@@ -29,6 +32,14 @@ export interface SnapshotJob {
 
 /** How often a job takes another snapshot because a table changed meanwhile. */
 const maxAttempts = 10;
+
+/** The least that a table's bytes on disk could shrink to. */
+const leastShare: { readonly [compression in SnapshotParams["compression"]]: number } = {
+  none: 0.4,
+  lz4: 0.05,
+  gzip: 0.02,
+  zstd: 0.01,
+};
 
 /** Locks that pg_dump needs in the catalogs, and other sessions meanwhile. */
 const otherLocks = 500;
@@ -108,6 +119,29 @@ function takeAnother(params: SnapshotParams, facts: SnapshotFacts): Action {
   });
 }
 
+function megabytes(bytes: number): string {
+  return `${Math.ceil(bytes / 1024 / 1024)} MB`;
+}
+
+/**
+ * Refuse only what cannot fit by any account: tables may be bloated, and text
+ * may compress very well. What turns out not to fit fails when the disk is full.
+ */
+function copy(params: SnapshotParams, facts: SnapshotFacts): Action {
+  const onDisk = Number(facts.bytes_on_disk ?? "0");
+  const free = Number(facts.bytes_free ?? "0");
+  const least = onDisk * leastShare[params.compression];
+  if (least > free) {
+    throw new SteepError({
+      sqlstate: "53100",
+      message: "the snapshot cannot fit",
+      detail: `The tables have ${megabytes(onDisk)}, of which at least ${megabytes(least)} are expected with compression ${params.compression}; ${megabytes(free)} are free.`,
+      hint: "Free some space, write to another file system, or limit the snapshot with tables or schemas.",
+    });
+  }
+  return { kind: "copy", phase: "data", workers: params.parallel };
+}
+
 /** What comes after each action of a snapshot. */
 export function nextSnapshotAction(job: SnapshotJob, facts: SnapshotFacts): Action {
   const { params } = job;
@@ -138,9 +172,7 @@ export function nextSnapshotAction(job: SnapshotJob, facts: SnapshotFacts): Acti
         ? { kind: "lock", phase: "schema", fingerprints: fingerprintsQuery }
         : takeAnother(params, facts);
     case "lock":
-      return facts.changed === undefined
-        ? { kind: "copy", phase: "data", workers: params.parallel }
-        : takeAnother(params, facts);
+      return facts.changed === undefined ? copy(params, facts) : takeAnother(params, facts);
     case "copy":
       return { kind: "finish", phase: "finalizing" };
     case "finish":

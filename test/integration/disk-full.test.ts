@@ -1,9 +1,10 @@
 import { existsSync } from "node:fs";
+import { mkdir } from "node:fs/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { expectNoLeaks } from "../support/leaks.ts";
 import { run } from "../support/pg.ts";
 import { type Server, startServer } from "../support/server.ts";
-import { runSnapshot, takeSnapshot } from "../support/snapshots.ts";
+import { runSnapshot, type SnapshotRow, takeSnapshot } from "../support/snapshots.ts";
 
 let server: Server;
 const app = { database: "app" };
@@ -49,21 +50,35 @@ test("with space again the same job can be retried", async () => {
 
 const canMount = process.getuid?.() === 0;
 
-test.runIf(canMount)("a file system without space left fails the job the same way", async () => {
-  const { mkdir } = await import("node:fs/promises");
+/** Take a snapshot without compression onto a file system of this size. */
+async function onSmallDisk(megabytes: number): Promise<SnapshotRow> {
   const small = `${server.snapshotDir}/small`;
-  await mkdir(small);
-  await run("mount", ["-t", "tmpfs", "-o", "size=2m,mode=0777", "tmpfs", small]);
+  await mkdir(small, { recursive: true });
+  await run("mount", ["-t", "tmpfs", "-o", `size=${megabytes}m,mode=0777`, "tmpfs", small]);
   try {
     const row = await runSnapshot(server, {
       ...app,
       path: `${small}/s`,
       args: "compression => 'none'",
     });
-    expect(row).toMatchObject({ status: "failed", error_sqlstate: "53100" });
     expect(existsSync(row.storage_path)).toBe(false);
+    return row;
   } finally {
     await run("umount", [small]);
+    await expectNoLeaks(server, { files: ["small"] });
   }
-  await expectNoLeaks(server, { files: ["small"] });
+}
+
+test.runIf(canMount)("a file system without space left fails the job the same way", async () => {
+  const row = await onSmallDisk(9);
+  expect(row).toMatchObject({ status: "failed", error_sqlstate: "53100", phase: "data" });
 });
+
+test.runIf(canMount)(
+  "a job that cannot fit is refused, with the numbers, before it copies",
+  async () => {
+    const row = await onSmallDisk(1);
+    expect(row).toMatchObject({ status: "failed", error_sqlstate: "53100", rows_written: "0" });
+    expect(row.error_message).toMatch(/cannot fit: The tables have \d+ MB, .* [01] MB are free/);
+  },
+);

@@ -130,14 +130,19 @@ test("leftovers() shows an unused slot with its WAL, and drop_snapshot removes i
   expect(snapshot.status).toBe("complete");
 });
 
-test.each(["cancel", "kill -9"])("after %s in mid-copy the slot is gone", async (how) => {
-  const snapshot = await startSnapshot(server, { ...app, args: `level => 19, ${withSlot}` });
+/** Wait until the running snapshot copies. */
+async function reachData(): Promise<void> {
   await waitUntil(
     () => server.query("select phase from steep_repl.snapshot_progress()", [], app),
     (rows) => rows[0]?.phase === "data",
     "the snapshot copies",
     { intervalMs: 2 },
   );
+}
+
+test.each(["cancel", "kill -9"])("after %s in mid-copy the slot is gone", async (how) => {
+  const snapshot = await startSnapshot(server, { ...app, args: `level => 19, ${withSlot}` });
+  await reachData();
   expect(await server.query("select slot_name from pg_replication_slots")).toHaveLength(1);
   if (how === "cancel") {
     await server.query("select steep_repl.cancel_snapshot($1)", [snapshot.snapshot_id], app);
@@ -169,6 +174,43 @@ test("a prepared transaction that delays the slot is named while the job waits",
   await client.end();
   const row = await endOf(server, snapshot, app);
   expect(row.status).toBe("complete");
+});
+
+test("a snapshot that holds back much says so in status_detail", async () => {
+  await server.configure({ "steep_repl.retention_warning": "1MB" });
+  // random, so that compressing it takes a while
+  await server.query(
+    `create table heavy as
+     select g as id, (select string_agg(md5(random()::text), '') from generate_series(1, 30) where g = g) as filler
+     from generate_series(1, 10000) g`,
+    [],
+    app,
+  );
+  const snapshot = await startSnapshot(server, {
+    ...app,
+    args: `level => 19, parallel => 1, ${withSlot}`,
+  });
+  await reachData();
+  await server.query(
+    "insert into log (account) select g from generate_series(1, 50000) g",
+    [],
+    app,
+  );
+  const rows = await waitUntil(
+    () =>
+      server.query(
+        "select status_detail from steep_repl.work_queue where status = 'running'",
+        [],
+        app,
+      ),
+    (found) => typeof found[0]?.status_detail === "string",
+    "the job says what it holds back",
+  );
+  expect(rows[0]?.status_detail).toMatch(/holds back vacuum and its slot holds back WAL: \d+ MB/);
+  await server.query("select steep_repl.cancel_snapshot($1)", [snapshot.snapshot_id], app);
+  await endOf(server, snapshot, app);
+  await server.query("drop table heavy", [], app);
+  await server.configure({ "steep_repl.retention_warning": "16GB" });
 });
 
 test("a role without REPLICATION gets no slot, by whatever way it asks", async () => {

@@ -187,3 +187,24 @@ describe("a table that changed after the snapshot was taken", () => {
     });
   });
 });
+
+describe("free space", () => {
+  const space = { bytes_on_disk: String(100 * 2 ** 20), bytes_free: String(3 * 2 ** 20) };
+
+  test("what cannot fit by any account is refused with the numbers", () => {
+    const refused = () => next("lock", space, { compression: "none" });
+    expect(refused).toThrow("the snapshot cannot fit");
+    try {
+      refused();
+    } catch (e) {
+      expect((e as SteepError).data).toMatchObject({
+        sqlstate: "53100",
+        detail: expect.stringMatching(/100 MB, .* 40 MB .* 3 MB are free/),
+      });
+    }
+  });
+
+  test("what may fit is tried", () => {
+    expect(next("lock", space, { compression: "zstd" })).toMatchObject({ kind: "copy" });
+  });
+});
