@@ -24,7 +24,7 @@ begin
              left(replace(gen_random_uuid()::text, '-', ''), 8)) end;
     new.merge_id := null;
     new.requested_by := current_user;
-    new.requested_by_oid := current_user::regrole;
+    new.requested_by_oid := (select r.oid from pg_roles r where r.rolname = current_user);
     new.worker_pid := null;
     new.attempts := 0;
     new.created_at := clock_timestamp();
