@@ -71,25 +71,24 @@ comment on function steep_repl._guard_workers_only() is 'private: lets nobody bu
 
 create function steep_repl._guard_nodes() returns trigger
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
-declare
-  mine boolean;
 begin
   if steep_repl._is_apply_worker() then
     return case when tg_op = 'DELETE' then old else new end;
   end if;
   if tg_op = 'INSERT' then
     new.registered_by := current_user;
+    new.registered_by_oid := (select r.oid from pg_roles r where r.rolname = current_user);
     return new;
   end if;
 
-  -- Who redirects a node redirects what others do with it.
-  mine := to_regrole(quote_ident(old.registered_by)) is not null
-          and pg_has_role(old.registered_by, 'MEMBER');
-  if mine or (select r.rolsuper from pg_roles r where r.rolname = current_user) then
+  -- Who redirects a node redirects what others do with it. By oid: a role
+  -- that was made later under the same name is somebody else.
+  if pg_has_role(old.registered_by_oid, 'MEMBER') then
     if tg_op = 'DELETE' then
       return old;
     end if;
     new.registered_by := old.registered_by;
+    new.registered_by_oid := old.registered_by_oid;
     return new;
   end if;
   if tg_op = 'UPDATE' and to_jsonb(new) - 'last_seen' = to_jsonb(old) - 'last_seen' then

@@ -15,10 +15,10 @@ comment on function steep_repl._quote_conninfo(text) is 'private: quotes a value
 create function steep_repl._may_use_node(node steep_repl.nodes) returns boolean
 language sql stable parallel unsafe set search_path = pg_catalog, pg_temp
 as $fn$
-  select node.registered_by = current_user
-         or exists (select from pg_roles r where r.rolname = node.registered_by
-                    and (r.rolsuper or not (select c.rolsuper from pg_roles c where c.rolname = current_user)
-                         and pg_has_role(r.oid, 'MEMBER')))
+  select c.oid = node.registered_by_oid
+         or exists (select from pg_roles r where r.oid = node.registered_by_oid
+                    and (r.rolsuper or not c.rolsuper and pg_has_role(r.oid, 'MEMBER')))
+  from pg_roles c where c.rolname = current_user
 $fn$;
 comment on function steep_repl._may_use_node(steep_repl.nodes) is 'private: whether the caller may connect where this entry says: its own, or a superuser''s';
 
