@@ -31,7 +31,7 @@ create table steep_repl.work_queue (
   status_detail text,
   snapshot_id text,
   merge_id text,
-  params jsonb not null default '{}',
+  params jsonb not null default '{}' check (jsonb_typeof(params) = 'object'),
   requested_by name not null default current_user,
   requested_by_oid oid not null default 0,
   worker_pid int,
