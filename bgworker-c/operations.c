@@ -18,6 +18,7 @@
 #include "utils/tuplestore.h"
 
 PG_FUNCTION_INFO_V1(steep_repl_cancel);
+PG_FUNCTION_INFO_V1(steep_repl_operation);
 PG_FUNCTION_INFO_V1(steep_repl_retry);
 PG_FUNCTION_INFO_V1(steep_repl_prune);
 PG_FUNCTION_INFO_V1(steep_repl_drop_snapshot);
@@ -86,6 +87,25 @@ steep_repl_cancel(PG_FUNCTION_ARGS)
 		result = job_request_cancel(job, id);
 	owner_end(&session);
 	PG_RETURN_BOOL(result);
+}
+
+/* A job's row. */
+Datum
+steep_repl_operation(PG_FUNCTION_ARGS)
+{
+	int64 id = PG_GETARG_INT64(0);
+	OwnerSession session;
+	Datum result = (Datum) 0;
+	bool isnull = true;
+
+	(void) begin_control(&session, id, true);
+	if (owner_execute("select w from steep_repl.work_queue w where w.id = $1", 1, (Oid[]){INT8OID},
+					  (Datum[]){Int64GetDatum(id)}, NULL) == 1)
+		result = SPI_datumTransfer(owner_value(0, 1, &isnull), false, -1);
+	owner_end(&session);
+	if (isnull)
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(result);
 }
 
 /* Queue a failed or cancelled job again, as the role that first asked for it. */
