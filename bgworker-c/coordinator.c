@@ -142,6 +142,7 @@ static void
 run_job(JobRun *run)
 {
 	record_start(run);
+	run_set_phase(run, "planning");
 	for (;;)
 	{
 		Jsonb *action;

@@ -76,7 +76,10 @@ remove_remains(int64 id)
 		job_remains_forget(id);
 }
 
-/* Fail the running jobs that no living coordinator stands for. */
+/*
+ * Fail the running jobs that no living coordinator stands for. A role may lock
+ * rows of its own: they are left for later, so as not to hold up others.
+ */
 static void
 recover_jobs(void)
 {
@@ -86,8 +89,9 @@ recover_jobs(void)
 
 	owner_begin_transaction(&session);
 	n = owner_execute(
-		"select w.id from steep_repl.work_queue w where w.status = 'running' and " MINE, 1,
-		(Oid[]){OIDOID}, (Datum[]){ObjectIdGetDatum(MyDatabaseId)}, NULL);
+		"select w.id from steep_repl.work_queue w where w.status = 'running' and " MINE
+		"for update skip locked",
+		1, (Oid[]){OIDOID}, (Datum[]){ObjectIdGetDatum(MyDatabaseId)}, NULL);
 	ids = palloc_array(int64, n + 1);
 	for (uint64 i = 0; i < n; i++)
 	{
@@ -211,6 +215,29 @@ claim_next(void)
 	return result;
 }
 
+/* Whether some job was passed over because its row was locked. */
+static bool
+passed_over_jobs(void)
+{
+	OwnerSession session;
+	bool result = false;
+	uint64 n;
+
+	owner_begin_transaction(&session);
+	n = owner_execute(
+		"select w.id, w.status from steep_repl.work_queue w where w.status in ('pending', 'running') and " MINE,
+		1, (Oid[]){OIDOID}, (Datum[]){ObjectIdGetDatum(MyDatabaseId)}, NULL);
+	for (uint64 i = 0; i < n && !result; i++)
+	{
+		bool isnull;
+
+		result = strcmp(owner_text(i, 2), "pending") == 0 ||
+				 job_find(DatumGetInt64(owner_value(i, 1, &isnull)), MyDatabaseId) == NULL;
+	}
+	owner_commit_transaction(&session);
+	return result;
+}
+
 /* One that fails, on a lock say, must not leave its jobs to chance: look again later. */
 static void
 at_exit(int code, Datum arg)
@@ -245,6 +272,6 @@ steep_repl_dispatcher_main(Datum arg)
 		CHECK_FOR_INTERRUPTS();
 		result = claim_next();
 	} while (result == CLAIM_DONE);
-	if (result == CLAIM_BLOCKED)
+	if (result == CLAIM_BLOCKED || passed_over_jobs())
 		launcher_wake(MyDatabaseId, true);
 }

@@ -16,10 +16,12 @@
 #include "shared_state.h"
 #include "directory.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
 PG_FUNCTION_INFO_V1(steep_repl_enqueued);
+PG_FUNCTION_INFO_V1(steep_repl_dequeued);
 PG_FUNCTION_INFO_V1(steep_repl_was_queued_here);
 PG_FUNCTION_INFO_V1(steep_repl_random_id);
 PG_FUNCTION_INFO_V1(steep_repl_is_apply_worker);
@@ -114,6 +116,24 @@ is_work_queue(Relation relation)
 }
 
 /*
+ * The id of the row that a trigger of ours fired for. Anybody may attach a
+ * trigger function to a table of his own, where it has no business.
+ */
+static int64
+triggering_job(FunctionCallInfo fcinfo)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	bool isnull;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigger->tg_event) ||
+		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event) || !is_work_queue(trigger->tg_relation))
+		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+						errmsg("this function is a row trigger of steep_repl.work_queue only")));
+	return DatumGetInt64(
+		heap_getattr(trigger->tg_trigtuple, 1, RelationGetDescr(trigger->tg_relation), &isnull));
+}
+
+/*
  * AFTER INSERT on work_queue: as the owner, make the snapshots row and note
  * the directory. What the parameters are worth is checked when the job runs.
  */
@@ -130,24 +150,14 @@ steep_repl_enqueued(PG_FUNCTION_ARGS)
 		"insert into steep_repl._job_directories (operation_id, path, token, system_identifier, database_oid) "
 		"select w.id, coalesce(rtrim(w.params->>'output_path', '/'), ''), $2, w.system_identifier, w.database_oid "
 		"from steep_repl.work_queue w where w.id = $1";
-	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	int64 id = triggering_job(fcinfo);
 	OwnerSession session;
 	char token[STEEP_TOKEN_LEN];
-	bool isnull;
-	int64 id;
 
-	/* Anybody may attach the function to a table of their own. */
-	if (!CALLED_AS_TRIGGER(fcinfo) || !is_work_queue(trigger->tg_relation) ||
-		!TRIGGER_FIRED_AFTER(trigger->tg_event) || !TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
-		!TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
-		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-						errmsg("steep_repl._enqueued() must be called by its trigger")));
 	if (IsLogicalWorker())
 		return PointerGetDatum(NULL);
 
 	queue_require_launcher();
-	id = DatumGetInt64(
-		heap_getattr(trigger->tg_trigtuple, 1, RelationGetDescr(trigger->tg_relation), &isnull));
 	make_token(token);
 
 	owner_begin(&session);
@@ -157,6 +167,31 @@ steep_repl_enqueued(PG_FUNCTION_ARGS)
 	owner_end(&session);
 
 	queue_wake_at_commit(id);
+	return PointerGetDatum(NULL);
+}
+
+/*
+ * AFTER UPDATE on work_queue, of a pending job that was cancelled, by
+ * cancel_operation or by the role's own UPDATE: end what belongs to it.
+ */
+Datum
+steep_repl_dequeued(PG_FUNCTION_ARGS)
+{
+	static const char *const sql_snapshot =
+		"update steep_repl.snapshots set status = 'cancelled', completed_at = clock_timestamp() where operation_id = $1";
+	static const char *const sql_directory =
+		"delete from steep_repl._job_directories where operation_id = $1";
+	int64 id = triggering_job(fcinfo);
+	Oid types[] = {INT8OID};
+	Datum values[] = {Int64GetDatum(id)};
+	OwnerSession session;
+
+	if (IsLogicalWorker())
+		return PointerGetDatum(NULL);
+	owner_begin(&session);
+	owner_execute(sql_snapshot, 1, types, values, NULL);
+	owner_execute(sql_directory, 1, types, values, NULL);
+	owner_end(&session);
 	return PointerGetDatum(NULL);
 }
 

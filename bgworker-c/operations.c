@@ -19,6 +19,7 @@
 #include "utils/tuplestore.h"
 
 PG_FUNCTION_INFO_V1(steep_repl_cancel);
+PG_FUNCTION_INFO_V1(steep_repl_operation);
 PG_FUNCTION_INFO_V1(steep_repl_retry);
 PG_FUNCTION_INFO_V1(steep_repl_prune);
 PG_FUNCTION_INFO_V1(steep_repl_drop_snapshot);
@@ -36,26 +37,24 @@ may_control(Oid caller, Oid requester)
 }
 
 /*
- * Begin as the owner and look a job of ours up, locking its row. Returns its
- * status; raises if there is none, or the caller may not control it.
+ * Begin as the owner and look a job of ours up. Returns its status; raises if
+ * there is none, or the caller may not control it (to look: not even see it).
  */
 static char *
-begin_control(OwnerSession *session, int64 id)
+begin_control(OwnerSession *session, int64 id, bool only_look)
 {
 	Oid caller = GetUserId();
-	Oid requester;
 	bool isnull;
 
 	owner_begin(session);
 	if (owner_execute(
-			"select status, requested_by_oid from steep_repl.work_queue where id = $1 and " MINE
-			"for update",
-			1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL) == 0)
+			"select status, requested_by_oid from steep_repl.work_queue where id = $1 and " MINE, 1,
+			(Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL) == 0)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
 						errmsg("operation " INT64_FORMAT " does not exist", id),
 						errhint("See steep_repl.list_operations().")));
-	requester = DatumGetObjectId(owner_value(0, 2, &isnull));
-	if (!may_control(caller, requester))
+	if (!may_control(caller, DatumGetObjectId(owner_value(0, 2, &isnull))) &&
+		!(only_look && has_privs_of_role(caller, ROLE_PG_MONITOR)))
 		ereport(
 			ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -66,32 +65,48 @@ begin_control(OwnerSession *session, int64 id)
 	return owner_text(0, 1);
 }
 
-/* A pending job is cancelled at once; a running one is told to stop. */
+/*
+ * A pending job is cancelled at once; a running one is told to stop. Its row
+ * is not locked: the caller's transaction may stay open for long.
+ */
 Datum
 steep_repl_cancel(PG_FUNCTION_ARGS)
 {
 	int64 id = PG_GETARG_INT64(0);
 	OwnerSession session;
-	char *status = begin_control(&session, id);
+	char *status = begin_control(&session, id, false);
 	bool result = false;
 	SteepJob *job;
 
 	if (strcmp(status, "pending") == 0)
-	{
-		owner_execute(
-			"update steep_repl.work_queue set status = 'cancelled', status_detail = null, completed_at = clock_timestamp() where id = $1",
-			1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL);
-		owner_execute(
-			"update steep_repl.snapshots set status = 'cancelled', completed_at = clock_timestamp() where operation_id = $1",
-			1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL);
-		owner_execute("delete from steep_repl._job_directories where operation_id = $1", 1,
-					  (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL);
-		result = true;
-	}
-	else if (strcmp(status, "running") == 0 && (job = job_find(id, MyDatabaseId)) != NULL)
+		result =
+			owner_execute(
+				"update steep_repl.work_queue set status = 'cancelled', status_detail = null, completed_at = clock_timestamp() "
+				"where id = $1 and status = 'pending'",
+				1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL) == 1;
+	if (!result && (job = job_find(id, MyDatabaseId)) != NULL)
 		result = job_request_cancel(job, id);
 	owner_end(&session);
 	PG_RETURN_BOOL(result);
+}
+
+/* A job's row. */
+Datum
+steep_repl_operation(PG_FUNCTION_ARGS)
+{
+	int64 id = PG_GETARG_INT64(0);
+	OwnerSession session;
+	Datum result = (Datum) 0;
+	bool isnull = true;
+
+	(void) begin_control(&session, id, true);
+	if (owner_execute("select w from steep_repl.work_queue w where w.id = $1", 1, (Oid[]){INT8OID},
+					  (Datum[]){Int64GetDatum(id)}, NULL) == 1)
+		result = SPI_datumTransfer(owner_value(0, 1, &isnull), false, -1);
+	owner_end(&session);
+	if (isnull)
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(result);
 }
 
 /* Queue a failed or cancelled job again, as the role that first asked for it. */
@@ -100,7 +115,8 @@ steep_repl_retry(PG_FUNCTION_ARGS)
 {
 	static const char *const sql_queue =
 		"update steep_repl.work_queue set status = 'pending', status_detail = null, worker_pid = null, started_at = null, "
-		"  completed_at = null, error_message = null, error_sqlstate = null, error_hint = null where id = $1";
+		"  completed_at = null, error_message = null, error_sqlstate = null, error_hint = null "
+		"where id = $1 and status in ('failed', 'cancelled')";
 	static const char *const sql_snapshot =
 		"update steep_repl.snapshots set status = 'pending', phase = 'queued', overall_percent = 0, current_table = null, "
 		"  table_count = null, tables_completed = 0, lsn = null, size_bytes = null, bytes_processed = 0, rows_written = null, "
@@ -118,12 +134,14 @@ steep_repl_retry(PG_FUNCTION_ARGS)
 	Datum values[] = {Int64GetDatum(id)};
 
 	queue_require_launcher();
-	status = begin_control(&session, id);
-	if (strcmp(status, "failed") != 0 && strcmp(status, "cancelled") != 0)
+	status = begin_control(&session, id, false);
+	if (owner_execute(sql_queue, 1, types, values, NULL) == 0)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("operation " INT64_FORMAT " is %s", id, status),
+						errmsg("cannot retry operation " INT64_FORMAT ", which is %s", id,
+							   strcmp(status, "running") == 0 || strcmp(status, "complete") == 0
+								   ? status
+								   : "pending"),
 						errdetail("Only failed and cancelled operations can be retried.")));
-	owner_execute(sql_queue, 1, types, values, NULL);
 	owner_execute(sql_snapshot, 1, types, values, NULL);
 	owner_execute(sql_directory, 1, types, values, NULL);
 	owner_end(&session);

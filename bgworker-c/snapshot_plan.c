@@ -154,6 +154,9 @@ snapshot_run_list(JobRun *run, Jsonb *action)
 		char *name = text_at(i, 2);
 		PgDumpTable *table = palloc0_object(PgDumpTable);
 
+		if (text_at(i, 1) == NULL)
+			ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
+							errmsg("table %s no longer exists", text_at(i, 3))));
 		table->schema = text_at(i, 1);
 		table->table = name;
 		if (name == NULL)

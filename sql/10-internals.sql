@@ -49,6 +49,10 @@ create function steep_repl._enqueued() returns trigger
 language c volatile parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_enqueued';
 comment on function steep_repl._enqueued() is 'private: makes the rows that belong to a new job and wakes the launcher at commit';
 
+create function steep_repl._dequeued() returns trigger
+language c volatile parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_dequeued';
+comment on function steep_repl._dequeued() is 'private: ends the rows that belong to a job which was cancelled before it began';
+
 create function steep_repl._was_queued_here(id bigint) returns boolean
 language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_was_queued_here';
 comment on function steep_repl._was_queued_here(bigint) is 'private: whether the current transaction queued this job';

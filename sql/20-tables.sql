@@ -14,7 +14,8 @@ create table steep_repl.nodes (
   node_number int generated always as identity unique,
   system_identifier text,
   registered_by name not null default current_user,
-  last_seen timestamptz
+  last_seen timestamptz,
+  registered_by_oid oid not null default 0
 );
 comment on table steep_repl.nodes is 'databases that take part in replication, as registered on this node';
 comment on column steep_repl.nodes.priority is '1..100; the higher one is preferred where a choice is needed';
@@ -30,7 +31,7 @@ create table steep_repl.work_queue (
   status_detail text,
   snapshot_id text,
   merge_id text,
-  params jsonb not null default '{}',
+  params jsonb not null default '{}' check (jsonb_typeof(params) = 'object'),
   requested_by name not null default current_user,
   requested_by_oid oid not null default 0,
   worker_pid int,

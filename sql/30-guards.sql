@@ -24,7 +24,7 @@ begin
              left(replace(gen_random_uuid()::text, '-', ''), 8)) end;
     new.merge_id := null;
     new.requested_by := current_user;
-    new.requested_by_oid := current_user::regrole;
+    new.requested_by_oid := (select r.oid from pg_roles r where r.rolname = current_user);
     new.worker_pid := null;
     new.attempts := 0;
     new.created_at := clock_timestamp();
@@ -55,12 +55,12 @@ end
 $fn$;
 comment on function steep_repl._guard_work_queue() is 'private: keeps what a role writes to work_queue to adding and cancelling jobs of its own';
 
+-- Of a statement, not of its rows: row security shows none to be written.
 create function steep_repl._guard_workers_only() returns trigger
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 begin
-  if current_user = (select pg_get_userbyid(c.relowner) from pg_class c where c.oid = tg_relid)
-     or steep_repl._is_apply_worker() then
-    return case when tg_op = 'DELETE' then old else new end;
+  if current_user = (select pg_get_userbyid(c.relowner) from pg_class c where c.oid = tg_relid) then
+    return null;
   end if;
   raise exception 'permission denied to % rows of steep_repl.%', lower(tg_op), tg_table_name
     using errcode = 'insufficient_privilege',
@@ -71,25 +71,24 @@ comment on function steep_repl._guard_workers_only() is 'private: lets nobody bu
 
 create function steep_repl._guard_nodes() returns trigger
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
-declare
-  mine boolean;
 begin
   if steep_repl._is_apply_worker() then
     return case when tg_op = 'DELETE' then old else new end;
   end if;
   if tg_op = 'INSERT' then
     new.registered_by := current_user;
+    new.registered_by_oid := (select r.oid from pg_roles r where r.rolname = current_user);
     return new;
   end if;
 
-  -- Who redirects a node redirects what others do with it.
-  mine := to_regrole(quote_ident(old.registered_by)) is not null
-          and pg_has_role(old.registered_by, 'MEMBER');
-  if mine or (select r.rolsuper from pg_roles r where r.rolname = current_user) then
+  -- Who redirects a node redirects what others do with it. By oid: a role
+  -- that was made later under the same name is somebody else.
+  if pg_has_role(old.registered_by_oid, 'MEMBER') then
     if tg_op = 'DELETE' then
       return old;
     end if;
     new.registered_by := old.registered_by;
+    new.registered_by_oid := old.registered_by_oid;
     return new;
   end if;
   if tg_op = 'UPDATE' and to_jsonb(new) - 'last_seen' = to_jsonb(old) - 'last_seen' then
@@ -107,15 +106,19 @@ create trigger guard before insert or update or delete on steep_repl.work_queue
   for each row execute function steep_repl._guard_work_queue();
 create trigger enqueued after insert on steep_repl.work_queue
   for each row execute function steep_repl._enqueued();
+create trigger dequeued after update of status on steep_repl.work_queue
+  for each row when (old.status = 'pending' and new.status = 'cancelled')
+  execute function steep_repl._dequeued();
 create trigger guard before insert or update or delete on steep_repl.snapshots
-  for each row execute function steep_repl._guard_workers_only();
+  for each statement execute function steep_repl._guard_workers_only();
 create trigger guard before insert or update or delete on steep_repl._job_directories
-  for each row execute function steep_repl._guard_workers_only();
+  for each statement execute function steep_repl._guard_workers_only();
 create trigger guard before insert or update or delete on steep_repl.nodes
   for each row execute function steep_repl._guard_nodes();
 
 alter table steep_repl.work_queue enable always trigger guard;
 alter table steep_repl.work_queue enable always trigger enqueued;
+alter table steep_repl.work_queue enable always trigger dequeued;
 alter table steep_repl.snapshots enable always trigger guard;
 alter table steep_repl._job_directories enable always trigger guard;
 alter table steep_repl.nodes enable always trigger guard;
@@ -128,8 +131,9 @@ create policy own_jobs on steep_repl.work_queue
 create policy monitoring on steep_repl.work_queue for select
   using (pg_catalog.pg_has_role('pg_monitor', 'MEMBER'));
 
+-- For reading only: a row that a role could lock would hold up the workers.
 alter table steep_repl.snapshots enable row level security;
-create policy own_jobs on steep_repl.snapshots
+create policy own_jobs on steep_repl.snapshots for select
   using (pg_catalog.pg_has_role(requested_by_oid, 'MEMBER')
          and steep_repl._is_here(system_identifier, database_oid));
 create policy monitoring on steep_repl.snapshots for select

@@ -15,14 +15,15 @@ comment on function steep_repl._quote_conninfo(text) is 'private: quotes a value
 create function steep_repl._may_use_node(node steep_repl.nodes) returns boolean
 language sql stable parallel unsafe set search_path = pg_catalog, pg_temp
 as $fn$
-  select node.registered_by = current_user
-         or exists (select from pg_roles r where r.rolname = node.registered_by
-                    and (r.rolsuper or not (select c.rolsuper from pg_roles c where c.rolname = current_user)
-                         and pg_has_role(r.oid, 'MEMBER')))
+  select c.oid = node.registered_by_oid
+         or exists (select from pg_roles r where r.oid = node.registered_by_oid
+                    and (r.rolsuper or not c.rolsuper and pg_has_role(r.oid, 'MEMBER')))
+  from pg_roles c where c.rolname = current_user
 $fn$;
 comment on function steep_repl._may_use_node(steep_repl.nodes) is 'private: whether the caller may connect where this entry says: its own, or a superuser''s';
 
-create function steep_repl._probe(node steep_repl.nodes) returns text
+create function steep_repl._probe(
+  node steep_repl.nodes, out reachable boolean, out system_identifier text)
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
   dblink constant name := (select n.nspname from pg_extension e join pg_namespace n on n.oid = e.extnamespace where e.extname = 'dblink');
@@ -33,23 +34,30 @@ declare
     'port=' || node.port,
     'dbname=' || steep_repl._quote_conninfo(coalesce(node.dbname, current_database())),
     'user=' || steep_repl._quote_conninfo(coalesce(node.username, current_user))));
-  identifier text;
+  why text;
 begin
   execute format('select %I.dblink_connect($1, $2)', dblink) using connection, target;
+  reachable := true;
   begin
     execute format('select r.id from %I.dblink($1, $2) as r(id text)', dblink)
-      into identifier using connection, 'select system_identifier::text from pg_catalog.pg_control_system()';
-  exception when others then
+      into system_identifier
+      using connection, 'select system_identifier::text from pg_catalog.pg_control_system()';
+  exception when query_canceled or others then
     execute format('select %I.dblink_disconnect($1)', dblink) using connection;
     raise;
   end;
   execute format('select %I.dblink_disconnect($1)', dblink) using connection;
-  return identifier;
-exception when others then
-  return null;
+exception
+  when sqlclient_unable_to_establish_sqlconnection or connection_failure then
+    reachable := false;
+  when others then
+    -- We may not connect, such as without a password: that says nothing of the node.
+    get stacked diagnostics why = pg_exception_detail;
+    raise warning 'cannot probe node "%": %', node.node_id, sqlerrm using detail = why;
+    reachable := null;
 end
 $fn$;
-comment on function steep_repl._probe(steep_repl.nodes) is 'private: connects to a node and answers its system identifier, NULL if it cannot be reached';
+comment on function steep_repl._probe(steep_repl.nodes) is 'private: connects to a node; reachable is NULL if the caller cannot try';
 
 -- PL/pgSQL does not let an argument and a result column share a name, which
 -- callers by name want: hence the pair of functions, here and for progress.
@@ -62,6 +70,9 @@ language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp 
 declare
   node steep_repl.nodes;
   here constant text := steep_repl._system_identifier();
+  is_writable constant boolean := current_setting('transaction_read_only') = 'off'
+    and has_table_privilege('steep_repl.nodes', 'UPDATE');
+  reachable boolean;
   identifier text;
 begin
   if wanted is not null and not exists (select from steep_repl.nodes n where n.node_id = wanted) then
@@ -69,14 +80,18 @@ begin
       using errcode = 'undefined_object', hint = 'Register it with steep_repl.register_node().';
   end if;
   for node in select n.* from steep_repl.nodes n where wanted is null or n.node_id = wanted order by n.node_id loop
-    identifier := null;
+    reachable := null;
     if probe and node.system_identifier is distinct from here and steep_repl._may_use_node(node) then
-      identifier := steep_repl._probe(node);
-      if identifier is not null then
+      select p.reachable, p.system_identifier into reachable, identifier from steep_repl._probe(node) p;
+      if reachable then
         node.last_seen := clock_timestamp();
         node.system_identifier := identifier;
-        if has_table_privilege('steep_repl.nodes', 'UPDATE') then
-          update steep_repl.nodes n set last_seen = node.last_seen where n.node_id = node.node_id;
+        if is_writable then
+          update steep_repl.nodes n
+          set last_seen = node.last_seen,
+              system_identifier = case when pg_has_role(n.registered_by_oid, 'MEMBER')
+                                       then node.system_identifier else n.system_identifier end
+          where n.node_id = node.node_id;
         end if;
       end if;
     end if;
@@ -86,7 +101,7 @@ begin
     last_seen := case when is_local and steep_repl._launcher_is_alive() then clock_timestamp() else node.last_seen end;
     is_healthy := case
       when is_local then steep_repl._launcher_is_alive()
-      when probe and steep_repl._may_use_node(node) then identifier is not null
+      when reachable is not null then reachable
       when last_seen is null then null
       else last_seen > clock_timestamp() - interval '30 s' end;
     status := case when is_healthy is null then 'unknown' when is_healthy then 'online' else 'offline' end;

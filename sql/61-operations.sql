@@ -50,10 +50,12 @@ end
 $fn$;
 comment on function steep_repl.cancel_operation(bigint) is 'cancels a pending job, or tells a running one to stop; false if it is over';
 
+create function steep_repl._operation(id bigint) returns steep_repl.work_queue
+language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_operation';
+comment on function steep_repl._operation(bigint) is 'private: a job''s row, for whoever may see or control that job';
+
 create function steep_repl.retry_operation(id bigint, peer text default null) returns steep_repl.work_queue
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
-declare
-  result steep_repl.work_queue;
 begin
   if retry_operation.id is null then
     raise exception 'id must not be null' using errcode = 'invalid_parameter_value';
@@ -62,8 +64,7 @@ begin
     raise exception 'this operation takes no peer' using errcode = 'invalid_parameter_value';
   end if;
   perform steep_repl._retry(retry_operation.id);
-  select w.* into result from steep_repl.work_queue w where w.id = retry_operation.id;
-  return result;
+  return steep_repl._operation(retry_operation.id);
 end
 $fn$;
 comment on function steep_repl.retry_operation(bigint, text) is 'queues a failed or cancelled job again, with its parameters and as its role';
@@ -71,6 +72,9 @@ comment on function steep_repl.retry_operation(bigint, text) is 'queues a failed
 create function steep_repl._check_wait(id bigint, timeout_seconds int) returns void
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 begin
+  if id is null then
+    raise exception 'id must not be null' using errcode = 'invalid_parameter_value';
+  end if;
   if timeout_seconds is null or timeout_seconds < 0 then
     raise exception 'timeout_seconds must not be null or negative' using errcode = 'invalid_parameter_value';
   end if;
@@ -97,11 +101,7 @@ declare
 begin
   perform steep_repl._check_wait(wait_operation.id, timeout_seconds);
   loop
-    select w.* into result from steep_repl.work_queue w where w.id = wait_operation.id;
-    if not found then
-      raise exception 'operation % does not exist', wait_operation.id
-        using errcode = 'undefined_object', hint = 'See steep_repl.list_operations().';
-    end if;
+    result := steep_repl._operation(wait_operation.id);
     exit when result.status not in ('pending', 'running') or clock_timestamp() >= deadline;
     perform pg_sleep(least(pause, extract(epoch from deadline - clock_timestamp())));
     pause := least(pause * 1.5, 0.25);

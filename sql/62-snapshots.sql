@@ -1,10 +1,13 @@
-create function steep_repl._snapshot_operation(snapshot_id text) returns bigint
+create function steep_repl._snapshot(snapshot_id text) returns steep_repl.snapshots
 language plpgsql stable parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
-  result bigint;
+  result steep_repl.snapshots;
 begin
-  select s.operation_id into result from steep_repl.snapshots s
-  where s.snapshot_id = _snapshot_operation.snapshot_id
+  if _snapshot.snapshot_id is null then
+    raise exception 'snapshot_id must not be null' using errcode = 'invalid_parameter_value';
+  end if;
+  select s.* into result from steep_repl.snapshots s
+  where s.snapshot_id = _snapshot.snapshot_id
     and steep_repl._is_here(s.system_identifier, s.database_oid);
   if not found then
     raise exception 'snapshot "%" does not exist', snapshot_id
@@ -13,7 +16,7 @@ begin
   return result;
 end
 $fn$;
-comment on function steep_repl._snapshot_operation(text) is 'private: the job of a snapshot that the caller may see';
+comment on function steep_repl._snapshot(text) is 'private: the row of a snapshot that the caller may see';
 
 create function steep_repl._snapshot_progress(
   only_id text,
@@ -27,7 +30,7 @@ declare
   wanted text := only_id;
 begin
   if wanted is not null then
-    perform steep_repl._snapshot_operation(wanted);
+    perform steep_repl._snapshot(wanted);
   elsif not exists (select from steep_repl.snapshots s where s.status in ('pending', 'running')
                     and steep_repl._is_here(s.system_identifier, s.database_oid)) then
     select s.snapshot_id into wanted from steep_repl.snapshots s
@@ -66,19 +69,27 @@ comment on function steep_repl.snapshot_progress(text) is 'live progress of one 
 create function steep_repl.wait_snapshot(snapshot_id text, timeout_seconds int default 86400) returns steep_repl.snapshots
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
-  result steep_repl.snapshots;
+  snapshot constant steep_repl.snapshots := steep_repl._snapshot(wait_snapshot.snapshot_id);
 begin
-  perform steep_repl.wait_operation(steep_repl._snapshot_operation(wait_snapshot.snapshot_id), timeout_seconds);
-  select s.* into result from steep_repl.snapshots s where s.snapshot_id = wait_snapshot.snapshot_id;
-  return result;
+  perform steep_repl._check_wait(snapshot.operation_id, timeout_seconds);
+  -- The job of a snapshot that is over may have been forgotten.
+  if snapshot.status in ('pending', 'running') then
+    perform steep_repl.wait_operation(snapshot.operation_id, timeout_seconds);
+  end if;
+  return steep_repl._snapshot(wait_snapshot.snapshot_id);
 end
 $fn$;
 comment on function steep_repl.wait_snapshot(text, int) is 'waits until a snapshot is over; returns its row, unfinished on timeout';
 
 create function steep_repl.cancel_snapshot(snapshot_id text) returns boolean
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  snapshot constant steep_repl.snapshots := steep_repl._snapshot(cancel_snapshot.snapshot_id);
 begin
-  return steep_repl._cancel(steep_repl._snapshot_operation(cancel_snapshot.snapshot_id));
+  if snapshot.status not in ('pending', 'running') then
+    return false;
+  end if;
+  return steep_repl._cancel(snapshot.operation_id);
 end
 $fn$;
 comment on function steep_repl.cancel_snapshot(text) is 'cancels a snapshot and removes what it wrote; false if it is over';

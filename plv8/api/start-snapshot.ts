@@ -1,62 +1,30 @@
 import { query, queryOne } from "../db/sql.ts";
 import { invalidArgument, SteepError } from "../db/steep-error.ts";
 import { refuseMissingPublications } from "../jobs/snapshot.ts";
+import { type NameFacts, nameColumns, namedCtes, refuseNames } from "../jobs/snapshot-names.ts";
 import { type SnapshotParams, snapshotParams } from "../jobs/snapshot-params.ts";
 import { missingPublications } from "../jobs/snapshot-sql.ts";
 import type { PublicFunction } from "./public-function.ts";
 
-/** The names that do not exist, and the canonical form of those that do. */
+/** Which names do not fit, and the canonical form of the tables. */
 const resolve = `
-  select coalesce((select json_agg(format('%I.%I', n.nspname, c.relname))
-                   from jsonb_array_elements_text(nullif($1 -> 'tables', 'null')) t(name)
-                   join pg_class c on c.oid = steep_repl._to_regclass(t.name)
-                   join pg_namespace n on n.oid = c.relnamespace), '[]') as tables,
-         (select string_agg(t.name, ', ')
-          from jsonb_array_elements_text(nullif($1 -> 'tables', 'null')) t(name)
-          where steep_repl._to_regclass(t.name) is null) as missing_tables,
-         (select string_agg(distinct n.nspname, ', ')
-          from pg_namespace n
-          where (n.nspname in ('steep_repl', 'information_schema') or n.nspname ~ '^pg_')
-            and (n.nspname in (select s.name from jsonb_array_elements_text(nullif($1 -> 'schemas', 'null')) s(name))
-                 or n.oid in (select c.relnamespace from jsonb_array_elements_text(nullif($1 -> 'tables', 'null')) t(name)
-                              join pg_class c on c.oid = steep_repl._to_regclass(t.name)))) as refused_schemas,
-         (select string_agg(s.name, ', ')
-          from jsonb_array_elements_text(nullif($1 -> 'schemas', 'null')) s(name)
-          where not exists (select from pg_namespace n where n.nspname = s.name)) as missing_schemas`;
+  with ${namedCtes}
+  select ${nameColumns},
+         (select json_agg(format('%I.%I', n.nspname, c.relname))
+          from named_table t join pg_class c on c.oid = t.oid
+          join pg_namespace n on n.oid = c.relnamespace) as tables`;
 
-interface Resolved {
-  readonly tables: readonly string[];
-  readonly missing_tables: string | null;
-  readonly missing_schemas: string | null;
-  readonly refused_schemas: string | null;
-}
-
-/** Refuse names that do not exist; name tables as SQL quotes them. */
+/** Refuse names that do not fit; name tables as SQL quotes them. */
 function resolveNames(params: SnapshotParams): SnapshotParams {
   if (params.tables === null && params.schemas === null) {
     return params;
   }
-  const found = queryOne<Resolved>(resolve, { tables: params.tables, schemas: params.schemas });
-  if (found.missing_tables !== null) {
-    throw new SteepError({
-      sqlstate: "42P01",
-      message: `table does not exist: ${found.missing_tables}`,
-      hint: "Give each table as schema.table, quoted where SQL would quote it.",
-    });
-  }
-  if (found.missing_schemas !== null) {
-    throw new SteepError({
-      sqlstate: "3F000",
-      message: `schema does not exist: ${found.missing_schemas}`,
-    });
-  }
-  if (found.refused_schemas !== null) {
-    throw invalidArgument(
-      `schema cannot be part of a snapshot: ${found.refused_schemas}`,
-      "System schemas and steep_repl's own belong to each server.",
-    );
-  }
-  return { ...params, tables: params.tables === null ? null : found.tables };
+  const found = queryOne<NameFacts & { readonly tables: readonly string[] | null }>(resolve, {
+    tables: params.tables,
+    schemas: params.schemas,
+  });
+  refuseNames(found);
+  return { ...params, tables: found.tables };
 }
 
 function checkLevel(params: SnapshotParams): void {

@@ -21,7 +21,7 @@ export interface PlanQueries {
   readonly tables: string;
   /** oids of materialized views to refresh, in that order */
   readonly matviews: string;
-  /** (schema, table), or (schema, null): what pg_dump is limited to; no rows = all */
+  /** (schema, table, name), or (schema, null, name): what pg_dump is limited to; no rows = all */
   readonly filter: string;
   readonly compression: string;
   readonly level: number | null;

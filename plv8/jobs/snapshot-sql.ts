@@ -3,14 +3,8 @@
  * the job's params as jsonb. Catalogs are readable by all, so these only say
  * what there is; the rights to read it are checked where it is read.
  */
-
-/** Members of extensions come back with CREATE EXTENSION. */
-const isExtensionMember = (catalog: string, oid: string) => `
-  exists (select from pg_depend d where d.classid = '${catalog}'::regclass and d.objid = ${oid}
-          and d.refclassid = 'pg_extension'::regclass and d.deptype = 'e')`;
-
-const isUserSchema = `
-  (n.nspname not in ('steep_repl', 'information_schema') and n.nspname !~ '^pg_')`;
+import { isExtensionMember, isUserSchema } from "./snapshot-catalog.ts";
+import { nameColumns, namedCtes } from "./snapshot-names.ts";
 
 /**
  * CTEs that every query begins with. chosen_tree: named tables with their
@@ -84,13 +78,14 @@ export const matviewsQuery = `
   order by (select count(*) from reach r where r.oid = m.oid and r.reached in (select x.oid from matview x)),
            m.oid`;
 
+/** Columns: schema, table, the name as given. Both are null for a table that is gone by now. */
 export const filterQuery = `
-  select n.nspname::text, c.relname::text
+  select n.nspname::text, c.relname::text, t.name
   from jsonb_array_elements_text(nullif($1 -> 'tables', 'null')) t(name)
-  join pg_class c on c.oid = steep_repl._to_regclass(t.name)
-  join pg_namespace n on n.oid = c.relnamespace
+  left join pg_class c on c.oid = steep_repl._to_regclass(t.name)
+  left join pg_namespace n on n.oid = c.relnamespace
   union
-  select s.name, null from jsonb_array_elements_text(nullif($1 -> 'schemas', 'null')) s(name)`;
+  select s.name, null, s.name from jsonb_array_elements_text(nullif($1 -> 'schemas', 'null')) s(name)`;
 
 /** Those named in the params that do not exist, joined; NULL = none. */
 export const missingPublications = `
@@ -98,9 +93,10 @@ export const missingPublications = `
           from jsonb_array_elements_text(nullif($1 -> 'publications', 'null')) p(name)
           where not exists (select from pg_publication x where x.pubname = p.name)) as missing_publications`;
 
-/** Everything that the requester lacks, in one message; and large objects. */
+/** Names that do not fit; everything that the requester lacks, in one message; large objects. */
 export const startFactsQuery = `
   with recursive ${selection},
+  ${namedCtes},
   relation(oid, relkind, name, readable) as (
     select c.oid, c.relkind, format('%I.%I', n.nspname, c.relname),
            has_schema_privilege(n.oid, 'USAGE')
@@ -121,7 +117,8 @@ export const startFactsQuery = `
     union all
     select r.name, 'row security hides rows of table ' || r.name
     from relation r where r.readable and r.relkind = 'r' and row_security_active(r.oid))
-  select (select string_agg(p.what, ', ' order by p.name) from (select * from problem order by name limit 1000) p)
+  select ${nameColumns},
+         (select string_agg(p.what, ', ' order by p.name) from (select * from problem order by name limit 1000) p)
            || (select case when count(*) > 1000 then format(' and %s more', count(*) - 1000) else '' end from problem)
            as unreadable,
          (select count(*)::text from pg_largeobject_metadata

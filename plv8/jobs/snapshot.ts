@@ -1,10 +1,11 @@
 import { SteepError } from "../db/steep-error.ts";
 import type { Action, Done } from "./action.ts";
+import { type NameFacts, refuseNames } from "./snapshot-names.ts";
 import type { SnapshotParams } from "./snapshot-params.ts";
 import { filterQuery, fingerprintsQuery, matviewsQuery, tablesQuery } from "./snapshot-sql.ts";
 
 /** What the planner decides by. Counts are text where they are 64-bit in SQL. */
-export interface SnapshotFacts {
+export interface SnapshotFacts extends Partial<NameFacts> {
   /** before anything is done: names of what the requester may not read, joined */
   readonly unreadable?: string | null;
   /** before anything is done: publications of the params that do not exist, joined */
@@ -147,6 +148,7 @@ export function nextSnapshotAction(job: SnapshotJob, facts: SnapshotFacts): Acti
   const { params } = job;
   switch (job.done) {
     case null:
+      refuseNames(facts);
       refuseUnreadable(facts);
       refuseMissingPublications(facts);
       refuseLargeObjects(params, facts);

@@ -29,6 +29,7 @@ beforeAll(async () => {
     );
   }
 });
+beforeAll(() => server.query("create publication everything for all tables", [], app));
 afterEach(async () => {
   // what a failed test left would fail the others too
   await server.query(
@@ -43,7 +44,7 @@ const app = { database: "app" };
 const slow = { ...app, args: "compression => 'zstd', level => 15, parallel => 2" };
 
 /** Wait until the running snapshot is in this phase; in data, until some bytes were copied. */
-async function reach(phase: string): Promise<void> {
+async function reach(step: string): Promise<void> {
   await waitUntil(
     () =>
       server.query<{ phase: string; bytes: string; status: string }>(
@@ -53,29 +54,37 @@ async function reach(phase: string): Promise<void> {
         [],
         app,
       ),
-    ([row]) =>
-      row?.phase === phase &&
-      (phase !== "data" || Number(row.bytes) > 0) &&
-      (phase !== "queued" || row.status === "running"),
-    `the snapshot is in phase ${phase}`,
+    ([row]) => row?.phase === phaseOf(step) && (step !== "data" || Number(row.bytes) > 0),
+    `the snapshot is at step ${step}`,
     { intervalMs: 2 },
   );
 }
 
-/** What a job needs to get past a phase; locking it holds the job there. */
+/** What holds a job at a step, in a transaction of another session. */
 const gates: Readonly<Record<string, string>> = {
-  queued: "pg_largeobject_metadata",
-  planning: "pg_rewrite",
-  schema: "big",
+  checking: "lock table pg_largeobject_metadata in access exclusive mode",
+  // a slot waits for transactions that are older than itself
+  pinning: "select pg_current_xact_id()",
+  schema: "lock table big in access exclusive mode",
 };
 
-/** A session that keeps jobs from getting past a phase, until it ends. */
-async function holdAt(phase: string): Promise<() => Promise<void>> {
-  const gate = gates[phase];
+/** The phase in which each step is done. */
+function phaseOf(step: string): string {
+  return step === "checking" || step === "pinning" ? "planning" : step;
+}
+
+/** A session that keeps jobs from getting past a step, until it ends. */
+async function holdAt(step: string): Promise<() => Promise<void>> {
+  const gate = gates[step];
   if (gate === undefined) return async () => {};
   const client = await server.connect(app);
-  await client.query(`begin; lock table ${gate} in access exclusive mode`);
+  await client.query(`begin; ${gate}`);
   return () => client.end();
+}
+
+function startAt(step: string): Promise<SnapshotRow> {
+  const slot = step === "pinning" ? ", slot_name => 'pinned', publications => '{everything}'" : "";
+  return startSnapshot(server, { ...slow, args: slow.args + slot });
 }
 
 async function expectCleanFailure(snapshot: SnapshotRow, status = "failed"): Promise<SnapshotRow> {
@@ -86,11 +95,11 @@ async function expectCleanFailure(snapshot: SnapshotRow, status = "failed"): Pro
   return row;
 }
 
-describe.each(["queued", "planning", "schema", "data"])("in phase %s", (phase) => {
+describe.each(["checking", "pinning", "schema", "data"])("in step %s", (step) => {
   test("cancelling ends the job within 2 seconds and removes its files", async () => {
-    const release = await holdAt(phase);
-    const snapshot = await startSnapshot(server, slow);
-    await reach(phase);
+    const release = await holdAt(step);
+    const snapshot = await startAt(step);
+    await reach(step);
     const before = performance.now();
     const rows = await server.query(
       "select steep_repl.cancel_snapshot($1) as cancelled",
@@ -106,11 +115,11 @@ describe.each(["queued", "planning", "schema", "data"])("in phase %s", (phase) =
   });
 
   // before the planning there is no holder yet
-  const processes = phase === "queued" ? ["coordinator"] : ["coordinator", "holder"];
+  const processes = step === "checking" ? ["coordinator"] : ["coordinator", "holder"];
   test.each(processes)("kill -9 of the %s fails the job cleanly", async (who) => {
-    const release = await holdAt(phase);
-    const snapshot = await startSnapshot(server, slow);
-    await reach(phase);
+    const release = await holdAt(step);
+    const snapshot = await startAt(step);
+    await reach(step);
     await crash(`steep_repl ${snapshot.snapshot_id} ${who}`);
     await release();
     const row = await expectCleanFailure(snapshot);
@@ -119,9 +128,9 @@ describe.each(["queued", "planning", "schema", "data"])("in phase %s", (phase) =
   });
 
   test("kill -9 of the whole server fails the job within 10 s of the restart", async () => {
-    await holdAt(phase);
-    const snapshot = await startSnapshot(server, slow);
-    await reach(phase);
+    await holdAt(step);
+    const snapshot = await startAt(step);
+    await reach(step);
     await server.kill9();
     await server.start();
     const before = performance.now();
@@ -131,9 +140,9 @@ describe.each(["queued", "planning", "schema", "data"])("in phase %s", (phase) =
   });
 
   test("terminating the coordinator fails the job cleanly", async () => {
-    const release = await holdAt(phase);
-    const snapshot = await startSnapshot(server, slow);
-    await reach(phase);
+    const release = await holdAt(step);
+    const snapshot = await startAt(step);
+    await reach(step);
     await server.query(
       `select pg_terminate_backend(pid) from pg_stat_activity
        where application_name = 'steep_repl ${snapshot.snapshot_id} coordinator'`,
@@ -143,9 +152,9 @@ describe.each(["queued", "planning", "schema", "data"])("in phase %s", (phase) =
   });
 
   test("a fast shutdown is not held up, and the job is failed after the restart", async () => {
-    await holdAt(phase);
-    const snapshot = await startSnapshot(server, slow);
-    await reach(phase);
+    await holdAt(step);
+    const snapshot = await startAt(step);
+    await reach(step);
     const before = performance.now();
     await server.stop("fast");
     expect(performance.now() - before).toBeLessThan(5000);
