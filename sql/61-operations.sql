@@ -1,3 +1,6 @@
+-- Functions that read work_queue or snapshots turn row security on. Where a
+-- role has it off, as one for backups may, they would fail instead.
+
 create function steep_repl.version() returns text
 language sql stable parallel unsafe set search_path = pg_catalog, pg_temp
 return '@VERSION@';
@@ -14,7 +17,7 @@ return steep_repl._launcher_is_alive();
 comment on function steep_repl.bgworker_available() is 'whether the launcher is alive, so that jobs can run';
 
 create function steep_repl.list_operations(status text default null) returns setof steep_repl.work_queue
-language plpgsql volatile rows 100 parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+language plpgsql volatile rows 100 parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
 declare
   operation steep_repl.work_queue;
 begin
@@ -55,7 +58,7 @@ language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_ope
 comment on function steep_repl._operation(bigint) is 'private: a job''s row, for whoever may see or control that job';
 
 create function steep_repl.retry_operation(id bigint, peer text default null) returns steep_repl.work_queue
-language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
 begin
   if retry_operation.id is null then
     raise exception 'id must not be null' using errcode = 'invalid_parameter_value';
@@ -93,7 +96,7 @@ $fn$;
 comment on function steep_repl._check_wait(bigint, int) is 'private: refuses a wait that could never end';
 
 create function steep_repl.wait_operation(id bigint, timeout_seconds int default 86400) returns steep_repl.work_queue
-language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
 declare
   deadline constant timestamptz := clock_timestamp() + make_interval(secs => timeout_seconds);
   pause float8 := 0.01;

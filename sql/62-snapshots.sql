@@ -1,5 +1,5 @@
 create function steep_repl._snapshot(snapshot_id text) returns steep_repl.snapshots
-language plpgsql stable parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+language plpgsql stable parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
 declare
   result steep_repl.snapshots;
 begin
@@ -24,7 +24,7 @@ create function steep_repl._snapshot_progress(
   out tables_total int, out current_table text, out bytes_processed bigint, out eta_seconds bigint,
   out error text)
 returns setof record
-language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
 #variable_conflict use_column
 declare
   wanted text := only_id;
@@ -67,7 +67,7 @@ as 'select p.* from steep_repl._snapshot_progress($1) p';
 comment on function steep_repl.snapshot_progress(text) is 'live progress of one snapshot, of all active ones, or of the latest when none is active';
 
 create function steep_repl.wait_snapshot(snapshot_id text, timeout_seconds int default 86400) returns steep_repl.snapshots
-language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
 declare
   snapshot constant steep_repl.snapshots := steep_repl._snapshot(wait_snapshot.snapshot_id);
 begin

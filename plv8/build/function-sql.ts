@@ -32,7 +32,8 @@ function resultStatements(returns: Returns): string {
 
 /**
  * CREATE FUNCTION for a public function: a typed wrapper that turns arguments
- * into jsonb, calls TypeScript, and turns the answer into the result.
+ * into jsonb, calls TypeScript, and turns the answer into the result. A role
+ * that has row_security off must be able to read the row of its own job, too.
  */
 export function functionSql(fn: PublicFunction): string {
   const args = fn.args.map(
@@ -44,7 +45,7 @@ export function functionSql(fn: PublicFunction): string {
     fn.returns.kind === "row" ? `\n  result steep_repl.${fn.returns.table};` : "";
   return `create function steep_repl.${fn.name}(${args.length > 0 ? `\n${args.join(",\n")}` : ""})
 returns ${returnType(fn.returns)}
-language plpgsql ${fn.volatility} parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+language plpgsql ${fn.volatility} parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
 #variable_conflict use_column
 declare
   answer jsonb;${resultVariable}

@@ -31,6 +31,9 @@ const everywhere: Settings = {
   log_line_prefix: "%m [%p] %b ",
 };
 
+/** The first OID that is not the system's own. */
+const firstOid = 16384;
+
 /** Make a new data directory. It has the engine and dblink in template1, as `make server` has. */
 export async function createDataDirectory(path: string, engine: Engine): Promise<void> {
   const template = await ensureTemplate(engine);
@@ -39,7 +42,7 @@ export async function createDataDirectory(path: string, engine: Engine): Promise
 
 async function ensureTemplate(engine: Engine): Promise<string> {
   const key = createHash("sha256")
-    .update(JSON.stringify([pgConfig("--version"), pgConfig("--bindir"), everywhere]))
+    .update(JSON.stringify([pgConfig("--version"), pgConfig("--bindir"), everywhere, firstOid]))
     .digest("hex")
     .slice(0, 12);
   const template = inProject("build", `test-template-${engine}-${key}`);
@@ -64,6 +67,8 @@ async function initialize(path: string, engine: Engine): Promise<void> {
     ...["-E", "UTF8", "--locale=C.UTF-8"],
   ]);
   await appendFile(`${path}/postgresql.conf`, settingLines(everywhere));
+  // a standalone backend would give extensions an OID of the system's, and pg_dump leave them out
+  await run(unprivileged, [bin("pg_resetwal"), "-o", `${firstOid}`, "-D", path]);
   for (const database of ["template1", "postgres"]) {
     await run(unprivileged, [bin("postgres"), "--single", "-F", "-D", path, database], {
       input: `create extension ${engine}\ncreate extension dblink\n`,

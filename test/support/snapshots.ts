@@ -136,3 +136,16 @@ export async function problems(
 ): Promise<Row[]> {
   return server.query("select * from steep_repl.verify_snapshot($1)", [path], options);
 }
+
+/** Options that keep what is ours out of pg_dump's output, as snapshots do. */
+export const withoutOurs = ["-N", "steep_repl", "--exclude-extension=steep_repl"] as const;
+
+/**
+ * The schema as pg_dump writes it, without ours and without subscriptions, entry by entry. Sorted:
+ * what pg_dump writes first may depend on what it leaves out.
+ */
+export async function schemaOf(server: Server, database: string): Promise<readonly string[]> {
+  const options = ["--schema-only", "--no-subscriptions", "--restrict-key=x", ...withoutOurs];
+  const { stdout } = await run(bin("pg_dump"), [...options, server.uri(database)]);
+  return stdout.split("\n--\n-- Name: ").sort();
+}

@@ -44,7 +44,7 @@ where p.pronamespace = 'steep_repl'::regnamespace and l.lanname in ('plv8', 'plj
 select p.proname from pg_proc p where p.pronamespace = 'steep_repl'::regnamespace and p.prosecdef;
 select p.proname from pg_proc p join pg_language l on l.oid = p.prolang
 where p.pronamespace = 'steep_repl'::regnamespace and l.lanname <> 'c'
-  and p.proconfig is distinct from '{"search_path=pg_catalog, pg_temp"}';
+  and 'search_path=pg_catalog, pg_temp' <> all (coalesce(p.proconfig, '{}'));
 
 -- Anybody may ask how it is.
 select status in ('healthy', 'degraded') as answers, extension_version = library_version as versions_agree,
