@@ -178,6 +178,15 @@ chunk_query(void)
 	return sql.data;
 }
 
+/* A damaged page or an oversized row does not say whose it is. */
+static void
+name_table(void *arg)
+{
+	const PlanTable *table = &copier.plan->tables[copier.chunk.table];
+
+	errcontext("copying table %s", plan_string(copier.plan, table->qualified_name));
+}
+
 /* Run COPY over the chunk in a transaction of its own, so that locks stay few. */
 static void
 copy_rows(void)
@@ -186,7 +195,9 @@ copy_rows(void)
 	ParseState *pstate;
 	CopyToState state;
 	List *options;
+	ErrorContextCallback context = {.callback = name_table, .previous = error_context_stack};
 
+	error_context_stack = &context;
 	worker_begin_with_snapshot(copier.job->snapshot_name);
 	sql = chunk_query();
 	pstate = make_parsestate(NULL);
@@ -199,6 +210,7 @@ copy_rows(void)
 	EndCopyTo(state);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
+	error_context_stack = context.previous;
 }
 
 static void

@@ -7,6 +7,7 @@
 
 #include <signal.h>
 
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "shared_state.h"
 #include "steep_repl.h"
@@ -221,21 +222,37 @@ job_end_helpers(SteepJob *job, int signal)
 			kill(pids[i], signal);
 }
 
-/* Keep a helper's error for the coordinator, if it is the job's first. */
+/* Copy a text that may be NULL into a buffer; whole characters only. */
+static void
+copy_clipped(char *target, const char *text, size_t size)
+{
+	size_t len = text == NULL ? 0 : strlen(text);
+
+	if (len >= size)
+		len = pg_mbcliplen(text, len, size - 1);
+	if (len > 0)
+		memcpy(target, text, len);
+	target[len] = '\0';
+}
+
+/*
+ * Keep a helper's error for the coordinator, if it is the job's first. The row
+ * shows message and detail; where there is no detail, the context is.
+ */
 void
 job_report_error(SteepJob *job, const ErrorData *edata)
 {
+	HelperError error = {.sqlerrcode = edata->sqlerrcode};
+	bool has_detail = edata->detail != NULL;
+
+	copy_clipped(error.message, edata->message, sizeof(error.message));
+	copy_clipped(error.detail, has_detail ? edata->detail : edata->context, sizeof(error.detail));
+	copy_clipped(error.hint, edata->hint, sizeof(error.hint));
+	copy_clipped(error.context, has_detail ? edata->context : NULL, sizeof(error.context));
+
 	SpinLockAcquire(&job->mutex);
 	if (job->error.sqlerrcode == 0)
-	{
-		HelperError *error = &job->error;
-
-		error->sqlerrcode = edata->sqlerrcode;
-		strlcpy(error->message, edata->message ? edata->message : "", sizeof(error->message));
-		strlcpy(error->detail, edata->detail ? edata->detail : "", sizeof(error->detail));
-		strlcpy(error->hint, edata->hint ? edata->hint : "", sizeof(error->hint));
-		strlcpy(error->context, edata->context ? edata->context : "", sizeof(error->context));
-	}
+		job->error = error;
 	SpinLockRelease(&job->mutex);
 }
 
