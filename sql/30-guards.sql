@@ -24,7 +24,7 @@ begin
              left(replace(gen_random_uuid()::text, '-', ''), 8)) end;
     new.merge_id := null;
     new.requested_by := current_user;
-    new.requested_by_oid := (select r.oid from pg_roles r where r.rolname = current_user);
+    new.requested_by_oid := quote_ident(current_user)::regrole;
     new.worker_pid := null;
     new.attempts := 0;
     new.created_at := clock_timestamp();
@@ -77,7 +77,7 @@ begin
   end if;
   if tg_op = 'INSERT' then
     new.registered_by := current_user;
-    new.registered_by_oid := (select r.oid from pg_roles r where r.rolname = current_user);
+    new.registered_by_oid := quote_ident(current_user)::regrole;
     return new;
   end if;
 
