@@ -1,7 +1,7 @@
 import { mkdir, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import pg from "pg";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { giveToServer } from "../support/data-directory.ts";
 import { expectNoLeaks } from "../support/leaks.ts";
 import { bin, run } from "../support/pg.ts";
@@ -45,6 +45,17 @@ beforeAll(async () => {
   await server.query(`create tablespace apart location '${tablespace}'`);
 });
 afterAll(() => server.destroy());
+
+// what a failed test left would fail the others too
+afterEach(async ({ task }) => {
+  if (task.result?.state !== "fail") return;
+  const session = await server.connect(app);
+  await session.query("select steep_repl.cancel_operation(id) from steep_repl.work_queue");
+  await session.query("select steep_repl.wait_operation(id) from steep_repl.work_queue");
+  await session.query("select steep_repl.drop_snapshot(snapshot_id) from steep_repl.snapshots");
+  await session.query("delete from steep_repl.nodes");
+  await session.end();
+});
 
 /** What a caller must not lose by a mistake: nothing is queued, no file is made. */
 async function expectNothingHappened(): Promise<void> {
@@ -122,8 +133,12 @@ describe("start_snapshot refuses", () => {
     ["schemas => '{public, nothing}'", "3F000", "does not exist: nothing"],
     ["schemas => '{pg_catalog}'", "22023", "cannot contain pg_catalog"],
     ["schemas => '{public}', tables => '{public.t}'", "22023", "cannot both be given"],
-    ["slot_name => 'slot'", "55000", "slot_name needs the publications"],
-    ["publications => '{p}'", "22023", "publications are only used with slot_name"],
+    ["slot_name => 'slot'", "55000", "needs the publications"],
+    ["slot_name => 'slot', publications => '{p}'", "55000", "publication does not exist: p"],
+    ["slot_name => 'slot', publications => '{}'", "22023", "publications must name at least one"],
+    ["slot_name => 'Slot', publications => '{p}'", "22023", 'invalid slot_name "Slot"'],
+    ["slot_name => '', publications => '{p}'", "22023", 'invalid slot_name ""'],
+    ["publications => '{p}'", "22023", "only used with slot_name"],
     ["large_objects => 'maybe'", "22023", 'unknown large_objects "maybe"'],
     ["large_objects => null", "22023", "large_objects must not be null"],
   ])("%s", async (args, code, says) => {

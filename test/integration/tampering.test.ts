@@ -30,6 +30,7 @@ beforeAll(async () => {
   await server.createDatabase("app", { extension: true });
   await server.query(
     `create table open as select 1 as id; create table hidden as select 2 as id;
+     create publication open for table open;
      create role intruder login; create role victim login;
      grant usage on schema steep_repl to intruder, victim;
      grant select, insert, update, delete on all tables in schema steep_repl to intruder, victim;
@@ -211,8 +212,7 @@ describe.each(["origin", "replica"])("with session_replication_role = %s a role"
       "merge into steep_repl.snapshots s using (values (1)) v on true when matched then update set status = 'failed'",
       "update steep_repl._job_directories set path = '/etc'",
       "delete from steep_repl._job_directories",
-      `insert into steep_repl._job_directories (operation_id, path, token, system_identifier, database_oid)
-       values (1, '/etc', 'token', '1', 1)`,
+      "insert into steep_repl._job_directories (operation_id, path, token, system_identifier, database_oid) values (1, '/etc', 'token', '1', 1)",
     ])
       await denied(sql);
     expect(await rowOf(own.snapshot_id)).toEqual(own);
@@ -256,7 +256,11 @@ describe("garbage in the parameters of a job fails it cleanly:", () => {
     ["an object for schemas", { tables: null, schemas: { a: 1 } }, "22023"],
     ["tables and schemas", { schemas: ["public"] }, "22023"],
     ["a number for a node", { node_id: 7 }, "22023"],
-    ["a slot", { slot_name: "slot" }, "55000"],
+    ["a slot without publications", { slot_name: "slot" }, "55000"],
+    ["a publication that is not there", { slot_name: "slot", publications: ["gone"] }, "55000"],
+    ["a slot for which it has no right", { slot_name: "slot", publications: ["open"] }, "42501"],
+    ["a name that no slot has", { slot_name: "Slot'", publications: ["open"] }, "22023"],
+    ["a number for a slot", { slot_name: 7, publications: ["open"] }, "22023"],
     ["an answer about large objects that is none", { large_objects: true }, "22023"],
   ])("%s", async (_, changes, sqlstate) => {
     const [queued] = await server.query<{ snapshot_id: string }>(insert, [params(changes)], {
