@@ -28,6 +28,7 @@ struct SnapshotRun
 	int n_copiers;
 };
 
+extern void snapshot_finish(JobRun *run, Jsonb *action);
 extern void snapshot_run_reset(JobRun *run);
 extern void snapshot_run_list(JobRun *run, Jsonb *action);
 extern void snapshot_run_add_data(JobRun *run);
