@@ -9,6 +9,7 @@
 #include "steep_repl.h"
 
 #include "access/xact.h"
+#include "catalog/pg_database.h"
 #include "catalog/pg_type.h"
 #include "directory.h"
 #include "job_remains.h"
@@ -112,15 +113,33 @@ recover_jobs(void)
 }
 
 /*
- * Whether the role that asked is still that role. A recreated one of the same
- * name has another oid, a renamed one another name.
+ * Fail a job whose role could not be connected as, and say why. A recreated
+ * role of the same name has another oid, a renamed one another name.
  */
 static bool
-requester_is_valid(Oid oid, const char *name)
+refuse_requester(int64 id, Oid requester, const char *name)
 {
-	char *current = GetUserNameFromId(oid, true);
+	char *current = GetUserNameFromId(requester, true);
 
-	return current != NULL && strcmp(current, name) == 0;
+	if (current == NULL || strcmp(current, name) != 0)
+	{
+		if (record_failure(
+				id, psprintf("role \"%s\", which asked for this job, no longer exists", name),
+				"42704", "Ask for the job again as an existing role."))
+			remove_remains(id);
+		return true;
+	}
+	if (object_aclcheck(DatabaseRelationId, MyDatabaseId, requester, ACL_CONNECT) != ACLCHECK_OK)
+	{
+		if (record_failure(
+				id,
+				psprintf("role \"%s\", which asked for this job, may not connect to the database",
+						 name),
+				"42501", "Grant it CONNECT on the database."))
+			remove_remains(id);
+		return true;
+	}
+	return false;
 }
 
 /* Tell the waiting jobs what they wait for. */
@@ -181,14 +200,8 @@ claim_next(void)
 	id = DatumGetInt64(owner_value(0, 1, &isnull));
 	requester = DatumGetObjectId(owner_value(0, 2, &isnull));
 
-	if (!requester_is_valid(requester, owner_text(0, 3)))
-	{
-		char *message =
-			psprintf("role \"%s\", which asked for this job, no longer exists", owner_text(0, 3));
-
-		if (record_failure(id, message, "42704", "Ask for the job again as an existing role."))
-			remove_remains(id);
-	}
+	if (refuse_requester(id, requester, owner_text(0, 3)))
+		result = CLAIM_DONE;
 	else if ((job = job_reserve(id, MyDatabaseId, requester)) == NULL)
 	{
 		record_waiting();
