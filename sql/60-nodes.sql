@@ -29,15 +29,15 @@ declare
   dblink constant name := (select n.nspname from pg_extension e join pg_namespace n on n.oid = e.extnamespace where e.extname = 'dblink');
   connection constant text := 'steep_repl_probe_' || gen_random_uuid();
   target constant text := coalesce(node.foreign_server, concat_ws(' ',
-    'connect_timeout=3 application_name=steep_repl_probe',
+    'application_name=steep_repl_probe',
     'host=' || steep_repl._quote_conninfo(coalesce(node.host, 'localhost')),
     'port=' || node.port,
     'dbname=' || steep_repl._quote_conninfo(coalesce(node.dbname, current_database())),
     'user=' || steep_repl._quote_conninfo(coalesce(node.username, current_user))));
   why text;
 begin
+  perform steep_repl._start_deadline(3000);
   execute format('select %I.dblink_connect($1, $2)', dblink) using connection, target;
-  reachable := true;
   begin
     execute format('select r.id from %I.dblink($1, $2) as r(id text)', dblink)
       into system_identifier
@@ -47,10 +47,19 @@ begin
     raise;
   end;
   execute format('select %I.dblink_disconnect($1)', dblink) using connection;
+  perform steep_repl._end_deadline();
+  reachable := true;
 exception
+  when query_canceled then
+    if not steep_repl._end_deadline() then
+      raise;
+    end if;
+    reachable := false;
   when sqlclient_unable_to_establish_sqlconnection or connection_failure then
+    perform steep_repl._end_deadline();
     reachable := false;
   when others then
+    perform steep_repl._end_deadline();
     -- We may not connect, such as without a password: that says nothing of the node.
     get stacked diagnostics why = pg_exception_detail;
     raise warning 'cannot probe node "%": %', node.node_id, sqlerrm using detail = why;
