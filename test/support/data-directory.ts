@@ -34,15 +34,24 @@ const everywhere: Settings = {
 /** The first OID that is not the system's own. */
 const firstOid = 16384;
 
-/** Make a new data directory. It has the engine and dblink in template1, as `make server` has. */
-export async function createDataDirectory(path: string, engine: Engine): Promise<void> {
-  const template = await ensureTemplate(engine);
+/**
+ * Make a new data directory. It has the engine and dblink in template1, as `make server` has.
+ * Those of one identity are copies, and so have the same system identifier.
+ */
+export async function createDataDirectory(
+  path: string,
+  engine: Engine,
+  identity: string,
+): Promise<void> {
+  const template = await ensureTemplate(engine, identity);
   await run("cp", ["-a", template, path]);
 }
 
-async function ensureTemplate(engine: Engine): Promise<string> {
+async function ensureTemplate(engine: Engine, identity: string): Promise<string> {
   const key = createHash("sha256")
-    .update(JSON.stringify([pgConfig("--version"), pgConfig("--bindir"), everywhere, firstOid]))
+    .update(
+      JSON.stringify([pgConfig("--version"), pgConfig("--bindir"), everywhere, firstOid, identity]),
+    )
     .digest("hex")
     .slice(0, 12);
   const template = inProject("build", `test-template-${engine}-${key}`);

@@ -21,6 +21,8 @@ export interface ServerOptions {
   /** Preload steep_repl; default true. */
   readonly preload?: boolean;
   readonly engine?: Engine;
+  /** Servers of different identities have different system identifiers, as real nodes have. */
+  readonly identity?: string;
   /** Lines that go before those of pg_hba.conf, which trust everybody. */
   readonly hba?: readonly string[];
 }
@@ -77,7 +79,7 @@ export class Server implements PgNode {
       await mkdir(server.home, { recursive: true });
       await mkdir(server.snapshotDir, { mode: 0o700 });
       await writeFile(join(server.home, "sockets"), sockets);
-      await createDataDirectory(server.dataDir, engine);
+      await createDataDirectory(server.dataDir, engine, options.identity ?? "");
       await server.#writeConfiguration(options);
       await giveToServer(server.home, sockets);
       return server;
