@@ -1,0 +1,411 @@
+import { type AddressInfo, createServer } from "node:net";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { freePort } from "../support/free-port.ts";
+import { expectNoLeaks } from "../support/leaks.ts";
+import type { Row } from "../support/node.ts";
+import { type Server, startServer } from "../support/server.ts";
+import { endOf, freshPath, startSnapshot, takeSnapshot } from "../support/snapshots.ts";
+import { waitUntil } from "../support/wait-until.ts";
+
+let server: Server;
+let peer: Server;
+const app = { database: "app" };
+
+beforeAll(async () => {
+  [server, peer] = await Promise.all([
+    startServer({
+      name: "nodes",
+      settings: { max_worker_processes: 16, "steep_repl.poll_interval": 100 },
+    }),
+    startServer({
+      name: "peer",
+      identity: "peer",
+      preload: false,
+      hba: ["host all prober 127.0.0.1/32 scram-sha-256"],
+    }),
+  ]);
+  await server.createDatabase("app", { extension: true });
+  await peer.query("create role prober login password 'sesame'");
+  await server.query(
+    `create role helper login; grant usage on schema steep_repl to helper;
+     grant select, insert, update, delete on all tables in schema steep_repl to helper`,
+    [],
+    app,
+  );
+});
+afterAll(async () => {
+  await server.destroy();
+  await peer.destroy();
+});
+afterEach(async () => {
+  await server.query("delete from steep_repl.nodes", [], app);
+  await server.query(
+    "select steep_repl.drop_snapshot(snapshot_id) from steep_repl.snapshots where status not in ('pending', 'running')",
+    [],
+    app,
+  );
+  await expectNoLeaks(server);
+});
+
+const call = (sql: string, user = "postgres"): Promise<Row[]> =>
+  server.query(`select * from steep_repl.${sql}`, [], { ...app, user });
+const one = async (sql: string, user?: string): Promise<Row> => {
+  const [row] = await call(sql, user);
+  if (!row) throw new Error(`${sql} answered no row`);
+  return row;
+};
+const identifierOf = async (node: Server): Promise<string> =>
+  String(
+    (await node.query("select system_identifier::text as id from pg_control_system()"))[0]?.id,
+  );
+
+describe("register_node", () => {
+  test("inserts a node with the defaults that are documented", async () => {
+    expect(await one("register_node('n', 'Node', '192.0.2.1')")).toMatchObject({
+      node_id: "n",
+      node_name: "Node",
+      host: "192.0.2.1",
+      port: 5432,
+      priority: 50,
+      dbname: null,
+      username: null,
+      foreign_server: null,
+      system_identifier: null,
+      registered_by: "postgres",
+      last_seen: null,
+    });
+  });
+
+  test("changes a node, and keeps what it is not told", async () => {
+    const first = await one("register_node('n', 'Node', '192.0.2.1', 5433, 70, 'shop', 'repl')");
+    const second = await one("register_node('n', 'New name', null, 5434)");
+    expect(second).toMatchObject({
+      node_name: "New name",
+      host: "192.0.2.1",
+      port: 5434,
+      priority: 50,
+      dbname: "shop",
+      username: "repl",
+      node_number: first.node_number,
+    });
+    expect(await one("register_node('n', 'New name', '192.0.2.9')")).toMatchObject({
+      host: "192.0.2.9",
+    });
+    expect(await call("nodes")).toHaveLength(1);
+  });
+
+  test("accepts the ends of the ranges", async () => {
+    for (const [port, priority] of [
+      [1, 1],
+      [65535, 100],
+    ])
+      expect(
+        await one(`register_node('n', 'Node', 'h', port => ${port}, priority => ${priority})`),
+      ).toMatchObject({ port, priority });
+  });
+
+  test("gives each node a number of its own", async () => {
+    const numbers = new Set<unknown>();
+    for (const name of ["a", "b", "c"])
+      numbers.add((await one(`register_node('${name}', '${name}', '192.0.2.1')`)).node_number);
+    expect(numbers.size).toBe(3);
+    await expect(
+      server.query(
+        "insert into steep_repl.nodes (node_id, node_name, node_number) overriding system value select 'd', 'd', max(node_number) from steep_repl.nodes",
+        [],
+        app,
+      ),
+    ).rejects.toMatchObject({ code: "23505" });
+  });
+
+  test("of two at the same moment makes one node", async () => {
+    const names = ["one", "two", "three", "four"];
+    await Promise.all(names.map((name) => one(`register_node('n', '${name}', '192.0.2.1')`)));
+    const nodes = await call("nodes");
+    expect(nodes).toHaveLength(1);
+    expect(names).toContain(nodes[0]?.node_name);
+  });
+
+  test("knows this server by its address, and another one not", async () => {
+    const here = await identifierOf(server);
+    for (const host of ["null", "'localhost'", "'127.0.0.1'", `'${server.socketDir}'`])
+      expect(await one(`register_node('n', 'Node', ${host}, ${server.port})`)).toMatchObject({
+        system_identifier: here,
+      });
+    expect(await one(`register_node('n', 'Node', '127.0.0.1', ${peer.port})`)).toMatchObject({
+      system_identifier: null,
+    });
+    expect(await one(`register_node('n', 'Node', '192.0.2.1', ${server.port})`)).toMatchObject({
+      system_identifier: null,
+    });
+  });
+});
+
+describe("node_status", () => {
+  test("shows the local node as online for as long as its launcher lives", async () => {
+    await one(`register_node('here', 'Here', 'localhost', ${server.port})`);
+    expect(await one("node_status('here')")).toMatchObject({
+      node_name: "Here",
+      status: "online",
+      is_healthy: true,
+      is_local: true,
+      last_seen: expect.any(Date),
+    });
+  });
+
+  test("goes by the heartbeat of other nodes, and 30 seconds", async () => {
+    await one("register_node('n', 'Node', '192.0.2.1')");
+    expect(await one("node_status('n')")).toMatchObject({
+      status: "unknown",
+      is_healthy: null,
+      is_local: false,
+      last_seen: null,
+    });
+    expect(await one("heartbeat('n')")).toEqual({ heartbeat: true });
+    expect(await one("node_status('n')")).toMatchObject({ status: "online", is_healthy: true });
+    for (const [ago, status, is_healthy] of [
+      ["29 s", "online", true],
+      ["31 s", "offline", false],
+      ["1 year", "offline", false],
+    ]) {
+      await server.query(
+        `update steep_repl.nodes set last_seen = clock_timestamp() - interval '${ago}'`,
+        [],
+        app,
+      );
+      expect(await one("node_status('n')")).toMatchObject({ status, is_healthy });
+    }
+  });
+
+  test("lists all nodes by their id", async () => {
+    for (const name of ["b", "c", "a"])
+      await one(`register_node('${name}', '${name}', '192.0.2.1')`);
+    expect((await call("node_status()")).map((row) => row.node_id)).toEqual(["a", "b", "c"]);
+    expect(await one("remove_node('b')")).toEqual({ remove_node: true });
+    expect(await one("remove_node('b')")).toEqual({ remove_node: false });
+    expect(await one("heartbeat('b')")).toEqual({ heartbeat: false });
+    expect((await call("node_status()")).map((row) => row.node_id)).toEqual(["a", "c"]);
+  });
+
+  test("works in a read-only transaction, also with a probe", async () => {
+    await one(`register_node('peer', 'Peer', '127.0.0.1', ${peer.port}, dbname => 'postgres')`);
+    const client = await server.connect(app);
+    await client.query("begin read only");
+    const { rows } = await client.query("select * from steep_repl.node_status('peer', true)");
+    expect(rows).toMatchObject([{ status: "online", is_healthy: true }]);
+    await client.end();
+    expect(await one("node_status('peer')")).toMatchObject({ status: "unknown" });
+  });
+});
+
+describe("a probe", () => {
+  // what a server that hangs looks like, or a firewall between
+  const silent = createServer();
+  let silentPort: number;
+  beforeAll(
+    () =>
+      new Promise<void>((resolve) => {
+        silent.listen(0, "127.0.0.1", () => {
+          silentPort = (silent.address() as AddressInfo).port;
+          resolve();
+        });
+      }),
+  );
+  afterAll(() => {
+    silent.close();
+  });
+
+  const probe = (user?: string) => one("node_status('peer', probe => true)", user);
+
+  test("finds a server that runs, and notes who it is", async () => {
+    await one(`register_node('peer', 'Peer', '127.0.0.1', ${peer.port}, dbname => 'postgres')`);
+    expect(await probe()).toMatchObject({
+      status: "online",
+      is_healthy: true,
+      is_local: false,
+      last_seen: expect.any(Date),
+    });
+    expect(await one("nodes")).toMatchObject({ system_identifier: await identifierOf(peer) });
+    // seen by that, without another probe
+    expect(await one("node_status('peer')")).toMatchObject({ status: "online" });
+    // a snapshot of this server is none of that one
+    await expect(
+      startSnapshot(server, { ...app, args: "node_id => 'peer'" }),
+    ).rejects.toMatchObject({ code: "22023", message: expect.stringContaining("another cluster") });
+  });
+
+  test("finds out that an address is this very server's", async () => {
+    await one(`register_node('peer', 'Peer', '127.0.0.2', ${server.port}, dbname => 'postgres')`);
+    expect(await one("nodes")).toMatchObject({ system_identifier: null });
+    await server.configure({ listen_addresses: "*" });
+    await server.restart();
+    expect(await probe()).toMatchObject({ status: "online", is_local: true });
+    const snapshot = await takeSnapshot(server, { ...app, args: "node_id => 'peer'" });
+    expect(snapshot).toMatchObject({ node_id: "peer" });
+  });
+
+  test.each<[what: string, args: () => Promise<string>]>([
+    ["where nothing listens", async () => `'127.0.0.1', ${await freePort()}`],
+    ["of a name that does not resolve", async () => "'nowhere.invalid', 5432"],
+    [
+      "of a database that is not there",
+      async () => `'127.0.0.1', ${peer.port}, dbname => 'nothing'`,
+    ],
+    ["of a port that accepts and stays silent", async () => `'127.0.0.1', ${silentPort}`],
+  ])("%s says offline within 5 seconds", async (_, args) => {
+    await one(`register_node('peer', 'Peer', ${await args()})`);
+    const before = performance.now();
+    expect(await probe()).toMatchObject({ status: "offline", is_healthy: false, last_seen: null });
+    expect(performance.now() - before).toBeLessThan(5000);
+    expect(await call("nodes")).toMatchObject([{ system_identifier: null, last_seen: null }]);
+  });
+
+  test("uses a foreign server and its user mapping, for whoever has one", async () => {
+    await server.query(
+      `create server peer_server foreign data wrapper dblink_fdw
+         options (host '127.0.0.1', port '${peer.port}', dbname 'postgres');
+       grant usage on foreign server peer_server to helper;
+       create user mapping for helper server peer_server options (user 'prober', password 'sesame')`,
+      [],
+      app,
+    );
+    await one("register_node('peer', 'Peer', foreign_server => 'peer_server')", "helper");
+    expect(await one("nodes")).toMatchObject({ foreign_server: "peer_server", host: null });
+    expect(await probe("helper")).toMatchObject({ status: "online", is_healthy: true });
+    await server.query("drop server peer_server cascade", [], app);
+  });
+
+  test("that the caller may not make says nothing of the node, and why", async () => {
+    // a role that is no superuser must give a password, and here it has none
+    await one(
+      `register_node('peer', 'Peer', '127.0.0.1', ${peer.port}, dbname => 'postgres')`,
+      "helper",
+    );
+    const client = await server.connect({ ...app, user: "helper" });
+    const warnings: string[] = [];
+    client.on("notice", (notice) => warnings.push(`${notice.message}`));
+    const { rows } = await client.query("select * from steep_repl.node_status('peer', true)");
+    expect(rows).toMatchObject([{ status: "unknown", is_healthy: null }]);
+    expect(warnings.join()).toMatch(/cannot probe node "peer": .*password/);
+    await client.query("select steep_repl.heartbeat('peer')");
+    const { rows: again } = await client.query(
+      "select * from steep_repl.node_status('peer', true)",
+    );
+    expect(again).toMatchObject([{ status: "online" }]);
+    await client.end();
+  });
+
+  test("of an address that another role chose is not made in a superuser's name", async () => {
+    await one(
+      `register_node('peer', 'Peer', '127.0.0.1', ${peer.port}, dbname => 'postgres')`,
+      "helper",
+    );
+    expect(await probe("postgres")).toMatchObject({ status: "unknown", is_healthy: null });
+  });
+
+  test("that takes long can be cancelled, and leaves no connection open", async () => {
+    await one(`register_node('peer', 'Peer', '127.0.0.1', ${silentPort})`);
+    const client = await server.connect(app);
+    await client.query("set statement_timeout = '200ms'");
+    const before = performance.now();
+    await expect(
+      client.query("select * from steep_repl.node_status('peer', true)"),
+    ).rejects.toMatchObject({ code: "57014" });
+    expect(performance.now() - before).toBeLessThan(2000);
+    await client.query("set statement_timeout = 0");
+    const { rows } = await client.query("select dblink_get_connections() as open");
+    expect(rows).toEqual([{ open: null }]);
+    await client.end();
+  });
+});
+
+describe("health", () => {
+  const health = () => one("health()");
+
+  test("is healthy where everything is as it should be", async () => {
+    expect(await health()).toMatchObject({
+      status: "healthy",
+      extension_version: (await one("version()")).version,
+      library_version: (await one("version()")).version,
+      pg_version: expect.stringMatching(/^18\./),
+      js_engine: server.engine,
+      background_worker_running: true,
+      shared_memory_available: true,
+      active_operations: "0",
+      pending_operations: "0",
+      last_error: null,
+      reasons: [],
+    });
+    expect(await one("bgworker_available()")).toEqual({ bgworker_available: true });
+    expect(await one("min_pg_version()")).toEqual({ min_pg_version: 180000 });
+  });
+
+  test.each([
+    ["everything", 'create publication "all of it" for all tables', '"all of it"'],
+    ["our schema", "create publication ours for tables in schema steep_repl", "ours"],
+    ["one of our tables", "create publication one for table steep_repl.nodes", "one"],
+  ])("is degraded by a publication of %s, which it names", async (_, create, name) => {
+    await server.query(create, [], app);
+    expect(await health()).toMatchObject({
+      status: "degraded",
+      reasons: [expect.stringContaining(`published by ${name}:`)],
+    });
+    await server.query(`drop publication ${name}`, [], app);
+    expect(await health()).toMatchObject({ status: "healthy", reasons: [] });
+  });
+
+  test("is not degraded by a publication of other tables", async () => {
+    await server.query(
+      "create table t (id int primary key); create publication p for table t",
+      [],
+      app,
+    );
+    expect(await health()).toMatchObject({ status: "healthy" });
+    await server.query("drop publication p; drop table t", [], app);
+  });
+
+  test("counts jobs, and is degraded while they wait for worker slots", async () => {
+    await server.query("create table t as select 1 as id", [], app);
+    const blocker = await server.connect(app);
+    await blocker.query("begin; lock table t in access exclusive mode");
+    const running = await startSnapshot(server, app);
+    await waitUntil(health, (row) => row.active_operations === "1", "the job runs");
+    expect(await health()).toMatchObject({ status: "healthy", pending_operations: "0" });
+
+    await server.configure({ "steep_repl.reserved_worker_slots": 1000 });
+    const waiting = await startSnapshot(server, { ...app, path: freshPath(server) });
+    expect(await health()).toMatchObject({
+      status: "degraded",
+      active_operations: "1",
+      pending_operations: "1",
+      reasons: [expect.stringMatching(/max_worker_processes.*steep_repl.reserved_worker_slots/)],
+    });
+    await server.configure({ "steep_repl.reserved_worker_slots": 3 });
+    await blocker.end();
+    for (const snapshot of [running, waiting])
+      expect(await endOf(server, snapshot, app)).toMatchObject({ status: "complete" });
+    expect(await health()).toMatchObject({ status: "healthy", active_operations: "0" });
+    await server.query("drop table t", [], app);
+  });
+
+  test("tells the last error, until a later job is done or it is pruned", async () => {
+    await server.query("select lo_create(4711)", [], app);
+    const failed = await startSnapshot(server, app);
+    expect(await endOf(server, failed, app)).toMatchObject({ status: "failed" });
+    expect((await health()).last_error).toContain("large objects");
+    await server.query("select lo_unlink(4711)", [], app);
+    await call("prune_operations('0 s')");
+    expect((await health()).last_error).toBeNull();
+  });
+
+  test("is degraded within seconds of the launcher's end, and healthy when it is back", async () => {
+    const [launcher] = await server.pidsByApplicationName("steep_repl launcher");
+    await server.query("select pg_terminate_backend($1)", [launcher]);
+    await waitUntil(
+      () => server.pidsByApplicationName("steep_repl launcher"),
+      (pids) => pids.length === 1 && pids[0] !== launcher,
+      "there is a new launcher",
+    );
+    await waitUntil(health, (row) => row.status === "healthy", "the server is healthy again");
+  });
+});
