@@ -105,15 +105,30 @@ export_snapshot(SteepJob *job)
 	job_wake_coordinator(job);
 }
 
+/*
+ * To lock is a right too; what the planner lists is only advice. A table that
+ * has been dropped meanwhile is no offence: the coordinator will notice.
+ */
+static bool
+may_lock(Oid relid)
+{
+	bool is_missing = false;
+
+	if (pg_class_aclcheck_ext(relid, GetUserId(), ACL_SELECT, &is_missing) == ACLCHECK_OK ||
+		is_missing)
+		return true;
+	return pg_attribute_aclcheck_all_ext(relid, GetUserId(), ACL_SELECT, ACLMASK_ANY,
+										 &is_missing) == ACLCHECK_OK ||
+		   is_missing;
+}
+
 /* Lock one table, or fail after lock_timeout with who was in the way. */
 static void
 lock_table(SteepJob *job, const char *name, Oid relid)
 {
 	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), steep_lock_timeout);
 
-	/* To lock is a right too; what the planner lists is only advice. */
-	if (pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) != ACLCHECK_OK &&
-		pg_attribute_aclcheck_all(relid, GetUserId(), ACL_SELECT, ACLMASK_ANY) != ACLCHECK_OK)
+	if (!may_lock(relid))
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("permission denied for table %s", name)));
 	while (!ConditionalLockRelationOid(relid, AccessShareLock))

@@ -210,9 +210,15 @@ may_read_sequence(Oid sequence)
 {
 	Oid table;
 	int32 column;
+	bool is_missing = false;
 
-	if (pg_class_aclcheck(sequence, GetUserId(), ACL_SELECT | ACL_USAGE) == ACLCHECK_OK)
+	if (pg_class_aclcheck_ext(sequence, GetUserId(), ACL_SELECT | ACL_USAGE, &is_missing) ==
+		ACLCHECK_OK)
 		return true;
+	if (is_missing)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("a sequence was dropped while the snapshot began"), errhint("Retry.")));
 	return (sequenceIsOwned(sequence, DEPENDENCY_AUTO, &table, &column) ||
 			sequenceIsOwned(sequence, DEPENDENCY_INTERNAL, &table, &column)) &&
 		   pg_class_aclcheck(table, GetUserId(), ACL_SELECT) == ACLCHECK_OK;
