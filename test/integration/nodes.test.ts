@@ -260,6 +260,24 @@ describe("a probe", () => {
     expect(await call("nodes")).toMatchObject([{ system_identifier: null, last_seen: null }]);
   });
 
+  test("takes what a node is registered with for values, never for further options", async () => {
+    const open = `port='${peer.port}`;
+    for (const [host, dbname] of [
+      [`127.0.0.1' ${open}`, "postgres"],
+      ["127.0.0.1", `postgres' ${open}`],
+      ["127.0.0.1", `host=127.0.0.1 port=${peer.port} dbname=postgres`],
+      ["127.0.0.1", `postgresql://127.0.0.1:${peer.port}/postgres`],
+      ["127.0.0.1\\", `postgres ${open} '`],
+    ]) {
+      await server.query(
+        "select steep_repl.register_node('peer', 'Peer', $1, $2, dbname => $3)",
+        [host, await freePort(), dbname],
+        app,
+      );
+      expect(await probe()).toMatchObject({ status: "offline" });
+    }
+  });
+
   test("uses a foreign server and its user mapping, for whoever has one", async () => {
     await server.query(
       `create server peer_server foreign data wrapper dblink_fdw
