@@ -4,8 +4,7 @@ import { freePort } from "../support/free-port.ts";
 import { expectNoLeaks } from "../support/leaks.ts";
 import type { Row } from "../support/node.ts";
 import { type Server, startServer } from "../support/server.ts";
-import { endOf, freshPath, startSnapshot, takeSnapshot } from "../support/snapshots.ts";
-import { waitUntil } from "../support/wait-until.ts";
+import { startSnapshot, takeSnapshot } from "../support/snapshots.ts";
 
 let server: Server;
 let peer: Server;
@@ -334,96 +333,5 @@ describe("a probe", () => {
     const { rows } = await client.query("select dblink_get_connections() as open");
     expect(rows).toEqual([{ open: null }]);
     await client.end();
-  });
-});
-
-describe("health", () => {
-  const health = () => one("health()");
-
-  test("is healthy where everything is as it should be", async () => {
-    expect(await health()).toMatchObject({
-      status: "healthy",
-      extension_version: (await one("version()")).version,
-      library_version: (await one("version()")).version,
-      pg_version: expect.stringMatching(/^18\./),
-      js_engine: server.engine,
-      background_worker_running: true,
-      shared_memory_available: true,
-      active_operations: "0",
-      pending_operations: "0",
-      last_error: null,
-      reasons: [],
-    });
-    expect(await one("bgworker_available()")).toEqual({ bgworker_available: true });
-    expect(await one("min_pg_version()")).toEqual({ min_pg_version: 180000 });
-  });
-
-  test.each([
-    ["everything", 'create publication "all of it" for all tables', '"all of it"'],
-    ["our schema", "create publication ours for tables in schema steep_repl", "ours"],
-    ["one of our tables", "create publication one for table steep_repl.nodes", "one"],
-  ])("is degraded by a publication of %s, which it names", async (_, create, name) => {
-    await server.query(create, [], app);
-    expect(await health()).toMatchObject({
-      status: "degraded",
-      reasons: [expect.stringContaining(`published by ${name}:`)],
-    });
-    await server.query(`drop publication ${name}`, [], app);
-    expect(await health()).toMatchObject({ status: "healthy", reasons: [] });
-  });
-
-  test("is not degraded by a publication of other tables", async () => {
-    await server.query(
-      "create table t (id int primary key); create publication p for table t",
-      [],
-      app,
-    );
-    expect(await health()).toMatchObject({ status: "healthy" });
-    await server.query("drop publication p; drop table t", [], app);
-  });
-
-  test("counts jobs, and is degraded while they wait for worker slots", async () => {
-    await server.query("create table t as select 1 as id", [], app);
-    const blocker = await server.connect(app);
-    await blocker.query("begin; lock table t in access exclusive mode");
-    const running = await startSnapshot(server, app);
-    await waitUntil(health, (row) => row.active_operations === "1", "the job runs");
-    expect(await health()).toMatchObject({ status: "healthy", pending_operations: "0" });
-
-    await server.configure({ "steep_repl.reserved_worker_slots": 1000 });
-    const waiting = await startSnapshot(server, { ...app, path: freshPath(server) });
-    expect(await health()).toMatchObject({
-      status: "degraded",
-      active_operations: "1",
-      pending_operations: "1",
-      reasons: [expect.stringMatching(/max_worker_processes.*steep_repl.reserved_worker_slots/)],
-    });
-    await server.configure({ "steep_repl.reserved_worker_slots": 3 });
-    await blocker.end();
-    for (const snapshot of [running, waiting])
-      expect(await endOf(server, snapshot, app)).toMatchObject({ status: "complete" });
-    expect(await health()).toMatchObject({ status: "healthy", active_operations: "0" });
-    await server.query("drop table t", [], app);
-  });
-
-  test("tells the last error, until a later job is done or it is pruned", async () => {
-    await server.query("select lo_create(4711)", [], app);
-    const failed = await startSnapshot(server, app);
-    expect(await endOf(server, failed, app)).toMatchObject({ status: "failed" });
-    expect((await health()).last_error).toContain("large objects");
-    await server.query("select lo_unlink(4711)", [], app);
-    await call("prune_operations('0 s')");
-    expect((await health()).last_error).toBeNull();
-  });
-
-  test("is degraded within seconds of the launcher's end, and healthy when it is back", async () => {
-    const [launcher] = await server.pidsByApplicationName("steep_repl launcher");
-    await server.query("select pg_terminate_backend($1)", [launcher]);
-    await waitUntil(
-      () => server.pidsByApplicationName("steep_repl launcher"),
-      (pids) => pids.length === 1 && pids[0] !== launcher,
-      "there is a new launcher",
-    );
-    await waitUntil(health, (row) => row.status === "healthy", "the server is healthy again");
   });
 });

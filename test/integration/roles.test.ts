@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { expectNoLeaks } from "../support/leaks.ts";
+import { createRole, dropRole, whileJobsWait } from "../support/roles.ts";
 import { type Server, startServer } from "../support/server.ts";
 import {
   digests,
@@ -29,7 +30,7 @@ beforeAll(async () => {
     [],
     app,
   );
-  await createRole("bystander");
+  await createRole(server, "app", "bystander");
 });
 afterAll(() => server.destroy());
 
@@ -54,48 +55,36 @@ afterEach(async () => {
   await expectNoLeaks(server);
 });
 
-async function createRole(name: string, options = "login"): Promise<void> {
-  await server.query(
-    `create role ${name} ${options};
-     grant usage on schema steep_repl to ${name};
-     grant select, insert, update, delete on all tables in schema steep_repl to ${name};
-     grant select on all tables in schema public to ${name}`,
-    [],
-    app,
-  );
-}
-
-async function dropRole(name: string): Promise<void> {
-  await server.query(`drop owned by ${name}; drop role ${name}`, [], app);
-}
-
 /** Queue a job of a role and of a bystander, and change something before they can start. */
 async function changeWhileQueued(
   user: string,
   change: () => Promise<unknown>,
 ): Promise<[SnapshotRow, SnapshotRow]> {
-  await server.configure({ "steep_repl.reserved_worker_slots": 1000 });
-  const theirs = await startSnapshot(server, { ...app, user });
-  const bystanders = await startSnapshot(server, { ...app, user: "bystander" });
-  await change();
-  await server.configure({ "steep_repl.reserved_worker_slots": 3 });
+  const [theirs, bystanders] = await whileJobsWait(server, async () => {
+    const queued = [
+      await startSnapshot(server, { ...app, user }),
+      await startSnapshot(server, { ...app, user: "bystander" }),
+    ] as const;
+    await change();
+    return queued;
+  });
   return [await endOf(server, theirs, app), await endOf(server, bystanders, app)];
 }
 
 describe("a queued job fails, and no other does, when its role", () => {
   test.each<[what: string, change: () => Promise<unknown>, gone: string]>([
-    ["is dropped", () => dropRole("passing"), ""],
+    ["is dropped", () => dropRole(server, "app", "passing"), ""],
     [
       "is dropped and made again",
       async () => {
-        await dropRole("passing");
-        await createRole("passing", "login superuser");
+        await dropRole(server, "app", "passing");
+        await createRole(server, "app", "passing", "login superuser");
       },
       "passing",
     ],
     ["is renamed", () => server.query("alter role passing rename to renamed", [], app), "renamed"],
   ])("%s", async (_, change, left) => {
-    await createRole("passing");
+    await createRole(server, "app", "passing");
     const [theirs, bystanders] = await changeWhileQueued("passing", change);
     expect(theirs).toMatchObject({
       status: "failed",
@@ -104,11 +93,11 @@ describe("a queued job fails, and no other does, when its role", () => {
     });
     expect(existsSync(theirs.storage_path)).toBe(false);
     expect(bystanders).toMatchObject({ status: "complete" });
-    if (left !== "") await dropRole(left);
+    if (left !== "") await dropRole(server, "app", left);
   });
 
   test("may no longer connect to the database", async () => {
-    await createRole("passing");
+    await createRole(server, "app", "passing");
     const [theirs, bystanders] = await changeWhileQueued("passing", () =>
       server.query(
         "revoke connect on database app from public; grant connect on database app to bystander",
@@ -120,22 +109,22 @@ describe("a queued job fails, and no other does, when its role", () => {
     await server.query(
       "grant connect on database app to public; revoke connect on database app from bystander",
     );
-    await dropRole("passing");
+    await dropRole(server, "app", "passing");
   });
 
   test("may no longer read what it would copy", async () => {
-    await createRole("passing");
+    await createRole(server, "app", "passing");
     const [theirs, bystanders] = await changeWhileQueued("passing", () =>
       server.query("revoke select on data from passing", [], app),
     );
     expect(theirs).toMatchObject({ status: "failed", error_sqlstate: "42501" });
     expect(bystanders).toMatchObject({ status: "complete" });
-    await dropRole("passing");
+    await dropRole(server, "app", "passing");
   });
 });
 
 test("a role that is dropped while its job runs takes nothing with it", async () => {
-  await createRole("passing");
+  await createRole(server, "app", "passing");
   const blocker = await server.connect(app);
   await blocker.query("begin; lock table data in access exclusive mode");
   const snapshot = await startSnapshot(server, { ...app, user: "passing" });
@@ -144,7 +133,7 @@ test("a role that is dropped while its job runs takes nothing with it", async ()
     (pids) => pids.length === 1,
     "the coordinator runs",
   );
-  await dropRole("passing");
+  await dropRole(server, "app", "passing");
   await blocker.end();
   expect(await endOf(server, snapshot, app)).toMatchObject({ status: "failed" });
   expect(existsSync(snapshot.storage_path)).toBe(false);
@@ -152,8 +141,8 @@ test("a role that is dropped while its job runs takes nothing with it", async ()
 });
 
 test("a role that cannot log in takes a snapshot by SET ROLE, as itself", async () => {
-  await createRole("nologin_role", "nologin");
-  await createRole("deputy");
+  await createRole(server, "app", "nologin_role", "nologin");
+  await createRole(server, "app", "deputy");
   await server.query("grant nologin_role to deputy; revoke select on data from deputy", [], app);
   const client = await server.connect({ ...app, user: "deputy" });
   await client.query("set role nologin_role");
@@ -163,8 +152,8 @@ test("a role that cannot log in takes a snapshot by SET ROLE, as itself", async 
   await client.end();
   expect(rows[0]).toMatchObject({ requested_by: "nologin_role" });
   expect(await endOf(server, rows[0] as SnapshotRow, app)).toMatchObject({ status: "complete" });
-  await dropRole("deputy");
-  await dropRole("nologin_role");
+  await dropRole(server, "app", "deputy");
+  await dropRole(server, "app", "nologin_role");
 });
 
 test("a job belongs to the current user of the statement, not to who logged in", async () => {

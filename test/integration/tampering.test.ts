@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { Client } from "pg";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { expectNoLeaks } from "../support/leaks.ts";
+import { createRole, whileJobsWait } from "../support/roles.ts";
 import { type Server, startServer } from "../support/server.ts";
 import {
   endOf,
@@ -28,12 +29,10 @@ beforeAll(async () => {
     settings: { max_worker_processes: 16, "steep_repl.poll_interval": 100 },
   });
   await server.createDatabase("app", { extension: true });
+  for (const name of ["intruder", "victim"]) await createRole(server, "app", name);
   await server.query(
     `create table open as select 1 as id; create table hidden as select 2 as id;
      create publication open for table open;
-     create role intruder login; create role victim login;
-     grant usage on schema steep_repl to intruder, victim;
-     grant select, insert, update, delete on all tables in schema steep_repl to intruder, victim;
      grant select on open to intruder, victim;
      grant set on parameter session_replication_role to intruder`,
     [],
@@ -50,16 +49,6 @@ afterEach(async () => {
   );
   await expectNoLeaks(server);
 });
-
-/** Keep jobs from starting for as long as an action runs. */
-async function whileJobsWait<T>(action: () => Promise<T>): Promise<T> {
-  await server.configure({ "steep_repl.reserved_worker_slots": 1000 });
-  try {
-    return await action();
-  } finally {
-    await server.configure({ "steep_repl.reserved_worker_slots": 3 });
-  }
-}
 
 const insert =
   "insert into steep_repl.work_queue (operation, params) values ('snapshot_generate', $1) returning *";
@@ -154,7 +143,7 @@ describe.each(["origin", "replica"])("with session_replication_role = %s a role"
   });
 
   test("can cancel its pending job and change nothing else of it", async () => {
-    const snapshot = await whileJobsWait(async () => {
+    const snapshot = await whileJobsWait(server, async () => {
       const started = await startSnapshot(server, { ...app, user: "intruder", args: limited });
       for (const change of [
         "status = 'complete'",
@@ -187,7 +176,7 @@ describe.each(["origin", "replica"])("with session_replication_role = %s a role"
   });
 
   test("can write nothing of another role's jobs", async () => {
-    const snapshot = await whileJobsWait(async () => {
+    const snapshot = await whileJobsWait(server, async () => {
       const started = await startSnapshot(server, { ...app, user: "victim", args: limited });
       for (const sql of [
         "update steep_repl.work_queue set status = 'cancelled'",
@@ -345,7 +334,7 @@ describe("a role that keeps its row locked", () => {
 
   test("finds its pending job started once it lets go", async () => {
     const locker = await server.connect({ ...app, user: "intruder" });
-    const mine = await whileJobsWait(async () => {
+    const mine = await whileJobsWait(server, async () => {
       const started = await startSnapshot(server, { ...app, user: "intruder", args: limited });
       await locker.query("begin");
       await locker.query("select steep_repl.cancel_snapshot($1)", [started.snapshot_id]);
