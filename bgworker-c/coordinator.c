@@ -197,6 +197,7 @@ end_job(JobRun *run, ErrorData *error)
 							 : "failed",
 			   cancelled ? NULL : error);
 	job_set_state(run->job, JOB_ENDED);
+	QueryCancelPending = false;
 	RESUME_CANCEL_INTERRUPTS();
 
 	if (error == NULL || cancelled)

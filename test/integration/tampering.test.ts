@@ -348,6 +348,42 @@ describe("a role that keeps its row locked", () => {
   });
 });
 
+test("a role that locks the whole queue holds jobs up, and loses none", async () => {
+  await server.configure({ "steep_repl.lock_timeout": "500ms" });
+  const blocker = await server.connect(app);
+  await blocker.query("begin; lock table hidden in access exclusive mode");
+  const cancelled = await startSnapshot(server, app);
+  await waitUntil(
+    () => rowOf(cancelled.snapshot_id),
+    (row) => row.status === "running",
+    "the job runs",
+  );
+  const locker = await server.connect({ ...app, user: "intruder" });
+  await locker.query("begin; lock table steep_repl.work_queue in access exclusive mode");
+  // the lock on its table times out, and then how it ended cannot be written
+  await waitUntil(
+    () =>
+      server.query<{ old: boolean }>(
+        `select clock_timestamp() > a.xact_start + interval '0.7 s' as old from pg_stat_activity a join pg_locks l using (pid)
+         where not l.granted and l.relation = 'steep_repl.work_queue'::regclass and a.application_name like '%coordinator'`,
+        [],
+        app,
+      ),
+    ([row]) => row?.old === true,
+    "the coordinator has waited for longer than lock_timeout",
+  );
+  await locker.end();
+  await blocker.end();
+  expect(await endOf(server, cancelled, app)).toMatchObject({
+    status: "failed",
+    error_sqlstate: "55P03",
+    error_message: expect.stringContaining("public.hidden"),
+  });
+  // only jobs that fail are worth more than a LOG
+  expect(await server.log()).not.toContain("ERROR:  canceling statement due to lock timeout");
+  await server.configure({ "steep_repl.lock_timeout": "30s" });
+});
+
 test("a job can be cancelled and waited for in one transaction", async () => {
   const blocker = await server.connect(app);
   await blocker.query("begin; lock table open in access exclusive mode");
