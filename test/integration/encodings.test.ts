@@ -4,7 +4,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { expectNoLeaks } from "../support/leaks.ts";
 import { bin, run } from "../support/pg.ts";
 import { type Server, startServer } from "../support/server.ts";
-import { freshPath, problems } from "../support/snapshots.ts";
+import { dropSnapshots, freshPath, problems } from "../support/snapshots.ts";
 import { waitUntil } from "../support/wait-until.ts";
 
 let server: Server;
@@ -46,11 +46,7 @@ beforeAll(async () => {
 afterAll(() => server.destroy());
 afterEach(async () => {
   for (const database of ["latin1", "sql_ascii"]) {
-    await server.query(
-      "select steep_repl.drop_snapshot(snapshot_id) from steep_repl.snapshots where status not in ('pending', 'running')",
-      [],
-      { database },
-    );
+    await dropSnapshots(server, { database });
   }
   for (; restored > 0; restored--)
     await server.query(`drop database if exists restored${restored}`);

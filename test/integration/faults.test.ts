@@ -5,6 +5,7 @@ import { expectNoLeaks } from "../support/leaks.ts";
 import { signal } from "../support/processes.ts";
 import { type Server, startServer } from "../support/server.ts";
 import {
+  dropSnapshots,
   endOf,
   problems,
   type SnapshotRow,
@@ -32,11 +33,7 @@ beforeAll(async () => {
 beforeAll(() => server.query("create publication everything for all tables", [], app));
 afterEach(async () => {
   // what a failed test left would fail the others too
-  await server.query(
-    "select steep_repl.drop_snapshot(snapshot_id) from steep_repl.snapshots where status not in ('pending', 'running')",
-    [],
-    app,
-  );
+  await dropSnapshots(server, app);
 });
 afterAll(() => server.destroy());
 

@@ -3,7 +3,13 @@ import { expectNoLeaks } from "../support/leaks.ts";
 import type { Row } from "../support/node.ts";
 import { createRole, whileJobsWait } from "../support/roles.ts";
 import { type Server, startServer } from "../support/server.ts";
-import { endOf, freshPath, runSnapshot, startSnapshot } from "../support/snapshots.ts";
+import {
+  dropSnapshots,
+  endOf,
+  freshPath,
+  runSnapshot,
+  startSnapshot,
+} from "../support/snapshots.ts";
 import { waitUntil } from "../support/wait-until.ts";
 
 let server: Server;
@@ -27,11 +33,7 @@ beforeAll(async () => {
 afterAll(() => server.destroy());
 
 afterEach(async () => {
-  await server.query(
-    "select steep_repl.drop_snapshot(snapshot_id) from steep_repl.snapshots where status not in ('pending', 'running')",
-    [],
-    app,
-  );
+  await dropSnapshots(server, app);
   await expectNoLeaks(server);
 });
 

@@ -7,6 +7,7 @@ import { bin, run } from "../support/pg.ts";
 import { type Server, startServer } from "../support/server.ts";
 import {
   digests,
+  dropSnapshots,
   endOf,
   problems,
   restore,
@@ -43,11 +44,7 @@ beforeAll(async () => {
 afterAll(() => server.destroy());
 let restored = 0;
 afterEach(async () => {
-  await server.query(
-    "select steep_repl.drop_snapshot(snapshot_id) from steep_repl.snapshots where status not in ('pending', 'running')",
-    [],
-    app,
-  );
+  await dropSnapshots(server, app);
   for (; restored > 0; restored--)
     await server.query(`drop database if exists restored${restored}`);
   await expectNoLeaks(server);

@@ -3,6 +3,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { expectNoLeaks } from "../support/leaks.ts";
 import { type Server, startServer } from "../support/server.ts";
 import {
+  dropSnapshots,
   endOf,
   problems,
   restore,
@@ -35,11 +36,7 @@ afterEach(async () => {
   await server.query(
     "select pg_terminate_backend(pid) from pg_stat_activity where state = 'idle in transaction'",
   );
-  await server.query(
-    "select steep_repl.drop_snapshot(snapshot_id) from steep_repl.snapshots where status not in ('pending', 'running')",
-    [],
-    app,
-  );
+  await dropSnapshots(server, app);
   await expectNoLeaks(server);
 });
 

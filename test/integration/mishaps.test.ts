@@ -6,6 +6,7 @@ import { expectNoLeaks } from "../support/leaks.ts";
 import { bin, run } from "../support/pg.ts";
 import { type Server, startServer } from "../support/server.ts";
 import {
+  dropSnapshots,
   endOf,
   freshPath,
   problems,
@@ -32,11 +33,7 @@ beforeAll(async () => {
 });
 afterAll(() => server.destroy());
 afterEach(async () => {
-  await server.query(
-    "select steep_repl.drop_snapshot(snapshot_id) from steep_repl.snapshots where status not in ('pending', 'running')",
-    [],
-    app,
-  );
+  await dropSnapshots(server, app);
   await expectNoLeaks(server);
 });
 

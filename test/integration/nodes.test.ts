@@ -4,7 +4,7 @@ import { freePort } from "../support/free-port.ts";
 import { expectNoLeaks } from "../support/leaks.ts";
 import type { Row } from "../support/node.ts";
 import { type Server, startServer } from "../support/server.ts";
-import { startSnapshot, takeSnapshot } from "../support/snapshots.ts";
+import { dropSnapshots, startSnapshot, takeSnapshot } from "../support/snapshots.ts";
 
 let server: Server;
 let peer: Server;
@@ -38,11 +38,7 @@ afterAll(async () => {
 });
 afterEach(async () => {
   await server.query("delete from steep_repl.nodes", [], app);
-  await server.query(
-    "select steep_repl.drop_snapshot(snapshot_id) from steep_repl.snapshots where status not in ('pending', 'running')",
-    [],
-    app,
-  );
+  await dropSnapshots(server, app);
   await expectNoLeaks(server);
 });
 

@@ -7,6 +7,7 @@ import { bin } from "../support/pg.ts";
 import { descendants } from "../support/processes.ts";
 import { type Server, startServer } from "../support/server.ts";
 import {
+  dropSnapshots,
   endOf,
   problems,
   runSnapshot,
@@ -38,11 +39,7 @@ beforeAll(async () => {
 afterAll(() => server.destroy());
 afterEach(async () => {
   await server.configure(byDefault);
-  await server.query(
-    "select steep_repl.drop_snapshot(snapshot_id) from steep_repl.snapshots where status not in ('pending', 'running')",
-    [],
-    app,
-  );
+  await dropSnapshots(server, app);
   await expectNoLeaks(server);
 });
 

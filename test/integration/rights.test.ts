@@ -8,6 +8,7 @@ import { whileJobsWait } from "../support/roles.ts";
 import { type Server, startServer } from "../support/server.ts";
 import {
   digests,
+  dropSnapshots,
   endOf,
   freshPath,
   problems,
@@ -46,11 +47,7 @@ beforeAll(async () => {
 afterAll(() => server.destroy());
 
 afterEach(async () => {
-  await server.query(
-    "select steep_repl.drop_snapshot(snapshot_id) from steep_repl.snapshots where status not in ('pending', 'running')",
-    [],
-    app,
-  );
+  await dropSnapshots(server, app);
   await expectNoLeaks(server);
 });
 

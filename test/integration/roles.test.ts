@@ -5,6 +5,7 @@ import { createRole, dropRole, whileJobsWait } from "../support/roles.ts";
 import { type Server, startServer } from "../support/server.ts";
 import {
   digests,
+  dropSnapshots,
   endOf,
   freshPath,
   restore,
@@ -47,11 +48,7 @@ const evilSchema = `
   grant usage on schema evil to bystander`;
 
 afterEach(async () => {
-  await server.query(
-    "select steep_repl.drop_snapshot(snapshot_id) from steep_repl.snapshots where status not in ('pending', 'running')",
-    [],
-    app,
-  );
+  await dropSnapshots(server, app);
   await expectNoLeaks(server);
 });
 

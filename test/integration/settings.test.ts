@@ -4,7 +4,7 @@ import { expectNoLeaks } from "../support/leaks.ts";
 import type { Settings } from "../support/node.ts";
 import { bin, run } from "../support/pg.ts";
 import { type Server, startServer } from "../support/server.ts";
-import { digests, freshPath, problems } from "../support/snapshots.ts";
+import { digests, dropSnapshots, freshPath, problems } from "../support/snapshots.ts";
 
 let server: Server;
 let expected: Record<string, string>;
@@ -28,11 +28,7 @@ beforeAll(async () => {
 afterAll(() => server.destroy());
 afterEach(async () => {
   await resetSettings();
-  await server.query(
-    "select steep_repl.drop_snapshot(snapshot_id) from steep_repl.snapshots where status not in ('pending', 'running')",
-    [],
-    app,
-  );
+  await dropSnapshots(server, app);
   await server.query("drop database if exists restored");
   await expectNoLeaks(server);
 });

@@ -4,6 +4,7 @@ import { bin, run } from "../support/pg.ts";
 import { type Server, startServer } from "../support/server.ts";
 import {
   digests,
+  dropSnapshots,
   endOf,
   freshPath,
   runSnapshot,
@@ -34,11 +35,7 @@ beforeAll(async () => {
 afterAll(() => server.destroy());
 afterEach(async () => {
   await server.query("rollback prepared 'left'").catch(() => {});
-  await server.query(
-    "select steep_repl.drop_snapshot(snapshot_id) from steep_repl.snapshots where status not in ('pending', 'running')",
-    [],
-    app,
-  );
+  await dropSnapshots(server, app);
   await expectNoLeaks(server);
 });
 

@@ -6,6 +6,7 @@ import { bin, inProject, run } from "../support/pg.ts";
 import { type Server, startServer } from "../support/server.ts";
 import {
   digests,
+  dropSnapshots,
   freshPath,
   problems,
   restore,
@@ -50,11 +51,7 @@ afterAll(() => server.destroy());
 
 let restored = 0;
 afterEach(async () => {
-  await server.query(
-    "select steep_repl.drop_snapshot(snapshot_id) from steep_repl.snapshots where status not in ('pending', 'running')",
-    [],
-    shop,
-  );
+  await dropSnapshots(server, shop);
   for (; restored > 0; restored--)
     await server.query(`drop database if exists restored${restored}`);
   await expectNoLeaks(server);

@@ -7,6 +7,7 @@ import { expectNoLeaks } from "../support/leaks.ts";
 import { createRole, whileJobsWait } from "../support/roles.ts";
 import { type Server, startServer } from "../support/server.ts";
 import {
+  dropSnapshots,
   endOf,
   freshPath,
   type SnapshotRow,
@@ -42,11 +43,7 @@ beforeAll(async () => {
 afterAll(() => server.destroy());
 
 afterEach(async () => {
-  await server.query(
-    "select steep_repl.drop_snapshot(snapshot_id) from steep_repl.snapshots where status not in ('pending', 'running')",
-    [],
-    app,
-  );
+  await dropSnapshots(server, app);
   await expectNoLeaks(server);
 });
 

@@ -4,6 +4,7 @@ import { expectNoLeaks } from "../support/leaks.ts";
 import { createRole, dropRole, whileJobsWait } from "../support/roles.ts";
 import { type Server, startServer } from "../support/server.ts";
 import {
+  dropSnapshots,
   endOf,
   problems,
   type SnapshotRow,
@@ -34,11 +35,7 @@ beforeAll(async () => {
 afterAll(() => server.destroy());
 
 afterEach(async () => {
-  await server.query(
-    "select steep_repl.drop_snapshot(snapshot_id) from steep_repl.snapshots where status not in ('pending', 'running')",
-    [],
-    app,
-  );
+  await dropSnapshots(server, app);
   await expectNoLeaks(server);
 });
 

@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { expectNoLeaks } from "../support/leaks.ts";
 import { type Server, startServer } from "../support/server.ts";
-import { endOf, type SnapshotRow, startSnapshot } from "../support/snapshots.ts";
+import { dropSnapshots, endOf, type SnapshotRow, startSnapshot } from "../support/snapshots.ts";
 import { waitUntil } from "../support/wait-until.ts";
 
 let server: Server;
@@ -21,11 +21,7 @@ beforeAll(async () => {
 afterAll(() => server.destroy());
 afterEach(async () => {
   for (const database of databases) {
-    await server.query(
-      "select steep_repl.drop_snapshot(snapshot_id) from steep_repl.snapshots where status not in ('pending', 'running')",
-      [],
-      { database },
-    );
+    await dropSnapshots(server, { database });
   }
   await expectNoLeaks(server);
 });

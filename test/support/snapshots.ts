@@ -149,3 +149,12 @@ export async function schemaOf(server: Server, database: string): Promise<readon
   const { stdout } = await run(bin("pg_dump"), [...options, server.uri(database)]);
   return stdout.split("\n--\n-- Name: ").sort();
 }
+
+/** Drop every snapshot that is over: what one test left would fail the next. */
+export async function dropSnapshots(server: Server, options: ConnectOptions = {}): Promise<void> {
+  await server.query(
+    "select steep_repl.drop_snapshot(snapshot_id) from steep_repl.snapshots where status not in ('pending', 'running')",
+    [],
+    options,
+  );
+}
