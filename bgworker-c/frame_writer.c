@@ -139,13 +139,6 @@ frame_writer_finish(FrameWriter *writer, Frame *frame)
 	digest_bytes(frame->data, frame->stored_bytes, frame->sha256);
 }
 
-/* Drop an unfinished frame, as after an error. */
-void
-frame_writer_discard(FrameWriter *writer)
-{
-	writer->open = false;
-}
-
 /* Release the writer and its last frame. */
 void
 frame_writer_destroy(FrameWriter *writer)

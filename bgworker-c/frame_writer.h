@@ -29,7 +29,6 @@ extern FrameWriter *frame_writer_create(Codec codec, int level);
 extern void frame_writer_append(FrameWriter *writer, const void *data, size_t len);
 extern uint64 frame_writer_raw_bytes(const FrameWriter *writer);
 extern void frame_writer_finish(FrameWriter *writer, Frame *frame);
-extern void frame_writer_discard(FrameWriter *writer);
 extern void frame_writer_destroy(FrameWriter *writer);
 
 #endif /* STEEP_FRAME_WRITER_H */

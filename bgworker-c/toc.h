@@ -90,7 +90,6 @@ typedef struct TocTableData
 
 /* toc_read.c */
 extern Toc *toc_read(const char *data, size_t len);
-extern void toc_free(Toc *toc);
 
 /* toc_write.c */
 extern void toc_write(const Toc *toc, Codec codec, ByteBuffer *out);

@@ -282,10 +282,3 @@ toc_read(const char *data, size_t len)
 	MemoryContextSwitchTo(previous);
 	return toc;
 }
-
-/* Release everything that belongs to a table of contents. */
-void
-toc_free(Toc *toc)
-{
-	MemoryContextDelete(toc->context);
-}
