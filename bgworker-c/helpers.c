@@ -190,6 +190,9 @@ helpers_end_all(JobRun *run)
 	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), HELPER_END_MS);
 	bool all_stopped = false;
 
+	/* One that still begins, or waits for its slot, listens to nothing else. */
+	if (holder != NULL && run->job->holder_state == HOLDER_STARTING)
+		TerminateBackgroundWorker(holder);
 	release_holder(run->job);
 	for (int i = 0; i < n_copiers; i++)
 		TerminateBackgroundWorker(copiers[i]);
