@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "access/xact.h"
+#include "apply.h"
 #include "directory.h"
 #include "miscadmin.h"
 #include "postmaster/interrupt.h"
@@ -32,6 +33,11 @@ static void
 set_job_phase(SteepJob *job, const char *phase)
 {
 	SpinLockAcquire(&job->mutex);
+	if (strcmp(job->phase, phase) != 0)
+	{
+		pg_atomic_write_u32(&job->counters.items_done, 0);
+		pg_atomic_write_u32(&job->counters.items_total, 0);
+	}
 	strlcpy(job->phase, phase, sizeof(job->phase));
 	job->current_table[0] = '\0';
 	SpinLockRelease(&job->mutex);
@@ -158,11 +164,13 @@ run_job(JobRun *run)
 			elog(ERROR, "planner returned an action without kind or phase");
 		if (strcmp(kind, "complete") == 0)
 			return;
-		perform = snapshot_action(kind);
+		perform = run->job->is_apply ? apply_action(kind) : snapshot_action(kind);
 		if (perform == NULL)
 			elog(ERROR, "planner returned unknown action \"%s\"", kind);
 
 		run_set_phase(run, phase);
+		if (action_json(action, "warnings") != NULL)
+			record_warnings(run, action_json(action, "warnings"));
 		resetStringInfo(&run->facts);
 		perform(run, action);
 		MemoryContextSwitchTo(run->context);

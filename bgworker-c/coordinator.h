@@ -7,23 +7,27 @@
 
 #include "postgres.h"
 
+#include "manifest_read.h"
 #include "postmaster/bgworker.h"
 #include "shared_state.h"
 #include "utils/jsonb.h"
+#include "worker.h"
 
 typedef struct SnapshotRun SnapshotRun;
+typedef struct ApplyRun ApplyRun;
 
 typedef struct JobRun
 {
 	SteepJob *job;
 	MemoryContext context; /* lives as long as the job */
 	char *operation;
-	char *params;         /* JSON, as queued */
-	char *done;           /* kind of the last action, NULL at first */
-	StringInfoData facts; /* JSON object members that the last action left */
-	SnapshotRun *snapshot;
-	int attempts; /* snapshots taken so far */
-	int dirfd;    /* -1 = not made yet */
+	char *params;          /* JSON, as queued */
+	char *done;            /* kind of the last action, NULL at first */
+	StringInfoData facts;  /* JSON object members that the last action left */
+	SnapshotRun *snapshot; /* of a snapshot job */
+	ApplyRun *apply;       /* of an apply job */
+	int attempts;          /* snapshots taken so far */
+	int dirfd;             /* -1 = not made yet */
 	bool owns_directory;
 	const char *pg_dump_name; /* application_name of its session */
 	char *waiting;            /* for what; NULL = nothing */
@@ -44,15 +48,18 @@ extern char *describe_slot_blocker(JobRun *run);
 extern void record_status_detail(JobRun *run, const char *detail);
 extern void record_snapshot_result(JobRun *run, int64 size_bytes, int64 rows, int64 raw_bytes,
 								   const char *checksum, XLogRecPtr lsn);
+extern void record_apply_source(JobRun *run, const Manifest *manifest);
+extern void record_warnings(JobRun *run, const char *json);
 extern void record_end(JobRun *run, const char *status, const ErrorData *error);
 
 /* helpers.c: starting and ending the job's other workers */
 extern void helpers_start_holder(JobRun *run);
 extern void helpers_end_holder(JobRun *run);
 extern void helpers_persist_slot(JobRun *run);
-extern int helpers_start_copiers(JobRun *run, int wanted);
+extern int helpers_start_workers(JobRun *run, WorkerKind kind, int wanted);
 extern void helpers_check(JobRun *run);
 extern bool helpers_copiers_are_done(JobRun *run);
+extern bool helpers_any_is_gone(JobRun *run);
 extern void helpers_end_all(JobRun *run);
 
 /* planner.c */

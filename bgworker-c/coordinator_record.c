@@ -52,7 +52,7 @@ notify(JobRun *run, const JobProgress *progress, const char *status, const char 
 	StringInfoData json;
 
 	initStringInfo(&json);
-	appendStringInfoString(&json, "{\"op\":\"snapshot\"");
+	appendStringInfo(&json, "{\"op\":\"%s\"", run->job->is_apply ? "apply" : "snapshot");
 	add_member(&json, "snapshot_id", run->job->object_id);
 	add_member(&json, "phase", progress->phase);
 	appendStringInfo(&json, ",\"percent\":%.1f", progress->percent);
@@ -221,6 +221,48 @@ record_snapshot_result(JobRun *run, int64 size_bytes, int64 rows, int64 raw_byte
 	owner_commit_transaction(&session);
 }
 
+/* Of an apply: which snapshot it loads, as its manifest says. */
+void
+record_apply_source(JobRun *run, const Manifest *manifest)
+{
+	OwnerSession session;
+	char checksum[DIGEST_HEX_SIZE];
+	char nulls[] = "        ";
+
+	digest_to_hex(manifest->sha256, checksum);
+	nulls[6] = manifest->slot_name ? ' ' : 'n';
+	begin(&session);
+	owner_execute(
+		"update steep_repl.snapshots set source_snapshot_id = $2, compression = $3, checksum = $4, size_bytes = $5, "
+		"  lsn = nullif($6, '')::pg_lsn, slot_name = $7, storage_path = $8 where operation_id = $1",
+		8, (Oid[]){INT8OID, TEXTOID, TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID},
+		(Datum[]){Int64GetDatum(run->job->id), CStringGetTextDatum(manifest->snapshot_id),
+				  CStringGetTextDatum(manifest->compression), CStringGetTextDatum(checksum),
+				  Int64GetDatum((int64) manifest->stored_bytes), CStringGetTextDatum(manifest->lsn),
+				  manifest->slot_name ? CStringGetTextDatum(manifest->slot_name) : (Datum) 0,
+				  CStringGetTextDatum(run->job->path)},
+		nulls);
+	owner_commit_transaction(&session);
+}
+
+/* What the job goes on without: a JSON array of texts, for the row and the log. */
+void
+record_warnings(JobRun *run, const char *json)
+{
+	OwnerSession session;
+
+	begin(&session);
+	owner_execute(
+		"update steep_repl.snapshots set warnings = array(select jsonb_array_elements_text($2::jsonb)) "
+		"where operation_id = $1 returning array_to_string(warnings, E'\n')",
+		2, (Oid[]){INT8OID, TEXTOID},
+		(Datum[]){Int64GetDatum(run->job->id), CStringGetTextDatum(json)}, NULL);
+	if (SPI_processed == 1)
+		ereport(WARNING,
+				(errmsg("steep_repl: %s goes on, but: %s", run->job->object_id, owner_text(0, 1))));
+	owner_commit_transaction(&session);
+}
+
 /* How the job ended: both rows, the last notification and one line in the log. */
 void
 record_end(JobRun *run, const char *status, const ErrorData *error)
@@ -235,6 +277,8 @@ record_end(JobRun *run, const char *status, const ErrorData *error)
 		"  error_message = $3, error_sqlstate = $4, error_hint = $5 where operation_id = $1";
 	static const char *const sql_directory =
 		"delete from steep_repl._job_directories where operation_id = $1";
+	static const char *const sql_done =
+		"delete from steep_repl._apply_done where operation_id = $1";
 	Oid types[] = {INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
 	char nulls[] = "     ";
 	Datum values[5] = {Int64GetDatum(run->job->id), CStringGetTextDatum(status)};
@@ -260,6 +304,8 @@ record_end(JobRun *run, const char *status, const ErrorData *error)
 	owner_execute(sql_snapshot, 5, types, values, nulls);
 	if (!run->owns_directory)
 		owner_execute(sql_directory, 1, types, values, NULL);
+	if (strcmp(status, "complete") == 0 && run->job->is_apply)
+		owner_execute(sql_done, 1, types, values, NULL);
 	notify(run, &progress, status, message);
 	owner_commit_transaction(&session);
 	/* From the commit on a finished snapshot is the user's: nothing may remove it. */

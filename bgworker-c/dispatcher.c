@@ -27,6 +27,9 @@
 #include "utils/memutils.h"
 #include "worker.h"
 
+/* So often an apply is resumed after a crash. */
+#define MAX_RESUMES 10
+
 /* The jobs of this cluster and this database. */
 #define MINE "w.system_identifier = steep_repl._system_identifier() and w.database_oid = $1 "
 
@@ -78,36 +81,65 @@ remove_remains(int64 id)
 }
 
 /*
- * Fail the running jobs that no living coordinator stands for. A role may lock
- * rows of its own: they are left for later, so as not to hold up others.
+ * An apply goes on where it stopped: what it did is marked. Not for ever, in
+ * case it is the apply that brings the server down.
+ */
+static bool
+resume(int64 id)
+{
+	Oid types[] = {INT8OID, INT4OID};
+	Datum values[] = {Int64GetDatum(id), Int32GetDatum(MAX_RESUMES)};
+
+	if (owner_execute(
+			"update steep_repl.work_queue set status = 'pending', worker_pid = null, "
+			"  status_detail = 'to be resumed: the server or the job''s worker ended before the job did' "
+			"where id = $1 and operation = 'snapshot_apply' and status = 'running' and attempts <= $2",
+			2, types, values, NULL) == 0)
+		return false;
+	owner_execute("update steep_repl.snapshots set status = 'pending' where operation_id = $1", 1,
+				  types, values, NULL);
+	ereport(LOG, (errmsg("steep_repl: operation " INT64_FORMAT " is resumed", id)));
+	return true;
+}
+
+/* What is to be said of a job that is lost. */
+static void
+fail_lost_job(int64 id, const char *operation)
+{
+	const char *hint =
+		strcmp(operation, "snapshot_apply") == 0
+			? "It was interrupted too often; the server log may have the reason. Go on with retry_operation(id)."
+			: "A snapshot cannot be resumed, since what it saw is gone. Start it again with retry_operation(id); the server log has the reason.";
+
+	if (record_failure(id, "the server or the job's worker ended before the job did", "57P02",
+					   hint))
+		remove_remains(id);
+}
+
+/*
+ * Resume or fail the running jobs that no living coordinator stands for. A role
+ * may lock rows of its own: they are left for later, so as not to hold up others.
  */
 static void
 recover_jobs(void)
 {
 	OwnerSession session;
+	SPITupleTable *jobs;
 	uint64 n;
-	int64 *ids;
 
 	owner_begin_transaction(&session);
 	n = owner_execute(
-		"select w.id from steep_repl.work_queue w where w.status = 'running' and " MINE
+		"select w.id, w.operation from steep_repl.work_queue w where w.status = 'running' and " MINE
 		"for update skip locked",
 		1, (Oid[]){OIDOID}, (Datum[]){ObjectIdGetDatum(MyDatabaseId)}, NULL);
-	ids = palloc_array(int64, n + 1);
+	jobs = SPI_tuptable;
 	for (uint64 i = 0; i < n; i++)
 	{
 		bool isnull;
+		int64 id = DatumGetInt64(SPI_getbinval(jobs->vals[i], jobs->tupdesc, 1, &isnull));
 
-		ids[i] = DatumGetInt64(owner_value(i, 1, &isnull));
-	}
-	for (uint64 i = 0; i < n; i++)
-	{
-		if (job_find(ids[i], MyDatabaseId) != NULL)
-			continue;
-		if (record_failure(
-				ids[i], "the server or the job's worker ended before the job did", "57P02",
-				"A snapshot cannot be resumed, since what it saw is gone. Start it again with retry_operation(id); the server log has the reason."))
-			remove_remains(ids[i]);
+		if (job_find(id, MyDatabaseId) == NULL && !resume(id))
+			fail_lost_job(id, SPI_getvalue(jobs->vals[i], jobs->tupdesc, 2));
 	}
 	owner_commit_transaction(&session);
 }
@@ -164,7 +196,7 @@ static void
 fill_slot(SteepJob *job, int64 id)
 {
 	owner_execute(
-		"select coalesce(w.snapshot_id, w.merge_id, ''), d.token, d.path "
+		"select coalesce(w.snapshot_id, w.merge_id, ''), d.token, d.path, w.operation "
 		"from steep_repl.work_queue w join steep_repl._job_directories d on d.operation_id = w.id "
 		"where w.id = $1",
 		1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL);
@@ -173,6 +205,7 @@ fill_slot(SteepJob *job, int64 id)
 		strlcpy(job->object_id, owner_text(0, 1), sizeof(job->object_id));
 		strlcpy(job->token, owner_text(0, 2), sizeof(job->token));
 		strlcpy(job->path, owner_text(0, 3), sizeof(job->path));
+		job->is_apply = strcmp(owner_text(0, 4), "snapshot_apply") == 0;
 	}
 }
 

@@ -141,8 +141,9 @@ Datum
 steep_repl_enqueued(PG_FUNCTION_ARGS)
 {
 	static const char *const sql_snapshot =
-		"insert into steep_repl.snapshots (snapshot_id, operation_id, node_id, storage_path, compression, parallel, slot_name, requested_by, requested_by_oid, system_identifier, database_oid) "
-		"select w.snapshot_id, w.id, w.params->>'node_id', w.params->>'output_path', w.params->>'compression', "
+		"insert into steep_repl.snapshots (snapshot_id, operation_id, operation, node_id, storage_path, compression, parallel, slot_name, requested_by, requested_by_oid, system_identifier, database_oid) "
+		"select w.snapshot_id, w.id, case w.operation when 'snapshot_apply' then 'apply' else 'generate' end, "
+		"  w.params->>'node_id', coalesce(w.params->>'output_path', w.params->>'input_path'), w.params->>'compression', "
 		"  case when w.params->>'parallel' ~ '^[0-9]{1,4}$' then (w.params->>'parallel')::int end, "
 		"  w.params->>'slot_name', w.requested_by, w.requested_by_oid, w.system_identifier, w.database_oid "
 		"from steep_repl.work_queue w where w.id = $1 and w.snapshot_id is not null";

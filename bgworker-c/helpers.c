@@ -148,18 +148,18 @@ helpers_end_holder(JobRun *run)
 }
 
 /*
- * Start up to this many copiers. The first one's slot was promised; more are
+ * Start up to this many copiers, or appliers. The first one's slot was promised; more are
  * taken only where enough slots stay free for others.
  */
 int
-helpers_start_copiers(JobRun *run, int wanted)
+helpers_start_workers(JobRun *run, WorkerKind kind, int wanted)
 {
 	n_copiers = 0;
 	while (n_copiers < wanted)
 	{
 		if (n_copiers > 0 && !job_promise_worker(run->job))
 			break;
-		copiers[n_copiers] = worker_register(WORKER_COPIER, slot_of(run), n_copiers, InvalidOid);
+		copiers[n_copiers] = worker_register(kind, slot_of(run), n_copiers, InvalidOid);
 		if (copiers[n_copiers] == NULL)
 		{
 			job_worker_started(run->job);
@@ -181,6 +181,16 @@ helpers_copiers_are_done(JobRun *run)
 		if (!is_stopped(copiers[i]))
 			return false;
 	return true;
+}
+
+/* Whether one of those that were started has ended. */
+bool
+helpers_any_is_gone(JobRun *run)
+{
+	for (int i = 0; i < n_copiers; i++)
+		if (is_stopped(copiers[i]))
+			return true;
+	return false;
 }
 
 /* End whatever still runs, and wait for it: only then are the files still. */

@@ -179,19 +179,25 @@ manifest_read(int dirfd, SnapshotProblem *problem)
 	ByteBuffer text;
 	Manifest *manifest = NULL;
 	const char *reason;
+	uint8 sha256[DIGEST_BYTES];
 
 	bytebuffer_init(&text, READ_STEP);
 	if (open_manifest(dirfd, file, problem) && read_manifest(file, &text, problem) &&
-		check_digest(&text, problem) && convert_text(&text, problem))
+		check_digest(&text, problem))
 	{
-		manifest = manifest_parse(text.data, text.len, &reason);
-		if (manifest == NULL)
-			wrong(problem, "not a valid manifest", NULL, reason);
+		digest_bytes(text.data, text.len, sha256);
+		if (convert_text(&text, problem))
+		{
+			manifest = manifest_parse(text.data, text.len, &reason);
+			if (manifest == NULL)
+				wrong(problem, "not a valid manifest", NULL, reason);
+		}
 	}
 	owned_fd_close(file);
 	pfree(text.data);
 	if (manifest == NULL)
 		return NULL;
+	memcpy(manifest->sha256, sha256, DIGEST_BYTES);
 	check_format_version(manifest);
 	return check_files(manifest, problem) ? manifest : NULL;
 }

@@ -55,6 +55,7 @@ typedef struct Manifest
 	uint64 stored_bytes;
 	ManifestFile *files;
 	int nfiles;
+	uint8 sha256[DIGEST_BYTES]; /* of the manifest's own file */
 } Manifest;
 
 /* A way in which a snapshot differs from its manifest. */

@@ -120,7 +120,7 @@ steep_repl_retry(PG_FUNCTION_ARGS)
 	static const char *const sql_snapshot =
 		"update steep_repl.snapshots set status = 'pending', phase = 'queued', overall_percent = 0, current_table = null, "
 		"  table_count = null, tables_completed = 0, lsn = null, size_bytes = null, bytes_processed = 0, rows_written = null, "
-		"  checksum = null, throughput_bytes_sec = null, eta_seconds = null, error_message = null, error_sqlstate = null, "
+		"  checksum = null, warnings = null, throughput_bytes_sec = null, eta_seconds = null, error_message = null, error_sqlstate = null, "
 		"  error_hint = null, started_at = null, completed_at = null where operation_id = $1";
 	static const char *const sql_directory =
 		"insert into steep_repl._job_directories (operation_id, path, token, system_identifier, database_oid) "
@@ -149,6 +149,15 @@ steep_repl_retry(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/* What applies have done is of use only while they can be retried. */
+static void
+forget_marks(void)
+{
+	owner_execute("delete from steep_repl._apply_done a where not exists "
+				  "(select from steep_repl.work_queue w where w.id = a.operation_id)",
+				  0, NULL, NULL, NULL);
+}
+
 /*
  * Forget finished jobs of roles that the caller is a member of. Rows of
  * finished snapshots stay: they tell what the directories are.
@@ -172,6 +181,7 @@ steep_repl_prune(PG_FUNCTION_ARGS)
 		"and steep_repl._is_here(s.system_identifier, s.database_oid) "
 		"and not exists (select from steep_repl.work_queue w where w.id = s.operation_id)",
 		2, types, values, NULL);
+	forget_marks();
 	owner_end(&session);
 	PG_RETURN_INT64((int64) n);
 }
@@ -261,6 +271,7 @@ steep_repl_drop_snapshot(PG_FUNCTION_ARGS)
 				  (Datum[]){Int64GetDatum(operation_id)}, NULL);
 	owner_execute("delete from steep_repl.work_queue where id = $1", 1, (Oid[]){INT8OID},
 				  (Datum[]){Int64GetDatum(operation_id)}, NULL);
+	forget_marks();
 	owner_end(&session);
 	PG_RETURN_BOOL(true);
 }

@@ -11,6 +11,8 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "access/twophase.h"
+#include "apply.h"
+#include "owned_fd.h"
 #include "owner.h"
 #include "postmaster/bgworker.h"
 #include "progress.h"
@@ -25,12 +27,36 @@ PG_FUNCTION_INFO_V1(steep_repl_live_jobs);
 PG_FUNCTION_INFO_V1(steep_repl_waiting_reason);
 PG_FUNCTION_INFO_V1(steep_repl_operation_counts);
 PG_FUNCTION_INFO_V1(steep_repl_check_output_path);
+PG_FUNCTION_INFO_V1(steep_repl_check_input_path);
 PG_FUNCTION_INFO_V1(steep_repl_level_range);
 PG_FUNCTION_INFO_V1(steep_repl_lock_table_size);
 
-/* What the phases before and after the data count for, in percent. */
-#define PERCENT_BEFORE_DATA 2.0
-#define PERCENT_AFTER_DATA 98.0
+/* From where to where a phase goes, in percent of the job. */
+typedef struct PhaseShare
+{
+	const char *phase;
+	double from;
+	double to;
+} PhaseShare;
+
+static const PhaseShare snapshot_phases[] = {
+	{"schema", 1, 2}, {"data", 2, 98}, {"finalizing", 98, 98}, {"complete", 100, 100}};
+
+static const PhaseShare apply_phases[] = {
+	{"planning", 0, 0},  {"schema", 2, 5},        {"data", 5, 70},       {"sequences", 70, 70},
+	{"indexes", 70, 97}, {"finalizing", 97, 100}, {"complete", 100, 100}};
+
+static double
+overall_percent(bool is_apply, const char *phase, double fraction)
+{
+	const PhaseShare *shares = is_apply ? apply_phases : snapshot_phases;
+	size_t n = is_apply ? lengthof(apply_phases) : lengthof(snapshot_phases);
+
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(shares[i].phase, phase) == 0)
+			return shares[i].from + (shares[i].to - shares[i].from) * fraction;
+	return 0;
+}
 
 /* A consistent copy of a job's progress. */
 void
@@ -38,6 +64,8 @@ progress_read(SteepJob *job, JobProgress *progress)
 {
 	JobCounters *counters = &job->counters;
 	TimestampTz started;
+	uint32 items;
+	uint32 items_done;
 	uint64 total = pg_atomic_read_u64(&counters->bytes_total);
 	uint64 done = Min(pg_atomic_read_u64(&counters->bytes_done), total);
 	double fraction = total > 0 ? (double) done / total : 0;
@@ -47,6 +75,8 @@ progress_read(SteepJob *job, JobProgress *progress)
 	strlcpy(progress->current_table, job->current_table, sizeof(progress->current_table));
 	progress->worker_pid = job->coordinator_pid;
 	started = job->data_started_at;
+	items = pg_atomic_read_u32(&counters->items_total);
+	items_done = pg_atomic_read_u32(&counters->items_done);
 	SpinLockRelease(&job->mutex);
 
 	progress->tables_total = pg_atomic_read_u32(&counters->tables_total);
@@ -58,19 +88,11 @@ progress_read(SteepJob *job, JobProgress *progress)
 		started == 0 ? 0 : TimestampDifferenceMilliseconds(started, GetCurrentTimestamp()) / 1000.0;
 	progress->eta_seconds = -1;
 
-	if (strcmp(progress->phase, "data") == 0)
-	{
-		progress->percent =
-			PERCENT_BEFORE_DATA + (PERCENT_AFTER_DATA - PERCENT_BEFORE_DATA) * fraction;
-		if (fraction > 0)
-			progress->eta_seconds = (int64) (progress->seconds * (1 - fraction) / fraction + 0.5);
-	}
-	else if (strcmp(progress->phase, "finalizing") == 0)
-		progress->percent = PERCENT_AFTER_DATA;
-	else if (strcmp(progress->phase, "complete") == 0)
-		progress->percent = 100;
-	else
-		progress->percent = strcmp(progress->phase, "schema") == 0 ? PERCENT_BEFORE_DATA / 2 : 0;
+	if (strcmp(progress->phase, "data") == 0 && fraction > 0)
+		progress->eta_seconds = (int64) (progress->seconds * (1 - fraction) / fraction + 0.5);
+	if (strcmp(progress->phase, "data") != 0)
+		fraction = items == 0 ? 0 : (double) items_done / items;
+	progress->percent = overall_percent(job->is_apply, progress->phase, Min(fraction, 1));
 }
 
 static void
@@ -190,6 +212,20 @@ steep_repl_check_output_path(PG_FUNCTION_ARGS)
 	char *path = text_to_cstring(PG_GETARG_TEXT_PP(0));
 
 	directory_check_write(path);
+	PG_RETURN_TEXT_P(cstring_to_text(directory_normalize(path)));
+}
+
+/* Likewise of a directory to read from: also whether it is a snapshot. */
+Datum
+steep_repl_check_input_path(PG_FUNCTION_ARGS)
+{
+	char *path = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	OwnedFd *directory;
+
+	directory_check_read_rights(path, NULL);
+	directory = owned_fd_create(directory_open(path));
+	directory_check_read_rights(path, apply_read_manifest(directory->fd, path)->creator);
+	owned_fd_close(directory);
 	PG_RETURN_TEXT_P(cstring_to_text(directory_normalize(path)));
 }
 

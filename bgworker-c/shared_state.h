@@ -67,6 +67,8 @@ typedef struct JobCounters
 	pg_atomic_uint64 rows;
 	pg_atomic_uint32 tables_total;
 	pg_atomic_uint32 tables_done;
+	pg_atomic_uint32 items_total; /* of an apply's step, those that are not loads */
+	pg_atomic_uint32 items_done;
 } JobCounters;
 
 typedef struct SteepJob
@@ -82,6 +84,7 @@ typedef struct SteepJob
 	int promised_workers; /* worker slots kept for it, not yet started */
 
 	/* Set when the job is admitted, constant afterwards. */
+	bool is_apply;
 	char object_id[STEEP_OBJECT_ID_LEN];
 	char token[STEEP_TOKEN_LEN]; /* in the marker of the job's directory */
 

@@ -242,7 +242,7 @@ copy(JobRun *run, Jsonb *action)
 	SpinLockAcquire(&job->mutex);
 	job->data_started_at = GetCurrentTimestamp();
 	SpinLockRelease(&job->mutex);
-	run->snapshot->n_copiers = helpers_start_copiers(run, Max(workers, 1));
+	run->snapshot->n_copiers = helpers_start_workers(run, WORKER_COPIER, Max(workers, 1));
 	while (!helpers_copiers_are_done(run))
 	{
 		run_wait(run, wait_event_copy);

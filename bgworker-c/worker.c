@@ -28,10 +28,9 @@ typedef struct WorkerArguments
 StaticAssertDecl(sizeof(WorkerArguments) <= BGW_EXTRALEN, "worker arguments must fit");
 
 static const char *const worker_names[] = {
-	[WORKER_DISPATCHER] = "dispatcher",
-	[WORKER_COORDINATOR] = "coordinator",
-	[WORKER_HOLDER] = "holder",
-	[WORKER_COPIER] = "copier",
+	[WORKER_DISPATCHER] = "dispatcher", [WORKER_COORDINATOR] = "coordinator",
+	[WORKER_HOLDER] = "holder",         [WORKER_COPIER] = "copier",
+	[WORKER_APPLIER] = "applier",
 };
 
 /*
@@ -55,6 +54,9 @@ static const char *const pinned_settings[][2] = {
 	{"IntervalStyle", "postgres"},
 	{"extra_float_digits", "3"},
 	{"lc_monetary", "C"},
+	{"array_nulls", "on"},
+	{"transform_null_equals", "off"},
+	{"quote_all_identifiers", "off"},
 	{"bytea_output", "hex"},
 	{"xmloption", "content"},
 	{"synchronize_seqscans", "off"},

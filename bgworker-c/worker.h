@@ -17,6 +17,7 @@ typedef enum WorkerKind
 	WORKER_COORDINATOR,
 	WORKER_HOLDER,
 	WORKER_COPIER,
+	WORKER_APPLIER,
 } WorkerKind;
 
 extern BackgroundWorkerHandle *worker_register(WorkerKind kind, int slot, int number, Oid database);

@@ -25,7 +25,7 @@ comment on column steep_repl.nodes.registered_by is 'only this role, its members
 
 create table steep_repl.work_queue (
   id bigint primary key default 0,
-  operation text not null check (operation in ('snapshot_generate')),
+  operation text not null check (operation in ('snapshot_generate', 'snapshot_apply')),
   status text not null default 'pending'
     check (status in ('pending', 'running', 'complete', 'failed', 'cancelled')),
   status_detail text,
@@ -90,16 +90,19 @@ create table steep_repl.snapshots (
   requested_by name not null,
   requested_by_oid oid not null,
   system_identifier text not null,
-  database_oid oid not null
+  database_oid oid not null,
+  warnings text[]
 );
 create index snapshots_created_idx on steep_repl.snapshots (created_at desc);
-comment on table steep_repl.snapshots is 'one row a snapshot, written by the workers only';
+comment on table steep_repl.snapshots is 'one row a snapshot that was taken or applied, written by the workers only';
+comment on column steep_repl.snapshots.source_snapshot_id is 'of an apply: the snapshot that it loads, by its manifest';
 comment on column steep_repl.snapshots.phase is 'how far the job is; after a failure, where it failed';
 comment on column steep_repl.snapshots.bytes_processed is 'bytes of COPY text so far, before compression';
 comment on column steep_repl.snapshots.size_bytes is 'bytes of all data files, after compression';
 comment on column steep_repl.snapshots.checksum is 'SHA-256 of manifest.json, which holds those of all files';
 comment on column steep_repl.snapshots.lsn is 'WAL position of the snapshot';
 comment on column steep_repl.snapshots.throughput_bytes_sec is 'COPY text a second, while copying';
+comment on column steep_repl.snapshots.warnings is 'what the job went on without, and which right it lacked';
 
 -- Where a job's files are, and the token in that directory's marker. Row
 -- security without a policy keeps it from everybody but the owner, whatever
@@ -115,6 +118,19 @@ create table steep_repl._job_directories (
 );
 alter table steep_repl._job_directories enable row level security;
 comment on table steep_repl._job_directories is 'private: directories, and slots, that jobs may have to remove';
+
+-- What an apply has done, each row written in the transaction that did it: so a
+-- job that a crash interrupts goes on exactly where it stopped.
+create table steep_repl._apply_done (
+  operation_id bigint not null,
+  dump_id int not null,
+  part bigint not null,
+  primary key (operation_id, dump_id, part)
+);
+alter table steep_repl._apply_done enable row level security;
+comment on table steep_repl._apply_done is 'private: which entries of an archive, and parts of their data, an unfinished apply has done';
+comment on column steep_repl._apply_done.dump_id is 'entry of the archive; 0: the archive itself, -1: the TRUNCATE before the load';
+comment on column steep_repl._apply_done.part is 'of data: offset of the first frame; of the archive: the first bytes of its digest; else -1';
 
 create view steep_repl.stat_operations with (security_invoker = true) as
 select w.operation,

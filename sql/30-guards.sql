@@ -19,8 +19,9 @@ begin
     new.id := steep_repl._random_id();
     new.status := 'pending';
     new.status_detail := null;
-    new.snapshot_id := case when new.operation = 'snapshot_generate' then
-      format('snap_%s_%s', to_char(clock_timestamp() at time zone 'UTC', 'YYYYMMDD_HH24MISS'),
+    new.snapshot_id := case when new.operation in ('snapshot_generate', 'snapshot_apply') then
+      format('%s_%s_%s', case new.operation when 'snapshot_apply' then 'apply' else 'snap' end,
+             to_char(clock_timestamp() at time zone 'UTC', 'YYYYMMDD_HH24MISS'),
              left(replace(gen_random_uuid()::text, '-', ''), 8)) end;
     new.merge_id := null;
     new.requested_by := current_user;
@@ -113,6 +114,8 @@ create trigger guard before insert or update or delete on steep_repl.snapshots
   for each statement execute function steep_repl._guard_workers_only();
 create trigger guard before insert or update or delete on steep_repl._job_directories
   for each statement execute function steep_repl._guard_workers_only();
+create trigger guard before insert or update or delete on steep_repl._apply_done
+  for each statement execute function steep_repl._guard_workers_only();
 create trigger guard before insert or update or delete on steep_repl.nodes
   for each row execute function steep_repl._guard_nodes();
 
@@ -121,6 +124,7 @@ alter table steep_repl.work_queue enable always trigger enqueued;
 alter table steep_repl.work_queue enable always trigger dequeued;
 alter table steep_repl.snapshots enable always trigger guard;
 alter table steep_repl._job_directories enable always trigger guard;
+alter table steep_repl._apply_done enable always trigger guard;
 alter table steep_repl.nodes enable always trigger guard;
 
 -- A role sees its own jobs and those of roles it is a member of.

@@ -1,5 +1,7 @@
 import { type Json, queryOne } from "../db/sql.ts";
-import type { Action, Done } from "../jobs/action.ts";
+import type { ApplyAction, ApplyDone, SnapshotAction, SnapshotDone } from "../jobs/action.ts";
+import { type ApplyFacts, nextApplyAction } from "../jobs/apply.ts";
+import { applyParams } from "../jobs/apply-params.ts";
 import { nextSnapshotAction, type SnapshotFacts } from "../jobs/snapshot.ts";
 import { type SnapshotParams, snapshotParams } from "../jobs/snapshot-params.ts";
 import { lockFactsQuery, startFactsQuery } from "../jobs/snapshot-sql.ts";
@@ -7,14 +9,14 @@ import { lockFactsQuery, startFactsQuery } from "../jobs/snapshot-sql.ts";
 /** What a coordinator asks with. */
 interface Request {
   readonly operation: string;
-  readonly done: Done;
+  readonly done: string | null;
   readonly params: { readonly [name: string]: Json };
   /** what the last action left, in C */
-  readonly facts: SnapshotFacts;
+  readonly facts: { readonly [name: string]: Json };
 }
 
 /** Facts that SQL knows, where the next decision needs them. */
-function gatherFacts(done: Done, params: SnapshotParams): SnapshotFacts {
+function gatherSnapshotFacts(done: SnapshotDone, params: SnapshotParams): SnapshotFacts {
   switch (done) {
     case null:
       return queryOne<SnapshotFacts>(startFactsQuery, params);
@@ -25,12 +27,29 @@ function gatherFacts(done: Done, params: SnapshotParams): SnapshotFacts {
   }
 }
 
-/** Called by coordinators only: decide what a job does next. */
-export function nextAction(request: Request): Action {
-  if (request.operation !== "snapshot_generate") {
-    throw new Error(`no planner for operation ${request.operation}`);
-  }
+function nextOfSnapshot(request: Request): SnapshotAction {
+  const done = request.done as SnapshotDone;
   const params = snapshotParams(request.params);
-  const facts = { ...gatherFacts(request.done, params), ...request.facts };
-  return nextSnapshotAction({ done: request.done, params }, facts);
+  return nextSnapshotAction(
+    { done, params },
+    { ...gatherSnapshotFacts(done, params), ...request.facts },
+  );
+}
+
+function nextOfApply(request: Request): ApplyAction {
+  const done = request.done as ApplyDone;
+  const params = applyParams(request.params);
+  return nextApplyAction({ done, params }, request.facts as unknown as ApplyFacts);
+}
+
+/** Called by coordinators only: decide what a job does next. */
+export function nextAction(request: Request): SnapshotAction | ApplyAction {
+  switch (request.operation) {
+    case "snapshot_generate":
+      return nextOfSnapshot(request);
+    case "snapshot_apply":
+      return nextOfApply(request);
+    default:
+      throw new Error(`no planner for operation ${request.operation}`);
+  }
 }

@@ -1,11 +1,21 @@
-/** The phases of a snapshot, as its row shows them. */
-export type Phase = "planning" | "schema" | "data" | "finalizing" | "complete";
+/** The phases of a job, as its row shows them. */
+export type Phase =
+  | "planning"
+  | "schema"
+  | "data"
+  | "sequences"
+  | "indexes"
+  | "finalizing"
+  | "complete";
+
+/** No job goes on after this. */
+export type Complete = { readonly kind: "complete"; readonly phase: "complete" };
 
 /**
  * What a coordinator does next. C performs the action, then asks again with
  * `done` set to its kind and with the facts that it left.
  */
-export type Action =
+export type SnapshotAction =
   | { readonly kind: "create_directory"; readonly phase: "planning"; readonly path: string }
   | { readonly kind: "pin"; readonly phase: "planning"; readonly slot_name: string | null }
   | ({ readonly kind: "plan"; readonly phase: "planning" } & PlanQueries)
@@ -13,7 +23,7 @@ export type Action =
   | { readonly kind: "lock"; readonly phase: "schema"; readonly fingerprints: string }
   | { readonly kind: "copy"; readonly phase: "data"; readonly workers: number }
   | { readonly kind: "finish"; readonly phase: "finalizing" }
-  | { readonly kind: "complete"; readonly phase: "complete" };
+  | Complete;
 
 /** Queries that C runs inside the snapshot, with `$1` = the job's params as jsonb. */
 export interface PlanQueries {
@@ -28,4 +38,52 @@ export interface PlanQueries {
   readonly node_id: string | null;
 }
 
-export type Done = Exclude<Action["kind"], "complete"> | null;
+/** The same for an apply. `warnings`: what the job goes on without, for its row and the log. */
+export type ApplyAction =
+  | ({ readonly kind: "open_archive"; readonly phase: "planning" } & ArchiveOptions)
+  | ({ readonly kind: "check_targets"; readonly phase: "planning" } & TargetQueries)
+  | { readonly kind: "verify"; readonly phase: "planning" }
+  | {
+      readonly kind: "start_appliers";
+      readonly phase: "planning";
+      readonly workers: number;
+      readonly warnings?: readonly string[];
+    }
+  | { readonly kind: "truncate"; readonly phase: "data" }
+  | { readonly kind: "pre_data"; readonly phase: "schema" }
+  | { readonly kind: "load"; readonly phase: "data" }
+  | { readonly kind: "set_sequences"; readonly phase: "sequences" }
+  | { readonly kind: "post_data"; readonly phase: "indexes" }
+  | { readonly kind: "check_foreign_keys"; readonly phase: "finalizing"; readonly checks: string }
+  | { readonly kind: "analyze"; readonly phase: "finalizing" }
+  | { readonly kind: "close_plan"; readonly phase: "finalizing" }
+  | Complete;
+
+type YesNo = "yes" | "no";
+
+export interface ArchiveOptions {
+  readonly path: string;
+  readonly pre_data: YesNo;
+  readonly data: YesNo;
+  readonly post_data: YesNo;
+  readonly truncate: YesNo;
+  readonly no_owner: YesNo;
+  readonly no_privileges: YesNo;
+  readonly tables: readonly string[] | null;
+}
+
+/**
+ * Queries that C runs with `$1` = the job's params, `$2` = names of the tables to
+ * load, `$3` = of the sequences to set, `$4` = of the relations to create.
+ */
+export interface TargetQueries {
+  /** one row, one JSON object: facts for the next decision */
+  readonly facts: string;
+  /** (position in $2, level) of tables that must wait for others */
+  readonly levels: string;
+}
+
+type KindOf<A extends { readonly kind: string }> = Exclude<A["kind"], "complete"> | null;
+
+export type SnapshotDone = KindOf<SnapshotAction>;
+export type ApplyDone = KindOf<ApplyAction>;

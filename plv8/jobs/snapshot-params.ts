@@ -1,9 +1,16 @@
 import type { Json } from "../db/sql.ts";
 import { invalidArgument, SteepError } from "../db/steep-error.ts";
+import {
+  integer,
+  oneOf,
+  optionalNames,
+  optionalText,
+  parallelOf,
+  type Raw,
+  requiredText,
+} from "./params.ts";
 
 export const compressions = ["none", "gzip", "lz4", "zstd"] as const;
-
-export const maxParallel = 64;
 
 /** The arguments of a snapshot, as queued in `work_queue.params`. */
 export interface SnapshotParams {
@@ -24,65 +31,6 @@ export interface SnapshotParams {
   readonly publications: readonly string[] | null;
   readonly node_id: string | null;
   readonly large_objects: "refuse" | "skip";
-}
-
-type Raw = { readonly [name: string]: Json };
-
-function optionalText(raw: Raw, name: string): string | null {
-  const value = raw[name] ?? null;
-  if (value !== null && typeof value !== "string") {
-    throw invalidArgument(`${name} must be text`);
-  }
-  return value;
-}
-
-function requiredText(raw: Raw, name: string): string {
-  const value = optionalText(raw, name);
-  if (value === null || value === "") {
-    throw invalidArgument(`${name} must not be null or empty`);
-  }
-  return value;
-}
-
-function optionalNames(raw: Raw, name: string): readonly string[] | null {
-  const value = raw[name] ?? null;
-  if (value === null) {
-    return null;
-  }
-  if (!Array.isArray(value) || value.length === 0) {
-    throw invalidArgument(`${name} must name at least one`, `Leave ${name} out for all.`);
-  }
-  for (const item of value as readonly Json[]) {
-    if (typeof item !== "string" || item === "") {
-      throw invalidArgument(`${name} must not contain null or empty names`);
-    }
-  }
-  return value as readonly string[];
-}
-
-function oneOf<T extends string>(raw: Raw, name: string, values: readonly T[]): T {
-  const value = requiredText(raw, name);
-  const found = values.find((v) => v === value);
-  if (found === undefined) {
-    throw invalidArgument(`unknown ${name} "${value}"`, `Use one of ${values.join(", ")}.`);
-  }
-  return found;
-}
-
-function integer(raw: Raw, name: string): number | null {
-  const value = raw[name] ?? null;
-  if (value !== null && (typeof value !== "number" || !Number.isInteger(value))) {
-    throw invalidArgument(`${name} must be an integer`);
-  }
-  return value as number | null;
-}
-
-function parallelOf(raw: Raw): number {
-  const value = integer(raw, "parallel");
-  if (value === null || value < 1 || value > maxParallel) {
-    throw invalidArgument(`parallel must be between 1 and ${maxParallel}`);
-  }
-  return value;
 }
 
 /** A subscription needs both: the slot to stream from, and publications that existed before it. */

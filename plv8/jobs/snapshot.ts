@@ -1,5 +1,5 @@
 import { SteepError } from "../db/steep-error.ts";
-import type { Action, Done } from "./action.ts";
+import type { SnapshotAction, SnapshotDone } from "./action.ts";
 import { type NameFacts, refuseNames } from "./snapshot-names.ts";
 import type { SnapshotParams } from "./snapshot-params.ts";
 import { filterQuery, fingerprintsQuery, matviewsQuery, tablesQuery } from "./snapshot-sql.ts";
@@ -27,7 +27,7 @@ export interface SnapshotFacts extends Partial<NameFacts> {
 }
 
 export interface SnapshotJob {
-  readonly done: Done;
+  readonly done: SnapshotDone;
   readonly params: SnapshotParams;
 }
 
@@ -100,7 +100,7 @@ function refuseTooManyLocks(facts: SnapshotFacts): void {
   });
 }
 
-function pin(params: SnapshotParams): Action {
+function pin(params: SnapshotParams): SnapshotAction {
   return { kind: "pin", phase: "planning", slot_name: params.slot_name };
 }
 
@@ -108,7 +108,7 @@ function pin(params: SnapshotParams): Action {
  * The snapshot is from before the change: start over with a new one. What
  * changes again and again is named instead.
  */
-function takeAnother(params: SnapshotParams, facts: SnapshotFacts): Action {
+function takeAnother(params: SnapshotParams, facts: SnapshotFacts): SnapshotAction {
   if ((facts.attempts ?? 0) < maxAttempts) {
     return pin(params);
   }
@@ -128,7 +128,7 @@ function megabytes(bytes: number): string {
  * Refuse only what cannot fit by any account: tables may be bloated, and text
  * may compress very well. What turns out not to fit fails when the disk is full.
  */
-function copy(params: SnapshotParams, facts: SnapshotFacts): Action {
+function copy(params: SnapshotParams, facts: SnapshotFacts): SnapshotAction {
   const onDisk = Number(facts.bytes_on_disk ?? "0");
   const free = Number(facts.bytes_free ?? "0");
   const least = onDisk * leastShare[params.compression];
@@ -144,7 +144,7 @@ function copy(params: SnapshotParams, facts: SnapshotFacts): Action {
 }
 
 /** What comes after each action of a snapshot. */
-export function nextSnapshotAction(job: SnapshotJob, facts: SnapshotFacts): Action {
+export function nextSnapshotAction(job: SnapshotJob, facts: SnapshotFacts): SnapshotAction {
   const { params } = job;
   switch (job.done) {
     case null:

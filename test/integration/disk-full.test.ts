@@ -1,10 +1,11 @@
 import { existsSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { retryApply, runApply } from "../support/apply.ts";
 import { expectNoLeaks } from "../support/leaks.ts";
 import { run } from "../support/pg.ts";
 import { type Server, startServer } from "../support/server.ts";
-import { runSnapshot, type SnapshotRow, takeSnapshot } from "../support/snapshots.ts";
+import { digests, runSnapshot, type SnapshotRow, takeSnapshot } from "../support/snapshots.ts";
 
 let server: Server;
 const app = { database: "app" };
@@ -80,5 +81,33 @@ test.runIf(canMount)(
     const row = await onSmallDisk(1);
     expect(row).toMatchObject({ status: "failed", error_sqlstate: "53100", rows_written: "0" });
     expect(row.error_message).toMatch(/cannot fit: The tables have \d+ MB, .* [01] MB are free/);
+  },
+);
+
+test.runIf(canMount)(
+  "an apply onto a disk that fills up fails, and goes on when there is space again",
+  async () => {
+    const snapshot = await takeSnapshot(server, app);
+    const small = `${server.home}/small`;
+    await mkdir(small);
+    await run("mount", ["-t", "tmpfs", "-o", "size=14m", "tmpfs", small]);
+    try {
+      await server.query(`create tablespace small location '${small}'`);
+      await server.query("create database target tablespace small");
+      const target = { database: "target" };
+      await server.query("create extension steep_repl", [], target);
+      const row = await runApply(server, snapshot.storage_path, target);
+      expect(row).toMatchObject({ status: "failed", error_sqlstate: "53100", phase: "data" });
+      expect(row.error_hint).toContain(`retry_operation(${row.operation_id})`);
+      await run("mount", ["-o", "remount,size=100m", small]);
+      expect(await retryApply(server, row, target)).toMatchObject({ status: "complete" });
+      expect(await digests(server, "target")).toEqual(await digests(server, "app"));
+    } finally {
+      await server.query("drop database if exists target");
+      await server.query("drop tablespace if exists small");
+      await run("umount", [small]);
+      await server.query("select steep_repl.drop_snapshot($1)", [snapshot.snapshot_id], app);
+      await expectNoLeaks(server, { files: ["small"] });
+    }
   },
 );

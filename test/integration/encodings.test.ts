@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { expectNoLeaks } from "../support/leaks.ts";
+import type { Row } from "../support/node.ts";
 import { bin, run } from "../support/pg.ts";
 import { type Server, startServer } from "../support/server.ts";
 import { dropSnapshots, freshPath, problems } from "../support/snapshots.ts";
@@ -104,11 +105,16 @@ async function contents(database: string, as: "text" | "bytes"): Promise<readonl
   return found.sort();
 }
 
-async function restoreInto(encoding: string, path: string): Promise<string> {
+async function createTarget(encoding: string): Promise<string> {
   const database = `restored${++restored}`;
   await server.query(
     `create database ${database} encoding '${encoding}' locale 'C' template template0`,
   );
+  return database;
+}
+
+async function restoreInto(encoding: string, path: string): Promise<string> {
+  const database = await createTarget(encoding);
   await run(bin("pg_restore"), ["-e", "-j2", "-d", server.uri(database), path]);
   return database;
 }
@@ -131,6 +137,59 @@ test("a SQL_ASCII database keeps its bytes", async () => {
   const path = await takeSnapshot("sql_ascii");
   expect(await problems(server, path, { database: "sql_ascii" })).toEqual([]);
   expect(await contents(await restoreInto("SQL_ASCII", path), "bytes")).toEqual(expected);
+});
+
+/** Apply a snapshot into a new database; returns its end. ASCII columns only, as above. */
+async function applyInto(encoding: string, path: string): Promise<Row & { database: string }> {
+  const database = await createTarget(encoding);
+  await server.query("create extension steep_repl cascade", [], { database });
+  const [queued] = await server.query(
+    "select snapshot_id from steep_repl.start_apply($1)",
+    [path],
+    { database },
+  );
+  const [end] = await server.query(
+    "select status, error_sqlstate from steep_repl.wait_snapshot($1, 50)",
+    [queued?.snapshot_id],
+    { database },
+  );
+  return { ...end, database };
+}
+
+test("a LATIN1 snapshot is applied to a LATIN1 and to a UTF8 database", async () => {
+  const expected = await contents("latin1", "text");
+  const path = await takeSnapshot("latin1");
+  for (const encoding of ["LATIN1", "UTF8"]) {
+    const end = await applyInto(encoding, path);
+    expect(end).toMatchObject({ status: "complete" });
+    expect(await contents(end.database, "text")).toEqual(expected);
+  }
+});
+
+test("a SQL_ASCII snapshot keeps its bytes, and is refused by an encoding in which they mean nothing", async () => {
+  const expected = await contents("sql_ascii", "bytes");
+  const path = await takeSnapshot("sql_ascii");
+  const end = await applyInto("SQL_ASCII", path);
+  expect(end).toMatchObject({ status: "complete" });
+  expect(await contents(end.database, "bytes")).toEqual(expected);
+  expect(await applyInto("UTF8", path)).toMatchObject({
+    status: "failed",
+    error_sqlstate: "22021",
+  });
+});
+
+test("text that the target's encoding lacks fails the apply, naming table and frame", async () => {
+  await server.createDatabase("euro", { extension: true });
+  const euro = { database: "euro" };
+  await server.query("create table prices as select '5 €' as v", [], euro);
+  const path = await takeSnapshot("euro");
+  const end = await applyInto("LATIN1", path);
+  expect(end).toMatchObject({ status: "failed", error_sqlstate: "22P05" });
+  expect(await server.log()).toMatch(
+    /loading table public.prices, line 1 of the frame at offset 0/,
+  );
+  await dropSnapshots(server, euro);
+  await server.query("drop database euro");
 });
 
 /** The names of the table and of its node, in the database's encoding, as SQL. */

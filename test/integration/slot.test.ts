@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { applySnapshot } from "../support/apply.ts";
 import { expectNoLeaks } from "../support/leaks.ts";
-import { bin, run } from "../support/pg.ts";
 import { type Server, startServer } from "../support/server.ts";
 import {
   digests,
@@ -69,14 +69,8 @@ test("a subscription from the slot misses nothing and repeats nothing, with writ
     );
     expect(slot).toEqual({ lsn: snapshot.lsn, plugin: "pgoutput", temporary: false });
 
-    await other.createDatabase("app", { template: "template0" });
-    await run(bin("pg_restore"), [
-      "--exit-on-error",
-      "-j2",
-      "-d",
-      other.uri("app"),
-      snapshot.storage_path,
-    ]);
+    await other.createDatabase("app", { extension: true });
+    await applySnapshot(other, snapshot.storage_path, app);
     await other.query(
       `create subscription from_a connection '${server.uri("app")}' publication everything
        with (copy_data = false, create_slot = false, slot_name = 'to_b')`,

@@ -1,5 +1,6 @@
 import type { Client } from "pg";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { applySnapshot } from "../support/apply.ts";
 import { expectNoLeaks } from "../support/leaks.ts";
 import { bin, run } from "../support/pg.ts";
 import { type Server, startServer } from "../support/server.ts";
@@ -257,6 +258,27 @@ test.each([
   expect(await contents(await restoreNext(snapshot))).toEqual(expected);
 });
 
+test.each([
+  ["none", 2],
+  ["gzip", 1],
+  ["lz4", 3],
+  ["zstd", 4],
+])("every value of every type survives %s, applied by %i workers", async (codec, parallel) => {
+  const snapshot = await takeSnapshot(server, {
+    database: "types",
+    args: `compression => '${codec}'`,
+  });
+  const database = `restored${++restored}`;
+  await server.createDatabase(database, { extension: true });
+  for (const setting of hostileSettings.filter((s) => s.startsWith("alter database types")))
+    await server.query(setting.replace("database types", `database ${database}`));
+  await applySnapshot(server, snapshot.storage_path, {
+    database,
+    args: `parallel => ${parallel}`,
+  });
+  expect(await contents(database)).toEqual(expected);
+});
+
 test("the script that pg_restore writes holds every value, too", async () => {
   const snapshot = await takeSnapshot(server, { database: "types" });
   const script = await run(bin("pg_restore"), ["-f", "-", snapshot.storage_path]);
@@ -299,6 +321,12 @@ test.each(["none", "zstd"])("a field of 60 MB survives %s", async (codec) => {
   expect(await problems(server, snapshot.storage_path, wide)).toEqual([]);
   const database = await restoreNext(snapshot);
   expect(await server.query(digest, [], { database })).toEqual(
+    await server.query(digest, [], wide),
+  );
+  const applied = `restored${++restored}`;
+  await server.createDatabase(applied, { extension: true });
+  await applySnapshot(server, snapshot.storage_path, { database: applied });
+  expect(await server.query(digest, [], { database: applied })).toEqual(
     await server.query(digest, [], wide),
   );
   await server.query("select steep_repl.drop_snapshot($1)", [snapshot.snapshot_id], wide);

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { SteepError } from "../../plv8/db/steep-error.ts";
-import type { Done } from "../../plv8/jobs/action.ts";
+import type { SnapshotDone } from "../../plv8/jobs/action.ts";
 import { nextSnapshotAction, type SnapshotFacts } from "../../plv8/jobs/snapshot.ts";
 import type { SnapshotParams } from "../../plv8/jobs/snapshot-params.ts";
 
@@ -17,12 +17,16 @@ const params: SnapshotParams = {
   large_objects: "refuse",
 };
 
-function next(done: Done, facts: SnapshotFacts = {}, changed: Partial<SnapshotParams> = {}) {
+function next(
+  done: SnapshotDone,
+  facts: SnapshotFacts = {},
+  changed: Partial<SnapshotParams> = {},
+) {
   return nextSnapshotAction({ done, params: { ...params, ...changed } as SnapshotParams }, facts);
 }
 
 /** What the planner throws, as SQL would show it. */
-function refusal(done: Done, facts: SnapshotFacts, changed: Partial<SnapshotParams> = {}) {
+function refusal(done: SnapshotDone, facts: SnapshotFacts, changed: Partial<SnapshotParams> = {}) {
   try {
     next(done, facts, changed);
   } catch (e) {
@@ -54,7 +58,7 @@ describe("the order of actions", () => {
 
   test("a job goes through every action once and then is complete", () => {
     const seen: string[] = [];
-    let done: Done = null;
+    let done: SnapshotDone = null;
     for (;;) {
       const action = next(done, roomForLocks);
       seen.push(action.kind);

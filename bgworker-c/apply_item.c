@@ -1,0 +1,311 @@
+/*
+ * apply_item.c
+ *	  One item of an apply in one transaction, with the mark that it is done.
+ */
+#include "apply_item.h"
+
+#include "access/xact.h"
+#include "apply.h"
+#include "apply_load.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_proc_d.h"
+#include "executor/spi.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "replication/origin.h"
+#include "steep_repl.h"
+#include "toc_statement.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/snapmgr.h"
+
+/* So much of a statement is shown when it fails. */
+#define SHOWN_BYTES 600
+
+/* What pg_restore sets before it runs an archive. */
+static const char *const archive_settings[][2] = {
+	{"search_path", ""},
+	{"check_function_bodies", "off"},
+	{"default_tablespace", ""},
+	{"default_table_access_method", "heap"},
+	{"client_min_messages", "warning"},
+	{"escape_string_warning", "off"},
+};
+
+static SteepJob *job;
+static ApplyPlan *plan;
+static const Toc *toc;
+static bool skips_triggers;
+static bool standard_strings; /* how literals of the archive are written */
+static RepOriginId origin;
+static const char *statement; /* of the item at hand, in the memory of its caller */
+
+static const TocEntry *
+entry_of(const ApplyItem *item)
+{
+	return item->entry < 0 ? NULL : toc->entries.items[item->entry];
+}
+
+static const char *
+qualified_name(const TocEntry *entry)
+{
+	return entry->schema == NULL || entry->schema[0] == '\0'
+			   ? entry->tag
+			   : quote_qualified_identifier(entry->schema, entry->tag);
+}
+
+/* What an item is about, for progress and messages. */
+const char *
+apply_item_name(const ApplyItem *item)
+{
+	const TocEntry *entry = entry_of(item);
+
+	return entry == NULL ? "" : qualified_name(entry);
+}
+
+/* Whether rows may be loaded without their triggers and foreign keys firing. */
+bool
+apply_may_skip_triggers(void)
+{
+	return pg_parameter_aclcheck("session_replication_role", GetUserId(), ACL_SET) == ACLCHECK_OK;
+}
+
+/*
+ * Whether changes may say that they come from elsewhere, by the rule of the
+ * function that lets a session do so.
+ */
+bool
+apply_may_set_origin(void)
+{
+	return object_aclcheck(ProcedureRelationId, F_PG_REPLICATION_ORIGIN_SESSION_SETUP, GetUserId(),
+						   ACL_EXECUTE) == ACLCHECK_OK;
+}
+
+/* What the archive's own SET says; it comes from the setting of the database that was dumped. */
+static bool
+has_standard_strings(const Toc *archive)
+{
+	for (int i = 0; i < archive->entries.count; i++)
+		if (strcmp(archive->entries.items[i]->desc, "STDSTRINGS") == 0)
+			return archive->entries.items[i]->defn == NULL ||
+				   strstr(archive->entries.items[i]->defn, "'off'") == NULL;
+	return true;
+}
+
+/* Prepare this worker; what it makes lives in CurrentMemoryContext. */
+void
+apply_item_init(SteepJob *the_job, ApplyPlan *the_plan, const Toc *the_toc, int dirfd)
+{
+	job = the_job;
+	plan = the_plan;
+	toc = the_toc;
+	apply_load_init(job, plan, dirfd);
+	standard_strings = has_standard_strings(toc);
+	StartTransactionCommand();
+	skips_triggers = apply_may_skip_triggers();
+	origin = apply_may_set_origin() ? DoNotReplicateId : InvalidRepOriginId;
+	CommitTransactionCommand();
+}
+
+static void
+set_local(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
+							 false);
+}
+
+/*
+ * Begin an item's transaction. Its settings, and those that its statements
+ * make, end with it: they are of a nesting level that is always rolled back.
+ */
+static int
+begin_item(void)
+{
+	int level;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	replorigin_session_origin = origin;
+	level = NewGUCNestLevel();
+	for (size_t i = 0; i < lengthof(archive_settings); i++)
+		set_local(archive_settings[i][0], archive_settings[i][1]);
+	set_local("standard_conforming_strings", standard_strings ? "on" : "off");
+	if (skips_triggers && (plan->step == STEP_LOAD || plan->step == STEP_TRUNCATE))
+		set_local("session_replication_role", "replica");
+	return level;
+}
+
+/* Mark the item as done and commit both. Statistics may be gathered twice. */
+static void
+end_item(const ApplyItem *item, int level)
+{
+	AtEOXact_GUC(false, level);
+	if (plan->step != STEP_ANALYZE)
+		apply_marks_add(job->id, item->dump_id, item->part);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	replorigin_session_origin = InvalidRepOriginId;
+}
+
+/* Run SQL of the archive. What SPI refuses (BEGIN, COPY FROM stdin) has no place there. */
+static void
+execute(const char *sql)
+{
+	int rc;
+
+	SPI_connect();
+	rc = SPI_execute(sql, false, 0);
+	if (rc < 0)
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("an archive cannot contain such a statement: %s",
+							   SPI_result_code_string(rc))));
+	SPI_finish();
+}
+
+/* One statement, so that tables may refer to each other. */
+static char *
+truncate_statement(void)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	for (uint32 i = 0; i < plan->n_tables; i++)
+		appendStringInfo(&sql, "%s%s", i == 0 ? "TRUNCATE ONLY " : ", ONLY ",
+						 qualified_name(toc->entries.items[plan_tables(plan)[i].entry]));
+	return sql.data;
+}
+
+static bool
+has_right(const TocEntry *entry, AclMode right)
+{
+	Oid relid = RangeVarGetRelid(makeRangeVar(entry->schema, entry->tag, -1), NoLock, true);
+
+	return OidIsValid(relid) && pg_class_aclcheck(relid, GetUserId(), right) == ACLCHECK_OK;
+}
+
+/*
+ * The statement of an item that has one. Whoever may load a table may not
+ * always analyze it, and then autovacuum does; nor set its sequence, of which
+ * the job's warnings tell.
+ */
+static char *
+statement_of(const ApplyItem *item)
+{
+	const TocEntry *entry = entry_of(item);
+
+	switch (plan->step)
+	{
+		case STEP_TRUNCATE:
+			return truncate_statement();
+		case STEP_LOAD:
+			return NULL;
+		case STEP_ANALYZE:
+			if (!has_right(entry, ACL_MAINTAIN))
+				return NULL;
+			return psprintf("ANALYZE ONLY %s", qualified_name(entry));
+		case STEP_SEQUENCES:
+			if (plan->into_existing && !has_right(entry, ACL_UPDATE))
+				return NULL;
+			/* FALLTHROUGH */
+		default:
+			return toc_entry_statement(entry, plan->no_owner);
+	}
+}
+
+/* Do an item, in a transaction of its own. */
+void
+apply_item_run(const ApplyItem *item)
+{
+	MemoryContext context = CurrentMemoryContext;
+	int level = begin_item();
+	char *sql = statement_of(item);
+
+	statement = sql == NULL ? NULL : MemoryContextStrdup(context, sql);
+	if (plan->step == STEP_LOAD)
+		apply_load_item(item, entry_of(item));
+	else if (sql != NULL)
+		execute(sql);
+	end_item(item, level);
+
+	if (plan->step == STEP_LOAD)
+		for (uint32 i = 0; i < item->n_frames; i++)
+			pg_atomic_fetch_add_u64(&job->counters.rows,
+									plan_frames(plan)[item->first_frame + i].rows);
+}
+
+/* Mark an item as done that is better left out. */
+void
+apply_item_skip(const ApplyItem *item)
+{
+	end_item(item, begin_item());
+}
+
+/*
+ * What is not worth a failure: statistics, for which autovacuum comes by, and
+ * comments on extensions, which only an extension's owner may make.
+ */
+bool
+apply_item_is_optional(const ApplyItem *item, const ErrorData *error)
+{
+	const TocEntry *entry = entry_of(item);
+
+	if (plan->step == STEP_ANALYZE)
+		return error->sqlerrcode != ERRCODE_QUERY_CANCELED;
+	return entry != NULL && plan->step == STEP_PRE_DATA &&
+		   error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE &&
+		   strcmp(entry->desc, "COMMENT") == 0 && strncmp(entry->tag, "EXTENSION ", 10) == 0;
+}
+
+/* What to do before the job can go on. */
+static const char *
+remedy(const ApplyItem *item, const ErrorData *error)
+{
+	const TocEntry *entry = entry_of(item);
+
+	if (entry != NULL && strcmp(entry->desc, "EXTENSION") == 0)
+		return "Install what the extension needs on this server";
+	switch (error->sqlerrcode)
+	{
+		case ERRCODE_UNDEFINED_OBJECT:
+			return "Create what is missing, a role for example (or start anew with no_owner and no_privileges => true)";
+		case ERRCODE_DUPLICATE_TABLE:
+		case ERRCODE_DUPLICATE_OBJECT:
+		case ERRCODE_DUPLICATE_FUNCTION:
+		case ERRCODE_DUPLICATE_SCHEMA:
+			return "Drop what is in the way (or start anew with sections => '{data}')";
+		case ERRCODE_FOREIGN_KEY_VIOLATION:
+			if (plan->step == STEP_LOAD && !skips_triggers)
+				return "GRANT SET ON PARAMETER session_replication_role to the role, so that foreign keys wait until all is loaded";
+			break;
+		case ERRCODE_DATA_CORRUPTED:
+			return "Put the snapshot's files back as they were";
+		default:
+			break;
+	}
+	return "Mend the cause";
+}
+
+/* Say in an item's error which statement it was and how to go on. */
+void
+apply_item_advise(const ApplyItem *item, ErrorData *error)
+{
+	const char *advice =
+		psprintf("%s, then go on with: select steep_repl.retry_operation(" INT64_FORMAT ")",
+				 remedy(item, error), job->id);
+
+	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED || error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+		return;
+	error->hint =
+		error->hint == NULL ? psprintf("%s.", advice) : psprintf("%s\n%s.", error->hint, advice);
+	if (statement != NULL)
+	{
+		int len = pg_mbcliplen(statement, strlen(statement), SHOWN_BYTES);
+		char *shown = psprintf("Statement: %.*s%s", len, statement, statement[len] ? "..." : "");
+
+		error->detail = error->detail == NULL ? shown : psprintf("%s\n%s", error->detail, shown);
+	}
+}

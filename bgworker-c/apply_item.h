@@ -1,0 +1,20 @@
+/*
+ * apply_item.h
+ *	  One item of an apply in one transaction, with the mark that it is done.
+ */
+#ifndef STEEP_APPLY_ITEM_H
+#define STEEP_APPLY_ITEM_H
+
+#include "apply_plan.h"
+#include "toc.h"
+
+extern void apply_item_init(SteepJob *job, ApplyPlan *plan, const Toc *toc, int dirfd);
+extern const char *apply_item_name(const ApplyItem *item);
+extern void apply_item_run(const ApplyItem *item);
+extern void apply_item_skip(const ApplyItem *item);
+
+/* What to do about its error. */
+extern bool apply_item_is_optional(const ApplyItem *item, const ErrorData *error);
+extern void apply_item_advise(const ApplyItem *item, ErrorData *error);
+
+#endif /* STEEP_APPLY_ITEM_H */

@@ -1,0 +1,97 @@
+/*
+ * The queries of an apply about what is there already. $1 = the job's params,
+ * $2 = names of the tables to load, $3 = of the sequences to set, $4 = of the
+ * relations to create. They run with the requester's rights; what they report
+ * as missing is checked again where it is needed.
+ */
+
+const targets = `
+  target(position, name, oid) as (
+    select t.position, t.name, to_regclass(t.name)::oid
+    from unnest($2) with ordinality t(name, position))`;
+
+/** At most 100 names, joined, and how many more there are; NULL for none. */
+const listed = (from: string) => `
+  (select string_agg(x.name, ', ' order by x.name) filter (where x.n <= 100)
+          || case when count(*) > 100 then format(' and %s more', count(*) - 100) else '' end
+   from (select q.name, row_number() over (order by q.name) as n from (${from}) q) x)`;
+
+/** A table needs INSERT on each column that is written, not on generated ones. */
+const insertable = `
+  (has_table_privilege(c.oid, 'INSERT')
+   or not exists (select from pg_attribute a where a.attrelid = c.oid and a.attnum > 0
+                  and not a.attisdropped and a.attgenerated = ''
+                  and not has_column_privilege(c.oid, a.attnum, 'INSERT')))`;
+
+/**
+ * Foreign keys between tables to load, once for each pair. One that refers to a
+ * partitioned table refers to all of its partitions.
+ */
+const references = `
+  reference(child, parent) as (
+    select distinct c.conrelid, p.relid::oid
+    from pg_constraint c
+    cross join lateral (select t.relid from pg_partition_tree(c.confrelid) t
+                        union select c.confrelid::regclass) p(relid)
+    where c.contype = 'f' and c.conrelid <> p.relid
+      and c.conrelid in (select t.oid from target t) and p.relid in (select t.oid from target t))`;
+
+/** How many tables must be loaded before each, at least; in a circle it grows without end. */
+const levels = `
+  level(oid, depth) as (
+    select t.oid, 0 from target t where t.oid is not null
+    union
+    select r.child, l.depth + 1 from level l join reference r on r.parent = l.oid
+    where l.depth <= (select count(*) from (select child from reference union select parent from reference) x))`;
+
+export const factsQuery = `
+  with recursive ${targets}, ${references}, ${levels}
+  select json_build_object(
+    'existing', ${listed("select n.name from unnest($4) n(name) where to_regclass(n.name) is not null")},
+    'missing', ${listed("select t.name from target t where t.oid is null")},
+    'not_insertable', ${listed(`select t.name from target t join pg_class c on c.oid = t.oid where not ${insertable}`)},
+    'not_tables', ${listed("select t.name from target t join pg_class c on c.oid = t.oid where c.relkind not in ('r', 'p')")},
+    'row_security', ${listed("select t.name from target t where t.oid is not null and row_security_active(t.oid)")},
+    'not_truncatable', ${listed("select t.name from target t where t.oid is not null and not has_table_privilege(t.oid, 'TRUNCATE')")},
+    'missing_sequences', ${listed("select s.name from unnest($3) s(name) where to_regclass(s.name) is null")},
+    'not_settable', ${listed("select s.name from unnest($3) s(name) where to_regclass(s.name) is not null and not has_sequence_privilege(to_regclass(s.name)::oid, 'UPDATE')")},
+    'circle', ${listed("select t.name from target t where t.oid in (select l.oid from level l where l.depth > (select count(*) from (select child from reference union select parent from reference) x))")},
+    'has_triggers', exists (select from pg_trigger g where g.tgrelid in (select t.oid from target t) and g.tgenabled <> 'D'),
+    'may_skip_triggers', has_parameter_privilege('session_replication_role', 'SET'),
+    'may_set_origin', has_function_privilege('pg_replication_origin_session_setup(text)', 'EXECUTE'),
+    'publishes', exists (select from pg_publication),
+    'role', quote_ident(current_user))::text`;
+
+export const levelsQuery = `
+  with recursive ${targets}, ${references}, ${levels}
+  select t.position, max(l.depth)::bigint
+  from level l join target t on t.oid = l.oid
+  where l.depth > 0
+  group by t.position`;
+
+/**
+ * Rows (name of a foreign key, query that finds a row that violates it; NULL where the requester may
+ * not read the tables): the enforced ones of tables that were loaded while they were not checked.
+ * As PostgreSQL checks them: MATCH FULL also refuses keys that are NULL in part.
+ */
+export const foreignKeyChecksQuery = `
+  with ${targets}
+  select format('%I of table %s', c.conname, c.conrelid::regclass),
+         case when has_table_privilege(c.conrelid, 'SELECT') and has_table_privilege(c.confrelid, 'SELECT') then
+           format('select 1 from only %s f where %s and not exists (select from %s p where %s) limit 1',
+                  c.conrelid::regclass,
+                  case c.confmatchtype when 'f' then '(' || k.some || ')' else k.every end,
+                  case (select r.relkind from pg_class r where r.oid = c.confrelid) when 'r' then 'only ' else '' end || c.confrelid::regclass,
+                  k.equal) end
+  from pg_constraint c
+  cross join lateral (
+    select string_agg(format('f.%I is not null', a.attname), ' and ') as every,
+           string_agg(format('f.%I is not null', a.attname), ' or ') as some,
+           string_agg(format('p.%I operator(%I.%s) f.%I', b.attname, n.nspname, o.oprname, a.attname), ' and ') as equal
+    from unnest(c.conkey, c.confkey, c.conpfeqop) u(child, parent, op)
+    join pg_attribute a on a.attrelid = c.conrelid and a.attnum = u.child
+    join pg_attribute b on b.attrelid = c.confrelid and b.attnum = u.parent
+    join pg_operator o on o.oid = u.op
+    join pg_namespace n on n.oid = o.oprnamespace) k
+  where c.contype = 'f' and c.convalidated and c.conenforced and c.conrelid in (select t.oid from target t)
+  order by 1`;
