@@ -134,7 +134,7 @@ function warningsFor(params: ApplyParams, facts: ApplyFacts): readonly string[] 
   const intoExisting = has(params, "data") && !has(params, "pre-data");
   if (intoExisting && facts.not_settable !== null) {
     warnings.push(
-      `values of sequences are left as they are, for lack of a right (GRANT UPDATE ON SEQUENCE … TO ${facts.role}): ${facts.not_settable}`,
+      `values of sequences are left as they are, for lack of a right (GRANT UPDATE ON SEQUENCE name TO ${facts.role}): ${facts.not_settable}`,
     );
   }
   if (intoExisting && facts.has_triggers && !facts.may_skip_triggers) {
