@@ -200,7 +200,7 @@ help:
 	@echo '                         start a server with steep_repl (or restart it, data is kept)'
 	@echo '  make psql NAME=a       psql on it (ARGS="-c ..." is passed on)'
 	@echo '  make stop NAME=a       stop it; without NAME: all of them'
-	@echo '  make demo              take a snapshot of a small shop, verify it, restore it, compare'
+	@echo '  make demo              copy a small shop to a second server, compare'
 	@echo '  eval "$$(make pg-env)"  put the programs of this PostgreSQL first on PATH'
 	@echo 'Develop'
 	@echo '  make test              unit and integration tests (ARGS="test/unit/..." runs some)'

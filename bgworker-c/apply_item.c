@@ -63,7 +63,12 @@ apply_item_name(const ApplyItem *item)
 {
 	const TocEntry *entry = entry_of(item);
 
-	return entry == NULL ? "" : qualified_name(entry);
+	if (entry == NULL)
+		return "";
+	/* The tag of what belongs to a table is the table's name and its own. */
+	if (plan->step != STEP_LOAD && strchr(entry->tag, ' ') != NULL && entry->schema != NULL)
+		return psprintf("%s.%s", entry->schema, entry->tag);
+	return qualified_name(entry);
 }
 
 /* Whether rows may be loaded without their triggers and foreign keys firing. */

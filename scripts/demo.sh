@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Copy a database as a DBA would: register this node, take a snapshot while watching it, verify it,
-# restore it with stock pg_restore, and show that the copy is equal, table by table.
+# apply it to a second server and restore it with stock pg_restore, and show that both copies are equal,
+# table by table.
 #
 # Environment: JS, the engine (plv8 or pljs); SCALE, pgbench's scale (default 10, 1 million accounts).
 set -euo pipefail
@@ -13,6 +14,7 @@ listener=
 finish() {
   [ -z "$listener" ] || kill "$listener" 2>/dev/null || true
   scripts/server.sh stop demo || true
+  scripts/server.sh stop demo-b || true
   rm -rf "$work"
 }
 trap finish EXIT
@@ -22,13 +24,16 @@ title() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 [ -t 1 ] || title() { printf '\n-- %s\n' "$*"; }
 fail() { printf 'demo: %s\n' "$*" >&2; exit 1; }
 
+# Statements go to the server named in $node, and there to the database named in $database.
+node=demo
+port() { cat "build/servers/$1/port"; }
 connect=(-h 127.0.0.1 -U postgres)
-psql() { "$bindir/psql" -X -q -P pager=off "${connect[@]}" -v ON_ERROR_STOP=1 -d "${database:-demo}" "$@"; }
+psql() { "$bindir/psql" -X -q -P pager=off "${connect[@]}" -p "$(port "$node")" -v ON_ERROR_STOP=1 -d "${database:-demo}" "$@"; }
 value() { psql -At -c "$1"; }
 
 # Show a statement as it is typed, then what it says.
 sql() {
-  printf 'demo=# %s\n' "$1"
+  printf '%s=# %s\n' "$node" "$1"
   psql "${@:2}" -c "$1"
 }
 
@@ -38,17 +43,17 @@ title "A new server, with pgbench's tables and a small shop"
 scripts/server.sh remove demo
 unset PORT
 CONF="max_worker_processes=16" scripts/server.sh start demo
-connect+=(-p "$(cat build/servers/demo/port)")
+connect_demo=("${connect[@]}" -p "$(port demo)")
 snapshots=$PWD/build/servers/demo/snapshots
 database=postgres psql -c 'create database demo'
-"$bindir/pgbench" "${connect[@]}" -i -q -s "${SCALE:-10}" demo >"$work/pgbench" 2>&1 || { cat "$work/pgbench"; exit 1; }
+"$bindir/pgbench" "${connect_demo[@]}" -i -q -s "${SCALE:-10}" demo >"$work/pgbench" 2>&1 || { cat "$work/pgbench"; exit 1; }
 psql -f test/fixtures/shop.sql
 value "select format('%s tables, %s', count(*), pg_size_pretty(pg_database_size(current_database())))
        from pg_class where relkind = 'r' and relnamespace::regnamespace::text !~ '^(pg_|information_schema)'"
 
 title "Install, and say who this node is"
 sql 'CREATE EXTENSION IF NOT EXISTS steep_repl'
-sql "SELECT node_id, node_name, host, port FROM steep_repl.register_node('demo-1', 'Demo node', '127.0.0.1', $(cat build/servers/demo/port))"
+sql "SELECT node_id, node_name, host, port FROM steep_repl.register_node('demo-1', 'Demo node', '127.0.0.1', $(port demo))"
 
 # ---- the snapshot, watched in two ways
 
@@ -114,10 +119,25 @@ head -n 8 "$work/files"
 
 # ---- the copy
 
+title "Apply it on a second server"
+scripts/server.sh remove demo-b
+CONF="max_worker_processes=16" scripts/server.sh start demo-b
+node=demo-b
+database=postgres psql -c 'create database demo'
+sql 'CREATE EXTENSION IF NOT EXISTS steep_repl'
+echo "demo-b=# SELECT snapshot_id FROM steep_repl.start_apply('$path', parallel => 4)"
+id=$(value "select snapshot_id from steep_repl.start_apply('$path', parallel => 4)")
+echo "$id"
+progress_bar "$id"
+sql "SELECT status, source_snapshot_id, table_count, rows_written, pg_size_pretty(bytes_processed) AS loaded, completed_at - started_at AS took, warnings, error_message FROM steep_repl.wait_snapshot('$id')" -x
+[ "$(value "select status from steep_repl.snapshots where snapshot_id = '$id'")" = complete ] ||
+  fail "the apply did not complete; the server's log is build/servers/demo-b/log"
+node=demo
+
 title "Restore it with pg_restore into a database that has no steep_repl"
 database=postgres psql -c 'create database copy'
 echo "$ pg_restore -j 2 -d copy $path"
-"$bindir/pg_restore" "${connect[@]}" -j 2 --exit-on-error -d copy "$path"
+"$bindir/pg_restore" "${connect_demo[@]}" -j 2 --exit-on-error -d copy "$path"
 
 # One line for each table, filled materialized view and sequence: kind, name, rows, and a digest that
 # does not depend on the order of rows.
@@ -144,14 +164,18 @@ from relation order by relkind <> 'r', relkind <> 'm', name collate "C"
 SQL
 }
 
-title "Compare the two databases"
+title "Compare the three databases"
 digests demo >"$work/demo"
-digests copy >"$work/copy"
-if ! diff "$work/demo" "$work/copy" >"$work/difference"; then
-  cat "$work/difference"
-  fail "the copy differs"
-fi
+digests copy >"$work/restored"
+node=demo-b
+digests demo >"$work/applied"
+for copy in applied restored; do
+  if ! diff "$work/demo" "$work/$copy" >"$work/difference"; then
+    cat "$work/difference"
+    fail "the $copy copy differs"
+  fi
+done
 awk -F ' [|] ' 'BEGIN { printf "%-64s %12s  %s\n", "table, view or sequence", "rows | value", "digest | called" }
-                { printf "%-64s %12s  %s\n", $1, $2, $3 }' "$work/copy"
+                { printf "%-64s %12s  %s\n", $1, $2, $3 }' "$work/applied"
 echo
-echo "All $(wc -l <"$work/copy") are equal in both databases. The snapshot stays in $path"
+echo "All $(wc -l <"$work/applied") are equal in the three databases. The snapshot stays in $path"
