@@ -82,6 +82,7 @@ extern const ManifestFile *apply_find_file(HTAB *files, const char *name);
 /* apply_marks.c: what is done, in the transaction that does it */
 extern HTAB *apply_marks_read(int64 operation_id);
 extern bool apply_marks_have(HTAB *marks, int dump_id, int64 part);
+extern void apply_marks_remove(HTAB *marks, int64 operation_id, int dump_id);
 extern void apply_marks_add(int64 operation_id, int dump_id, int64 part);
 extern void apply_check_same_archive(JobRun *run);
 

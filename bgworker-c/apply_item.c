@@ -144,12 +144,16 @@ begin_item(void)
 	return level;
 }
 
-/* Mark the item as done and commit both. Statistics may be gathered twice. */
+/*
+ * Mark the item as done and commit both. Statistics are not marked, nor are
+ * values of sequences, which a crash may undo where they are unlogged: both may
+ * be done twice.
+ */
 static void
 end_item(const ApplyItem *item, int level)
 {
 	AtEOXact_GUC(false, level);
-	if (plan->step != STEP_ANALYZE)
+	if (plan->step != STEP_ANALYZE && plan->step != STEP_SEQUENCES)
 		apply_marks_add(job->id, item->dump_id, item->part);
 	PopActiveSnapshot();
 	CommitTransactionCommand();

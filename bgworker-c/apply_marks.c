@@ -62,6 +62,25 @@ apply_marks_add(int64 operation_id, int dump_id, int64 part)
 	replorigin_session_origin = origin;
 }
 
+/* Forget what is marked of an entry; in the transaction at hand. */
+void
+apply_marks_remove(HTAB *marks, int64 operation_id, int dump_id)
+{
+	HASH_SEQ_STATUS all;
+	ApplyMark *mark;
+	OwnerSession session;
+
+	hash_seq_init(&all, marks);
+	while ((mark = hash_seq_search(&all)) != NULL)
+		if (mark->dump_id == dump_id)
+			hash_search(marks, mark, HASH_REMOVE, NULL);
+	owner_begin(&session);
+	owner_execute("delete from steep_repl._apply_done where operation_id = $1 and dump_id = $2", 2,
+				  (Oid[]){INT8OID, INT4OID},
+				  (Datum[]){Int64GetDatum(operation_id), Int32GetDatum(dump_id)}, NULL);
+	owner_end(&session);
+}
+
 /*
  * An attempt that goes on must find the archive that the first one began with:
  * its marks mean nothing in another one. Inside a transaction.

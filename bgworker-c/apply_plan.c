@@ -156,19 +156,35 @@ apply_plan_take(ApplyPlan *plan, int worker, uint32 *item)
 	return found;
 }
 
+/*
+ * Whether an item that is done lets others begin. Who did it takes the next one
+ * himself: in a serial step nobody else need wake up.
+ */
+static bool
+lets_others_begin(ApplyPlan *plan, const StepState *step)
+{
+	if (plan->step == STEP_POST_DATA)
+		return true;
+	return step->next + 1 < step->n &&
+		   plan_items(plan)[step->first + step->next + 1].after <= step->done;
+}
+
 /* The applier's item is committed; true if that ends the step. */
 bool
 apply_plan_item_done(ApplyPlan *plan, int worker)
 {
 	StepState *step;
 	bool last;
+	bool wake;
 
 	LWLockAcquire(&plan->lock, LW_EXCLUSIVE);
 	step = &plan->steps[plan->step];
 	plan_items(plan)[plan->running[worker]].state = ITEM_DONE;
 	plan->running[worker] = -1;
 	last = ++step->done == step->n;
+	wake = lets_others_begin(plan, step);
 	LWLockRelease(&plan->lock);
-	ConditionVariableBroadcast(&plan->changed);
+	if (wake)
+		ConditionVariableBroadcast(&plan->changed);
 	return last;
 }

@@ -130,6 +130,48 @@ is_empty(Relation rel)
 	return !found;
 }
 
+/* A target as it is now, or NULL if there is no such table; the caller closes it. */
+static Relation
+open_target(ApplyRun *apply, const TargetTable *target)
+{
+	const TocEntry *entry = apply->toc->entries.items[target->entry];
+	Oid relid = RangeVarGetRelid(makeRangeVar(entry->schema, entry->tag, -1), NoLock, true);
+	Relation rel = OidIsValid(relid) ? try_table_open(relid, AccessShareLock) : NULL;
+
+	CHECK_FOR_INTERRUPTS();
+	if (rel == NULL || rel->rd_rel->relkind == RELKIND_RELATION)
+		return rel;
+	table_close(rel, AccessShareLock);
+	return NULL;
+}
+
+/*
+ * A crash empties unlogged tables, but not what we have marked: load those
+ * again. One that is not empty was loaded since the last crash, and is as
+ * marked.
+ */
+static void
+forget_lost_loads(JobRun *run)
+{
+	ApplyRun *apply = run->apply;
+
+	for (int i = 0; i < apply->n_targets; i++)
+	{
+		TargetTable *target = &apply->targets[i];
+		Relation rel = target->begun ? open_target(apply, target) : NULL;
+
+		if (rel == NULL)
+			continue;
+		if (rel->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED && is_empty(rel))
+		{
+			apply_marks_remove(apply->done, run->job->id,
+							   apply->toc->entries.items[target->entry]->dump_id);
+			target->begun = false;
+		}
+		table_close(rel, AccessShareLock);
+	}
+}
+
 /* Refuse tables that have rows which this job did not load. */
 static void
 refuse_filled_tables(ApplyRun *apply)
@@ -140,16 +182,13 @@ refuse_filled_tables(ApplyRun *apply)
 	initStringInfo(&filled);
 	for (int i = 0; i < apply->n_targets; i++)
 	{
-		const TocEntry *entry = apply->toc->entries.items[apply->targets[i].entry];
-		Oid relid = RangeVarGetRelid(makeRangeVar(entry->schema, entry->tag, -1), NoLock, true);
-		Relation rel = OidIsValid(relid) ? try_table_open(relid, AccessShareLock) : NULL;
+		const TargetTable *target = &apply->targets[i];
+		Relation rel = target->begun || target->in_extension ? NULL : open_target(apply, target);
 
-		CHECK_FOR_INTERRUPTS();
 		if (rel == NULL)
 			continue;
-		if (rel->rd_rel->relkind == RELKIND_RELATION && !apply->targets[i].begun &&
-			!apply->targets[i].in_extension && !is_empty(rel) && ++n <= 100)
-			appendStringInfo(&filled, "%s%s", n > 1 ? ", " : "", apply->targets[i].name);
+		if (!is_empty(rel) && ++n <= 100)
+			appendStringInfo(&filled, "%s%s", n > 1 ? ", " : "", target->name);
 		table_close(rel, AccessShareLock);
 	}
 	if (n > 0)
@@ -173,6 +212,7 @@ apply_check_targets(JobRun *run, Jsonb *action)
 	if (apply->selection.data && !apply->selection.pre_data)
 		read_levels(run, action);
 	SPI_finish();
+	forget_lost_loads(run);
 	if (apply->selection.data && !apply->selection.pre_data && !apply->truncate)
 		refuse_filled_tables(apply);
 	PopActiveSnapshot();

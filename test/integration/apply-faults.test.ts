@@ -22,6 +22,11 @@ let server: Server;
 let snapshot: SnapshotRow;
 let expected: Record<string, string>;
 
+// A crash empties it, also where the snapshot is taken from.
+const fillUnlogged = `
+  truncate app.unlogged restart identity;
+  insert into app.unlogged (v) select md5(g::text) from generate_series(1, 5000) g`;
+
 // The advisory locks 1 (a row is checked) and 2 (an index is built) are gates that a session can
 // hold shut in the target.
 const schema = `
@@ -35,13 +40,14 @@ const schema = `
   create table app.early as select g as id, md5(g::text) as v from generate_series(1, 1000) g;
   alter table app.early owner to app_owner;
   create index on app.gated (id) where app.pass(2);
+  create unlogged table app.unlogged (id int generated always as identity, v text);
   create table app.plain (id int references app.gated);
   insert into app.plain select generate_series(1, 1000)`;
 
 beforeAll(async () => {
   server = await startServer({ name: "apply-faults", settings: { max_worker_processes: 16 } });
   await server.createDatabase("source", { extension: true });
-  await server.query(schema, [], source);
+  await server.query(`${schema};${fillUnlogged}`, [], source);
   expected = await digests(server, "source");
   snapshot = await takeSnapshot(server, source);
 });
@@ -98,7 +104,7 @@ async function heldAt(gate: Gate): Promise<{ apply: ApplyRow; release: () => Pro
 
 async function expectComplete(row: ApplyRow): Promise<void> {
   expect(row).toMatchObject({ status: "complete", error_message: null });
-  expect(row.rows_written).toBe("32000");
+  expect(row.rows_written).toBe("37000");
   expect(await digests(server, "target")).toEqual(expected);
   expect(
     await server.query(
@@ -107,6 +113,8 @@ async function expectComplete(row: ApplyRow): Promise<void> {
       target,
     ),
   ).toEqual([{ indisvalid: true }, { indisvalid: true }]);
+  const sequence = "select last_value::int as last from app.unlogged_id_seq";
+  expect(await server.query(sequence, [], target)).toEqual([{ last: 5000 }]);
   expect(await server.query("select from steep_repl._apply_done", [], target)).toEqual([]);
 }
 
@@ -222,7 +230,7 @@ test("an extension that is missing stops the job with statement and hint; once t
   await server.configure({
     extension_control_path: `${path?.extension_control_path}:${join(server.home, "extensions")}`,
   });
-  await server.query("create extension passing", [], source);
+  await server.query(`create extension passing; ${fillUnlogged}`, [], source);
   const extended = await takeSnapshot(server, source);
   await server.query("drop extension passing", [], source);
 
