@@ -86,8 +86,13 @@ extern void apply_marks_remove(HTAB *marks, int64 operation_id, int dump_id);
 extern void apply_marks_add(int64 operation_id, int dump_id, int64 part);
 extern void apply_check_same_archive(JobRun *run);
 
-/* apply_draft.c: from table of contents and manifest to the plan */
+/* apply_open.c: the archive, and what of it to apply */
+extern void apply_open_archive(JobRun *run, Jsonb *action);
+
+/* apply_tables.c: the tables to load */
 extern void apply_list_targets(ApplyRun *apply);
+
+/* apply_draft.c: from table of contents and manifest to the plan */
 extern void apply_make_plan(JobRun *run);
 
 /* apply_graph.c: what may run beside what, after the data */

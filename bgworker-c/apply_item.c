@@ -22,9 +22,6 @@
 #include "utils/guc.h"
 #include "utils/snapmgr.h"
 
-/* So much of a statement is shown when it fails. */
-#define SHOWN_BYTES 600
-
 /* What pg_restore sets before it runs an archive. */
 static const char *const archive_settings[][2] = {
 	{"search_path", ""},
@@ -35,18 +32,13 @@ static const char *const archive_settings[][2] = {
 	{"escape_string_warning", "off"},
 };
 
-static SteepJob *job;
-static ApplyPlan *plan;
-static const Toc *toc;
-static bool skips_triggers;
-static bool standard_strings; /* how literals of the archive are written */
-static RepOriginId origin;
-static const char *statement; /* of the item at hand, in the memory of its caller */
+Applier applier;
 
-static const TocEntry *
-entry_of(const ApplyItem *item)
+/* The archive's entry for an item, or NULL. */
+const TocEntry *
+apply_item_entry(const ApplyItem *item)
 {
-	return item->entry < 0 ? NULL : toc->entries.items[item->entry];
+	return item->entry < 0 ? NULL : applier.toc->entries.items[item->entry];
 }
 
 static const char *
@@ -61,12 +53,12 @@ qualified_name(const TocEntry *entry)
 const char *
 apply_item_name(const ApplyItem *item)
 {
-	const TocEntry *entry = entry_of(item);
+	const TocEntry *entry = apply_item_entry(item);
 
 	if (entry == NULL)
 		return "";
 	/* The tag of what belongs to a table is the table's name and its own. */
-	if (plan->step != STEP_LOAD && strchr(entry->tag, ' ') != NULL && entry->schema != NULL)
+	if (applier.plan->step != STEP_LOAD && strchr(entry->tag, ' ') != NULL && entry->schema != NULL)
 		return psprintf("%s.%s", entry->schema, entry->tag);
 	return qualified_name(entry);
 }
@@ -102,16 +94,16 @@ has_standard_strings(const Toc *archive)
 
 /* Prepare this worker; what it makes lives in CurrentMemoryContext. */
 void
-apply_item_init(SteepJob *the_job, ApplyPlan *the_plan, const Toc *the_toc, int dirfd)
+apply_item_init(SteepJob *job, ApplyPlan *plan, const Toc *toc, int dirfd)
 {
-	job = the_job;
-	plan = the_plan;
-	toc = the_toc;
+	applier.job = job;
+	applier.plan = plan;
+	applier.toc = toc;
 	apply_load_init(job, plan, dirfd);
-	standard_strings = has_standard_strings(toc);
+	applier.standard_strings = has_standard_strings(toc);
 	StartTransactionCommand();
-	skips_triggers = apply_may_skip_triggers();
-	origin = apply_may_set_origin() ? DoNotReplicateId : InvalidRepOriginId;
+	applier.skips_triggers = apply_may_skip_triggers();
+	applier.origin = apply_may_set_origin() ? DoNotReplicateId : InvalidRepOriginId;
 	CommitTransactionCommand();
 }
 
@@ -134,12 +126,13 @@ begin_item(void)
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	replorigin_session_origin = origin;
+	replorigin_session_origin = applier.origin;
 	level = NewGUCNestLevel();
 	for (size_t i = 0; i < lengthof(archive_settings); i++)
 		set_local(archive_settings[i][0], archive_settings[i][1]);
-	set_local("standard_conforming_strings", standard_strings ? "on" : "off");
-	if (skips_triggers && (plan->step == STEP_LOAD || plan->step == STEP_TRUNCATE))
+	set_local("standard_conforming_strings", applier.standard_strings ? "on" : "off");
+	if (applier.skips_triggers &&
+		(applier.plan->step == STEP_LOAD || applier.plan->step == STEP_TRUNCATE))
 		set_local("session_replication_role", "replica");
 	return level;
 }
@@ -153,8 +146,8 @@ static void
 end_item(const ApplyItem *item, int level)
 {
 	AtEOXact_GUC(false, level);
-	if (plan->step != STEP_ANALYZE && plan->step != STEP_SEQUENCES)
-		apply_marks_add(job->id, item->dump_id, item->part);
+	if (applier.plan->step != STEP_ANALYZE && applier.plan->step != STEP_SEQUENCES)
+		apply_marks_add(applier.job->id, item->dump_id, item->part);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	replorigin_session_origin = InvalidRepOriginId;
@@ -182,9 +175,10 @@ truncate_statement(void)
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	for (uint32 i = 0; i < plan->n_tables; i++)
-		appendStringInfo(&sql, "%s%s", i == 0 ? "TRUNCATE ONLY " : ", ONLY ",
-						 qualified_name(toc->entries.items[plan_tables(plan)[i].entry]));
+	for (uint32 i = 0; i < applier.plan->n_tables; i++)
+		appendStringInfo(
+			&sql, "%s%s", i == 0 ? "TRUNCATE ONLY " : ", ONLY ",
+			qualified_name(applier.toc->entries.items[plan_tables(applier.plan)[i].entry]));
 	return sql.data;
 }
 
@@ -204,9 +198,9 @@ has_right(const TocEntry *entry, AclMode right)
 static char *
 statement_of(const ApplyItem *item)
 {
-	const TocEntry *entry = entry_of(item);
+	const TocEntry *entry = apply_item_entry(item);
 
-	switch (plan->step)
+	switch (applier.plan->step)
 	{
 		case STEP_TRUNCATE:
 			return truncate_statement();
@@ -217,11 +211,11 @@ statement_of(const ApplyItem *item)
 				return NULL;
 			return psprintf("ANALYZE ONLY %s", qualified_name(entry));
 		case STEP_SEQUENCES:
-			if (plan->into_existing && !has_right(entry, ACL_UPDATE))
+			if (applier.plan->into_existing && !has_right(entry, ACL_UPDATE))
 				return NULL;
 			/* FALLTHROUGH */
 		default:
-			return toc_entry_statement(entry, plan->no_owner);
+			return toc_entry_statement(entry, applier.plan->no_owner);
 	}
 }
 
@@ -233,17 +227,17 @@ apply_item_run(const ApplyItem *item)
 	int level = begin_item();
 	char *sql = statement_of(item);
 
-	statement = sql == NULL ? NULL : MemoryContextStrdup(context, sql);
-	if (plan->step == STEP_LOAD)
-		apply_load_item(item, entry_of(item));
+	applier.statement = sql == NULL ? NULL : MemoryContextStrdup(context, sql);
+	if (applier.plan->step == STEP_LOAD)
+		apply_load_item(item, apply_item_entry(item));
 	else if (sql != NULL)
 		execute(sql);
 	end_item(item, level);
 
-	if (plan->step == STEP_LOAD)
+	if (applier.plan->step == STEP_LOAD)
 		for (uint32 i = 0; i < item->n_frames; i++)
-			pg_atomic_fetch_add_u64(&job->counters.rows,
-									plan_frames(plan)[item->first_frame + i].rows);
+			pg_atomic_fetch_add_u64(&applier.job->counters.rows,
+									plan_frames(applier.plan)[item->first_frame + i].rows);
 }
 
 /* Mark an item as done that is better left out. */
@@ -251,70 +245,4 @@ void
 apply_item_skip(const ApplyItem *item)
 {
 	end_item(item, begin_item());
-}
-
-/*
- * What is not worth a failure: statistics, for which autovacuum comes by, and
- * comments on extensions, which only an extension's owner may make.
- */
-bool
-apply_item_is_optional(const ApplyItem *item, const ErrorData *error)
-{
-	const TocEntry *entry = entry_of(item);
-
-	if (plan->step == STEP_ANALYZE)
-		return error->sqlerrcode != ERRCODE_QUERY_CANCELED;
-	return entry != NULL && plan->step == STEP_PRE_DATA &&
-		   error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE &&
-		   strcmp(entry->desc, "COMMENT") == 0 && strncmp(entry->tag, "EXTENSION ", 10) == 0;
-}
-
-/* What to do before the job can go on. */
-static const char *
-remedy(const ApplyItem *item, const ErrorData *error)
-{
-	const TocEntry *entry = entry_of(item);
-
-	if (entry != NULL && strcmp(entry->desc, "EXTENSION") == 0)
-		return "Install what the extension needs on this server";
-	switch (error->sqlerrcode)
-	{
-		case ERRCODE_UNDEFINED_OBJECT:
-			return "Create what is missing, a role for example (or start anew with no_owner and no_privileges => true)";
-		case ERRCODE_DUPLICATE_TABLE:
-		case ERRCODE_DUPLICATE_OBJECT:
-		case ERRCODE_DUPLICATE_FUNCTION:
-		case ERRCODE_DUPLICATE_SCHEMA:
-			return "Drop what is in the way (or start anew with sections => '{data}')";
-		case ERRCODE_FOREIGN_KEY_VIOLATION:
-			if (plan->step == STEP_LOAD && !skips_triggers)
-				return "GRANT SET ON PARAMETER session_replication_role to the role, so that foreign keys wait until all is loaded";
-			break;
-		case ERRCODE_DATA_CORRUPTED:
-			return "Put the snapshot's files back as they were";
-		default:
-			break;
-	}
-	return "Mend the cause";
-}
-
-/* Say in an item's error which statement it was and how to go on. */
-void
-apply_item_advise(const ApplyItem *item, ErrorData *error)
-{
-	const char *advice =
-		psprintf("%s, then go on with: select steep_repl.retry_operation(" INT64_FORMAT ")",
-				 remedy(item, error), job->id);
-
-	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED || error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
-		return;
-	error->hint =
-		error->hint == NULL ? psprintf("%s.", advice) : psprintf("%s\n%s.", error->hint, advice);
-	if (statement != NULL)
-	{
-		int len = pg_mbcliplen(statement, strlen(statement), SHOWN_BYTES);
-		char *shown = psprintf("Statement: %.*s%s", len, statement, statement[len] ? "..." : "");
-
-		error->detail = error->detail == NULL ? shown : psprintf("%s\n%s", error->detail, shown);
-	}
 }
