@@ -22,9 +22,9 @@
 #include "nodes/makefuncs.h"
 #include "parser/parse_node.h"
 #include "plan.h"
-#include "storage/fd.h"
 #include "storage/ipc.h"
 #include "storage/proc.h"
+#include "sync_queue.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/snapmgr.h"
@@ -35,6 +35,9 @@
 
 /* How much COPY text between two updates of the shared counters. */
 #define REPORT_BYTES (256 * 1024)
+
+/* A table of at most this size is made durable together with others. */
+#define SMALL_TABLE_BYTES (1024 * 1024)
 
 /* What pg_dump writes at the end of a table's data. */
 static const char terminator[] = "\\.\n\n\n";
@@ -226,16 +229,22 @@ open_data_file(void)
 						errmsg("could not create snapshot file \"%s\": %m", name)));
 }
 
-/* The last chunk of a table is written: end the file and make it durable. */
+static void
+count_table(void)
+{
+	pg_atomic_fetch_add_u32(&copier.job->counters.tables_done, 1);
+}
+
+/* The last chunk of a table is written: end the file, which becomes durable now or soon. */
 static void
 finish_table(void)
 {
 	frame_writer_append(copier.writer, terminator, strlen(terminator));
 	end_frame(true);
-	/* A failed fsync is never retried: the job fails and the file goes. */
-	if (pg_fsync(copier.fd) != 0)
-		ereport(ERROR, (errcode_for_file_access(), errmsg("could not fsync snapshot file: %m")));
-	pg_atomic_fetch_add_u32(&copier.job->counters.tables_done, 1);
+	if (copier.chunk.bytes <= SMALL_TABLE_BYTES)
+		sync_queue_add(copier.fd, count_table);
+	else
+		sync_now(copier.fd, count_table);
 }
 
 static void
@@ -258,7 +267,8 @@ copy_chunk(void)
 	report_progress(copier.chunk.bytes);
 	if (plan_chunk_done(copier.plan, &copier.chunk))
 		finish_table();
-	close(copier.fd);
+	else
+		close(copier.fd);
 }
 
 static void
@@ -284,6 +294,7 @@ run_copier(SteepJob *job)
 		worker_check_cancel(job);
 		copy_chunk();
 	}
+	sync_queue_drain(count_table);
 	frame_writer_destroy(copier.writer);
 	frame_log_close(copier.log);
 }
