@@ -52,7 +52,7 @@ PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter
 # Warnings stop those who work on steep_repl, not those who install it with a newer compiler.
 PG_CFLAGS += $(if $(wildcard .git),-Werror)
 PG_CPPFLAGS = -DSTEEP_REPL_VERSION=\"$(EXTVERSION)\"
-SHLIB_LINK = -lzstd -llz4 -lz
+SHLIB_LINK = -lzstd -llz4 -lz -lpthread
 
 # A PostgreSQL outside of the system's directories may have brought these libraries along.
 prefix_include := $(patsubst %/,%,$(dir $(shell $(PG_CONFIG) --includedir)))

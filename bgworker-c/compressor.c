@@ -40,12 +40,29 @@ none_end(void *state, ByteBuffer *out)
 {
 }
 
+static size_t
+none_bound(void *state, size_t len)
+{
+	return 0;
+}
+
+/* What was gathered is the frame. */
+static const char *
+none_whole(void *state, const void *data, size_t len, void *out, size_t room, size_t *out_len)
+{
+	*out_len = len;
+	return NULL;
+}
+
 static const CompressorOps compressor_none = {
 	.create = none_create,
 	.free = none_free,
 	.begin = none_begin,
 	.add = none_add,
 	.end = none_end,
+	.whole = none_whole,
+	.bound = none_bound,
+	.whole_max_level = 0,
 };
 
 static const CompressorOps *const implementations[] = {
@@ -120,19 +137,33 @@ compressor_end(Compressor *compressor, ByteBuffer *out)
 	compressor->ops->end(compressor->state, out);
 }
 
-/* Whether a frame is better gathered first and compressed at once. */
+/* Whether a frame may be gathered first and compressed at once, which is faster. */
 bool
-compressor_prefers_whole(const Compressor *compressor)
+compressor_takes_whole(const Compressor *compressor)
 {
-	return compressor->ops->whole != NULL && compressor->level <= compressor->ops->whole_max_level;
+	return compressor->level <= compressor->ops->whole_max_level;
 }
 
-/* Compress a whole frame, in place of begin, add and end. */
-void
-compressor_whole(Compressor *compressor, const void *data, size_t len, ByteBuffer *out)
+/* Whether a frame is the data as it was gathered. */
+bool
+compressor_is_none(const Compressor *compressor)
 {
-	CHECK_FOR_INTERRUPTS();
-	compressor->ops->whole(compressor->state, data, len, out);
+	return compressor->ops == &compressor_none;
+}
+
+/* The most that so many bytes can become. */
+size_t
+compressor_bound(const Compressor *compressor, size_t len)
+{
+	return compressor->ops->bound(compressor->state, len);
+}
+
+/* Compress a whole frame, in place of begin, add and end; see CompressorOps. */
+const char *
+compressor_whole(const Compressor *compressor, const void *data, size_t len, void *out, size_t room,
+				 size_t *out_len)
+{
+	return compressor->ops->whole(compressor->state, data, len, out, room, out_len);
 }
 
 /* Raise a library's own words. */

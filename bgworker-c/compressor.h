@@ -18,8 +18,14 @@ typedef struct CompressorOps
 	void (*add)(void *state, const void *data, size_t len, ByteBuffer *out);
 	void (*end)(void *state, ByteBuffer *out);
 
-	/* A frame from data that is all there, where that is faster; or NULL. */
-	void (*whole)(void *state, const void *data, size_t len, ByteBuffer *out);
+	/*
+	 * A frame from data that is all there, into room for bound() bytes. Returns
+	 * NULL or what went wrong. Runs in any thread, so it uses nothing of the
+	 * server.
+	 */
+	const char *(*whole)(void *state, const void *data, size_t len, void *out, size_t room,
+						 size_t *out_len);
+	size_t (*bound)(void *state, size_t len);
 	int whole_max_level; /* slower levels could not be cancelled */
 } CompressorOps;
 
@@ -39,8 +45,11 @@ extern Compressor *compressor_create(Codec codec, int level);
 extern void compressor_begin(Compressor *compressor, ByteBuffer *out);
 extern void compressor_add(Compressor *compressor, const void *data, size_t len, ByteBuffer *out);
 extern void compressor_end(Compressor *compressor, ByteBuffer *out);
-extern bool compressor_prefers_whole(const Compressor *compressor);
-extern void compressor_whole(Compressor *compressor, const void *data, size_t len, ByteBuffer *out);
+extern bool compressor_takes_whole(const Compressor *compressor);
+extern bool compressor_is_none(const Compressor *compressor);
+extern size_t compressor_bound(const Compressor *compressor, size_t len);
+extern const char *compressor_whole(const Compressor *compressor, const void *data, size_t len,
+									void *out, size_t room, size_t *out_len);
 
 /* for the implementations */
 pg_noreturn extern void compressor_failed(const char *reason);

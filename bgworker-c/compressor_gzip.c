@@ -86,10 +86,37 @@ gzip_end(void *state, ByteBuffer *out)
 		;
 }
 
+static size_t
+gzip_bound(void *state, size_t len)
+{
+	return deflateBound(state, len);
+}
+
+static const char *
+gzip_whole(void *state, const void *data, size_t len, void *out, size_t room, size_t *out_len)
+{
+	z_stream *stream = state;
+	int result = deflateReset(stream);
+
+	if (result == Z_OK)
+	{
+		stream->next_in = (Bytef *) unconstify(void *, data);
+		stream->avail_in = (uInt) len;
+		stream->next_out = out;
+		stream->avail_out = (uInt) room;
+		result = deflate(stream, Z_FINISH);
+	}
+	*out_len = room - stream->avail_out;
+	return result == Z_STREAM_END ? NULL : reason(stream, result);
+}
+
 const CompressorOps compressor_gzip = {
 	.create = gzip_create,
 	.free = gzip_free,
 	.begin = gzip_begin,
 	.add = gzip_add,
 	.end = gzip_end,
+	.whole = gzip_whole,
+	.bound = gzip_bound,
+	.whole_max_level = 6,
 };

@@ -80,18 +80,25 @@ zstd_end(void *state, ByteBuffer *out)
 		;
 }
 
+static size_t
+zstd_bound(void *state, size_t len)
+{
+	return ZSTD_compressBound(len);
+}
+
 /*
  * In one call the library reads our memory directly instead of copying it into
  * a window of its own: 202 MB/s against 185 at level 3, frames of 4 MB.
  */
-static void
-zstd_whole(void *state, const void *data, size_t len, ByteBuffer *out)
+static const char *
+zstd_whole(void *state, const void *data, size_t len, void *out, size_t room, size_t *out_len)
 {
-	size_t bound = ZSTD_compressBound(len);
+	size_t result = ZSTD_CCtx_reset(state, ZSTD_reset_session_only);
 
-	check(ZSTD_CCtx_reset(state, ZSTD_reset_session_only));
-	bytebuffer_reserve(out, bound);
-	out->len += check(ZSTD_compress2(state, out->data + out->len, bound, data, len));
+	if (!ZSTD_isError(result))
+		result = ZSTD_compress2(state, out, room, data, len);
+	*out_len = result;
+	return ZSTD_isError(result) ? ZSTD_getErrorName(result) : NULL;
 }
 
 const CompressorOps compressor_zstd = {
@@ -101,5 +108,6 @@ const CompressorOps compressor_zstd = {
 	.add = zstd_add,
 	.end = zstd_end,
 	.whole = zstd_whole,
+	.bound = zstd_bound,
 	.whole_max_level = 9,
 };

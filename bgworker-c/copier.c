@@ -16,7 +16,7 @@
 #include "commands/copy.h"
 #include "directory.h"
 #include "frame_log.h"
-#include "frame_writer.h"
+#include "frame_pipeline.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
@@ -49,12 +49,12 @@ typedef struct Copier
 	SnapshotPlan *plan;
 	int number;
 	int dirfd;
-	FrameWriter *writer;
+	FramePipeline *pipeline;
 	FrameLog *log;
 
 	PlanChunk chunk;
-	int fd; /* of the table's data file */
-	uint64 frame_rows;
+	int fd;            /* of the table's data file */
+	bool terminating;  /* what is written is the file's end */
 	uint64 chunk_raw;  /* COPY text of the chunk so far */
 	uint64 unreported; /* of it, not yet in the shared counters */
 	uint64 credited;   /* of the chunk's bytes, in bytes_done */
@@ -114,46 +114,43 @@ write_at(const char *data, size_t len, uint64 offset)
 	}
 }
 
-/* Compress what has gathered and append it to the file. */
+/* Append a frame to the file. */
 static void
-end_frame(bool is_terminator)
+write_frame(const Frame *frame)
 {
 	PlanTable *table = &copier.plan->tables[copier.chunk.table];
 	FrameRecord record = {0};
-	Frame frame;
 
-	frame_writer_finish(copier.writer, &frame);
 	record.table = copier.chunk.table;
-	record.offset = pg_atomic_fetch_add_u64(&table->file_end, frame.stored_bytes);
-	record.rows = copier.frame_rows;
-	record.raw_bytes = frame.raw_bytes;
-	record.stored_bytes = frame.stored_bytes;
+	record.offset = pg_atomic_fetch_add_u64(&table->file_end, frame->stored_bytes);
+	record.rows = frame->rows;
+	record.raw_bytes = frame->raw_bytes;
+	record.stored_bytes = frame->stored_bytes;
 	record.first_block = copier.chunk.first_block;
-	record.end_block = is_terminator || table->chunks == 1
+	record.end_block = copier.terminating || table->chunks == 1
 						   ? InvalidBlockNumber
 						   : Min(copier.chunk.end_block, table->blocks);
-	memcpy(record.sha256, frame.sha256, DIGEST_BYTES);
-	write_at(frame.data, frame.stored_bytes, record.offset);
+	memcpy(record.sha256, frame->sha256, DIGEST_BYTES);
+	write_at(frame->data, frame->stored_bytes, record.offset);
 	frame_log_add(copier.log, &record);
 
-	pg_atomic_fetch_add_u64(&copier.job->counters.stored_bytes, frame.stored_bytes);
-	pg_atomic_fetch_add_u64(&copier.job->counters.rows, copier.frame_rows);
-	copier.frame_rows = 0;
+	pg_atomic_fetch_add_u64(&copier.job->counters.stored_bytes, frame->stored_bytes);
+	pg_atomic_fetch_add_u64(&copier.job->counters.rows, frame->rows);
 }
 
 /* COPY hands over one row, without its newline. */
 static void
 receive_row(void *data, int len)
 {
-	frame_writer_append(copier.writer, data, len);
-	frame_writer_append(copier.writer, "\n", 1);
-	copier.frame_rows++;
+	FrameWriter *writer = frame_pipeline_writer(copier.pipeline);
+
+	frame_writer_add_row(writer, data, len);
 	copier.chunk_raw += (uint64) len + 1;
 	copier.unreported += (uint64) len + 1;
 	if (copier.unreported >= REPORT_BYTES)
 		report_progress(copier.chunk_raw);
-	if (frame_writer_raw_bytes(copier.writer) >= FRAME_BYTES)
-		end_frame(false);
+	if (frame_writer_raw_bytes(writer) >= FRAME_BYTES)
+		frame_pipeline_end_frame(copier.pipeline);
 }
 
 /*
@@ -239,8 +236,10 @@ count_table(void)
 static void
 finish_table(void)
 {
-	frame_writer_append(copier.writer, terminator, strlen(terminator));
-	end_frame(true);
+	copier.terminating = true;
+	frame_writer_append(frame_pipeline_writer(copier.pipeline), terminator, strlen(terminator));
+	frame_pipeline_drain(copier.pipeline);
+	copier.terminating = false;
 	if (copier.chunk.bytes <= SMALL_TABLE_BYTES)
 		sync_queue_add(copier.fd, count_table);
 	else
@@ -262,8 +261,7 @@ copy_chunk(void)
 	copier.credited = 0;
 	open_data_file();
 	copy_rows();
-	if (frame_writer_raw_bytes(copier.writer) > 0)
-		end_frame(false);
+	frame_pipeline_drain(copier.pipeline);
 	report_progress(copier.chunk.bytes);
 	if (plan_chunk_done(copier.plan, &copier.chunk))
 		finish_table();
@@ -288,14 +286,14 @@ run_copier(SteepJob *job)
 	copier.plan = plan_attach(job->plan);
 	copier.dirfd = directory_open_marked(job->path, &mark);
 	copier.log = frame_log_create(copier.dirfd, copier.number);
-	copier.writer = frame_writer_create(copier.plan->codec, copier.plan->level);
+	copier.pipeline = frame_pipeline_create(copier.plan->codec, copier.plan->level, write_frame);
 	while (plan_next_chunk(copier.plan, &copier.chunk))
 	{
 		worker_check_cancel(job);
 		copy_chunk();
 	}
 	sync_queue_drain(count_table);
-	frame_writer_destroy(copier.writer);
+	frame_pipeline_destroy(copier.pipeline);
 	frame_log_close(copier.log);
 }
 

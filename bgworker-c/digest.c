@@ -2,32 +2,26 @@
  * digest.c
  *	  SHA-256 through the server's own implementation.
  *
- * Contexts belong to CurrentResourceOwner, hence are short-lived: one a frame
- * or one a file, never one a worker.
+ * Contexts belong to a resource owner. That of a transaction frees them at its
+ * end, so one that is kept belongs to an owner which lives as long as the process.
  */
 #include "postgres.h"
 
 #include "digest.h"
 #include "utils/resowner.h"
 
-/*
- * Contexts must have a resource owner, and a worker between transactions has
- * none: it gets one that lives as long as the process.
- */
-static void
-ensure_resource_owner(void)
+static ResourceOwner
+process_owner(void)
 {
 	static ResourceOwner owner = NULL;
 
-	if (CurrentResourceOwner != NULL)
-		return;
 	if (owner == NULL)
 		owner = ResourceOwnerCreate(NULL, "steep_repl digests");
-	CurrentResourceOwner = owner;
+	return owner;
 }
 
 /* Raise what the hash context complains of. */
-pg_noreturn static void
+void
 digest_fail(pg_cryptohash_ctx *ctx)
 {
 	const char *reason = pg_cryptohash_error(ctx);
@@ -36,18 +30,48 @@ digest_fail(pg_cryptohash_ctx *ctx)
 			(errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not compute SHA-256: %s", reason)));
 }
 
+/* A context in the current owner, or, in a worker between transactions, in ours. */
+static pg_cryptohash_ctx *
+make_context(void)
+{
+	pg_cryptohash_ctx *ctx;
+
+	if (CurrentResourceOwner == NULL)
+		CurrentResourceOwner = process_owner();
+	ctx = pg_cryptohash_create(PG_SHA256);
+	if (ctx == NULL)
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	return ctx;
+}
+
+/* Make a context that is used for one digest after the other; see digest_restart(). */
+pg_cryptohash_ctx *
+digest_create(void)
+{
+	ResourceOwner previous = CurrentResourceOwner;
+	pg_cryptohash_ctx *ctx;
+
+	CurrentResourceOwner = process_owner();
+	ctx = make_context();
+	CurrentResourceOwner = previous;
+	return ctx;
+}
+
+/* Start the next digest in a context that is kept. */
+void
+digest_restart(pg_cryptohash_ctx *ctx)
+{
+	if (pg_cryptohash_init(ctx) < 0)
+		digest_fail(ctx);
+}
+
 /* Start a digest; digest_end() frees it. */
 pg_cryptohash_ctx *
 digest_begin(void)
 {
-	pg_cryptohash_ctx *ctx;
+	pg_cryptohash_ctx *ctx = make_context();
 
-	ensure_resource_owner();
-	ctx = pg_cryptohash_create(PG_SHA256);
-	if (ctx == NULL)
-		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
-	if (pg_cryptohash_init(ctx) < 0)
-		digest_fail(ctx);
+	digest_restart(ctx);
 	return ctx;
 }
 
