@@ -14,6 +14,9 @@ select g as id, timestamptz '2026-01-01' + random() * interval '1 year' as at,
        jsonb_build_object('user', (random() * 1e6)::int, 'tags', array[md5(random()::text), 'fixed'], 'score', random()) as doc,
        (random() * 1e12)::numeric(20, 6) as amount, repeat(md5((g % 1000)::text), 3) as words
 from generate_series(1, :rows) g;
+alter table wide add primary key (id);
+create index on wide (at);
+create index on wide (amount);
 SQL
 }
 
@@ -21,7 +24,8 @@ fill_small() {
   psql <<'SQL'
 do $$ begin
   for i in 1..2000 loop
-    execute format('create table small_%s as select g as id, md5(g::text) as words from generate_series(1, 50) g', i);
+    execute format('create table small_%s (id int primary key, words text)', i);
+    execute format('insert into small_%s select g, md5(g::text) from generate_series(1, 50) g', i);
     if i % 100 = 0 then commit; end if;
   end loop;
 end $$;

@@ -16,6 +16,7 @@ settle() {
 measure() {
   local label=$1 before after
   shift
+  psql -c checkpoint
   settle
   before=$(server_cpu)
   TIMEFORMAT='%R %U %S'

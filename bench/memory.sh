@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# The most private memory that a copy worker has: shared buffers do not count. It must not grow with
+# The most private memory that a copy worker and an applier have: shared buffers do not count. It must not grow with
 # the number of rows, and not beyond 4 times the largest row.
 
 cases_memory() {
@@ -7,8 +7,9 @@ cases_memory() {
   echo memory:memory:none:1
 }
 
-copy_worker() {
-  psql -c "select pid from pg_stat_activity where application_name like 'steep\_repl % copy 1'"
+# The first worker of a kind: copy or apply
+first_worker() {
+  psql -c "select pid from pg_stat_activity where application_name like 'steep\_repl % $1 1'"
 }
 
 # Samples a process until it ends; without starting programs, so that little is missed.
@@ -22,30 +23,47 @@ watch_memory() {
   echo "$peak"
 }
 
-# peak_memory TABLE CODEC: in KB
+# peak_memory WORKER COMMAND...: of the first worker that the command's job starts, in KB; 0 where it
+# was over too soon to be seen
 peak_memory() {
-  local pid='' client
-  snapshot run "$2" 1 "{public.$1}" >/dev/null 2>"$work/err" &
+  local worker=$1 pid='' client peak
+  shift
+  "$@" >/dev/null 2>"$work/err" &
   client=$!
   until [ -n "$pid" ]; do
-    kill -0 "$client" 2>/dev/null || { cat "$work/err" >&2; exit 1; }
-    pid=$(copy_worker)
+    kill -0 "$client" 2>/dev/null || break
+    pid=$(first_worker "$worker")
   done
-  watch_memory "$pid"
-  wait "$client" || { cat "$work/err" >&2; exit 1; }
-  drop_snapshots
+  peak=${pid:+$(watch_memory "$pid")}
+  wait "$client" || cat "$work/err" >&2
+  echo "${peak:-0}"
+}
+
+# peaks TABLE CODEC: of copying a table and of applying it, in KB
+peaks() {
+  peak_memory copy snapshot archive "$2" 1 "{public.$1}"
+  psql -d postgres -c 'create database applied'
+  psql -d applied -c 'create extension steep_repl'
+  peak_memory apply apply applied 1
+  psql -d postgres -c 'drop database applied'
 }
 
 print_memory() {
-  awk -v name="$(printf '%-8s %-8s %-5s' "$1" "$2" "$3")" -v a="$4" -v what="$5" -v b="$6" \
-    'BEGIN { printf "%s         | %6.1f MB beside %s %.1f MB: %.2f\n", name, a / 1024, what, b / 1024, a / b }'
+  awk -v name="$(printf '%-8s %-8s %-5s' memory "$1" "$2")" -v a="$3" -v what="$4" -v b="$5" \
+    'BEGIN { printf "%s         | %6.1f MB beside %s %.1f MB: %.2f\n", name, a / 1024, what, b / 1024, b > 0 ? a / b : 0 }'
 }
 
 run_memory() {
-  local short long field
-  short=$(peak_memory wide_1m "$2")
-  long=$(peak_memory wide_10m "$2")
-  field=$(peak_memory field "$2")
-  print_memory memory '10M rows' "$2" "$long" '1M rows with' "$short"
-  print_memory memory '1 field' "$2" "$field" 'the row itself with' $((200 * 1024))
+  local short long field i worker
+  mapfile -t short < <(peaks wide_1m "$2")
+  drop_snapshots
+  mapfile -t long < <(peaks wide_10m "$2")
+  drop_snapshots
+  mapfile -t field < <(peaks field "$2")
+  drop_snapshots
+  for i in 0 1; do
+    worker=$([ "$i" = 0 ] && echo copy || echo apply)
+    print_memory "$worker" "$2" "${long[i]}" '10M rows, 1M rows with' "${short[i]}"
+    print_memory "$worker" "$2" "${field[i]}" 'a field of 200 MB, the field with' $((200 * 1024))
+  done
 }

@@ -32,7 +32,7 @@ start_server() {
   idle=$(processes)
 }
 
-kinds=(snapshot floor memory latency)
+kinds=(snapshot apply floor memory latency)
 for file in data measure "${kinds[@]}"; do
   # shellcheck source=/dev/null
   . "$here/$file.sh"
