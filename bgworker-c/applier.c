@@ -13,6 +13,7 @@
 #include "apply.h"
 #include "apply_item.h"
 #include "directory.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "replication/origin.h"
 #include "storage/dsm.h"
@@ -44,12 +45,14 @@ forget_applier(int code, Datum arg)
 	SpinLockRelease(&job->mutex);
 }
 
-/* Show sessions what is being worked at. */
+/* Show sessions what is being worked at: whole characters of it. */
 static void
 show_current(const char *name)
 {
+	int len = pg_mbcliplen(name, strlen(name), sizeof(job->current_table) - 1);
+
 	SpinLockAcquire(&job->mutex);
-	strlcpy(job->current_table, name, sizeof(job->current_table));
+	strlcpy(job->current_table, name, len + 1);
 	SpinLockRelease(&job->mutex);
 }
 

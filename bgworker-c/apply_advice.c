@@ -47,6 +47,10 @@ remedy(const ApplyItem *item, const ErrorData *error)
 			if (applier.plan->step == STEP_LOAD && !applier.skips_triggers)
 				return "GRANT SET ON PARAMETER session_replication_role to the role, so that foreign keys wait until all is loaded";
 			break;
+		case ERRCODE_TRIGGERED_ACTION_EXCEPTION:
+			if (applier.plan->step == STEP_LOAD)
+				return "Disable those triggers, or GRANT SET ON PARAMETER session_replication_role to the role, so that they do not fire";
+			break;
 		case ERRCODE_DATA_CORRUPTED:
 			return "Put the snapshot's files back as they were";
 		default:

@@ -84,6 +84,9 @@ apply_read_toc_file(int dirfd, uint64 bytes, const uint8 *sha256)
 	ByteBuffer text;
 	uint8 found[DIGEST_BYTES];
 
+	if (file->fd < 0 && errno == ELOOP)
+		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
+						errmsg("snapshot file \"%s\" is a symbolic link", TOC_FILE)));
 	if (file->fd < 0)
 		ereport(ERROR, (errcode_for_file_access(), errmsg("could not open \"%s\": %m", TOC_FILE)));
 	if (bytes > MAX_TOC_BYTES)

@@ -5,11 +5,16 @@
  *
  * An entry names the objects that it depends on, tables among them. One that
  * names no table itself (a comment on a constraint, an index to be attached)
- * locks those of the entries that it needs.
+ * locks those of the entries that it needs. One that locks many tables runs
+ * alone: to compare them with those of all others would take longer, and in a
+ * chain of entries that each add a table, all memory.
  */
 #include "apply.h"
 
 #include "miscadmin.h"
+
+/* One that locks more tables than this runs alone. */
+#define MAX_LOCKED_TABLES 32
 
 /* What is known of an entry of the archive, by its dump id. */
 typedef struct GraphNode
@@ -18,6 +23,7 @@ typedef struct GraphNode
 	bool is_table;
 	int item;         /* of the plan, or -1 */
 	List *tables;     /* dump ids that it locks */
+	bool alone;       /* they are too many to be listed */
 	uint64 raw_bytes; /* of a table's data */
 } GraphNode;
 
@@ -74,22 +80,27 @@ collect_tables(ApplyRun *apply)
 static void
 find_tables(HTAB *nodes, const TocEntry *entry, Candidate *candidate)
 {
+	GraphNode *node = candidate->node;
 	ListCell *lc;
 
-	for (int i = 0; i < entry->ndependencies; i++)
+	for (int i = 0; i < entry->ndependencies && !node->alone; i++)
 	{
 		GraphNode *needed = get_node(nodes, entry->dependencies[i]);
 
 		if (needed->is_table)
-			candidate->node->tables =
-				list_append_unique_int(candidate->node->tables, needed->dump_id);
+			node->tables = list_append_unique_int(node->tables, needed->dump_id);
 		else
-			candidate->node->tables =
-				list_concat_unique_int(candidate->node->tables, needed->tables);
+			node->tables = list_concat_unique_int(node->tables, needed->tables);
+		node->alone = needed->alone || list_length(node->tables) > MAX_LOCKED_TABLES;
 	}
-	foreach (lc, candidate->node->tables)
+	foreach (lc, node->tables)
 		candidate->raw_bytes =
 			Max(candidate->raw_bytes, get_node(nodes, lfirst_int(lc))->raw_bytes);
+	if (node->alone)
+	{
+		list_free(node->tables);
+		node->tables = NIL;
+	}
 }
 
 /* Foreign keys last: they need indexes, and read two tables. Else large tables first. */
@@ -170,6 +181,7 @@ apply_draft_graph(ApplyDraft *draft, ApplyRun *apply)
 		item->entry = candidates[i].entry;
 		item->dump_id = entry->dump_id;
 		item->exclusive = toc_entry_locks_exclusively(entry);
+		item->alone = candidates[i].node->alone;
 		candidates[i].node->item = draft->n_items - 1;
 	}
 	for (int i = 0; i < n; i++)

@@ -9,6 +9,7 @@
 #include "apply_load.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_proc_d.h"
+#include "commands/trigger.h"
 #include "executor/spi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -20,6 +21,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
+#include "utils/portal.h"
 #include "utils/snapmgr.h"
 
 /* What pg_restore sets before it runs an archive. */
@@ -138,13 +140,27 @@ begin_item(void)
 }
 
 /*
+ * Run what statements have put off to the commit, as that would: deferred
+ * triggers, then cursors to be held, whose queries may put off more.
+ */
+static void
+run_deferred(void)
+{
+	do
+		AfterTriggerFireDeferred();
+	while (PreCommit_Portals(false));
+}
+
+/*
  * Mark the item as done and commit both. Statistics are not marked, nor are
  * values of sequences, which a crash may undo where they are unlogged: both may
- * be done twice.
+ * be done twice. No code of others runs once its settings are undone: they
+ * would stay.
  */
 static void
 end_item(const ApplyItem *item, int level)
 {
+	run_deferred();
 	AtEOXact_GUC(false, level);
 	if (applier.plan->step != STEP_ANALYZE && applier.plan->step != STEP_SEQUENCES)
 		apply_marks_add(applier.job->id, item->dump_id, item->part);
@@ -224,10 +240,14 @@ void
 apply_item_run(const ApplyItem *item)
 {
 	MemoryContext context = CurrentMemoryContext;
-	int level = begin_item();
-	char *sql = statement_of(item);
+	int level;
+	char *sql;
 
-	applier.statement = sql == NULL ? NULL : MemoryContextStrdup(context, sql);
+	applier.statement = NULL; /* that of the item before is gone with its memory */
+	level = begin_item();
+	sql = statement_of(item);
+	if (sql != NULL)
+		applier.statement = MemoryContextStrdup(context, sql);
 	if (applier.plan->step == STEP_LOAD)
 		apply_load_item(item, apply_item_entry(item));
 	else if (sql != NULL)

@@ -39,6 +39,7 @@ static struct
 	uint64 raw_bytes;   /* that its frames should have */
 	uint64 rows;        /* likewise */
 	uint64 produced;    /* raw bytes so far */
+	bool triggers;      /* that may leave rows out */
 	CopyFromState copy; /* while it runs */
 } loader;
 
@@ -159,6 +160,12 @@ drain(void)
 static void
 check_totals(uint64 rows)
 {
+	if (loader.triggers && rows < loader.rows && loader.produced == loader.raw_bytes)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+				 errmsg("triggers left out rows of table %s", loader.table),
+				 errdetail(UINT64_FORMAT " of " UINT64_FORMAT " rows would have been loaded.", rows,
+						   loader.rows)));
 	if (rows != loader.rows || loader.produced != loader.raw_bytes)
 		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
 						errmsg("snapshot file \"%s\" does not hold what the manifest says",
@@ -188,6 +195,17 @@ name_frame(void *arg)
 			   loader.table, line, frame->offset, loader.source->name);
 }
 
+/*
+ * COPY takes text of SQL_ASCII as it is, even where that is no valid text in
+ * the database's encoding. As that encoding it is validated.
+ */
+static const char *
+data_encoding(void)
+{
+	return loader.plan->encoding == PG_SQL_ASCII ? GetDatabaseEncodingName()
+												 : pg_encoding_to_char(loader.plan->encoding);
+}
+
 static uint64
 copy_from(const TocEntry *entry)
 {
@@ -196,13 +214,14 @@ copy_from(const TocEntry *entry)
 	ParseState *pstate = make_parsestate(NULL);
 	ParseNamespaceItem *nsitem =
 		addRangeTableEntryForRelation(pstate, rel, RowExclusiveLock, NULL, false, false);
-	List *options = list_make1(makeDefElem(
-		"encoding", (Node *) makeString(pstrdup(pg_encoding_to_char(loader.plan->encoding))), -1));
+	List *options =
+		list_make1(makeDefElem("encoding", (Node *) makeString(pstrdup(data_encoding())), -1));
 	uint64 rows;
 
 	check_rights(pstate, nsitem, rel, copy->attlist);
 	loader.copy =
 		BeginCopyFrom(pstate, rel, NULL, NULL, false, provide_input, copy->attlist, options);
+	loader.triggers = rel->trigdesc != NULL && rel->trigdesc->trig_insert_before_row;
 	rows = CopyFrom(loader.copy);
 	EndCopyFrom(loader.copy);
 	loader.copy = NULL;

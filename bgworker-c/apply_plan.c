@@ -72,6 +72,8 @@ locks_conflict(ApplyPlan *plan, const ApplyItem *a, const ApplyItem *b)
 	const uint32 *tables_a = plan_refs(plan) + a->first_locked;
 	const uint32 *tables_b = plan_refs(plan) + b->first_locked;
 
+	if (a->alone || b->alone)
+		return true;
 	if (!a->exclusive && !b->exclusive)
 		return false;
 	for (uint32 i = 0; i < a->n_locked; i++)

@@ -75,6 +75,7 @@ typedef struct ApplyItem
 	uint32 first_locked; /* of post-data: dump ids of tables, in refs */
 	uint32 n_locked;
 	bool exclusive; /* locks them against every other item */
+	bool alone;     /* runs beside no other item */
 	uint8 state;    /* ItemState; under the lock */
 } ApplyItem;
 

@@ -13,15 +13,15 @@ check_frames(const ManifestFile *file)
 {
 	uint64 end = 0;
 	uint64 rows = 0;
+	int n = 0;
 
-	for (int i = 0; i < file->nframes; i++)
+	while (n < file->nframes && file->frames[n].offset == end)
 	{
-		if (file->frames[i].offset != end)
-			break;
-		end += file->frames[i].stored_bytes;
-		rows += file->frames[i].rows;
+		end += file->frames[n].stored_bytes;
+		rows += file->frames[n].rows;
+		n++;
 	}
-	if (end != file->stored_bytes || rows != file->rows)
+	if (n < file->nframes || end != file->stored_bytes || rows != file->rows)
 		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
 						errmsg("the manifest's frames do not cover file \"%s\"", file->name)));
 }

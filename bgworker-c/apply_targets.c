@@ -269,6 +269,7 @@ apply_check_foreign_keys(JobRun *run, Jsonb *action)
 	}
 	SPI_finish();
 	PopActiveSnapshot();
-	CommitTransactionCommand();
+	/* Nothing was written; operators of others may have set things, which ends with this. */
+	AbortCurrentTransaction();
 	MemoryContextSwitchTo(run->context);
 }

@@ -13,32 +13,15 @@
 #include <unistd.h>
 
 #include "miscadmin.h"
-#include "utils/memutils.h"
 
-static void
-drop_digest(FrameSource *source)
-{
-	if (source->digest != NULL)
-		pg_cryptohash_free(source->digest);
-	source->digest = NULL;
-}
-
-static void
-release(void *arg)
-{
-	drop_digest(arg);
-}
-
-/* A source that lives as long as CurrentMemoryContext. */
+/* A source that lives as long as the process. */
 FrameSource *
 frame_source_create(void)
 {
 	FrameSource *source = palloc0_object(FrameSource);
 
 	source->file = owned_fd_create(-1);
-	source->release.func = release;
-	source->release.arg = source;
-	MemoryContextRegisterResetCallback(CurrentMemoryContext, &source->release);
+	source->digest = digest_create();
 	return source;
 }
 
@@ -51,6 +34,9 @@ frame_source_open(FrameSource *source, int dirfd, const char *name, uint64 bytes
 	if (source->file->fd >= 0 && strcmp(source->name, name) == 0)
 		return;
 	owned_fd_set(source->file, openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+	if (source->file->fd < 0 && errno == ELOOP)
+		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
+						errmsg("snapshot file \"%s\" is a symbolic link", name)));
 	if (source->file->fd < 0 || fstat(source->file->fd, &st) != 0)
 		ereport(ERROR, (errcode_for_file_access(),
 						errmsg("could not open snapshot file \"%s\": %m", name)));
@@ -66,11 +52,19 @@ frame_source_open(FrameSource *source, int dirfd, const char *name, uint64 bytes
 void
 frame_source_begin(FrameSource *source, const ApplyFrame *frames, uint32 n_frames)
 {
-	drop_digest(source);
 	source->frames = frames;
 	source->n_frames = n_frames;
 	source->at = 0;
 	source->done = 0;
+	source->digesting = false;
+}
+
+static void
+begin_digest(FrameSource *source)
+{
+	if (!source->digesting)
+		digest_restart(source->digest);
+	source->digesting = true;
 }
 
 /* Compare the digest of the frame at hand, and go on to the next one. */
@@ -78,11 +72,11 @@ static void
 end_frame(FrameSource *source)
 {
 	const ApplyFrame *frame = &source->frames[source->at];
-	pg_cryptohash_ctx *digest = source->digest;
 	uint8 found[DIGEST_BYTES];
 
-	source->digest = NULL;
-	digest_end(digest, found);
+	begin_digest(source);
+	if (pg_cryptohash_final(source->digest, found, DIGEST_BYTES) < 0)
+		digest_fail(source->digest);
 	if (memcmp(found, frame->sha256, DIGEST_BYTES) != 0)
 		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
 						errmsg("frame at offset " UINT64_FORMAT
@@ -91,6 +85,7 @@ end_frame(FrameSource *source)
 						errhint("steep_repl.verify_snapshot(path) lists what is wrong.")));
 	source->at++;
 	source->done = 0;
+	source->digesting = false;
 }
 
 /* A DecompressorSource: up to len bytes; 0 at the end of the last frame. */
@@ -102,16 +97,11 @@ frame_source_read(void *arg, void *buf, size_t len)
 	ssize_t got;
 
 	while (source->at < source->n_frames && source->frames[source->at].stored_bytes == source->done)
-	{
-		if (source->digest == NULL)
-			source->digest = digest_begin();
 		end_frame(source);
-	}
 	if (source->at == source->n_frames)
 		return 0;
 	frame = &source->frames[source->at];
-	if (source->digest == NULL)
-		source->digest = digest_begin();
+	begin_digest(source);
 	do
 	{
 		CHECK_FOR_INTERRUPTS();

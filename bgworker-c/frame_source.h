@@ -18,7 +18,7 @@ typedef struct FrameSource
 	uint32 at;   /* the frame at hand */
 	uint64 done; /* of its stored bytes */
 	pg_cryptohash_ctx *digest;
-	MemoryContextCallback release;
+	bool digesting; /* the frame at hand has begun */
 } FrameSource;
 
 extern FrameSource *frame_source_create(void);

@@ -133,7 +133,9 @@ steep_repl_live_jobs(PG_FUNCTION_ARGS)
 		bool runs;
 
 		LWLockAcquire(steep_shared->lock, LW_SHARED);
-		runs = job->state == JOB_STARTED && job->database == MyDatabaseId;
+		/* One that has ended, too: the caller's snapshot may be older than that. */
+		runs = (job->state == JOB_STARTED || job->state == JOB_ENDED) &&
+			   job->database == MyDatabaseId;
 		requester = job->requester;
 		id = job->id;
 		LWLockRelease(steep_shared->lock);

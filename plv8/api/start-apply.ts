@@ -1,6 +1,22 @@
-import { queryOne } from "../db/sql.ts";
-import { applyParams } from "../jobs/apply-params.ts";
+import { query, queryOne } from "../db/sql.ts";
+import { invalidArgument } from "../db/steep-error.ts";
+import { type ApplyParams, applyParams } from "../jobs/apply-params.ts";
 import type { PublicFunction } from "./public-function.ts";
+
+/** Refuse names that are none of a table: the snapshot itself is not read before the job runs. */
+function checkTables({ tables }: ApplyParams): void {
+  const [unqualified] = query<{ name: string }>(
+    `select t.name from jsonb_array_elements_text(nullif($1 -> 'tables', 'null')) t(name)
+     where cardinality(parse_ident(t.name)) <> 2 limit 1`,
+    { tables },
+  );
+  if (unqualified) {
+    throw invalidArgument(
+      `table "${unqualified.name}" is not of the form schema.table`,
+      "Quote each name where SQL would quote it.",
+    );
+  }
+}
 
 /** Queue the loading of a snapshot into this database. */
 export const startApply: PublicFunction = {
@@ -21,6 +37,7 @@ export const startApply: PublicFunction = {
     "queues the loading of a snapshot from a directory on the server into this database; returns at once",
   run(args) {
     const params = applyParams(args);
+    checkTables(params);
     const path = queryOne<{ path: string }>(
       `select steep_repl._check_input_path($1 ->> 'path') as path`,
       { path: params.input_path },

@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { applySnapshot, runApply } from "../support/apply.ts";
+import { applySnapshot, retryApply, runApply } from "../support/apply.ts";
 import { expectNoLeaks } from "../support/leaks.ts";
 import { createRole, dropRole } from "../support/roles.ts";
 import { type Server, startServer } from "../support/server.ts";
@@ -127,6 +127,25 @@ describe("with INSERT alone", () => {
     expect(await firedTriggers()).toBe(0);
   });
 
+  test("a trigger that leaves rows out stops the load, which says so; without it, it goes on", async () => {
+    await server.query(
+      `create function leave_out() returns trigger language plpgsql as $$ begin
+         return case when new.id <> 999 then new end; end $$;
+       create trigger leave_out before insert on tree for each row execute function leave_out()`,
+      [],
+      target,
+    );
+    const row = await runApply(server, path, { ...asLoader, args: dataOnly });
+    expect(row).toMatchObject({ status: "failed", error_sqlstate: "09000", phase: "data" });
+    expect(row.error_message).toBe(
+      "triggers left out rows of table public.tree: 999 of 1000 rows would have been loaded.",
+    );
+    expect(row.error_hint).toContain("Disable those triggers, or GRANT SET ON PARAMETER");
+    await server.query("alter table tree disable trigger leave_out", [], target);
+    expect(await retryApply(server, row, asLoader)).toMatchObject({ status: "complete" });
+    expect(await actual()).toEqual(await expected());
+  });
+
   test("INSERT on the columns suffices", async () => {
     await server.query(
       'revoke insert on a_line from loader; grant insert (id, n, "order") on a_line to loader',
@@ -173,6 +192,28 @@ describe("with the right to set session_replication_role", () => {
     expect(await actual()).toEqual(await expected());
     expect(await firedTriggers()).toBe(0);
     expect(row.warnings?.join()).not.toContain("session_replication_role");
+  });
+
+  test("what an operator of a foreign key sets, while it is checked, does not reach the rest", async () => {
+    await server.query(
+      `grant select on all tables in schema public to loader;
+       create function meddle(numeric, int) returns boolean immutable language plpgsql as $$ begin
+         perform pg_catalog.set_config('default_transaction_read_only', 'on', false);
+         return $1 = $2::pg_catalog.numeric; end $$;
+       create function compare(numeric, int) returns int immutable language sql
+         as 'select pg_catalog.numeric_cmp($1, $2::pg_catalog.numeric)';
+       create operator public.= (leftarg = numeric, rightarg = int, function = meddle);
+       alter operator family numeric_ops using btree add operator 3 public.= (numeric, int),
+         function 1 (numeric, int) compare(numeric, int), operator 3 pg_catalog.= (int, int),
+         function 1 (int, int) btint4cmp(int, int);
+       alter table a_order drop constraint a_order_customer_fkey;
+       alter table z_customer alter id drop default, alter id type numeric;
+       alter table a_order add foreign key (customer) references z_customer`,
+      [],
+      target,
+    );
+    const row = await applySnapshot(server, path, { ...asLoader, args: dataOnly });
+    expect(row.rows_written).toBe("121200");
   });
 
   test("foreign keys are checked at the end, and one that is violated is named", async () => {

@@ -65,3 +65,24 @@ function readStat(pid: number): { state: string; parent: number } | undefined {
     return undefined;
   }
 }
+
+/** Sample the most memory that a process ever had, in KB, until it is gone or we stop. */
+export function sampleMemory(pid: number): { stop(): number } {
+  let peak = 0;
+  const look = () => {
+    try {
+      const status = readFileSync(`/proc/${pid}/status`, "utf8");
+      peak = Math.max(peak, Number(/VmHWM:\s+(\d+) kB/.exec(status)?.[1] ?? 0));
+    } catch {
+      clearInterval(timer);
+    }
+  };
+  const timer = setInterval(look, 1);
+  look();
+  return {
+    stop() {
+      clearInterval(timer);
+      return peak;
+    },
+  };
+}
