@@ -134,8 +134,8 @@ steep_repl_live_jobs(PG_FUNCTION_ARGS)
 
 		LWLockAcquire(steep_shared->lock, LW_SHARED);
 		/* One that has ended, too: the caller's snapshot may be older than that. */
-		runs = (job->state == JOB_STARTED || job->state == JOB_ENDED) &&
-			   job->database == MyDatabaseId;
+		runs =
+			(job->state == JOB_STARTED || job->state == JOB_ENDED) && job->database == MyDatabaseId;
 		requester = job->requester;
 		id = job->id;
 		LWLockRelease(steep_shared->lock);

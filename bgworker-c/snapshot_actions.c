@@ -48,7 +48,13 @@ create_directory(JobRun *run, Jsonb *action)
 	strlcpy(mark.token, job->token, sizeof(mark.token));
 	directory_check_write(path);
 	run->owns_directory = true;
+	/*
+	 * One at a time: of two jobs for one path the same one must make the
+	 * directory and mark it, or nobody would know later to remove it.
+	 */
+	LWLockAcquire(steep_shared->lock, LW_EXCLUSIVE);
 	run->dirfd = directory_create(path, &mark);
+	LWLockRelease(steep_shared->lock);
 	CommitTransactionCommand();
 }
 
