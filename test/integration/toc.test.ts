@@ -152,7 +152,8 @@ test("a restored directory dumps to the same schema", async () => {
     await toDirectory(await readFile(custom), "gzip"),
   );
   await server.createDatabase("restored");
-  await run(bin("pg_restore"), ["-j2", "-d", server.uri("restored"), directory]);
+  // with -j its workers may deadlock: one attaches an index while one adds a foreign key
+  await run(bin("pg_restore"), ["-d", server.uri("restored"), directory]);
 
   expect(await schemaOf(server, "restored")).toEqual(await schemaOf(server, "shop"));
 });

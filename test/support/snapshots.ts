@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { join } from "node:path";
+import pg from "pg";
 import type { ConnectOptions, Row } from "./node.ts";
 import { bin, type RunResult, run } from "./pg.ts";
 import type { Server } from "./server.ts";
@@ -89,21 +90,25 @@ export async function takeSnapshot(
   return row;
 }
 
-/** Restore a snapshot with stock pg_restore into a new database. */
+/**
+ * Restore a snapshot with stock pg_restore into a new database. With -j its workers may deadlock,
+ * where one attaches an index while one adds a foreign key: then once more.
+ */
 export async function restore(
   server: Server,
   snapshot: SnapshotRow,
   database: string,
   args: readonly string[] = ["-j2"],
 ): Promise<RunResult> {
-  await server.createDatabase(database, { template: "template0" });
-  return run(bin("pg_restore"), [
-    "--exit-on-error",
-    ...args,
-    "-d",
-    server.uri(database),
-    snapshot.storage_path,
-  ]);
+  const command = ["--exit-on-error", ...args, "-d", server.uri(database), snapshot.storage_path];
+  for (let attempt = 1; ; attempt++) {
+    await server.createDatabase(database, { template: "template0" });
+    const result = await run(bin("pg_restore"), command, { allowFailure: true });
+    if (result.code === 0) return result;
+    if (attempt === 3 || !result.stderr.includes("deadlock detected"))
+      throw new Error(`pg_restore ended with ${result.code}\n${result.stderr}`);
+    await server.query(`drop database ${pg.escapeIdentifier(database)}`);
+  }
 }
 
 /** Rows and an order-independent digest of every user table, by name. */
