@@ -9,11 +9,9 @@
  */
 #include "steep_repl.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include "access/xact.h"
 #include "commands/copy.h"
+#include "data_file.h"
 #include "directory.h"
 #include "frame_log.h"
 #include "frame_pipeline.h"
@@ -22,9 +20,9 @@
 #include "nodes/makefuncs.h"
 #include "parser/parse_node.h"
 #include "plan.h"
+#include "storage/fd.h"
 #include "storage/ipc.h"
 #include "storage/proc.h"
-#include "sync_queue.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/snapmgr.h"
@@ -52,8 +50,11 @@ typedef struct Copier
 	FramePipeline *pipeline;
 	FrameLog *log;
 
+	uint32 *unsynced; /* tables whose files are not durable yet */
+	uint32 n_unsynced;
+
 	PlanChunk chunk;
-	int fd;            /* of the table's data file */
+	DataFile file;
 	bool terminating;  /* what is written is the file's end */
 	uint64 chunk_raw;  /* COPY text of the chunk so far */
 	uint64 unreported; /* of it, not yet in the shared counters */
@@ -89,31 +90,6 @@ report_progress(uint64 credit)
 	}
 }
 
-static void
-write_at(const char *data, size_t len, uint64 offset)
-{
-	while (len > 0)
-	{
-		ssize_t n = pwrite(copier.fd, data, Min(len, (size_t) 1 << 26), (off_t) offset);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-		{
-			const PlanTable *table = &copier.plan->tables[copier.chunk.table];
-
-			if (n == 0)
-				errno = ENOSPC;
-			ereport(ERROR, (directory_write_errcode(),
-							errmsg("could not write data of table %s: %m",
-								   plan_string(copier.plan, table->qualified_name))));
-		}
-		data += n;
-		len -= n;
-		offset += n;
-	}
-}
-
 /* Append a frame to the file. */
 static void
 write_frame(const Frame *frame)
@@ -131,7 +107,7 @@ write_frame(const Frame *frame)
 						   ? InvalidBlockNumber
 						   : Min(copier.chunk.end_block, table->blocks);
 	memcpy(record.sha256, frame->sha256, DIGEST_BYTES);
-	write_at(frame->data, frame->stored_bytes, record.offset);
+	data_file_write(&copier.file, frame->data, frame->stored_bytes, record.offset);
 	frame_log_add(copier.log, &record);
 
 	pg_atomic_fetch_add_u64(&copier.job->counters.stored_bytes, frame->stored_bytes);
@@ -213,26 +189,45 @@ copy_rows(void)
 	error_context_stack = context.previous;
 }
 
+/* The files of large tables are made durable at once, those of small ones together. */
 static void
-open_data_file(void)
+sync_table(void)
 {
-	const PlanTable *table = &copier.plan->tables[copier.chunk.table];
-	char name[64];
+	JobCounters *counters = &copier.job->counters;
 
-	snprintf(name, sizeof(name), "%d.dat%s", table->dump_id, codec_suffix(copier.plan->codec));
-	copier.fd = openat(copier.dirfd, name, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (copier.fd < 0)
-		ereport(ERROR, (errcode_for_file_access(),
-						errmsg("could not create snapshot file \"%s\": %m", name)));
+	if (copier.chunk.bytes <= SMALL_TABLE_BYTES)
+	{
+		pg_flush_data(copier.file.fd, 0, 0);
+		copier.unsynced[copier.n_unsynced++] = copier.chunk.table;
+		return;
+	}
+	data_file_sync(&copier.file);
+	pg_atomic_fetch_add_u32(&counters->tables_durable, 1);
 }
 
+/*
+ * In no-journal file systems each fsync of a new file writes the directory,
+ * too, if files were added to it since the last one; and every disk has more
+ * to do if it is waited for after each small file. So the files that the
+ * kernel is by now writing are waited for when no more are made. A file is
+ * opened anew for that, as a checkpoint does.
+ */
 static void
-count_table(void)
+sync_small_tables(void)
 {
-	pg_atomic_fetch_add_u32(&copier.job->counters.tables_done, 1);
+	for (uint32 i = 0; i < copier.n_unsynced; i++)
+	{
+		DataFile file;
+
+		worker_check_cancel(copier.job);
+		data_file_reopen(&file, copier.dirfd, copier.plan, copier.unsynced[i]);
+		data_file_sync(&file);
+		data_file_close(&file);
+		pg_atomic_fetch_add_u32(&copier.job->counters.tables_durable, 1);
+	}
 }
 
-/* The last chunk of a table is written: end the file, which becomes durable now or soon. */
+/* The last chunk of a table is written: end the file. */
 static void
 finish_table(void)
 {
@@ -240,10 +235,8 @@ finish_table(void)
 	frame_writer_append(frame_pipeline_writer(copier.pipeline), terminator, strlen(terminator));
 	frame_pipeline_drain(copier.pipeline);
 	copier.terminating = false;
-	if (copier.chunk.bytes <= SMALL_TABLE_BYTES)
-		sync_queue_add(copier.fd, count_table);
-	else
-		sync_now(copier.fd, count_table);
+	sync_table();
+	pg_atomic_fetch_add_u32(&copier.job->counters.tables_done, 1);
 }
 
 static void
@@ -259,14 +252,13 @@ copy_chunk(void)
 
 	copier.chunk_raw = 0;
 	copier.credited = 0;
-	open_data_file();
+	data_file_open(&copier.file, copier.dirfd, copier.plan, copier.chunk.table);
 	copy_rows();
 	frame_pipeline_drain(copier.pipeline);
 	report_progress(copier.chunk.bytes);
 	if (plan_chunk_done(copier.plan, &copier.chunk))
 		finish_table();
-	else
-		close(copier.fd);
+	data_file_close(&copier.file);
 }
 
 static void
@@ -285,6 +277,8 @@ run_copier(SteepJob *job)
 
 	copier.plan = plan_attach(job->plan);
 	copier.dirfd = directory_open_marked(job->path, &mark);
+	copier.unsynced =
+		palloc_extended((copier.plan->n_tables + 1) * sizeof(uint32), MCXT_ALLOC_HUGE);
 	copier.log = frame_log_create(copier.dirfd, copier.number);
 	copier.pipeline = frame_pipeline_create(copier.plan->codec, copier.plan->level, write_frame);
 	while (plan_next_chunk(copier.plan, &copier.chunk))
@@ -292,7 +286,7 @@ run_copier(SteepJob *job)
 		worker_check_cancel(job);
 		copy_chunk();
 	}
-	sync_queue_drain(count_table);
+	sync_small_tables();
 	frame_pipeline_destroy(copier.pipeline);
 	frame_log_close(copier.log);
 }

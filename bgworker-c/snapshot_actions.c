@@ -256,7 +256,7 @@ copy(JobRun *run, Jsonb *action)
 	}
 	run_set_waiting(run, NULL);
 	helpers_check(run);
-	if (pg_atomic_read_u32(&job->counters.tables_done) != run->snapshot->plan->n_tables)
+	if (pg_atomic_read_u32(&job->counters.tables_durable) != run->snapshot->plan->n_tables)
 		ereport(ERROR, (errcode(ERRCODE_ADMIN_SHUTDOWN),
 						errmsg("a copy worker was terminated before its tables were copied")));
 }
