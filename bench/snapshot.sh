@@ -11,7 +11,13 @@ cases_snapshot() {
   for workers in 1 2 4; do echo "snapshot:small:zstd:$workers"; done
 }
 
-run_snapshot() { compare snapshot "$@"; }
+# Both write side by side: a file system may treat files elsewhere differently.
+dumps=$PWD/build/servers/bench/dumps
+
+run_snapshot() {
+  mkdir -p "$dumps"
+  compare snapshot "$@"
+}
 
 # snapshot PATH CODEC WORKERS TABLES
 snapshot() {
@@ -31,7 +37,7 @@ ours_snapshot() { snapshot "run$run" "$2" "$3" ''; }
 peer_snapshot() {
   local method=$2
   [ "$method" != zstd ] || method=zstd:3
-  "$bindir/pg_dump" -Fd -j "$3" -Z "$method" -f "$work/dump$run" "$PGDATABASE"
+  "$bindir/pg_dump" -Fd -j "$3" -Z "$method" -f "$dumps/$run" "$PGDATABASE"
 }
 
 # Thousands of files that were just removed slow down ext4 without a journal, which does not use their
@@ -39,5 +45,5 @@ peer_snapshot() {
 clean_snapshot() {
   [ "$2" != small ] || [ "$1" = "${RUNS:-5}" ] || return 0
   drop_snapshots
-  rm -rf "$work"/dump*
+  rm -rf "${dumps:?}"/*
 }
