@@ -68,7 +68,7 @@ typedef struct JobCounters
 	pg_atomic_uint32 tables_total;
 	pg_atomic_uint32 tables_done;
 	pg_atomic_uint32 tables_durable; /* of them, on disk for good */
-	pg_atomic_uint32 items_total; /* of an apply's step, those that are not loads */
+	pg_atomic_uint32 items_total;    /* of an apply's step, those that are not loads */
 	pg_atomic_uint32 items_done;
 } JobCounters;
 
