@@ -15,8 +15,8 @@
 #include "directory.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "plan.h"
 #include "replication/origin.h"
-#include "storage/dsm.h"
 #include "storage/ipc.h"
 #include "toc_statement.h"
 #include "utils/guc.h"
@@ -165,14 +165,9 @@ run_applier(SteepJob *the_job)
 {
 	MemoryContext context =
 		AllocSetContextCreate(TopMemoryContext, "steep_repl applier", ALLOCSET_DEFAULT_SIZES);
-	dsm_segment *segment = dsm_attach(job->plan);
 	int dirfd;
 
-	if (segment == NULL)
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("the operation has ended")));
-	dsm_pin_mapping(segment);
-	plan = dsm_segment_address(segment);
+	plan = plan_attach(job->plan);
 	MemoryContextSwitchTo(context);
 	dirfd = directory_open(job->path);
 	open_archive(dirfd);

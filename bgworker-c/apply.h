@@ -109,6 +109,5 @@ extern ActionFunction apply_action(const char *kind);
 
 /* rights that an applier uses where the requester has them */
 extern bool apply_may_skip_triggers(void);
-extern bool apply_may_set_origin(void);
 
 #endif /* STEEP_APPLY_H */

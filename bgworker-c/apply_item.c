@@ -76,8 +76,8 @@ apply_may_skip_triggers(void)
  * Whether changes may say that they come from elsewhere, by the rule of the
  * function that lets a session do so.
  */
-bool
-apply_may_set_origin(void)
+static bool
+may_set_origin(void)
 {
 	return object_aclcheck(ProcedureRelationId, F_PG_REPLICATION_ORIGIN_SESSION_SETUP, GetUserId(),
 						   ACL_EXECUTE) == ACLCHECK_OK;
@@ -105,7 +105,7 @@ apply_item_init(SteepJob *job, ApplyPlan *plan, const Toc *toc, int dirfd)
 	applier.standard_strings = has_standard_strings(toc);
 	StartTransactionCommand();
 	applier.skips_triggers = apply_may_skip_triggers();
-	applier.origin = apply_may_set_origin() ? DoNotReplicateId : InvalidRepOriginId;
+	applier.origin = may_set_origin() ? DoNotReplicateId : InvalidRepOriginId;
 	CommitTransactionCommand();
 }
 

@@ -52,11 +52,9 @@ typedef struct ApplyFrame
 /* A table whose data is loaded. */
 typedef struct ApplyTable
 {
-	int entry;    /* its TABLE DATA, in the table of contents */
-	int dump_id;  /* its file is <dump_id>.dat with a suffix */
-	uint32 level; /* after those of lower levels, for foreign keys */
+	int entry;   /* its TABLE DATA, in the table of contents */
+	int dump_id; /* its file is <dump_id>.dat with a suffix */
 	uint64 stored_bytes;
-	uint64 raw_bytes;
 	pg_atomic_uint32 items_left;
 } ApplyTable;
 

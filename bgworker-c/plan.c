@@ -90,8 +90,8 @@ plan_create(const SourceTable *tables, uint32 n, Codec codec, int level, dsm_han
 	return plan;
 }
 
-/* Map the plan in a helper, for as long as it lives. */
-SnapshotPlan *
+/* Map a plan, of a snapshot or an apply, in a helper for as long as it lives. */
+void *
 plan_attach(dsm_handle handle)
 {
 	dsm_segment *segment = dsm_attach(handle);

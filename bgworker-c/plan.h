@@ -67,7 +67,7 @@ typedef struct PlanChunk
 
 extern SnapshotPlan *
 plan_create(const SourceTable *tables, uint32 n, Codec codec, int level, dsm_handle *handle);
-extern SnapshotPlan *plan_attach(dsm_handle handle);
+extern void *plan_attach(dsm_handle handle);
 extern void plan_detach(dsm_handle handle);
 extern void plan_measure(SnapshotPlan *plan, JobCounters *counters);
 extern bool plan_next_chunk(SnapshotPlan *plan, PlanChunk *chunk);
