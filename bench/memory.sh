@@ -39,31 +39,31 @@ peak_memory() {
   echo "${peak:-0}"
 }
 
-# peaks TABLE CODEC: of copying a table and of applying it, in KB
+# peaks TABLE CODEC: of copying a table and of applying it, in KB, into the file peaks.TABLE
 peaks() {
-  peak_memory copy snapshot archive "$2" 1 "{public.$1}"
+  peak_memory copy snapshot archive "$2" 1 "{public.$1}" >"$work/peaks.$1"
   psql -d postgres -c 'create database applied'
   psql -d applied -c 'create extension steep_repl'
-  peak_memory apply apply applied 1
+  peak_memory apply apply applied 1 >>"$work/peaks.$1"
   psql -d postgres -c 'drop database applied'
+  drop_snapshots
+}
+
+# peak TABLE WORKER: what was found, copy or apply
+peak() {
+  if [ "$2" = copy ]; then head -n 1 "$work/peaks.$1"; else tail -n 1 "$work/peaks.$1"; fi
 }
 
 print_memory() {
   awk -v name="$(printf '%-8s %-8s %-5s' memory "$1" "$2")" -v a="$3" -v what="$4" -v b="$5" \
-    'BEGIN { printf "%s         | %6.1f MB beside %s %.1f MB: %.2f\n", name, a / 1024, what, b / 1024, b > 0 ? a / b : 0 }'
+    'BEGIN { printf "%s         | %6.1f MB beside %s %.1f MB: %.2f\n", name, a / 1024, what, b / 1024, (b > 0 ? a / b : 0) }'
 }
 
 run_memory() {
-  local short long field i worker
-  mapfile -t short < <(peaks wide_1m "$2")
-  drop_snapshots
-  mapfile -t long < <(peaks wide_10m "$2")
-  drop_snapshots
-  mapfile -t field < <(peaks field "$2")
-  drop_snapshots
-  for i in 0 1; do
-    worker=$([ "$i" = 0 ] && echo copy || echo apply)
-    print_memory "$worker" "$2" "${long[i]}" '10M rows, 1M rows with' "${short[i]}"
-    print_memory "$worker" "$2" "${field[i]}" 'a field of 200 MB, the field with' $((200 * 1024))
+  local table worker
+  for table in wide_1m wide_10m field; do peaks "$table" "$2"; done
+  for worker in copy apply; do
+    print_memory "$worker" "$2" "$(peak wide_10m "$worker")" '10M rows, 1M rows with' "$(peak wide_1m "$worker")"
+    print_memory "$worker" "$2" "$(peak field "$worker")" 'a field of 200 MB, the field with' $((200 * 1024))
   done
 }
