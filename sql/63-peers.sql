@@ -1,0 +1,241 @@
+-- Connections to the other database. They go through dblink, and so by its rules for roles that are no
+-- superusers. Queries run asynchronously only: a synchronous one cannot be cancelled in time.
+
+create function steep_repl._dblink() returns text
+language sql stable parallel unsafe set search_path = pg_catalog, pg_temp
+as $fn$
+  select quote_ident(n.nspname) from pg_extension e join pg_namespace n on n.oid = e.extnamespace
+  where e.extname = 'dblink'
+$fn$;
+comment on function steep_repl._dblink() is 'private: the schema where dblink is, quoted';
+
+create function steep_repl._is_conninfo(peer text) returns boolean
+language sql immutable strict parallel unsafe set search_path = pg_catalog, pg_temp
+return peer ~ '^postgres(ql)?://' or position('=' in peer) > 0;
+comment on function steep_repl._is_conninfo(text) is 'private: whether this is a connection string and not a name';
+
+-- Only what is known to be harmless is shown. Of a string that is not understood, nothing: any part
+-- of it may be the password.
+create function steep_repl._peer_label(peer text) returns text
+language plpgsql immutable strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  pair constant text := $$(\w+)\s*=\s*('(?:[^'\\]|\\.)*'|(?:[^\s'\\]|\\.)*)(?=\s|$)$$;
+  uri constant text := '^postgres(?:ql)?://(?:([^:@/?#]*)(?::[^:@/?#]*)?@)?([^@/?#]*)(?:/([^@/?#]*))?(?:\?[^@]*)?$';
+  parts text[];
+  shown text;
+begin
+  if not steep_repl._is_conninfo(peer) then
+    return peer;
+  end if;
+  if peer ~ '^postgres(ql)?://' then
+    parts := regexp_match(peer, uri);
+    return 'postgresql://' || coalesce(coalesce(nullif(parts[1], '') || '@', '') || parts[2] || coalesce('/' || parts[3], ''), '...');
+  end if;
+  if regexp_replace(peer, pair, '', 'g') ~ '\S' then
+    return '...';
+  end if;
+  select string_agg(m[1] || '=' || m[2], ' ' order by ordinality) into shown
+  from regexp_matches(peer, pair, 'g') with ordinality r(m, ordinality)
+  where m[1] in ('host', 'hostaddr', 'port', 'dbname', 'user', 'service')
+    and not (m[1] = 'dbname' and steep_repl._is_conninfo(m[2]));
+  return coalesce(shown, '...');
+end
+$fn$;
+comment on function steep_repl._peer_label(text) is 'private: how a peer is shown, without a password';
+
+create function steep_repl._node_target(node steep_repl.nodes) returns text
+language sql stable parallel unsafe set search_path = pg_catalog, pg_temp
+return coalesce(node.foreign_server, concat_ws(' ',
+  'host=' || steep_repl._quote_conninfo(coalesce(node.host, 'localhost')),
+  'port=' || node.port,
+  'dbname=' || steep_repl._quote_conninfo(coalesce(node.dbname, current_database())),
+  'user=' || steep_repl._quote_conninfo(coalesce(node.username, current_user))));
+comment on function steep_repl._node_target(steep_repl.nodes) is 'private: what dblink connects to for a node';
+
+create function steep_repl._peer_target(peer text) returns text
+language plpgsql stable parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  node steep_repl.nodes;
+begin
+  if peer is null or btrim(peer) = '' then
+    raise exception 'peer must not be null or empty'
+      using errcode = 'invalid_parameter_value',
+            hint = 'Give a connection string, a registered node or a foreign server.';
+  end if;
+  if steep_repl._is_conninfo(peer) then
+    return peer;
+  end if;
+  select n.* into node from steep_repl.nodes n where n.node_id = peer;
+  if found then
+    if not steep_repl._may_use_node(node) then
+      raise exception 'permission denied to connect to node "%"', peer
+        using errcode = 'insufficient_privilege',
+              detail = format('It was registered by role "%s", who could send you anywhere.', node.registered_by),
+              hint = 'Register a node of your own, or let a superuser register this one.';
+    end if;
+    return steep_repl._node_target(node);
+  end if;
+  if not exists (select from pg_foreign_server s join pg_foreign_data_wrapper w on w.oid = s.srvfdw
+                 where s.srvname = peer and w.fdwname in ('dblink_fdw', 'postgres_fdw')) then
+    raise exception 'peer is neither a registered node, nor a foreign server, nor a connection string'
+      using errcode = 'undefined_object',
+            detail = case when peer ~ '^[\w.-]+$' then format('It is "%s".', peer) end,
+            hint = 'Register it with steep_repl.register_node(), create a server of dblink_fdw or postgres_fdw, or write host=... dbname=....';
+  end if;
+  return peer;
+end
+$fn$;
+comment on function steep_repl._peer_target(text) is 'private: what dblink connects to for a peer, if the caller may use that';
+
+create function steep_repl._peer_send(connection text, query text) returns void
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  sent int;
+  why text;
+begin
+  execute format('select %s.dblink_send_query($1, $2)', steep_repl._dblink()) into sent using connection, query;
+  if sent <> 1 then
+    execute format('select %s.dblink_error_message($1)', steep_repl._dblink()) into why using connection;
+    raise exception 'peer: could not send a query' using errcode = 'connection_failure', detail = why;
+  end if;
+end
+$fn$;
+comment on function steep_repl._peer_send(text, text) is 'private: starts a query at the peer';
+
+-- Of the peer's errors, which side they come from is the first thing to know.
+create function steep_repl._peer_answer(connection text) returns text
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  fetch constant text := format('select r.answer from %s.dblink_get_result($1) as r(answer text)', steep_repl._dblink());
+  answer text;
+  nothing text;
+  message text;
+  detail text;
+  hint text;
+begin
+  execute fetch into answer using connection;
+  execute fetch into nothing using connection;
+  return answer;
+exception when others then
+  get stacked diagnostics message = message_text, detail = pg_exception_detail, hint = pg_exception_hint;
+  perform steep_repl._raise(sqlstate, 'peer: ' || message, nullif(detail, ''), nullif(hint, ''));
+end
+$fn$;
+comment on function steep_repl._peer_answer(text) is 'private: waits for what a query at the peer answers, one text';
+
+create function steep_repl._peer_json(connection text, query text) returns jsonb
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  perform steep_repl._peer_send(connection, format('select coalesce(json_agg(q), ''[]'')::text from (%s) q', query));
+  return steep_repl._peer_answer(connection)::jsonb;
+end
+$fn$;
+comment on function steep_repl._peer_json(text, text) is 'private: rows that the peer answers to a query, few and small ones';
+
+create function steep_repl._peer_command(connection text, command text) returns void
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  perform steep_repl._peer_send(connection, command);
+  perform steep_repl._peer_answer(connection);
+end
+$fn$;
+comment on function steep_repl._peer_command(text, text) is 'private: runs a command at the peer';
+
+-- The peer must not go on for a session that is gone, and may not hang one that wants to go.
+create function steep_repl._peer_close(connection text) returns void
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  dblink constant text := steep_repl._dblink();
+  is_open boolean;
+begin
+  execute format('select $1 = any (%s.dblink_get_connections())', dblink) into is_open using connection;
+  if is_open is not true then
+    return;
+  end if;
+  begin
+    perform steep_repl._start_deadline(1000);
+    execute format('select %1$s.dblink_cancel_query($1) where %1$s.dblink_is_busy($1) = 1', dblink) using connection;
+    perform steep_repl._end_deadline();
+  exception when query_canceled then
+    if not steep_repl._end_deadline() then
+      execute format('select %s.dblink_disconnect($1)', dblink) using connection;
+      raise;
+    end if;
+  end;
+  execute format('select %s.dblink_disconnect($1)', dblink) using connection;
+end
+$fn$;
+comment on function steep_repl._peer_close(text) is 'private: stops what still runs at the peer and disconnects';
+
+-- How values are written, on both sides alike; and nothing that ends a long query there.
+create function steep_repl._peer_settings() returns text
+language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
+return $sql$
+  select count(pg_catalog.set_config(s.name, p.setting, false))
+  from (values ('search_path', 'pg_catalog, pg_temp'), ('timezone', 'UTC'), ('datestyle', 'ISO, YMD'),
+               ('intervalstyle', 'postgres'), ('extra_float_digits', '1'), ('bytea_output', 'hex'),
+               ('lc_monetary', 'C'), ('quote_all_identifiers', 'off'), ('xmloption', 'content'),
+               ('row_security', 'off'), ('application_name', 'steep_repl peer'),
+               ('statement_timeout', '0'), ('transaction_timeout', '0'), ('lock_timeout', '0'),
+               ('idle_in_transaction_session_timeout', '0'), ('cursor_tuple_fraction', '1'),
+               ('client_connection_check_interval', '1000')) p(name, setting)
+  join pg_catalog.pg_settings s on lower(s.name) operator(pg_catalog.=) p.name
+$sql$;
+comment on function steep_repl._peer_settings() is 'private: what the session at the peer sets';
+
+create function steep_repl._peer_open(peer text) returns text
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  connection constant text := 'steep_repl_' || gen_random_uuid();
+  target constant text := steep_repl._peer_target(peer);
+  message text;
+  detail text;
+  hint text;
+  facts jsonb;
+begin
+  begin
+    perform steep_repl._start_deadline(10000);
+    execute format('select %s.dblink_connect($1, $2)', steep_repl._dblink()) using connection, target;
+    perform steep_repl._end_deadline();
+  exception
+    when query_canceled then
+      if not steep_repl._end_deadline() then
+        raise;
+      end if;
+      raise exception 'peer does not answer' using errcode = 'sqlclient_unable_to_establish_sqlconnection',
+        detail = format('It is %s, and 10 s passed.', steep_repl._peer_label(peer));
+    when sqlclient_unable_to_establish_sqlconnection or syntax_error or invalid_parameter_value then
+      perform steep_repl._end_deadline();
+      get stacked diagnostics detail = pg_exception_detail;
+      -- What libpq says of a string that it cannot read may hold any part of it.
+      if detail !~ '^(connection to server|could not translate host name|could not look up)' then
+        raise exception 'peer is not a valid connection string' using errcode = 'invalid_parameter_value',
+          hint = 'Write keyword=value pairs, with quotes around a value that has spaces, or a postgresql:// address.';
+      end if;
+      raise exception 'could not connect to the peer' using errcode = 'sqlclient_unable_to_establish_sqlconnection', detail = detail;
+    when others then
+      perform steep_repl._end_deadline();
+      raise;
+  end;
+  begin
+    perform steep_repl._peer_json(connection, steep_repl._peer_settings());
+    facts := steep_repl._peer_json(connection,
+      $$select pg_catalog.current_setting('server_version_num')::int as version,
+               (select c.system_identifier::text from pg_catalog.pg_control_system() c) as system_identifier,
+               (select d.oid::text from pg_catalog.pg_database d where d.datname = pg_catalog.current_database()) as database$$) -> 0;
+    if (facts ->> 'version')::int < 140000 then
+      raise exception 'peer: PostgreSQL 14 or newer is needed' using errcode = 'feature_not_supported',
+        detail = format('It has server_version_num %s.', facts ->> 'version');
+    end if;
+    if steep_repl._is_here(facts ->> 'system_identifier', (facts ->> 'database')::oid) then
+      raise exception 'peer is this very database' using errcode = 'invalid_parameter_value',
+        detail = format('It is %s.', steep_repl._peer_label(peer));
+    end if;
+  exception when query_canceled or others then
+    perform steep_repl._peer_close(connection);
+    raise;
+  end;
+  return connection;
+end
+$fn$;
+comment on function steep_repl._peer_open(text) is 'private: connects to a peer, with settings that make values comparable; the name of the connection';
