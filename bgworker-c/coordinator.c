@@ -143,6 +143,21 @@ at_exit(int code, Datum arg)
 		(void) directory_remove(run->job->path, &mark);
 }
 
+static ActionFunction
+action_function(JobKind job, const char *kind)
+{
+	switch (job)
+	{
+		case JOB_SNAPSHOT:
+			return snapshot_action(kind);
+		case JOB_APPLY:
+			return apply_action(kind);
+		case JOB_OVERLAP:
+			return overlap_action(kind);
+	}
+	return NULL;
+}
+
 /* Perform actions until the planner says that the job is complete. */
 static void
 run_job(JobRun *run)
@@ -164,7 +179,7 @@ run_job(JobRun *run)
 			elog(ERROR, "planner returned an action without kind or phase");
 		if (strcmp(kind, "complete") == 0)
 			return;
-		perform = run->job->is_apply ? apply_action(kind) : snapshot_action(kind);
+		perform = action_function(run->job->kind, kind);
 		if (perform == NULL)
 			elog(ERROR, "planner returned unknown action \"%s\"", kind);
 
@@ -204,6 +219,7 @@ end_job(JobRun *run, ErrorData *error)
 			   : cancelled   ? "cancelled"
 							 : "failed",
 			   cancelled ? NULL : error);
+	peer_secret_forget(run->job->id);
 	job_set_state(run->job, JOB_ENDED);
 	QueryCancelPending = false;
 	RESUME_CANCEL_INTERRUPTS();

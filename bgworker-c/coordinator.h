@@ -15,6 +15,7 @@
 
 typedef struct SnapshotRun SnapshotRun;
 typedef struct ApplyRun ApplyRun;
+typedef struct OverlapRun OverlapRun;
 
 typedef struct JobRun
 {
@@ -26,6 +27,7 @@ typedef struct JobRun
 	StringInfoData facts;  /* JSON object members that the last action left */
 	SnapshotRun *snapshot; /* of a snapshot job */
 	ApplyRun *apply;       /* of an apply job */
+	OverlapRun *overlap;   /* of an overlap job */
 	int attempts;          /* snapshots taken so far */
 	int dirfd;             /* -1 = not made yet */
 	bool owns_directory;
@@ -73,5 +75,8 @@ extern int action_int(Jsonb *action, const char *key, int dflt);
 /* snapshot_actions.c */
 typedef void (*ActionFunction)(JobRun *run, Jsonb *action);
 extern ActionFunction snapshot_action(const char *kind);
+
+/* overlap_actions.c */
+extern ActionFunction overlap_action(const char *kind);
 
 #endif /* STEEP_COORDINATOR_H */

@@ -51,9 +51,13 @@ notify(JobRun *run, const JobProgress *progress, const char *status, const char 
 {
 	StringInfoData json;
 
+	static const char *const ops[] = {
+		[JOB_SNAPSHOT] = "snapshot", [JOB_APPLY] = "apply", [JOB_OVERLAP] = "overlap"};
+
 	initStringInfo(&json);
-	appendStringInfo(&json, "{\"op\":\"%s\"", run->job->is_apply ? "apply" : "snapshot");
-	add_member(&json, "snapshot_id", run->job->object_id);
+	appendStringInfo(&json, "{\"op\":\"%s\"", ops[run->job->kind]);
+	add_member(&json, run->job->kind == JOB_OVERLAP ? "overlap_id" : "snapshot_id",
+			   run->job->object_id);
 	add_member(&json, "phase", progress->phase);
 	appendStringInfo(&json, ",\"percent\":%.1f", progress->percent);
 	if (steep_notify_table_names && progress->current_table[0] != '\0')
@@ -111,6 +115,10 @@ record_progress(JobRun *run, bool force)
 		"  tables_completed = $5, table_count = $6, bytes_processed = $7, eta_seconds = $8, "
 		"  throughput_bytes_sec = $9, rows_written = $10 "
 		"where operation_id = (select s.operation_id from steep_repl.snapshots s where s.operation_id = $1 for update skip locked)";
+	static const char *const sql_overlap =
+		"update steep_repl.overlaps set phase = $2, overall_percent = round($3, 2), current_table = $4, "
+		"  tables_completed = $5, table_count = $6 "
+		"where operation_id = (select o.operation_id from steep_repl.overlaps o where o.operation_id = $1 for update skip locked)";
 	Oid types[] = {INT8OID, TEXTOID, NUMERICOID, TEXTOID, INT4OID,
 				   INT4OID, INT8OID, INT8OID,    INT8OID, INT8OID};
 	char nulls[] = "          ";
@@ -139,7 +147,10 @@ record_progress(JobRun *run, bool force)
 	values[8] = Int64GetDatum(progress.seconds > 0 ? progress.raw_bytes / progress.seconds : 0);
 	nulls[8] = progress.seconds > 0 ? ' ' : 'n';
 	values[9] = Int64GetDatum(progress.rows);
-	owner_execute(sql, 10, types, values, nulls);
+	if (run->job->kind == JOB_OVERLAP)
+		owner_execute(sql_overlap, 6, types, values, nulls);
+	else
+		owner_execute(sql, 10, types, values, nulls);
 	notify(run, &progress, NULL, NULL);
 	owner_commit_transaction(&session);
 
@@ -275,6 +286,11 @@ record_end(JobRun *run, const char *status, const ErrorData *error)
 		"  phase = case when $2 = 'complete' then 'complete' else phase end, "
 		"  overall_percent = case when $2 = 'complete' then 100 else overall_percent end, "
 		"  error_message = $3, error_sqlstate = $4, error_hint = $5 where operation_id = $1";
+	static const char *const sql_overlap =
+		"update steep_repl.overlaps set status = $2, completed_at = clock_timestamp(), current_table = null, "
+		"  phase = case when $2 = 'complete' then 'complete' else phase end, "
+		"  overall_percent = case when $2 = 'complete' then 100 else overall_percent end, "
+		"  error_message = $3, error_sqlstate = $4, error_hint = $5 where operation_id = $1";
 	static const char *const sql_directory =
 		"delete from steep_repl._job_directories where operation_id = $1";
 	static const char *const sql_done =
@@ -301,10 +317,11 @@ record_end(JobRun *run, const char *status, const ErrorData *error)
 	progress_read(run->job, &progress);
 	begin(&session);
 	owner_execute(sql_queue, 5, types, values, nulls);
-	owner_execute(sql_snapshot, 5, types, values, nulls);
+	owner_execute(run->job->kind == JOB_OVERLAP ? sql_overlap : sql_snapshot, 5, types, values,
+				  nulls);
 	if (!run->owns_directory)
 		owner_execute(sql_directory, 1, types, values, NULL);
-	if (strcmp(status, "complete") == 0 && run->job->is_apply)
+	if (strcmp(status, "complete") == 0 && run->job->kind == JOB_APPLY)
 		owner_execute(sql_done, 1, types, values, NULL);
 	notify(run, &progress, status, message);
 	owner_commit_transaction(&session);

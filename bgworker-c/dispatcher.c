@@ -15,6 +15,7 @@
 #include "job_remains.h"
 #include "miscadmin.h"
 #include "owner.h"
+#include "peer_secret.h"
 #include "postmaster/interrupt.h"
 #include "shared_state.h"
 #include "storage/ipc.h"
@@ -40,6 +41,9 @@ static const char *const sql_finish_queue =
 static const char *const sql_finish_snapshot =
 	"update steep_repl.snapshots set status = 'failed', eta_seconds = null, completed_at = clock_timestamp(), "
 	"  error_message = $2, error_sqlstate = $3, error_hint = $4 where operation_id = $1";
+static const char *const sql_finish_overlap =
+	"update steep_repl.overlaps set status = 'failed', completed_at = clock_timestamp(), "
+	"  error_message = $2, error_sqlstate = $3, error_hint = $4 where operation_id = $1";
 
 /*
  * Record a job that cannot go on. False if it has ended by itself meanwhile:
@@ -55,6 +59,8 @@ record_failure(int64 id, const char *message, const char *sqlstate, const char *
 	if (owner_execute(sql_finish_queue, 4, types, values, NULL) == 0)
 		return false;
 	owner_execute(sql_finish_snapshot, 4, types, values, NULL);
+	owner_execute(sql_finish_overlap, 4, types, values, NULL);
+	peer_secret_forget(id);
 	ereport(WARNING, (errmsg("steep_repl: operation " INT64_FORMAT " failed: %s", id, message)));
 	return true;
 }
@@ -107,7 +113,9 @@ static void
 fail_lost_job(int64 id, const char *operation)
 {
 	const char *hint =
-		strcmp(operation, "snapshot_apply") == 0
+		strcmp(operation, "overlap") == 0
+			? "Start it again with retry_operation(id); with peer => '...' where it was a connection string."
+		: strcmp(operation, "snapshot_apply") == 0
 			? "It was interrupted too often; the server log may have the reason. Go on with retry_operation(id)."
 			: "A snapshot cannot be resumed, since what it saw is gone. Start it again with retry_operation(id); the server log has the reason.";
 
@@ -141,6 +149,28 @@ recover_jobs(void)
 		if (job_find(id, MyDatabaseId) == NULL && !resume(id))
 			fail_lost_job(id, SPI_getvalue(jobs->vals[i], jobs->tupdesc, 2));
 	}
+	owner_commit_transaction(&session);
+}
+
+/*
+ * Connection strings of jobs that no longer wait: their row was deleted, or rolled back
+ * with a savepoint.
+ */
+static void
+forget_orphaned_secrets(void)
+{
+	int64 ids[PEER_SECRETS];
+	int n = peer_secret_ids(MyDatabaseId, ids);
+	OwnerSession session;
+
+	if (n == 0)
+		return;
+	owner_begin_transaction(&session);
+	for (int i = 0; i < n; i++)
+		if (owner_execute(
+				"select from steep_repl.work_queue w where w.id = $1 and w.status in ('pending', 'running')",
+				1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(ids[i])}, NULL) == 0)
+			peer_secret_forget(ids[i]);
 	owner_commit_transaction(&session);
 }
 
@@ -191,12 +221,20 @@ typedef enum ClaimResult
 	CLAIM_BLOCKED, /* there are jobs, but no slots */
 } ClaimResult;
 
+static JobKind
+job_kind(const char *operation)
+{
+	return strcmp(operation, "overlap") == 0          ? JOB_OVERLAP
+		   : strcmp(operation, "snapshot_apply") == 0 ? JOB_APPLY
+													  : JOB_SNAPSHOT;
+}
+
 /* Copy what a coordinator needs to know, before the slot is handed over. */
 static void
 fill_slot(SteepJob *job, int64 id)
 {
 	owner_execute(
-		"select coalesce(w.snapshot_id, w.merge_id, ''), d.token, d.path, w.operation "
+		"select coalesce(w.snapshot_id, w.merge_id, w.overlap_id, ''), d.token, d.path, w.operation "
 		"from steep_repl.work_queue w join steep_repl._job_directories d on d.operation_id = w.id "
 		"where w.id = $1",
 		1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL);
@@ -205,7 +243,9 @@ fill_slot(SteepJob *job, int64 id)
 		strlcpy(job->object_id, owner_text(0, 1), sizeof(job->object_id));
 		strlcpy(job->token, owner_text(0, 2), sizeof(job->token));
 		strlcpy(job->path, owner_text(0, 3), sizeof(job->path));
-		job->is_apply = strcmp(owner_text(0, 4), "snapshot_apply") == 0;
+		job->kind = job_kind(owner_text(0, 4));
+		if (job->kind == JOB_OVERLAP)
+			job_needs_no_helpers(job);
 	}
 }
 
@@ -249,6 +289,9 @@ claim_next(void)
 			1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL);
 		owner_execute(
 			"update steep_repl.snapshots set status = 'running', started_at = clock_timestamp() where operation_id = $1",
+			1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL);
+		owner_execute(
+			"update steep_repl.overlaps set status = 'running', started_at = clock_timestamp() where operation_id = $1",
 			1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL);
 	}
 	owner_commit_transaction(&session);
@@ -313,6 +356,7 @@ steep_repl_dispatcher_main(Datum arg)
 		return;
 
 	recover_jobs();
+	forget_orphaned_secrets();
 	do
 	{
 		CHECK_FOR_INTERRUPTS();

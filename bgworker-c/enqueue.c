@@ -12,6 +12,7 @@
 #include "common/string.h"
 #include "miscadmin.h"
 #include "owner.h"
+#include "peer_secret.h"
 #include "replication/logicalworker.h"
 #include "shared_state.h"
 #include "directory.h"
@@ -23,6 +24,7 @@
 PG_FUNCTION_INFO_V1(steep_repl_enqueued);
 PG_FUNCTION_INFO_V1(steep_repl_dequeued);
 PG_FUNCTION_INFO_V1(steep_repl_was_queued_here);
+PG_FUNCTION_INFO_V1(steep_repl_keep_peer);
 PG_FUNCTION_INFO_V1(steep_repl_random_id);
 PG_FUNCTION_INFO_V1(steep_repl_is_apply_worker);
 PG_FUNCTION_INFO_V1(steep_repl_launcher_is_alive);
@@ -46,10 +48,14 @@ at_transaction_end(XactEvent event, void *arg)
 							errhint("Queue the job in a transaction of its own.")));
 			break;
 		case XACT_EVENT_COMMIT:
+			for (int i = 0; i < n_queued; i++)
+				peer_secret_commit(queued_ids[i]);
 			launcher_wake(MyDatabaseId, false);
 			n_queued = 0;
 			break;
 		case XACT_EVENT_ABORT:
+			for (int i = 0; i < n_queued; i++)
+				peer_secret_forget(queued_ids[i]);
 			n_queued = 0;
 			break;
 		default:
@@ -147,6 +153,10 @@ steep_repl_enqueued(PG_FUNCTION_ARGS)
 		"  case when w.params->>'parallel' ~ '^[0-9]{1,4}$' then (w.params->>'parallel')::int end, "
 		"  w.params->>'slot_name', w.requested_by, w.requested_by_oid, w.system_identifier, w.database_oid "
 		"from steep_repl.work_queue w where w.id = $1 and w.snapshot_id is not null";
+	static const char *const sql_overlap =
+		"insert into steep_repl.overlaps (overlap_id, operation_id, peer, requested_by, requested_by_oid, system_identifier, database_oid) "
+		"select w.overlap_id, w.id, w.params->>'peer', w.requested_by, w.requested_by_oid, w.system_identifier, w.database_oid "
+		"from steep_repl.work_queue w where w.id = $1 and w.overlap_id is not null";
 	static const char *const sql_directory =
 		"insert into steep_repl._job_directories (operation_id, path, token, system_identifier, database_oid) "
 		"select w.id, coalesce(rtrim(w.params->>'output_path', '/'), ''), $2, w.system_identifier, w.database_oid "
@@ -163,6 +173,7 @@ steep_repl_enqueued(PG_FUNCTION_ARGS)
 
 	owner_begin(&session);
 	owner_execute(sql_snapshot, 1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL);
+	owner_execute(sql_overlap, 1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL);
 	owner_execute(sql_directory, 2, (Oid[]){INT8OID, TEXTOID},
 				  (Datum[]){Int64GetDatum(id), CStringGetTextDatum(token)}, NULL);
 	owner_end(&session);
@@ -180,6 +191,8 @@ steep_repl_dequeued(PG_FUNCTION_ARGS)
 {
 	static const char *const sql_snapshot =
 		"update steep_repl.snapshots set status = 'cancelled', completed_at = clock_timestamp() where operation_id = $1";
+	static const char *const sql_overlap =
+		"update steep_repl.overlaps set status = 'cancelled', completed_at = clock_timestamp() where operation_id = $1";
 	static const char *const sql_directory =
 		"delete from steep_repl._job_directories where operation_id = $1";
 	int64 id = triggering_job(fcinfo);
@@ -191,21 +204,44 @@ steep_repl_dequeued(PG_FUNCTION_ARGS)
 		return PointerGetDatum(NULL);
 	owner_begin(&session);
 	owner_execute(sql_snapshot, 1, types, values, NULL);
+	owner_execute(sql_overlap, 1, types, values, NULL);
 	owner_execute(sql_directory, 1, types, values, NULL);
 	owner_end(&session);
+	peer_secret_forget(id);
 	return PointerGetDatum(NULL);
 }
 
-/* Whether the current transaction queued this job: waiting for it would never end. */
+/* Whether the current transaction queued this job. */
+static bool
+was_queued_here(int64 id)
+{
+	for (int i = 0; i < n_queued; i++)
+		if (queued_ids[i] == id)
+			return true;
+	return false;
+}
+
+/* If so, waiting for it would never end. */
 Datum
 steep_repl_was_queued_here(PG_FUNCTION_ARGS)
 {
+	PG_RETURN_BOOL(was_queued_here(PG_GETARG_INT64(0)));
+}
+
+/*
+ * Keep a connection string for a job that this transaction queues: only its
+ * requester may say where it connects.
+ */
+Datum
+steep_repl_keep_peer(PG_FUNCTION_ARGS)
+{
 	int64 id = PG_GETARG_INT64(0);
 
-	for (int i = 0; i < n_queued; i++)
-		if (queued_ids[i] == id)
-			PG_RETURN_BOOL(true);
-	PG_RETURN_BOOL(false);
+	if (!was_queued_here(id))
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("this transaction did not queue operation " INT64_FORMAT, id)));
+	peer_secret_keep(id, MyDatabaseId, text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	PG_RETURN_VOID();
 }
 
 /* Random, since rows of several nodes may meet in one table. */

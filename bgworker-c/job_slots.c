@@ -126,6 +126,15 @@ job_reserve(int64 id, Oid database, Oid requester)
 	return job;
 }
 
+/* A coordinator works alone: the slots kept for helpers are for others. */
+void
+job_needs_no_helpers(SteepJob *job)
+{
+	LWLockAcquire(steep_shared->lock, LW_EXCLUSIVE);
+	job->promised_workers = 1;
+	LWLockRelease(steep_shared->lock);
+}
+
 /* How many more jobs could run at once. */
 int
 job_slots_free(void)

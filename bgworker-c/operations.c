@@ -122,6 +122,11 @@ steep_repl_retry(PG_FUNCTION_ARGS)
 		"  table_count = null, tables_completed = 0, lsn = null, size_bytes = null, bytes_processed = 0, rows_written = null, "
 		"  checksum = null, warnings = null, throughput_bytes_sec = null, eta_seconds = null, error_message = null, error_sqlstate = null, "
 		"  error_hint = null, started_at = null, completed_at = null where operation_id = $1";
+	static const char *const sql_overlap =
+		"update steep_repl.overlaps set status = 'pending', phase = 'queued', overall_percent = 0, current_table = null, "
+		"  table_count = null, tables_completed = 0, local_only_count = null, remote_only_count = null, match_count = null, "
+		"  conflict_count = null, unsettled_count = null, error_message = null, error_sqlstate = null, error_hint = null, "
+		"  started_at = null, completed_at = null where operation_id = $1";
 	static const char *const sql_directory =
 		"insert into steep_repl._job_directories (operation_id, path, token, system_identifier, database_oid) "
 		"select w.id, coalesce(rtrim(w.params->>'output_path', '/'), ''), "
@@ -143,6 +148,7 @@ steep_repl_retry(PG_FUNCTION_ARGS)
 								   : "pending"),
 						errdetail("Only failed and cancelled operations can be retried.")));
 	owner_execute(sql_snapshot, 1, types, values, NULL);
+	owner_execute(sql_overlap, 1, types, values, NULL);
 	owner_execute(sql_directory, 1, types, values, NULL);
 	owner_end(&session);
 	queue_wake_at_commit(id);
@@ -181,6 +187,15 @@ steep_repl_prune(PG_FUNCTION_ARGS)
 		"and steep_repl._is_here(s.system_identifier, s.database_oid) "
 		"and not exists (select from steep_repl.work_queue w where w.id = s.operation_id)",
 		2, types, values, NULL);
+	owner_execute(
+		"delete from steep_repl.overlaps o where o.status in ('complete', 'failed', 'cancelled') "
+		"and o.completed_at < now() - $1 and pg_has_role($2, o.requested_by_oid, 'MEMBER') "
+		"and steep_repl._is_here(o.system_identifier, o.database_oid) "
+		"and not exists (select from steep_repl.work_queue w where w.id = o.operation_id)",
+		2, types, values, NULL);
+	owner_execute(
+		"delete from steep_repl.overlap_rows r where not exists (select from steep_repl.overlaps o where o.overlap_id = r.overlap_id)",
+		0, NULL, NULL, NULL);
 	forget_marks();
 	owner_end(&session);
 	PG_RETURN_INT64((int64) n);

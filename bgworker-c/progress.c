@@ -46,13 +46,25 @@ static const PhaseShare apply_phases[] = {
 	{"planning", 0, 0},  {"schema", 2, 5},        {"data", 5, 70},       {"sequences", 70, 70},
 	{"indexes", 70, 97}, {"finalizing", 97, 100}, {"complete", 100, 100}};
 
-static double
-overall_percent(bool is_apply, const char *phase, double fraction)
-{
-	const PhaseShare *shares = is_apply ? apply_phases : snapshot_phases;
-	size_t n = is_apply ? lengthof(apply_phases) : lengthof(snapshot_phases);
+static const PhaseShare overlap_phases[] = {
+	{"planning", 0, 1}, {"comparing", 1, 99}, {"finalizing", 99, 99}, {"complete", 100, 100}};
 
-	for (size_t i = 0; i < n; i++)
+static const struct
+{
+	const PhaseShare *shares;
+	size_t n;
+} phases[] = {
+	[JOB_SNAPSHOT] = {snapshot_phases, lengthof(snapshot_phases)},
+	[JOB_APPLY] = {apply_phases, lengthof(apply_phases)},
+	[JOB_OVERLAP] = {overlap_phases, lengthof(overlap_phases)},
+};
+
+static double
+overall_percent(JobKind kind, const char *phase, double fraction)
+{
+	const PhaseShare *shares = phases[kind].shares;
+
+	for (size_t i = 0; i < phases[kind].n; i++)
 		if (strcmp(shares[i].phase, phase) == 0)
 			return shares[i].from + (shares[i].to - shares[i].from) * fraction;
 	return 0;
@@ -92,7 +104,7 @@ progress_read(SteepJob *job, JobProgress *progress)
 		progress->eta_seconds = (int64) (progress->seconds * (1 - fraction) / fraction + 0.5);
 	if (strcmp(progress->phase, "data") != 0)
 		fraction = items == 0 ? 0 : (double) items_done / items;
-	progress->percent = overall_percent(job->is_apply, progress->phase, Min(fraction, 1));
+	progress->percent = overall_percent(job->kind, progress->phase, Min(fraction, 1));
 }
 
 static void

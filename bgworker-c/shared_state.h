@@ -13,6 +13,7 @@
 
 #include "access/xlogdefs.h"
 #include "datatype/timestamp.h"
+#include "peer_secret.h"
 #include "port/atomics.h"
 #include "storage/dsm.h"
 #include "storage/lwlock.h"
@@ -24,6 +25,14 @@
 #define STEEP_OBJECT_ID_LEN 48            /* snap_20251208_123456_1a2b3c4d */
 #define STEEP_TOKEN_LEN 33                /* 128 random bits in hex, and a NUL */
 #define STEEP_TABLE_LEN (4 * NAMEDATALEN) /* quoted schema.table */
+
+/* What a job does; its object's row is in snapshots or in overlaps. */
+typedef enum JobKind
+{
+	JOB_SNAPSHOT = 0,
+	JOB_APPLY,
+	JOB_OVERLAP,
+} JobKind;
 
 /* A job's life in shared memory; bgworker-c/README.md draws it. */
 typedef enum JobState
@@ -85,7 +94,7 @@ typedef struct SteepJob
 	int promised_workers; /* worker slots kept for it, not yet started */
 
 	/* Set when the job is admitted, constant afterwards. */
-	bool is_apply;
+	JobKind kind;
 	char object_id[STEEP_OBJECT_ID_LEN];
 	char token[STEEP_TOKEN_LEN]; /* in the marker of the job's directory */
 
@@ -119,7 +128,8 @@ typedef struct WaitingDatabase
 
 typedef struct SteepShared
 {
-	LWLock *lock; /* job slots and admission */
+	LWLock *lock; /* job slots, admission, secrets */
+	PeerSecret secrets[PEER_SECRETS];
 
 	slock_t mutex; /* for what follows, up to the jobs */
 	pid_t launcher_pid;
@@ -145,6 +155,7 @@ extern void launcher_set_latch(void);
 extern void job_init_counters(JobCounters *counters);
 extern SteepJob *job_reserve(int64 id, Oid database, Oid requester);
 extern int job_slots_free(void);
+extern void job_needs_no_helpers(SteepJob *job);
 extern void job_set_state(SteepJob *job, JobState state);
 extern void job_release(SteepJob *job);
 extern SteepJob *job_find(int64 id, Oid database);

@@ -1,5 +1,6 @@
 import { publicFunctions } from "./api/index.ts";
 import { nextAction } from "./api/next-action.ts";
+import { planOverlap } from "./compare/overlap-plan.ts";
 import { asciiJson } from "./db/ascii-json.ts";
 import type { Json } from "./db/sql.ts";
 import { SteepError } from "./db/steep-error.ts";
@@ -11,6 +12,7 @@ type Handler = (args: never) => unknown;
 const handlers: ReadonlyMap<string, Handler> = new Map<string, Handler>([
   ...publicFunctions.map((f) => [f.name, f.run] as const),
   ["next_action", nextAction],
+  ["overlap_plan", planOverlap],
   ["version", bundleVersion],
 ]);
 

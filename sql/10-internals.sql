@@ -65,6 +65,10 @@ create function steep_repl._was_queued_here(id bigint) returns boolean
 language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_was_queued_here';
 comment on function steep_repl._was_queued_here(bigint) is 'private: whether the current transaction queued this job';
 
+create function steep_repl._keep_peer(id bigint, conninfo text) returns void
+language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_keep_peer';
+comment on function steep_repl._keep_peer(bigint, text) is 'private: keeps a connection string in shared memory for a job that this transaction queued';
+
 create function steep_repl._check_output_path(path text) returns text
 language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_check_output_path';
 comment on function steep_repl._check_output_path(text) is 'private: the normalized path, or an error that says why the caller may not write there';

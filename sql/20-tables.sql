@@ -25,7 +25,7 @@ comment on column steep_repl.nodes.registered_by is 'only this role, its members
 
 create table steep_repl.work_queue (
   id bigint primary key default 0,
-  operation text not null check (operation in ('snapshot_generate', 'snapshot_apply')),
+  operation text not null check (operation in ('snapshot_generate', 'snapshot_apply', 'overlap')),
   status text not null default 'pending'
     check (status in ('pending', 'running', 'complete', 'failed', 'cancelled')),
   status_detail text,
@@ -43,7 +43,8 @@ create table steep_repl.work_queue (
   error_sqlstate text,
   error_hint text,
   system_identifier text not null default '',
-  database_oid oid not null default 0
+  database_oid oid not null default 0,
+  overlap_id text
 );
 create index work_queue_unfinished_idx on steep_repl.work_queue (created_at)
   where status in ('pending', 'running');
@@ -131,6 +132,73 @@ alter table steep_repl._apply_done enable row level security;
 comment on table steep_repl._apply_done is 'private: which entries of an archive, and parts of their data, an unfinished apply has done';
 comment on column steep_repl._apply_done.dump_id is 'entry of the archive; 0: the archive itself, -1: the TRUNCATE before the load';
 comment on column steep_repl._apply_done.part is 'of data: offset of the first frame; of the archive: the first bytes of its digest; else -1';
+
+create table steep_repl.overlaps (
+  overlap_id text primary key,
+  operation_id bigint not null unique,
+  peer text,
+  status text not null default 'pending'
+    check (status in ('pending', 'running', 'complete', 'failed', 'cancelled')),
+  phase text not null default 'queued' check (phase in ('queued', 'planning', 'comparing', 'finalizing', 'complete')),
+  overall_percent numeric(5, 2) not null default 0,
+  current_table text,
+  tables text[],
+  table_count int,
+  tables_completed int not null default 0,
+  local_only_count bigint,
+  remote_only_count bigint,
+  match_count bigint,
+  conflict_count bigint,
+  unsettled_count bigint,
+  error_message text,
+  error_sqlstate text,
+  error_hint text,
+  created_at timestamptz not null default clock_timestamp(),
+  started_at timestamptz,
+  completed_at timestamptz,
+  requested_by name not null,
+  requested_by_oid oid not null,
+  system_identifier text not null,
+  database_oid oid not null
+);
+create index overlaps_created_idx on steep_repl.overlaps (created_at desc);
+comment on table steep_repl.overlaps is 'one row a comparison of rows that was queued, written by the workers only';
+comment on column steep_repl.overlaps.peer is 'the other database, without a password';
+comment on column steep_repl.overlaps.local_only_count is 'of all tables so far, as the other counts';
+
+create table steep_repl.overlap_tables (
+  overlap_id text not null references steep_repl.overlaps on delete cascade,
+  table_name text not null,
+  key_columns text[] not null,
+  local_only_count bigint not null,
+  remote_only_count bigint not null,
+  match_count bigint not null,
+  conflict_count bigint not null,
+  unsettled_count bigint not null,
+  local_lsn pg_lsn not null,
+  peer_lsn pg_lsn not null,
+  local_snapshot text not null,
+  peer_snapshot text not null,
+  compared_at timestamptz not null default clock_timestamp(),
+  primary key (overlap_id, table_name)
+);
+comment on table steep_repl.overlap_tables is 'what a queued comparison found of each table, written by the workers only';
+comment on column steep_repl.overlap_tables.key_columns is 'columns that identify a row';
+comment on column steep_repl.overlap_tables.local_lsn is 'WAL position here behind all that was compared; peer_lsn: there';
+comment on column steep_repl.overlap_tables.local_snapshot is 'pg_current_snapshot() that was compared here; peer_snapshot: there';
+
+create table steep_repl.overlap_rows (
+  overlap_id text not null,
+  table_name text not null,
+  category text not null check (category in ('local_only', 'remote_only', 'conflict', 'unsettled')),
+  key jsonb not null,
+  local_digest bigint,
+  peer_digest bigint
+);
+create index overlap_rows_table_idx on steep_repl.overlap_rows (overlap_id, table_name, category);
+comment on table steep_repl.overlap_rows is 'rows that a queued comparison found to differ, written by the workers only';
+comment on column steep_repl.overlap_rows.key is 'object of column to the type''s own text output';
+comment on column steep_repl.overlap_rows.local_digest is 'digest of the row here, NULL where there is none; peer_digest: there';
 
 create view steep_repl.stat_operations with (security_invoker = true) as
 select w.operation,

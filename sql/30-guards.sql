@@ -24,6 +24,9 @@ begin
              to_char(clock_timestamp() at time zone 'UTC', 'YYYYMMDD_HH24MISS'),
              left(replace(gen_random_uuid()::text, '-', ''), 8)) end;
     new.merge_id := null;
+    new.overlap_id := case when new.operation = 'overlap' then
+      format('overlap_%s_%s', to_char(clock_timestamp() at time zone 'UTC', 'YYYYMMDD_HH24MISS'),
+             left(replace(gen_random_uuid()::text, '-', ''), 8)) end;
     new.requested_by := current_user;
     new.requested_by_oid := quote_ident(current_user)::regrole;
     new.worker_pid := null;
@@ -116,6 +119,12 @@ create trigger guard before insert or update or delete on steep_repl._job_direct
   for each statement execute function steep_repl._guard_workers_only();
 create trigger guard before insert or update or delete on steep_repl._apply_done
   for each statement execute function steep_repl._guard_workers_only();
+create trigger guard before insert or update or delete on steep_repl.overlaps
+  for each statement execute function steep_repl._guard_workers_only();
+create trigger guard before insert or update or delete on steep_repl.overlap_tables
+  for each statement execute function steep_repl._guard_workers_only();
+create trigger guard before insert or update or delete on steep_repl.overlap_rows
+  for each statement execute function steep_repl._guard_workers_only();
 create trigger guard before insert or update or delete on steep_repl.nodes
   for each row execute function steep_repl._guard_nodes();
 
@@ -125,6 +134,9 @@ alter table steep_repl.work_queue enable always trigger dequeued;
 alter table steep_repl.snapshots enable always trigger guard;
 alter table steep_repl._job_directories enable always trigger guard;
 alter table steep_repl._apply_done enable always trigger guard;
+alter table steep_repl.overlaps enable always trigger guard;
+alter table steep_repl.overlap_tables enable always trigger guard;
+alter table steep_repl.overlap_rows enable always trigger guard;
 alter table steep_repl.nodes enable always trigger guard;
 
 -- A role sees its own jobs and those of roles it is a member of.
@@ -142,3 +154,20 @@ create policy own_jobs on steep_repl.snapshots for select
          and steep_repl._is_here(system_identifier, database_oid));
 create policy monitoring on steep_repl.snapshots for select
   using (pg_catalog.pg_has_role('pg_monitor', 'MEMBER'));
+
+alter table steep_repl.overlaps enable row level security;
+create policy own_jobs on steep_repl.overlaps for select
+  using (pg_catalog.pg_has_role(requested_by_oid, 'MEMBER')
+         and steep_repl._is_here(system_identifier, database_oid));
+create policy monitoring on steep_repl.overlaps for select
+  using (pg_catalog.pg_has_role('pg_monitor', 'MEMBER'));
+
+-- Keys are values of the user's rows: for those only who may see the comparison as its requester's members.
+alter table steep_repl.overlap_tables enable row level security;
+create policy own_jobs on steep_repl.overlap_tables for select
+  using (exists (select from steep_repl.overlaps o where o.overlap_id = overlap_tables.overlap_id
+                 and pg_catalog.pg_has_role(o.requested_by_oid, 'MEMBER')));
+alter table steep_repl.overlap_rows enable row level security;
+create policy own_jobs on steep_repl.overlap_rows for select
+  using (exists (select from steep_repl.overlaps o where o.overlap_id = overlap_rows.overlap_id
+                 and pg_catalog.pg_has_role(o.requested_by_oid, 'MEMBER')));

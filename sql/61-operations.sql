@@ -59,14 +59,30 @@ comment on function steep_repl._operation(bigint) is 'private: a job''s row, for
 
 create function steep_repl.retry_operation(id bigint, peer text default null) returns steep_repl.work_queue
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
+declare
+  operation steep_repl.work_queue;
 begin
   if retry_operation.id is null then
     raise exception 'id must not be null' using errcode = 'invalid_parameter_value';
   end if;
-  if retry_operation.peer is not null then
+  select w.* into operation from steep_repl._operation(retry_operation.id) w;
+  if retry_operation.peer is not null and operation.operation <> 'overlap' then
     raise exception 'this operation takes no peer' using errcode = 'invalid_parameter_value';
   end if;
+  if retry_operation.peer is not null and steep_repl._peer_label(retry_operation.peer) <> operation.params ->> 'peer' then
+    raise exception 'the operation is about another peer' using errcode = 'invalid_parameter_value',
+      detail = format('It was queued for %s.', operation.params ->> 'peer'),
+      hint = 'Give the same connection string, or start a new comparison.';
+  end if;
+  if retry_operation.peer is null and operation.params -> 'is_conninfo' = 'true' then
+    raise exception 'peer must be given again' using errcode = 'object_not_in_prerequisite_state',
+      detail = 'A connection string is kept in memory only, until the operation ends.',
+      hint = format('select steep_repl.retry_operation(%s, peer => ''...'')', retry_operation.id);
+  end if;
   perform steep_repl._retry(retry_operation.id);
+  if steep_repl._is_conninfo(retry_operation.peer) then
+    perform steep_repl._keep_peer(retry_operation.id, retry_operation.peer);
+  end if;
   return steep_repl._operation(retry_operation.id);
 end
 $fn$;

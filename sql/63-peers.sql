@@ -106,15 +106,15 @@ comment on function steep_repl._peer_send(text, text) is 'private: starts a quer
 create function steep_repl._peer_answer(connection text) returns text
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
-  fetch constant text := format('select r.answer from %s.dblink_get_result($1) as r(answer text)', steep_repl._dblink());
+  statement constant text := format('select r.answer from %s.dblink_get_result($1) as r(answer text)', steep_repl._dblink());
   answer text;
   nothing text;
   message text;
   detail text;
   hint text;
 begin
-  execute fetch into answer using connection;
-  execute fetch into nothing using connection;
+  execute statement into answer using connection;
+  execute statement into nothing using connection;
   return answer;
 exception when others then
   get stacked diagnostics message = message_text, detail = pg_exception_detail, hint = pg_exception_hint;
@@ -177,7 +177,7 @@ return $sql$
                ('lc_monetary', 'C'), ('quote_all_identifiers', 'off'), ('xmloption', 'content'),
                ('row_security', 'off'), ('application_name', 'steep_repl peer'),
                ('statement_timeout', '0'), ('transaction_timeout', '0'), ('lock_timeout', '0'),
-               ('idle_in_transaction_session_timeout', '0'), ('cursor_tuple_fraction', '1'),
+               ('idle_in_transaction_session_timeout', '0'), ('cursor_tuple_fraction', '1'), ('work_mem', '32MB'),
                ('client_connection_check_interval', '1000')) p(name, setting)
   join pg_catalog.pg_settings s on lower(s.name) operator(pg_catalog.=) p.name
 $sql$;

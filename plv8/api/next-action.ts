@@ -1,7 +1,15 @@
 import { type Json, queryOne } from "../db/sql.ts";
-import type { ApplyAction, ApplyDone, SnapshotAction, SnapshotDone } from "../jobs/action.ts";
+import type {
+  ApplyAction,
+  ApplyDone,
+  OverlapAction,
+  OverlapDone,
+  SnapshotAction,
+  SnapshotDone,
+} from "../jobs/action.ts";
 import { type ApplyFacts, nextApplyAction } from "../jobs/apply.ts";
 import { applyParams } from "../jobs/apply-params.ts";
+import { nextOverlapAction } from "../jobs/overlap.ts";
 import { nextSnapshotAction, type SnapshotFacts } from "../jobs/snapshot.ts";
 import { type SnapshotParams, snapshotParams } from "../jobs/snapshot-params.ts";
 import { lockFactsQuery, startFactsQuery } from "../jobs/snapshot-sql.ts";
@@ -43,12 +51,14 @@ function nextOfApply(request: Request): ApplyAction {
 }
 
 /** Called by coordinators only: decide what a job does next. */
-export function nextAction(request: Request): SnapshotAction | ApplyAction {
+export function nextAction(request: Request): SnapshotAction | ApplyAction | OverlapAction {
   switch (request.operation) {
     case "snapshot_generate":
       return nextOfSnapshot(request);
     case "snapshot_apply":
       return nextOfApply(request);
+    case "overlap":
+      return nextOverlapAction(request.done as OverlapDone, request.facts);
     default:
       throw new Error(`no planner for operation ${request.operation}`);
   }

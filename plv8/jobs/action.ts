@@ -5,6 +5,7 @@ export type Phase =
   | "data"
   | "sequences"
   | "indexes"
+  | "comparing"
   | "finalizing"
   | "complete";
 
@@ -59,6 +60,13 @@ export type ApplyAction =
   | { readonly kind: "close_plan"; readonly phase: "finalizing" }
   | Complete;
 
+/** The same for a comparison of rows; `no` counts the tables from 1. */
+export type OverlapAction =
+  | { readonly kind: "open_peer"; readonly phase: "planning" }
+  | { readonly kind: "compare"; readonly phase: "comparing"; readonly no: number }
+  | { readonly kind: "close_peer"; readonly phase: "finalizing" }
+  | Complete;
+
 type YesNo = "yes" | "no";
 
 export interface ArchiveOptions {
@@ -87,3 +95,4 @@ type KindOf<A extends { readonly kind: string }> = Exclude<A["kind"], "complete"
 
 export type SnapshotDone = KindOf<SnapshotAction>;
 export type ApplyDone = KindOf<ApplyAction>;
+export type OverlapDone = KindOf<OverlapAction>;

@@ -1,0 +1,295 @@
+/*
+ * overlap_actions.c
+ *	  The actions of an overlap job, as plv8/jobs/overlap.ts orders them. Rows are
+ *	  compared by SQL with the requester's rights, as analyze_overlap does it;
+ *	  what is found is then written down as the extension's owner.
+ */
+#include "coordinator.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "owner.h"
+#include "peer_secret.h"
+#include "replication/origin.h"
+#include "session.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+
+/* Rows that are written down with one statement. */
+#define ROWS_PER_INSERT 2000
+
+struct OverlapRun
+{
+	char *connection; /* of dblink, to the peer */
+	int n_tables;
+};
+
+/* What comparing a table found, as text, in the order of overlap_tables' columns. */
+#define N_RESULTS 11
+
+static void
+begin(void)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+static void
+commit(void)
+{
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
+/* Run a statement as the requester and copy its one row, as text, into the job's memory. */
+static void
+select_texts(JobRun *run, const char *sql, int nargs, Oid *types, Datum *values, int n,
+			 char **results)
+{
+	SPI_connect();
+	if (SPI_execute_with_args(sql, nargs, types, values, NULL, false, 0) != SPI_OK_SELECT ||
+		SPI_processed != 1)
+		elog(ERROR, "expected one row: %s", sql);
+	restore_signal_handlers();
+	for (int i = 0; i < n; i++)
+	{
+		char *text = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i + 1);
+
+		results[i] = text ? MemoryContextStrdup(run->context, text) : NULL;
+	}
+	SPI_finish();
+}
+
+/* The connection string that was kept for the job, or the name in its parameters. */
+static char *
+find_peer(JobRun *run)
+{
+	char *peer = peer_secret_find(run->job->id);
+	char *found[2];
+
+	if (peer != NULL)
+		return peer;
+	select_texts(run, "select $1::jsonb ->> 'peer', $1::jsonb ->> 'is_conninfo'", 1,
+				 (Oid[]){TEXTOID}, (Datum[]){CStringGetTextDatum(run->params)}, 2, found);
+	if (found[1] != NULL && strcmp(found[1], "true") == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the connection string of this operation is gone"),
+				 errdetail("It is kept in memory only, until the operation or the server ends."),
+				 errhint("Give it again: select steep_repl.retry_operation(" INT64_FORMAT
+						 ", peer => '...'). The name of a foreign server would last.",
+						 run->job->id)));
+	return found[0];
+}
+
+/* What an earlier attempt found is void. */
+static void
+forget_results(JobRun *run)
+{
+	OwnerSession session;
+	Oid types[] = {TEXTOID};
+	Datum values[] = {CStringGetTextDatum(run->job->object_id)};
+
+	owner_begin_transaction(&session);
+	owner_execute("delete from steep_repl.overlap_rows where overlap_id = $1", 1, types, values,
+				  NULL);
+	owner_execute("delete from steep_repl.overlap_tables where overlap_id = $1", 1, types, values,
+				  NULL);
+	owner_commit_transaction(&session);
+}
+
+/* Connect, and plan all tables before the first is read. */
+static void
+open_peer(JobRun *run, Jsonb *action)
+{
+	static const char *const sql_plans =
+		"select n, (select array_agg(p.plan ->> 'table' order by p.no) from pg_temp.steep_repl_plans p)::text "
+		"from (select steep_repl._overlap_plans($1, case when jsonb_typeof($2::jsonb -> 'tables') = 'array' then "
+		"  array(select jsonb_array_elements_text($2::jsonb -> 'tables')) end, "
+		"  nullif($2::jsonb -> 'primary_keys', 'null')) as n offset 0) n";
+	OverlapRun *overlap = palloc0_object(OverlapRun);
+	OwnerSession session;
+	char *found[2];
+	char *peer;
+
+	forget_results(run);
+	begin();
+	peer = find_peer(run);
+	if (peer == NULL)
+		elog(ERROR, "job without a peer");
+	select_texts(run, "select steep_repl._peer_open($1)", 1, (Oid[]){TEXTOID},
+				 (Datum[]){CStringGetTextDatum(peer)}, 1, found);
+	overlap->connection = found[0];
+	select_texts(
+		run, sql_plans, 2, (Oid[]){TEXTOID, TEXTOID},
+		(Datum[]){CStringGetTextDatum(overlap->connection), CStringGetTextDatum(run->params)}, 2,
+		found);
+	commit();
+
+	overlap->n_tables = atoi(found[0]);
+	run->overlap = overlap;
+	pg_atomic_write_u32(&run->job->counters.tables_total, overlap->n_tables);
+	pg_atomic_write_u32(&run->job->counters.items_total, overlap->n_tables);
+	owner_begin_transaction(&session);
+	owner_execute(
+		"update steep_repl.overlaps set tables = coalesce($2::text[], '{}') where operation_id = $1",
+		2, (Oid[]){INT8OID, TEXTOID},
+		(Datum[]){Int64GetDatum(run->job->id), CStringGetTextDatum(found[1] ? found[1] : "{}")},
+		NULL);
+	owner_commit_transaction(&session);
+	appendStringInfo(&run->facts, "\"compared\":0,\"tables\":%d", overlap->n_tables);
+}
+
+/* Which table is read, for whoever watches. */
+static void
+show_table(JobRun *run, const char *table)
+{
+	SpinLockAcquire(&run->job->mutex);
+	strlcpy(run->job->current_table, table, sizeof(run->job->current_table));
+	run->job->current_table[pg_mbcliplen(run->job->current_table,
+										 strlen(run->job->current_table),
+										 sizeof(run->job->current_table) - 1)] = '\0';
+	SpinLockRelease(&run->job->mutex);
+	record_progress(run, false);
+}
+
+/*
+ * Write down the rows that differ: read as the requester, whose temporary table
+ * it is, and inserted as the owner. As text, for only then can nothing that the
+ * requester made of that table run with the owner's rights.
+ */
+static void
+keep_rows(JobRun *run, const char *table, const char *key)
+{
+	static const char *const sql_read =
+		"select max(d.no), array_agg(d.category)::text, array_agg(jsonb_object($2::text[], d.key)::text)::text, "
+		"  array_agg(d.local_digest)::text, array_agg(d.peer_digest)::text "
+		"from (select * from pg_temp.steep_repl_differences d where d.no > $1 order by d.no limit $3) d";
+	static const char *const sql_write =
+		"insert into steep_repl.overlap_rows (overlap_id, table_name, category, key, local_digest, peer_digest) "
+		"select $1, $2, u.category, u.key::jsonb, u.local_digest, u.peer_digest "
+		"from unnest($3::text[], $4::text[], $5::bigint[], $6::bigint[]) u(category, key, local_digest, peer_digest)";
+	int last = 0;
+
+	for (;;)
+	{
+		OwnerSession session;
+		char *found[5];
+		Datum values[6] = {CStringGetTextDatum(run->job->object_id), CStringGetTextDatum(table)};
+
+		select_texts(
+			run, sql_read, 3, (Oid[]){INT4OID, TEXTOID, INT4OID},
+			(Datum[]){Int32GetDatum(last), CStringGetTextDatum(key), Int32GetDatum(ROWS_PER_INSERT)},
+			5, found);
+		if (found[0] == NULL)
+			break;
+		last = atoi(found[0]);
+		for (int i = 1; i < 5; i++)
+			values[i + 1] = CStringGetTextDatum(found[i]);
+		owner_begin(&session);
+		owner_execute(sql_write, 6, (Oid[]){TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID},
+					  values, NULL);
+		owner_end(&session);
+		for (int i = 0; i < 5; i++)
+			pfree(found[i]);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/* A table's counts and the positions that they hold for. */
+static void
+keep_counts(JobRun *run, char **results)
+{
+	static const char *const sql_table =
+		"insert into steep_repl.overlap_tables (overlap_id, table_name, key_columns, local_only_count, remote_only_count, "
+		"  match_count, conflict_count, unsettled_count, local_lsn, peer_lsn, local_snapshot, peer_snapshot) "
+		"values ($1, $2, $3::text[], $4::bigint, $5::bigint, $6::bigint, $7::bigint, $8::bigint, $9::pg_lsn, $10::pg_lsn, $11, $12)";
+	static const char *const sql_overlap =
+		"update steep_repl.overlaps o set local_only_count = s.l, remote_only_count = s.r, match_count = s.m, "
+		"  conflict_count = s.c, unsettled_count = s.u "
+		"from (select sum(t.local_only_count) as l, sum(t.remote_only_count) as r, sum(t.match_count) as m, "
+		"        sum(t.conflict_count) as c, sum(t.unsettled_count) as u "
+		"      from steep_repl.overlap_tables t where t.overlap_id = $1) s where o.overlap_id = $1";
+	Oid types[N_RESULTS + 1];
+	Datum values[N_RESULTS + 1] = {CStringGetTextDatum(run->job->object_id)};
+	OwnerSession session;
+
+	types[0] = TEXTOID;
+	for (int i = 0; i < N_RESULTS; i++)
+	{
+		types[i + 1] = TEXTOID;
+		values[i + 1] = CStringGetTextDatum(results[i] ? results[i] : "");
+	}
+	owner_begin(&session);
+	owner_execute(sql_table, N_RESULTS + 1, types, values, NULL);
+	owner_execute(sql_overlap, 1, types, values, NULL);
+	owner_end(&session);
+}
+
+/* Compare one table; its counts and rows appear together. */
+static void
+compare(JobRun *run, Jsonb *action)
+{
+	static const char *const sql_plan =
+		"select p.plan ->> 'table', array(select jsonb_array_elements_text(p.plan -> 'key'))::text "
+		"from pg_temp.steep_repl_plans p where p.no = $1";
+	static const char *const sql_compare =
+		"select t.table_name, $4, t.local_only_count, t.remote_only_count, t.match_count, t.conflict_count, "
+		"  t.unsettled_count, t.local_lsn, t.peer_lsn, t.local_snapshot, t.peer_snapshot "
+		"from steep_repl._overlap_table($1, (select p.plan from pg_temp.steep_repl_plans p where p.no = $3), "
+		"  ($2::jsonb ->> 'catch_up_timeout')::interval) t";
+	int no = action_int(action, "no", 0);
+	char *plan[2];
+	char *results[N_RESULTS];
+
+	begin();
+	select_texts(run, sql_plan, 1, (Oid[]){INT4OID}, (Datum[]){Int32GetDatum(no)}, 2, plan);
+	commit();
+	show_table(run, plan[0]);
+
+	begin();
+	select_texts(run, sql_compare, 4, (Oid[]){TEXTOID, TEXTOID, INT4OID, TEXTOID},
+				 (Datum[]){CStringGetTextDatum(run->overlap->connection),
+						   CStringGetTextDatum(run->params), Int32GetDatum(no),
+						   CStringGetTextDatum(plan[1])},
+				 N_RESULTS, results);
+	replorigin_session_origin = DoNotReplicateId;
+	keep_rows(run, plan[0], plan[1]);
+	keep_counts(run, results);
+	commit();
+	replorigin_session_origin = InvalidRepOriginId;
+
+	pg_atomic_write_u32(&run->job->counters.tables_done, no);
+	pg_atomic_write_u32(&run->job->counters.items_done, no);
+	appendStringInfo(&run->facts, "\"compared\":%d,\"tables\":%d", no, run->overlap->n_tables);
+}
+
+static void
+close_peer(JobRun *run, Jsonb *action)
+{
+	char *nothing[1];
+
+	begin();
+	select_texts(run, "select steep_repl._overlap_end($1)", 1, (Oid[]){TEXTOID},
+				 (Datum[]){CStringGetTextDatum(run->overlap->connection)}, 1, nothing);
+	commit();
+}
+
+ActionFunction
+overlap_action(const char *kind)
+{
+	static const struct
+	{
+		const char *kind;
+		ActionFunction perform;
+	} actions[] = {{"open_peer", open_peer}, {"compare", compare}, {"close_peer", close_peer}};
+
+	for (size_t i = 0; i < lengthof(actions); i++)
+		if (strcmp(actions[i].kind, kind) == 0)
+			return actions[i].perform;
+	return NULL;
+}

@@ -1,0 +1,40 @@
+/** What one side's catalogs say of a table; the query is `steep_repl._overlap_facts_query`. */
+export interface TableFacts {
+  /** pg_class.relkind */
+  readonly kind: string;
+  /** server_encoding */
+  readonly encoding: string;
+  /** of the table without its indexes, partitions included */
+  readonly bytes: number;
+  /** an estimate */
+  readonly rows: number;
+  readonly columns: readonly ColumnFacts[];
+  /** columns of unique indexes without NULLs, the primary key first */
+  readonly keys: readonly KeyFacts[];
+}
+
+export interface ColumnFacts {
+  readonly name: string;
+  /** format_type without modifier, qualified outside of pg_catalog */
+  readonly type: string;
+  readonly generated: boolean;
+  readonly digest: "hash" | "array" | "text";
+  /** its hash depends on the encoding */
+  readonly textual: boolean;
+  readonly readable: boolean;
+}
+
+export interface KeyFacts {
+  readonly primary: boolean;
+  readonly columns: readonly string[];
+}
+
+/** A table on both sides, as asked for. */
+export interface PairFacts {
+  /** schema.table as SQL quotes it */
+  readonly table: string;
+  readonly local: TableFacts | null;
+  readonly peer: TableFacts | null;
+  /** columns that the caller says identify a row */
+  readonly key: readonly string[] | null;
+}

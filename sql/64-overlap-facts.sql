@@ -1,0 +1,82 @@
+-- What the catalogs of either side say of the tables to compare. The queries run on PostgreSQL 14 and newer,
+-- and where there is no steep_repl; with search_path = pg_catalog, so that type names are qualified alike.
+
+-- How a column's values are digested, by what its type is made of:
+--   hash   the type's own hash, the same in any database
+--   array  that and the array's dimensions, which its hash leaves out
+--   text   the value as text: there is no hash, or it hashes oids (enums, reg*), or equality is not that of bytes
+create function steep_repl._overlap_facts_query(schema_name text, table_name text) returns text
+language sql stable parallel unsafe set search_path = pg_catalog, pg_temp
+return format($sql$
+with recursive target as (
+  select c.oid, c.relkind from pg_class c join pg_namespace n on n.oid = c.relnamespace
+  where n.nspname = %L and c.relname = %L),
+leaf as (
+  select c.oid, c.reltuples from target t join pg_partition_tree(t.oid) p on p.isleaf join pg_class c on c.oid = p.relid
+  where t.relkind = 'p'
+  union all
+  select c.oid, c.reltuples from target t join pg_class c on c.oid = t.oid where t.relkind <> 'p'),
+col as (
+  select a.attnum, a.attname, a.atttypid, a.attcollation, a.attgenerated, a.attnotnull, a.attrelid
+  from target t join pg_attribute a on a.attrelid = t.oid where a.attnum > 0 and not a.attisdropped),
+part(attnum, type, coll, contained, is_array) as (
+  select c.attnum, c.atttypid, c.attcollation, false, false from col c
+  union all
+  select p.attnum, x.type, x.coll, p.contained or x.contained, x.is_array
+  from part p join pg_type t on t.oid = p.type
+  cross join lateral (
+    select t.typbasetype as type, p.coll as coll, false as contained, false as is_array where t.typtype = 'd'
+    union all
+    select t.typelem, p.coll, true, p.contained where t.typsubscript = 'array_subscript_handler'::regproc
+    union all
+    select r.rngsubtype, r.rngcollation, true, false from pg_range r where t.oid in (r.rngtypid, r.rngmultitypid)
+    union all
+    select a.atttypid, a.attcollation, true, false from pg_attribute a
+    where t.typtype = 'c' and a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped) x),
+judged as (
+  select p.attnum,
+         bool_or(p.is_array) as nests_array,
+         bool_or(t.typsubscript = 'array_subscript_handler'::regproc) as has_array,
+         bool_or(t.typtype not in ('d', 'c', 'r', 'm') and t.typsubscript <> 'array_subscript_handler'::regproc
+           and not (t.typnamespace = 'pg_catalog'::regnamespace and t.typname in (
+             'bool', 'char', 'int2', 'int4', 'int8', 'float4', 'float8', 'numeric', 'oid', 'pg_lsn', 'xid8', 'bytea',
+             'date', 'time', 'timetz', 'timestamp', 'timestamptz', 'interval', 'uuid', 'inet', 'cidr',
+             'macaddr', 'macaddr8', 'name', 'text', 'varchar', 'bpchar', 'jsonb'))
+           or t.oid in ('int2vector'::regtype, 'oidvector'::regtype)) as is_odd,
+         bool_or(t.typname in ('name', 'text', 'varchar', 'bpchar', 'jsonb')) as is_textual,
+         bool_or(not coalesce(l.collisdeterministic, true)) as is_loose
+  from part p join pg_type t on t.oid = p.type left join pg_collation l on l.oid = p.coll
+  group by p.attnum)
+select t.relkind::text as kind,
+       current_setting('server_encoding') as encoding,
+       (select coalesce(sum(pg_relation_size(l.oid)), 0)::float8 from leaf l) as bytes,
+       (select coalesce(sum(case when l.reltuples < 0 then pg_relation_size(l.oid) / 100 else l.reltuples end), 0)::float8
+        from leaf l) as rows,
+       (select json_agg(json_build_object(
+          'name', c.attname, 'type', format_type(c.atttypid, null), 'generated', c.attgenerated <> '',
+          'digest', case when j.is_odd or j.nests_array or j.is_loose then 'text' when j.has_array then 'array' else 'hash' end,
+          'textual', j.is_textual, 'readable', has_column_privilege(t.oid, c.attnum, 'SELECT')))
+        from col c join judged j using (attnum)) as columns,
+       (select coalesce(json_agg(json_build_object('primary', i.indisprimary, 'columns', k.names)
+                        order by i.indisprimary desc, i.indnkeyatts, i.indexrelid), '[]')
+        from pg_index i
+        cross join lateral (
+          select json_agg(c.attname order by u.n) as names, bool_and(c.attnotnull) as has_no_nulls
+          from unnest(i.indkey::int2[]) with ordinality u(attnum, n) join col c using (attnum)
+          where u.n <= i.indnkeyatts) k
+        where i.indrelid = t.oid and i.indisunique and i.indisvalid and i.indpred is null and i.indexprs is null
+          and k.has_no_nulls) as keys
+from target t$sql$, schema_name, table_name);
+comment on function steep_repl._overlap_facts_query(text, text) is 'private: a query for what comparing one table needs to know, for either side';
+
+-- Tables that are compared where none are named: partitioned ones as a whole, and nothing that belongs to an extension.
+create function steep_repl._overlap_tables_query() returns text
+language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
+return $sql$
+select format('%I.%I', n.nspname, c.relname) as name
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where c.relkind in ('r', 'p') and not c.relispartition and c.relpersistence <> 't'
+  and n.nspname <> 'information_schema' and n.nspname !~ '^pg_' and n.nspname <> 'steep_repl'
+  and not exists (select from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
+$sql$;
+comment on function steep_repl._overlap_tables_query() is 'private: a query for the tables that can be compared, for either side';
