@@ -1,10 +1,10 @@
 -- What the catalogs of either side say of the tables to compare. The queries run on PostgreSQL 14 and newer,
 -- and where there is no steep_repl; with search_path = pg_catalog, so that type names are qualified alike.
 
--- How a column's values are digested, by what its type is made of:
---   hash   the type's own hash, the same in any database
---   array  that and the array's dimensions, which its hash leaves out
---   text   the value as text: there is no hash, or it hashes oids (enums, reg*), or equality is not that of bytes
+-- Of each column: what its type is made of, which decides how it is digested (plv8/compare/overlap-expressions.ts).
+--   scalar     a type whose values are the same in any database, or a domain over one; `base` is its name
+--   container  an array, range or composite type of such
+--   other      anything else: oids are hashed (enums, reg*), there is no hash, or equality is not that of bytes
 create function steep_repl._overlap_facts_query(schema_name text, table_name text) returns text
 language sql stable parallel unsafe set search_path = pg_catalog, pg_temp
 return format($sql$
@@ -35,17 +35,23 @@ part(attnum, type, coll, contained, is_array) as (
     where t.typtype = 'c' and a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped) x),
 judged as (
   select p.attnum,
-         bool_or(p.is_array) as nests_array,
+         bool_or(p.contained or t.typsubscript = 'array_subscript_handler'::regproc or t.typtype in ('c', 'r', 'm')) as is_container,
+         bool_or(p.is_array or p.contained and t.typtype = 'c') as nests,
          bool_or(t.typsubscript = 'array_subscript_handler'::regproc) as has_array,
-         bool_or(t.typtype not in ('d', 'c', 'r', 'm') and t.typsubscript <> 'array_subscript_handler'::regproc
-           and not (t.typnamespace = 'pg_catalog'::regnamespace and t.typname in (
+         bool_or(t.typtype = 'c') as has_row,
+         bool_or(l.is_leaf and t.typname in ('numeric', 'jsonb')) as has_signs,
+         bool_or(l.is_leaf and t.typname in ('numeric', 'jsonb', 'float4', 'float8', 'interval', 'bpchar')) as has_spellings,
+         min(t.typname::text) filter (where l.is_leaf) as base,
+         bool_or(l.is_leaf and not (t.typnamespace = 'pg_catalog'::regnamespace and t.typname in (
              'bool', 'char', 'int2', 'int4', 'int8', 'float4', 'float8', 'numeric', 'oid', 'pg_lsn', 'xid8', 'bytea',
              'date', 'time', 'timetz', 'timestamp', 'timestamptz', 'interval', 'uuid', 'inet', 'cidr',
              'macaddr', 'macaddr8', 'name', 'text', 'varchar', 'bpchar', 'jsonb'))
-           or t.oid in ('int2vector'::regtype, 'oidvector'::regtype)) as is_odd,
-         bool_or(t.typname in ('name', 'text', 'varchar', 'bpchar', 'jsonb')) as is_textual,
-         bool_or(not coalesce(l.collisdeterministic, true)) as is_loose
-  from part p join pg_type t on t.oid = p.type left join pg_collation l on l.oid = p.coll
+           or t.oid in ('int2vector'::regtype, 'oidvector'::regtype)
+           or not coalesce(c.collisdeterministic, true)) as is_odd,
+         bool_or(l.is_leaf and t.typname in ('name', 'text', 'varchar', 'bpchar', 'jsonb')) as is_textual
+  from part p join pg_type t on t.oid = p.type left join pg_collation c on c.oid = p.coll
+  cross join lateral (
+    select t.typtype not in ('d', 'c', 'r', 'm') and t.typsubscript <> 'array_subscript_handler'::regproc as is_leaf) l
   group by p.attnum)
 select t.relkind::text as kind,
        current_setting('server_encoding') as encoding,
@@ -54,7 +60,9 @@ select t.relkind::text as kind,
         from leaf l) as rows,
        (select json_agg(json_build_object(
           'name', c.attname, 'type', format_type(c.atttypid, null), 'generated', c.attgenerated <> '',
-          'digest', case when j.is_odd or j.nests_array or j.is_loose then 'text' when j.has_array then 'array' else 'hash' end,
+          'kind', case when j.is_odd or j.nests then 'other' when j.is_container then 'container' else 'scalar' end,
+          'base', coalesce(j.base, ''), 'has_array', j.has_array, 'has_row', j.has_row,
+          'has_signs', j.has_signs, 'has_spellings', j.has_spellings,
           'textual', j.is_textual, 'readable', has_column_privilege(t.oid, c.attnum, 'SELECT')))
         from col c join judged j using (attnum)) as columns,
        (select coalesce(json_agg(json_build_object('primary', i.indisprimary, 'columns', k.names)

@@ -1,12 +1,61 @@
 import type { ColumnFacts } from "./overlap-facts.ts";
 import { quoteIdent } from "./sql-text.ts";
 
-/** How a column is read on both sides, where its text has the same bytes (`sameEncoding`) and where not. */
+/*
+ * What of a column enters a digest. There are two:
+ *
+ * - the exact one is the same for equal values and, but for chance, another for others;
+ * - the quick one may differ for equal values of different spellings (1.0 and 1.00), which then are looked
+ *   at with the exact one. It is what a whole table is read with.
+ *
+ * Neither is the types' own hashes alone. Those fold 64 bits to 32 (so that 1 and 2^32 are the same), leave
+ * out the sign of a numeric, also in jsonb, and take NaN and both infinities for one.
+ */
+
+/** How a column is read: what both sides make of it, and whether their texts have the same bytes. */
 export interface ColumnReader {
-  /** `name` both sides have; what is harmless for either is `hash` for both */
   readonly column: ColumnFacts;
   readonly sameEncoding: boolean;
 }
+
+type Inputs = (value: string) => readonly string[];
+
+const send =
+  (fn: string): Inputs =>
+  (value) => [`${fn}(${value})`];
+
+/** Types with one binary form for each value. */
+const binary: { readonly [base: string]: Inputs } = {
+  int8: send("int8send"),
+  timestamp: send("timestamp_send"),
+  timestamptz: send("timestamptz_send"),
+  time: send("time_send"),
+  timetz: send("timetz_send"),
+  pg_lsn: send("pg_lsn_send"),
+  xid8: send("xid8send"),
+};
+
+const quick: { readonly [base: string]: Inputs } = {
+  ...binary,
+  interval: send("interval_send"),
+  numeric: send("numeric_send"),
+  jsonb: send("jsonb_send"),
+};
+
+/** The text without digits: signs, and the words NaN and Infinity. */
+const shape = (value: string) => `translate(${value}::text, '0123456789.', '') collate "C"`;
+
+/** An interval's length as its equality sees it, a month having 30 days. */
+const span = (i: string) =>
+  `(extract(year from ${i}) * 360 + extract(month from ${i}) * 30 + extract(day from ${i})) * 86400
+   + extract(hour from ${i}) * 3600 + extract(minute from ${i}) * 60 + extract(second from ${i})`;
+
+const exact: { readonly [base: string]: Inputs } = {
+  ...binary,
+  interval: (value) => [value, span(value), `sign(${span(value)})::float8`],
+  numeric: (value) => [value, `sign(${value})::float8`],
+  jsonb: (value) => [value, shape(value)],
+};
 
 function field(column: ColumnFacts): string {
   return `t.${quoteIdent(column.name)}`;
@@ -18,43 +67,62 @@ function textOf({ column, sameEncoding }: ColumnReader): string {
     : `convert_to(${field(column)}::text, 'UTF8')`;
 }
 
-/** What of a column enters a row's digest. */
-export function digestInputs(reader: ColumnReader): readonly string[] {
+/** Arrays have the hash of their elements, and a composite value of NULLs that of NULL. */
+function containerInputs(column: ColumnFacts): readonly string[] {
+  const value = field(column);
+  return [
+    value,
+    ...(column.has_array ? [`array_dims(${value})`] : []),
+    ...(column.has_row ? [`num_nulls(${value})`] : []),
+    ...(column.has_signs ? [shape(value)] : []),
+  ];
+}
+
+function inputs(reader: ColumnReader, scalars: typeof exact): readonly string[] {
   const { column, sameEncoding } = reader;
-  if (column.digest === "text" || (column.textual && !sameEncoding)) {
+  if (column.kind !== "scalar" || (column.textual && !sameEncoding)) {
     return [textOf(reader)];
   }
-  return column.digest === "array"
-    ? [field(column), `array_dims(${field(column)})`]
-    : [field(column)];
+  const value = field(column);
+  return scalars[column.base]?.(value) ?? [value];
+}
+
+export function exactInputs(reader: ColumnReader): readonly string[] {
+  const { column, sameEncoding } = reader;
+  const isHashed = column.kind === "container" && column.has_spellings && (sameEncoding || !column.textual);
+  return isHashed ? containerInputs(column) : inputs(reader, exact);
 }
 
 /**
- * A digest of a row. Hashed twice: the first hash adds up those of the columns, so that two rows which
- * swapped their values would cancel out in a bucket.
+ * A hash over columns. The seed tells NULL, whose hash is 0, from values that have the seed or the seed
+ * less 1 as their hash: a float 0, and a numeric NaN or 0.
  */
-export function rowDigest(readers: readonly ColumnReader[]): string {
-  return `hashint8extended(hash_record_extended(row(${readers.flatMap(digestInputs).join(", ")}), 0), 0)`;
+export function hashOf(values: readonly string[]): string {
+  return `hash_record_extended(row(${values.join(", ")}), 7951)`;
 }
 
-/** A digest of one column's value. */
-export function columnDigest(reader: ColumnReader): string {
-  return `hash_record_extended(row(${digestInputs(reader).join(", ")}), 0)`;
+/** The exact digest of a row, or of a part of it. */
+export function exactDigest(readers: readonly ColumnReader[]): string {
+  return hashOf(readers.flatMap(exactInputs));
 }
 
-/** Whether values of a key column are compared by the type's own equality, and else as text. */
-export function isTyped(column: ColumnFacts): boolean {
-  return column.digest === "hash";
+/**
+ * The quick digest of a row, to be combined with those of others. Hashed twice: the first hash adds up
+ * those of the columns, so that two rows which swapped their values would cancel out. As a float, since
+ * the hash of an int8 has 32 bits.
+ */
+export function quickDigest(readers: readonly ColumnReader[]): string {
+  return `hashfloat8extended(${hashOf(readers.flatMap((r) => inputs(r, quick)))}::float8, 0)`;
 }
 
-/** A key column's value as it is fetched and compared. */
+/** A key column's value as it is fetched and compared: by the type's own equality, or as text. */
 export function keyValue(column: ColumnFacts): string {
-  return isTyped(column) ? field(column) : `${field(column)}::text collate "C"`;
+  return column.kind === "scalar" ? field(column) : `${field(column)}::text collate "C"`;
 }
 
 /** The type that `keyValue` has. "character" without a modifier would be of one character. */
 export function keyType(column: ColumnFacts): string {
-  if (!isTyped(column)) {
+  if (column.kind !== "scalar") {
     return "text";
   }
   return column.type === "character" ? "bpchar" : column.type;

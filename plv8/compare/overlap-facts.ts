@@ -18,7 +18,16 @@ export interface ColumnFacts {
   /** format_type without modifier, qualified outside of pg_catalog */
   readonly type: string;
   readonly generated: boolean;
-  readonly digest: "hash" | "array" | "text";
+  /** see sql/64-overlap-facts.sql */
+  readonly kind: "scalar" | "container" | "other";
+  /** of a scalar: the type's name, below any domain */
+  readonly base: string;
+  readonly has_array: boolean;
+  readonly has_row: boolean;
+  /** there are numerics in it, whose hash leaves out their sign, and which infinity or NaN they are */
+  readonly has_signs: boolean;
+  /** equal values may have other texts, such as 1.0 and 1.00 */
+  readonly has_spellings: boolean;
   /** its hash depends on the encoding */
   readonly textual: boolean;
   readonly readable: boolean;

@@ -2,11 +2,10 @@ import { bucketCount, type RangeType, rangeType } from "./overlap-buckets.ts";
 import { type CheckedPair, checkPair, chooseKey, isGuarded } from "./overlap-check.ts";
 import {
   type ColumnReader,
-  columnDigest,
-  digestInputs,
+  exactDigest,
   keyType,
   keyValue,
-  rowDigest,
+  quickDigest,
 } from "./overlap-expressions.ts";
 import type { ColumnFacts, PairFacts, TableFacts } from "./overlap-facts.ts";
 import { quoteIdent } from "./sql-text.ts";
@@ -114,8 +113,7 @@ function bucketOf({ key, keyReaders, range, buckets }: Build): Gap {
   if (range !== null && column !== undefined) {
     return [`width_bucket(${keyValue(column)}, `, `::${range.type}[])`];
   }
-  const inputs = keyReaders.flatMap(digestInputs).join(", ");
-  return [`(hash_record_extended(row(${inputs}), 0) & ${buckets - 1})::int`, ""];
+  return [`(${exactDigest(keyReaders)} & ${buckets - 1})::int`, ""];
 }
 
 /** Fill `{}` in text with what surrounds a gap. */
@@ -126,7 +124,7 @@ function around([before, after]: Gap, text: Gap): Gap {
 function bucketQuery(build: Build, side: TableFacts): Gap {
   return around(bucketOf(build), [
     `select ${packed(["bucket", "n", "digest"], "bucket")} from (select `,
-    ` as bucket, count(*) as n, bit_xor(${rowDigest(build.readers)}) as digest
+    ` as bucket, count(*) as n, bit_xor(${quickDigest(build.readers)}) as digest
       from ${relation(side, build.pair.table)} t group by 1) b`,
   ]);
 }
@@ -142,7 +140,7 @@ function rowQuery(build: Build, side: TableFacts): Gap {
       : ["w(lo, hi, is_last, g)", `on ${k} >= w.lo and ${k} <= w.hi and (w.is_last or ${k} < w.hi)`];
   return [
     `select ${packed([...names, "digest"], names.join(", "))} from (
-      select w.g, ${values}, ${rowDigest(build.readers)} as digest from `,
+      select w.g, ${values}, ${exactDigest(build.readers)} as digest from `,
     ` ${before} join ${relation(side, pair.table)} t ${after}) r group by g order by g`,
   ];
 }
@@ -213,17 +211,18 @@ function sidePlan(build: Build, side: TableFacts): SidePlan {
     sample: sample(build, side),
     buckets: bucketQuery(build, side),
     rows: rowQuery(build, side),
-    look: lookQuery(build, side, rowDigest(build.readers)),
-    columns: lookQuery(build, side, `array[${build.readers.map(columnDigest).join(", ")}]`),
+    look: lookQuery(build, side, exactDigest(build.readers)),
+    columns: lookQuery(build, side, `array[${build.readers.map((r) => exactDigest([r])).join(", ")}]`),
   };
 }
 
-/** What either side cannot hash alike enters as text on both. */
+/** What the sides do not take for the same, such as composite types of other fields, enters as text on both. */
 function common(local: ColumnFacts, pair: CheckedPair): ColumnFacts {
   const peer = pair.peer.columns.find((c) => c.name === local.name) ?? local;
   return {
     ...local,
-    digest: peer.digest === local.digest ? local.digest : "text",
+    kind: peer.kind === local.kind && peer.base === local.base ? local.kind : "other",
+    has_spellings: local.has_spellings && peer.has_spellings,
     textual: local.textual || peer.textual,
   };
 }
