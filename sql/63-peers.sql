@@ -177,7 +177,7 @@ return $sql$
                ('lc_monetary', 'C'), ('quote_all_identifiers', 'off'), ('xmloption', 'content'),
                ('row_security', 'off'), ('application_name', 'steep_repl peer'),
                ('statement_timeout', '0'), ('transaction_timeout', '0'), ('lock_timeout', '0'),
-               ('idle_in_transaction_session_timeout', '0'), ('cursor_tuple_fraction', '1'), ('work_mem', '32MB'),
+               ('idle_in_transaction_session_timeout', '0'), ('cursor_tuple_fraction', '1'), ('work_mem', '32MB'), ('enable_sort', 'off'),
                ('client_connection_check_interval', '1000')) p(name, setting)
   join pg_catalog.pg_settings s on lower(s.name) operator(pg_catalog.=) p.name
 $sql$;

@@ -66,8 +66,8 @@ declare
   differing record;
   windows text;
   local_rows refcursor;
-  here text;
-  there text;
+  here text[];
+  there text[];
 begin
   select * into counts from steep_repl._on_both(connection,
     steep_repl._fill(plan -> 'local' -> 'buckets', filling), steep_repl._fill(plan -> 'peer' -> 'buckets', filling));
@@ -182,7 +182,7 @@ comment on function steep_repl._check_catch_up(interval) is 'private: refuses a 
 create function steep_repl._overlap_plans(connection text, tables text[], primary_keys jsonb) returns int
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
 set timezone = 'UTC' set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set extra_float_digits = 1 set bytea_output = 'hex'
-set lc_monetary = 'C' set quote_all_identifiers = off set xmloption = 'content' set cursor_tuple_fraction = 1 set work_mem = '32MB' as $fn$
+set lc_monetary = 'C' set quote_all_identifiers = off set xmloption = 'content' set cursor_tuple_fraction = 1 set work_mem = '32MB' set enable_sort = off as $fn$
 declare
   target record;
   facts jsonb;
@@ -304,7 +304,8 @@ comment on function steep_repl._overlap_catch_up(text, record, record, timestamp
 
 -- Digests of the rows that differed, as they are now; NULL where there is none any more.
 create function steep_repl._overlap_look(
-  connection text, plan jsonb, first int, last int, out no int, out local_digest bigint, out peer_digest bigint)
+  connection text, plan jsonb, first int, last int,
+  out no int, out local_digest bigint, out peer_digest bigint, out is_equal boolean)
 returns setof record
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
@@ -314,10 +315,12 @@ begin
   select * into answer from steep_repl._on_both(connection,
     steep_repl._fill(plan -> 'local' -> 'look', keys), steep_repl._fill(plan -> 'peer' -> 'look', keys));
   return query
-    select d.no, l.digest, r.digest
+    select d.no, l.digest, r.digest, l.exact is not distinct from r.exact
     from pg_temp.steep_repl_differences d
-    left join unnest((answer.here::text[])[1]::int[], (answer.here::text[])[2]::int8[]) l(no, digest) using (no)
-    left join unnest((answer.there::text[])[1]::int[], (answer.there::text[])[2]::int8[]) r(no, digest) using (no)
+    left join unnest((answer.here::text[])[1]::int[], (answer.here::text[])[2]::int8[], (answer.here::text[])[3]::int8[])
+      l(no, digest, exact) using (no)
+    left join unnest((answer.there::text[])[1]::int[], (answer.there::text[])[2]::int8[], (answer.there::text[])[3]::int8[])
+      r(no, digest, exact) using (no)
     where d.no between first and last and not d.is_settled;
 end
 $fn$;
@@ -341,49 +344,61 @@ end
 $fn$;
 comment on function steep_repl._overlap_keys(jsonb, int, int) is 'private: a FROM item of the keys of rows that differed, for either side';
 
+-- Looks once more at all that is not settled. Rows that are equal go, and are counted; those that are as they were
+-- before are settled, and so are all if nothing is in flight.
+create function steep_repl._overlap_look_at_all(connection text, plan jsonb, in_flight boolean) returns bigint
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  rows_of_look constant int := 5000;
+  chunk record;
+  n_equal bigint := 0;
+  n bigint;
+begin
+  for chunk in
+    select min(d.no) as first, max(d.no) as last
+    from (select d.no, (row_number() over (order by d.no) - 1) / rows_of_look as n
+          from pg_temp.steep_repl_differences d where not d.is_settled) d
+    group by d.n order by d.n
+  loop
+    with look as materialized (
+      select * from steep_repl._overlap_look(connection, plan, chunk.first, chunk.last)),
+    gone as (
+      delete from pg_temp.steep_repl_differences d using look where d.no = look.no and look.is_equal
+      returning look.local_digest),
+    changed as (
+      update pg_temp.steep_repl_differences d
+      set is_settled = not in_flight or (look.local_digest, look.peer_digest) is not distinct from (d.local_digest, d.peer_digest),
+          local_digest = look.local_digest, peer_digest = look.peer_digest
+      from look where d.no = look.no and not look.is_equal)
+    select count(gone.local_digest) into n from gone;
+    n_equal := n_equal + n;
+  end loop;
+  return n_equal;
+end
+$fn$;
+comment on function steep_repl._overlap_look_at_all(text, jsonb, boolean) is 'private: looks again at all rows that are not settled; how many are equal';
+
 -- Rows in flight: a difference counts when both sides have replayed what the other had written by the time of one
 -- look, and the next look finds both rows as they were. How many turned out to be equal.
 create function steep_repl._overlap_settle(connection text, plan jsonb, timeout interval) returns bigint
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
-  rows_of_look constant int := 5000;
   deadline constant timestamptz := clock_timestamp() + timeout;
   slots record;
   lsns record;
-  chunk record;
-  n_open bigint;
   n_equal bigint := 0;
-  n bigint;
 begin
   select * into slots from steep_repl._overlap_slots(connection);
   if slots.to_peer is null and slots.from_peer is null then
+    if plan -> 'spellings' = 'true' then
+      n_equal := steep_repl._overlap_look_at_all(connection, plan, false);
+    end if;
     update pg_temp.steep_repl_differences set is_settled = true;
   end if;
-  loop
-    select count(*) into n_open from pg_temp.steep_repl_differences d where not d.is_settled;
-    exit when n_open = 0;
+  while exists (select from pg_temp.steep_repl_differences d where not d.is_settled) loop
     select * into lsns from steep_repl._lsns(connection);
     exit when not steep_repl._overlap_catch_up(connection, slots, lsns, deadline);
-    for chunk in
-      select min(d.no) as first, max(d.no) as last
-      from (select d.no, (row_number() over (order by d.no) - 1) / rows_of_look as n
-            from pg_temp.steep_repl_differences d where not d.is_settled) d
-      group by d.n order by d.n
-    loop
-      with look as (
-        select * from steep_repl._overlap_look(connection, plan, chunk.first, chunk.last)),
-      gone as (
-        delete from pg_temp.steep_repl_differences d using look
-        where d.no = look.no and look.local_digest is not distinct from look.peer_digest
-        returning look.local_digest),
-      changed as (
-        update pg_temp.steep_repl_differences d
-        set is_settled = (look.local_digest, look.peer_digest) is not distinct from (d.local_digest, d.peer_digest),
-            local_digest = look.local_digest, peer_digest = look.peer_digest
-        from look where d.no = look.no and look.local_digest is distinct from look.peer_digest)
-      select count(gone.local_digest) into n from gone;
-      n_equal := n_equal + n;
-    end loop;
+    n_equal := n_equal + steep_repl._overlap_look_at_all(connection, plan, true);
     exit when clock_timestamp() > deadline;
   end loop;
   update pg_temp.steep_repl_differences d
@@ -402,7 +417,7 @@ create function steep_repl._overlap_table(
   out local_lsn pg_lsn, out peer_lsn pg_lsn, out local_snapshot text, out peer_snapshot text)
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
 set timezone = 'UTC' set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set extra_float_digits = 1 set bytea_output = 'hex'
-set lc_monetary = 'C' set quote_all_identifiers = off set xmloption = 'content' set cursor_tuple_fraction = 1 set work_mem = '32MB' as $fn$
+set lc_monetary = 'C' set quote_all_identifiers = off set xmloption = 'content' set cursor_tuple_fraction = 1 set work_mem = '32MB' set enable_sort = off as $fn$
 declare
   n_differing bigint;
 begin
@@ -537,7 +552,7 @@ create function steep_repl._overlap_rows(
 returns setof record
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
 set timezone = 'UTC' set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set extra_float_digits = 1 set bytea_output = 'hex'
-set lc_monetary = 'C' set quote_all_identifiers = off set xmloption = 'content' set cursor_tuple_fraction = 1 set work_mem = '32MB' as $fn$
+set lc_monetary = 'C' set quote_all_identifiers = off set xmloption = 'content' set cursor_tuple_fraction = 1 set work_mem = '32MB' set enable_sort = off as $fn$
 declare
   connection text;
   target record;

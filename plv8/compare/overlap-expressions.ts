@@ -42,8 +42,8 @@ const quick: { readonly [base: string]: Inputs } = {
   jsonb: send("jsonb_send"),
 };
 
-/** The text without digits: signs, and the words NaN and Infinity. */
-const shape = (value: string) => `translate(${value}::text, '0123456789.', '') collate "C"`;
+/** The text without what different spellings of a number differ in. */
+const shape = (value: string) => `translate(${value}::text, '0.', '') collate "C"`;
 
 /** An interval's length as its equality sees it, a month having 30 days. */
 const span = (i: string) =>
@@ -106,13 +106,23 @@ export function exactDigest(readers: readonly ColumnReader[]): string {
   return hashOf(readers.flatMap(exactInputs));
 }
 
+/** The quick digest of a row. */
+export function quickDigest(readers: readonly ColumnReader[]): string {
+  return hashOf(readers.flatMap((r) => inputs(r, quick)));
+}
+
 /**
- * The quick digest of a row, to be combined with those of others. Hashed twice: the first hash adds up
+ * A quick digest that can be combined with those of other rows. Hashed once more: the first hash adds up
  * those of the columns, so that two rows which swapped their values would cancel out. As a float, since
  * the hash of an int8 has 32 bits.
  */
-export function quickDigest(readers: readonly ColumnReader[]): string {
-  return `hashfloat8extended(${hashOf(readers.flatMap((r) => inputs(r, quick)))}::float8, 0)`;
+export function summand(readers: readonly ColumnReader[]): string {
+  return `hashfloat8extended(${quickDigest(readers)}::float8, 0)`;
+}
+
+/** Whether equal values may have different quick digests. */
+export function hasSpellings({ column }: ColumnReader): boolean {
+  return column.kind !== "other" && column.has_spellings;
 }
 
 /** A key column's value as it is fetched and compared: by the type's own equality, or as text. */

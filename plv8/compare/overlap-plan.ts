@@ -3,9 +3,11 @@ import { type CheckedPair, checkPair, chooseKey, isGuarded } from "./overlap-che
 import {
   type ColumnReader,
   exactDigest,
+  hasSpellings,
   keyType,
   keyValue,
   quickDigest,
+  summand,
 } from "./overlap-expressions.ts";
 import type { ColumnFacts, PairFacts, TableFacts } from "./overlap-facts.ts";
 import { quoteIdent } from "./sql-text.ts";
@@ -26,7 +28,7 @@ export interface SidePlan {
   readonly buckets: Gap;
   /** a row a group: arrays of each key column and the digest; gap: the windows, a FROM item */
   readonly rows: Gap;
-  /** arrays no, digest of rows with given keys; gap: the keys, a FROM item */
+  /** arrays no, quick and exact digest of rows with given keys; gap: the keys, a FROM item */
   readonly look: Gap;
   /** arrays no, digests of all columns; gap as in `look` */
   readonly columns: Gap;
@@ -41,6 +43,8 @@ export interface OverlapPlan {
   readonly columns: readonly string[];
   readonly local: SidePlan;
   readonly peer: SidePlan;
+  /** whether quick digests of equal rows may differ */
+  readonly spellings: boolean;
   /** whether buckets are ranges of the key */
   readonly ranges: boolean;
   /** boundaries as an array literal, from both sides' quantiles ($1, $2); null without ranges */
@@ -72,8 +76,8 @@ function relation(facts: TableFacts, table: string): string {
 const keyNames = (key: readonly ColumnFacts[]) => key.map((_, i) => `k${i + 1}`);
 
 /** Columns of a query, aggregated into one text: an array of array literals. */
-function packed(columns: readonly string[], order: string): string {
-  return `array[${columns.map((c) => `array_agg(${c} order by ${order})::text`).join(", ")}]::text`;
+function packed(columns: readonly string[], order = ""): string {
+  return `array[${columns.map((c) => `array_agg(${c}${order})::text`).join(", ")}]::text`;
 }
 
 /** Each nth key of a sample of blocks. Both sides are sampled alike: so each has the share that it has of the rows. */
@@ -123,8 +127,8 @@ function around([before, after]: Gap, text: Gap): Gap {
 
 function bucketQuery(build: Build, side: TableFacts): Gap {
   return around(bucketOf(build), [
-    `select ${packed(["bucket", "n", "digest"], "bucket")} from (select `,
-    ` as bucket, count(*) as n, bit_xor(${quickDigest(build.readers)}) as digest
+    `select ${packed(["bucket", "n", "digest"])} from (select `,
+    ` as bucket, count(*) as n, bit_xor(${summand(build.readers)}) as digest
       from ${relation(side, build.pair.table)} t group by 1) b`,
   ]);
 }
@@ -139,9 +143,10 @@ function rowQuery(build: Build, side: TableFacts): Gap {
       ? ["w(bucket, g)", `on w.bucket = ${bucketOf(build).join("")}`]
       : ["w(lo, hi, is_last, g)", `on ${k} >= w.lo and ${k} <= w.hi and (w.is_last or ${k} < w.hi)`];
   return [
-    `select ${packed([...names, "digest"], names.join(", "))} from (
-      select w.g, ${values}, ${exactDigest(build.readers)} as digest from `,
-    ` ${before} join ${relation(side, pair.table)} t ${after}) r group by g order by g`,
+    `select ${packed([...names, "digest"], ` order by ${names.join(", ")}`)} from (
+      select w.g, ${values}, ${quickDigest(build.readers)} as digest from `,
+    // offset 0: the digest is made before the rows are sorted, and not the rows are
+    ` ${before} join ${relation(side, pair.table)} t ${after} offset 0) r group by g order by g`,
   ];
 }
 
@@ -170,7 +175,7 @@ function joinQuery({ key }: Build): string {
   const names = keyNames(key);
   const arrays = (parameter: string) =>
     `unnest(${[...key.map(keyType), "int8"]
-      .map((type, i) => `(${parameter}::text[])[${i + 1}]::${type}[]`)
+      .map((type, i) => `(${parameter})[${i + 1}]::${type}[]`)
       .join(", ")})`;
   const columns = [...names, "d"].join(", ");
   return `
@@ -182,10 +187,10 @@ function joinQuery({ key }: Build): string {
 }
 
 /** Rows by their keys, which stand in the FROM item `w(no, k1, …)`. */
-function lookQuery(build: Build, side: TableFacts, digest: string): Gap {
+function lookQuery(build: Build, side: TableFacts, digests: readonly string[]): Gap {
   const names = keyNames(build.key);
   return [
-    `select array[array_agg(w.no)::text, array_agg(${digest})::text]::text from `,
+    `select ${packed(["w.no", ...digests])} from `,
     ` w(no, ${names.join(", ")}) join ${relation(side, build.pair.table)} t on ${build.key
       .map((c, i) => `${keyValue(c)} = w.${names[i]}`)
       .join(" and ")}`,
@@ -211,8 +216,8 @@ function sidePlan(build: Build, side: TableFacts): SidePlan {
     sample: sample(build, side),
     buckets: bucketQuery(build, side),
     rows: rowQuery(build, side),
-    look: lookQuery(build, side, exactDigest(build.readers)),
-    columns: lookQuery(build, side, `array[${build.readers.map((r) => exactDigest([r])).join(", ")}]`),
+    look: lookQuery(build, side, [quickDigest(build.readers), exactDigest(build.readers)]),
+    columns: lookQuery(build, side, [`array[${build.readers.map((r) => exactDigest([r])).join(", ")}]`]),
   };
 }
 
@@ -262,6 +267,7 @@ export function planOverlap(facts: PairFacts): OverlapPlan {
     columns: compared.map((c) => c.name),
     local: sidePlan(build, pair.local),
     peer: sidePlan(build, pair.peer),
+    spellings: build.readers.some(hasSpellings),
     ranges: build.range !== null,
     boundaries: boundaries(build),
     windows: windows(build),
