@@ -106,14 +106,16 @@ forget_results(JobRun *run)
 static void
 open_peer(JobRun *run, Jsonb *action)
 {
-	static const char *const sql_plans =
-		"select n, (select array_agg(p.plan ->> 'table' order by p.no) from pg_temp.steep_repl_plans p)::text "
-		"from (select steep_repl._overlap_plans($1, case when jsonb_typeof($2::jsonb -> 'tables') = 'array' then "
+	static const char *const sql_plan =
+		"select steep_repl._overlap_plans($1, case when jsonb_typeof($2::jsonb -> 'tables') = 'array' then "
 		"  array(select jsonb_array_elements_text($2::jsonb -> 'tables')) end, "
-		"  nullif($2::jsonb -> 'primary_keys', 'null')) as n offset 0) n";
+		"  nullif($2::jsonb -> 'primary_keys', 'null'))";
+	static const char *const sql_names =
+		"select array(select p.plan ->> 'table' from pg_temp.steep_repl_plans p order by p.no)::text";
 	OverlapRun *overlap = palloc0_object(OverlapRun);
 	OwnerSession session;
-	char *found[2];
+	char *found[1];
+	char *names[1];
 	char *peer;
 
 	forget_results(run);
@@ -125,9 +127,10 @@ open_peer(JobRun *run, Jsonb *action)
 				 (Datum[]){CStringGetTextDatum(peer)}, 1, found);
 	overlap->connection = found[0];
 	select_texts(
-		run, sql_plans, 2, (Oid[]){TEXTOID, TEXTOID},
-		(Datum[]){CStringGetTextDatum(overlap->connection), CStringGetTextDatum(run->params)}, 2,
+		run, sql_plan, 2, (Oid[]){TEXTOID, TEXTOID},
+		(Datum[]){CStringGetTextDatum(overlap->connection), CStringGetTextDatum(run->params)}, 1,
 		found);
+	select_texts(run, sql_names, 0, NULL, NULL, 1, names);
 	commit();
 
 	overlap->n_tables = atoi(found[0]);
@@ -136,10 +139,9 @@ open_peer(JobRun *run, Jsonb *action)
 	pg_atomic_write_u32(&run->job->counters.items_total, overlap->n_tables);
 	owner_begin_transaction(&session);
 	owner_execute(
-		"update steep_repl.overlaps set tables = coalesce($2::text[], '{}') where operation_id = $1",
-		2, (Oid[]){INT8OID, TEXTOID},
-		(Datum[]){Int64GetDatum(run->job->id), CStringGetTextDatum(found[1] ? found[1] : "{}")},
-		NULL);
+		"update steep_repl.overlaps set tables = $2::text[] where operation_id = $1", 2,
+		(Oid[]){INT8OID, TEXTOID},
+		(Datum[]){Int64GetDatum(run->job->id), CStringGetTextDatum(names[0])}, NULL);
 	owner_commit_transaction(&session);
 	appendStringInfo(&run->facts, "\"compared\":0,\"tables\":%d", overlap->n_tables);
 }

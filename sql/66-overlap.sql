@@ -489,7 +489,7 @@ create function steep_repl.start_overlap(
 returns steep_repl.overlaps
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
 declare
-  operation_id bigint;
+  job bigint;
   result steep_repl.overlaps;
 begin
   perform steep_repl._check_catch_up(catch_up_timeout);
@@ -499,11 +499,11 @@ begin
   values ('overlap', jsonb_build_object(
     'peer', steep_repl._peer_label(peer), 'is_conninfo', steep_repl._is_conninfo(peer), 'tables', tables,
     'primary_keys', primary_keys, 'catch_up_timeout', catch_up_timeout))
-  returning id into operation_id;
+  returning id into job;
   if steep_repl._is_conninfo(peer) then
-    perform steep_repl._keep_peer(operation_id, peer);
+    perform steep_repl._keep_peer(job, peer);
   end if;
-  select o.* into result from steep_repl.overlaps o where o.operation_id = start_overlap.operation_id;
+  select o.* into result from steep_repl.overlaps o where o.operation_id = job;
   return result;
 end
 $fn$;
