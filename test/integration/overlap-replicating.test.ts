@@ -1,5 +1,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { analyzeOverlap, brief } from "../support/overlap.ts";
 import { bin } from "../support/pg.ts";
@@ -37,12 +39,13 @@ function writer(server: Server, parity: number): () => Promise<void> {
     update accounts set balance = balance + 0.01, seen = clock_timestamp() where id = :id;
     update hot set n = n + 1 where id = ${parity + 1};
     insert into log (account) values (:id);`;
+  const file = join(server.home, "writer.sql");
+  writeFileSync(file, script);
   const child = spawn(
     bin("pgbench"),
-    ["-n", "-h", "127.0.0.1", "-p", String(server.port), "-U", "postgres", "-c", "2", "-T", "60", "-f", "/dev/stdin", "postgres"],
-    { stdio: ["pipe", "ignore", "ignore"] },
+    ["-n", "-h", "127.0.0.1", "-p", String(server.port), "-U", "postgres", "-c", "2", "-T", "60", "-f", file, "postgres"],
+    { stdio: "ignore" },
   );
-  child.stdin?.end(script);
   return async () => {
     child.kill("SIGTERM");
     await once(child, "exit");
