@@ -17,7 +17,7 @@ cd "$here/.."
 bindir=$("$(scripts/find-pg.sh)" --bindir)
 work=$(mktemp -d)
 snapshots=$PWD/build/servers/bench/snapshots
-trap 'scripts/server.sh remove bench >/dev/null || true; rm -rf "$work"' EXIT
+trap 'scripts/server.sh remove bench >/dev/null || true; scripts/server.sh remove bench-peer >/dev/null 2>&1 || true; rm -rf "$work"' EXIT
 
 psql() { "$bindir/psql" -X -q -A -t -v ON_ERROR_STOP=1 "$@"; }
 
@@ -32,7 +32,7 @@ start_server() {
   idle=$(processes)
 }
 
-kinds=(snapshot apply floor memory latency)
+kinds=(snapshot apply floor memory latency overlap)
 for file in data measure "${kinds[@]}"; do
   # shellcheck source=/dev/null
   . "$here/$file.sh"

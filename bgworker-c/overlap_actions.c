@@ -138,10 +138,9 @@ open_peer(JobRun *run, Jsonb *action)
 	pg_atomic_write_u32(&run->job->counters.tables_total, overlap->n_tables);
 	pg_atomic_write_u32(&run->job->counters.items_total, overlap->n_tables);
 	owner_begin_transaction(&session);
-	owner_execute(
-		"update steep_repl.overlaps set tables = $2::text[] where operation_id = $1", 2,
-		(Oid[]){INT8OID, TEXTOID},
-		(Datum[]){Int64GetDatum(run->job->id), CStringGetTextDatum(names[0])}, NULL);
+	owner_execute("update steep_repl.overlaps set tables = $2::text[] where operation_id = $1", 2,
+				  (Oid[]){INT8OID, TEXTOID},
+				  (Datum[]){Int64GetDatum(run->job->id), CStringGetTextDatum(names[0])}, NULL);
 	owner_commit_transaction(&session);
 	appendStringInfo(&run->facts, "\"compared\":0,\"tables\":%d", overlap->n_tables);
 }
@@ -152,8 +151,7 @@ show_table(JobRun *run, const char *table)
 {
 	SpinLockAcquire(&run->job->mutex);
 	strlcpy(run->job->current_table, table, sizeof(run->job->current_table));
-	run->job->current_table[pg_mbcliplen(run->job->current_table,
-										 strlen(run->job->current_table),
+	run->job->current_table[pg_mbcliplen(run->job->current_table, strlen(run->job->current_table),
 										 sizeof(run->job->current_table) - 1)] = '\0';
 	SpinLockRelease(&run->job->mutex);
 	record_progress(run, false);
@@ -183,10 +181,10 @@ keep_rows(JobRun *run, const char *table, const char *key)
 		char *found[5];
 		Datum values[6] = {CStringGetTextDatum(run->job->object_id), CStringGetTextDatum(table)};
 
-		select_texts(
-			run, sql_read, 3, (Oid[]){INT4OID, TEXTOID, INT4OID},
-			(Datum[]){Int32GetDatum(last), CStringGetTextDatum(key), Int32GetDatum(ROWS_PER_INSERT)},
-			5, found);
+		select_texts(run, sql_read, 3, (Oid[]){INT4OID, TEXTOID, INT4OID},
+					 (Datum[]){Int32GetDatum(last), CStringGetTextDatum(key),
+							   Int32GetDatum(ROWS_PER_INSERT)},
+					 5, found);
 		if (found[0] == NULL)
 			break;
 		last = atoi(found[0]);

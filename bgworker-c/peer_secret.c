@@ -39,9 +39,10 @@ peer_secret_keep(int64 id, Oid database, const char *conninfo)
 	}
 	LWLockRelease(steep_shared->lock);
 	if (secret == NULL)
-		ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-						errmsg("%d jobs with a connection string wait or run already", PEER_SECRETS),
-						errhint("Wait for them, or name a server of dblink_fdw as the peer.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("%d jobs with a connection string wait or run already", PEER_SECRETS),
+				 errhint("Wait for them, or name a server of dblink_fdw as the peer.")));
 }
 
 /* The job's row is committed: from now on its absence means something. */

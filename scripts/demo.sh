@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Copy a database as a DBA would: register this node, take a snapshot while watching it, verify it,
-# apply it to a second server and restore it with stock pg_restore, and show that both copies are equal,
-# table by table.
+# apply it to a second server and restore it with stock pg_restore, show that both copies are equal,
+# table by table, and then how rows differ after changes on one of the two servers.
 #
 # Environment: JS, the engine (plv8 or pljs); SCALE, pgbench's scale (default 10, 1 million accounts).
 set -euo pipefail
@@ -180,3 +180,27 @@ awk -F ' [|] ' 'BEGIN { printf "%-64s %12s  %s\n", "table, view or sequence", "r
                 { printf "%-64s %12s  %s\n", $1, $2, $3 }' "$work/applied"
 echo
 echo "All $(wc -l <"$work/applied") are equal in the three databases. The snapshot stays in $path"
+
+# ---- how rows differ
+
+title "Compare the rows of both nodes, as they are and after changes on the second"
+node=demo
+tables="'{public.pgbench_accounts,public.pgbench_branches,public.pgbench_tellers}'"
+sql "SELECT node_id, host, port FROM steep_repl.register_node('demo-2', 'Second node', '127.0.0.1', $(port demo-b), dbname => 'demo', username => 'postgres')"
+sql "SELECT * FROM steep_repl.analyze_overlap('demo-2', $tables)"
+[ "$(value "select sum(local_only_count + remote_only_count + conflict_count + unsettled_count) from steep_repl.analyze_overlap('demo-2', $tables)")" = 0 ] ||
+  fail "rows differ"
+
+node=demo-b
+sql "UPDATE pgbench_accounts SET abalance = 42 WHERE aid IN (1, 50000, 99999)"
+sql "DELETE FROM pgbench_tellers WHERE tid = 7"
+sql "INSERT INTO pgbench_branches VALUES (1000000, 0, 'only here')"
+node=demo
+echo "demo=# SELECT operation_id FROM steep_repl.start_overlap('demo-2', $tables)"
+operation=$(value "select operation_id from steep_repl.start_overlap('demo-2', $tables)")
+echo "$operation"
+sql "SELECT status, error_message FROM steep_repl.wait_operation($operation)"
+sql "SELECT table_name, local_only_count, remote_only_count, match_count, conflict_count FROM steep_repl.overlap_tables JOIN steep_repl.overlaps USING (overlap_id) WHERE operation_id = $operation ORDER BY table_name"
+sql "SELECT * FROM steep_repl.overlap_rows('demo-2', 'public.pgbench_accounts')"
+[ "$(value "select local_only_count || ' ' || remote_only_count || ' ' || conflict_count from steep_repl.overlaps where operation_id = $operation")" = "1 1 3" ] ||
+  fail "the counts are not those of the changes"

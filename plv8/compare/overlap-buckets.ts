@@ -17,11 +17,7 @@ const rangeTypes: {
   date: ["-infinity", "infinity", null],
   "timestamp without time zone": ["-infinity", "infinity", "lo + (hi - lo) * (i::float8 / n)"],
   "timestamp with time zone": ["-infinity", "infinity", "lo + (hi - lo) * (i::float8 / n)"],
-  uuid: [
-    "00000000-0000-0000-0000-000000000000",
-    "ffffffff-ffff-ffff-ffff-ffffffffffff",
-    null,
-  ],
+  uuid: ["00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff", null],
 };
 
 export interface RangeType {

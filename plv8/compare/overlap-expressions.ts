@@ -89,7 +89,8 @@ function inputs(reader: ColumnReader, scalars: typeof exact): readonly string[] 
 
 export function exactInputs(reader: ColumnReader): readonly string[] {
   const { column, sameEncoding } = reader;
-  const isHashed = column.kind === "container" && column.has_spellings && (sameEncoding || !column.textual);
+  const isHashed =
+    column.kind === "container" && column.has_spellings && (sameEncoding || !column.textual);
   return isHashed ? containerInputs(column) : inputs(reader, exact);
 }
 

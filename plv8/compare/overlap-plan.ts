@@ -141,7 +141,10 @@ function rowQuery(build: Build, side: TableFacts): Gap {
   const [before, after] =
     range === null
       ? ["w(bucket, g)", `on w.bucket = ${bucketOf(build).join("")}`]
-      : ["w(lo, hi, is_last, g)", `on ${k} >= w.lo and ${k} <= w.hi and (w.is_last or ${k} < w.hi)`];
+      : [
+          "w(lo, hi, is_last, g)",
+          `on ${k} >= w.lo and ${k} <= w.hi and (w.is_last or ${k} < w.hi)`,
+        ];
   return [
     `select ${packed([...names, "digest"], ` order by ${names.join(", ")}`)} from (
       select w.g, ${values}, ${quickDigest(build.readers)} as digest from `,
@@ -217,7 +220,9 @@ function sidePlan(build: Build, side: TableFacts): SidePlan {
     buckets: bucketQuery(build, side),
     rows: rowQuery(build, side),
     look: lookQuery(build, side, [quickDigest(build.readers), exactDigest(build.readers)]),
-    columns: lookQuery(build, side, [`array[${build.readers.map((r) => exactDigest([r])).join(", ")}]`]),
+    columns: lookQuery(build, side, [
+      `array[${build.readers.map((r) => exactDigest([r])).join(", ")}]`,
+    ]),
   };
 }
 

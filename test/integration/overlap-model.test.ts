@@ -12,11 +12,17 @@ let peer: Server;
 
 beforeAll(async () => {
   local = await startServer({ name: "model-local", settings: { fsync: "off" } });
-  peer = await startServer({ name: "model-peer", identity: "model-peer", settings: { fsync: "off" } });
+  peer = await startServer({
+    name: "model-peer",
+    identity: "model-peer",
+    settings: { fsync: "off" },
+  });
   await local.query("create extension steep_repl cascade");
   await local.query(typesSql);
   // other oids for the same types
-  await peer.query(`create type public.unused as enum ('red'); create table public.also_unused ();${typesSql}`);
+  await peer.query(
+    `create type public.unused as enum ('red'); create table public.also_unused ();${typesSql}`,
+  );
 });
 afterAll(async () => {
   await local.destroy();

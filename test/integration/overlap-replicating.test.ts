@@ -25,8 +25,12 @@ beforeAll(async () => {
        insert into hot select g, 0 from generate_series(1, 3) g;
        create publication everything for table accounts, hot, log`,
     );
-  await a.query(`create subscription from_b connection '${b.uri()}' publication everything with (copy_data = false, origin = none)`);
-  await b.query(`create subscription from_a connection '${a.uri()}' publication everything with (copy_data = false, origin = none)`);
+  await a.query(
+    `create subscription from_b connection '${b.uri()}' publication everything with (copy_data = false, origin = none)`,
+  );
+  await b.query(
+    `create subscription from_a connection '${a.uri()}' publication everything with (copy_data = false, origin = none)`,
+  );
 });
 afterAll(async () => {
   await a.destroy();
@@ -43,7 +47,22 @@ function writer(server: Server, parity: number): () => Promise<void> {
   writeFileSync(file, script);
   const child = spawn(
     bin("pgbench"),
-    ["-n", "-h", "127.0.0.1", "-p", String(server.port), "-U", "postgres", "-c", "2", "-T", "60", "-f", file, "postgres"],
+    [
+      "-n",
+      "-h",
+      "127.0.0.1",
+      "-p",
+      String(server.port),
+      "-U",
+      "postgres",
+      "-c",
+      "2",
+      "-T",
+      "60",
+      "-f",
+      file,
+      "postgres",
+    ],
     { stdio: "ignore" },
   );
   return async () => {
@@ -64,7 +83,12 @@ test("writers on both nodes of a replicating pair make no conflict, and a real o
       const counts = await analyzeOverlap(a, b.uri(), { args: "catch_up_timeout => '10 s'" });
       for (const row of counts) {
         const [localOnly, remoteOnly, , conflict] = brief(row);
-        expect([row.table_name, localOnly, remoteOnly, conflict]).toEqual([row.table_name, 0, 0, 0]);
+        expect([row.table_name, localOnly, remoteOnly, conflict]).toEqual([
+          row.table_name,
+          0,
+          0,
+          0,
+        ]);
       }
     }
     // what is not replicated stays different: an origin that the other side does not want
@@ -74,7 +98,10 @@ test("writers on both nodes of a replicating pair make no conflict, and a real o
     await session.query("update accounts set balance = -5 where id = 5000");
     await session.end();
     await a.query("select 1");
-    const [accounts] = await analyzeOverlap(a, b.uri(), { tables: ["public.accounts"], args: "catch_up_timeout => '20 s'" });
+    const [accounts] = await analyzeOverlap(a, b.uri(), {
+      tables: ["public.accounts"],
+      args: "catch_up_timeout => '20 s'",
+    });
     expect(brief(accounts).filter((_, i) => i !== 2)).toEqual([0, 0, 1, 0]);
   } finally {
     for (const stop of stops) await stop();
@@ -83,14 +110,22 @@ test("writers on both nodes of a replicating pair make no conflict, and a real o
 
 test("rows that a disabled subscription holds back are unsettled, and match once it goes on", async () => {
   await a.query("alter subscription from_b disable");
-  await b.query("update accounts set balance = 77 where id between 11 and 20; insert into hot values (9, 9)");
-  const seen = await analyzeOverlap(a, b.uri(), { tables: ["public.accounts", "public.hot"], args: "catch_up_timeout => '1 s'" });
+  await b.query(
+    "update accounts set balance = 77 where id between 11 and 20; insert into hot values (9, 9)",
+  );
+  const seen = await analyzeOverlap(a, b.uri(), {
+    tables: ["public.accounts", "public.hot"],
+    args: "catch_up_timeout => '1 s'",
+  });
   expect(seen.map(brief)).toEqual([
     [0, 0, 4989, 0, 11],
     [0, 0, 3, 0, 1],
   ]);
   await a.query("alter subscription from_b enable");
-  const caughtUp = await analyzeOverlap(a, b.uri(), { tables: ["public.accounts", "public.hot"], args: "catch_up_timeout => '20 s'" });
+  const caughtUp = await analyzeOverlap(a, b.uri(), {
+    tables: ["public.accounts", "public.hot"],
+    args: "catch_up_timeout => '20 s'",
+  });
   expect(caughtUp.map(brief)).toEqual([
     [0, 0, 4999, 1, 0],
     [0, 0, 4, 0, 0],

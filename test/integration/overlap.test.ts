@@ -3,7 +3,16 @@ import { analyzeOverlap, brief, type OverlapCounts } from "../support/overlap.ts
 import { type Server, startServer } from "../support/server.ts";
 import { waitUntil } from "../support/wait-until.ts";
 
-const hostileNames = ['a"b', "it's", "new\nline", "🐘", "ä".repeat(31), "select", "a.b", "%I $1 {}"];
+const hostileNames = [
+  'a"b',
+  "it's",
+  "new\nline",
+  "🐘",
+  "ä".repeat(31),
+  "select",
+  "a.b",
+  "%I $1 {}",
+];
 
 let a: Server;
 let b: Server;
@@ -62,18 +71,24 @@ describe("counts", () => {
   test("are those of both sides, and mirrored from the other", async () => {
     await on([a, b], "create table t (id int primary key, v text)");
     await a.query("insert into t select g, 'v' || g from generate_series(1, 20000) g");
-    await b.query("insert into t select g, case when g % 1000 = 0 then 'other' else 'v' || g end from generate_series(101, 20300) g");
+    await b.query(
+      "insert into t select g, case when g % 1000 = 0 then 'other' else 'v' || g end from generate_series(101, 20300) g",
+    );
     await on([a, b], "analyze t");
     const seen = await analyzeOverlap(a, b.uri(), { tables: ["public.t"] });
     expect(seen.map(brief)).toEqual([[100, 300, 19880, 20, 0]]);
-    expect(mirrored(await analyzeOverlap(b, a.uri(), { tables: ["public.t"] }))).toEqual(seen.map(brief));
+    expect(mirrored(await analyzeOverlap(b, a.uri(), { tables: ["public.t"] }))).toEqual(
+      seen.map(brief),
+    );
   });
 
   test("see two rows that swapped their values, in one bucket", async () => {
     await on([a, b], "create table t (id int primary key, v int)");
     await a.query("insert into t values (1, 10), (2, 20), (3, 30)");
     await b.query("insert into t values (1, 20), (2, 10), (3, 30)");
-    expect((await analyzeOverlap(a, b.uri(), { tables: ["public.t"] })).map(brief)).toEqual([[0, 0, 1, 2, 0]]);
+    expect((await analyzeOverlap(a, b.uri(), { tables: ["public.t"] })).map(brief)).toEqual([
+      [0, 0, 1, 2, 0],
+    ]);
   });
 
   test.each([
@@ -88,19 +103,30 @@ describe("counts", () => {
     await on([a, b], `create table t (id ${type} primary key, v int)`);
     await on([a, b], `insert into t select ${key}, g from generate_series(1, 20000) g; analyze t`);
     await a.query("delete from t where v <= 7");
-    await b.query("delete from t where v > 19990; update t set v = -v where v between 5000 and 5099");
-    expect((await analyzeOverlap(a, b.uri(), { tables: ["public.t"] })).map(brief)).toEqual([[10, 7, 19883, 100, 0]]);
+    await b.query(
+      "delete from t where v > 19990; update t set v = -v where v between 5000 and 5099",
+    );
+    expect((await analyzeOverlap(a, b.uri(), { tables: ["public.t"] })).map(brief)).toEqual([
+      [10, 7, 19883, 100, 0],
+    ]);
   });
 
   test("are exact where one side is empty, and where it was never analyzed", async () => {
     await on([a, b], "create table t (id int primary key, v text)");
     await b.query("insert into t select g, 'v' from generate_series(1, 50000) g");
-    expect((await analyzeOverlap(a, b.uri(), { tables: ["public.t"] })).map(brief)).toEqual([[0, 50000, 0, 0, 0]]);
-    expect((await analyzeOverlap(b, a.uri(), { tables: ["public.t"] })).map(brief)).toEqual([[50000, 0, 0, 0, 0]]);
+    expect((await analyzeOverlap(a, b.uri(), { tables: ["public.t"] })).map(brief)).toEqual([
+      [0, 50000, 0, 0, 0],
+    ]);
+    expect((await analyzeOverlap(b, a.uri(), { tables: ["public.t"] })).map(brief)).toEqual([
+      [50000, 0, 0, 0, 0],
+    ]);
   });
 
   test("are of every table that both sides have, where none is named", async () => {
-    await on([a, b], 'create table t (id int primary key); create schema "S x"; create table "S x".u (id int primary key); insert into "S x".u values (1)');
+    await on(
+      [a, b],
+      'create table t (id int primary key); create schema "S x"; create table "S x".u (id int primary key); insert into "S x".u values (1)',
+    );
     await a.query("create table only_here (id int)");
     const seen = await analyzeOverlap(a, b.uri());
     expect(seen.map((c) => [c.table_name, ...brief(c)])).toEqual([
@@ -120,48 +146,85 @@ describe("the same rows agree", () => {
       insert into t values ('ä', '2024-03-31 01:30+00', '2024-02-29', '1 day 02:00', 0.1 + 0.2, '\\x00ff', 1.5, 'fröhlich', '{"ü": 1}', '{"ü":1}', '{fröhlich,sad}', 1.50, '<a>ö</a>', 'x'),
                            ('b', '-infinity', 'infinity', '-1 mon', '-0', '', -3, 'sad', '1.0', '1.0', '{}', 'NaN', null, '');`;
     await differing.query("create type public.unused as enum ('x')", [], inLatin);
-    for (const [server, options] of [[a, {}], [b, {}], [differing, {}], [differing, inLatin]] as const)
+    for (const [server, options] of [
+      [a, {}],
+      [b, {}],
+      [differing, {}],
+      [differing, inLatin],
+    ] as const)
       await server.query(sql, [], options);
     for (const uri of [b.uri(), differing.uri(), differing.uri("latin")])
-      expect((await analyzeOverlap(a, uri, { tables: ["public.t"] })).map(brief)).toEqual([[0, 0, 2, 0, 0]]);
+      expect((await analyzeOverlap(a, uri, { tables: ["public.t"] })).map(brief)).toEqual([
+        [0, 0, 2, 0, 0],
+      ]);
     await differing.query("create extension steep_repl cascade", [], inLatin);
-    expect((await analyzeOverlap(differing, a.uri(), { tables: ["public.t"], ...inLatin })).map(brief)).toEqual([[0, 0, 2, 0, 0]]);
+    expect(
+      (await analyzeOverlap(differing, a.uri(), { tables: ["public.t"], ...inLatin })).map(brief),
+    ).toEqual([[0, 0, 2, 0, 0]]);
     await differing.query("drop database latin");
   });
 
   test("in columns of another order, with dropped ones and generated ones", async () => {
-    await a.query("create table t (gone int, id int primary key, v text, w int, g int generated always as (w * 2) stored); alter table t drop column gone");
-    await b.query("create table t (w int, g int generated always as (w * 2) stored, v text, id int primary key)");
+    await a.query(
+      "create table t (gone int, id int primary key, v text, w int, g int generated always as (w * 2) stored); alter table t drop column gone",
+    );
+    await b.query(
+      "create table t (w int, g int generated always as (w * 2) stored, v text, id int primary key)",
+    );
     await on([a, b], "insert into t (id, v, w) values (1, 'a', 2), (2, null, 3)");
-    expect((await analyzeOverlap(a, b.uri(), { tables: ["public.t"] })).map(brief)).toEqual([[0, 0, 2, 0, 0]]);
+    expect((await analyzeOverlap(a, b.uri(), { tables: ["public.t"] })).map(brief)).toEqual([
+      [0, 0, 2, 0, 0],
+    ]);
   });
 
   test("where text differs but the value does not, and arrays of other bounds differ", async () => {
-    await on([a, b], "create table t (id int primary key, n numeric, f float8, i interval, j jsonb, c char(5), arr int[])");
-    await a.query("insert into t values (1, 1.0, '-0', '24:00', '1.0', 'a', '{1}'), (2, 1, 1, '1 s', '1', '', '{1}')");
-    await b.query("insert into t values (1, 1.00, '0', '1 day', '1.00', 'a  ', '{1}'), (2, 1, 1, '1 s', '1', '', '[5:5]={1}')");
-    expect((await analyzeOverlap(a, b.uri(), { tables: ["public.t"] })).map(brief)).toEqual([[0, 0, 1, 1, 0]]);
+    await on(
+      [a, b],
+      "create table t (id int primary key, n numeric, f float8, i interval, j jsonb, c char(5), arr int[])",
+    );
+    await a.query(
+      "insert into t values (1, 1.0, '-0', '24:00', '1.0', 'a', '{1}'), (2, 1, 1, '1 s', '1', '', '{1}')",
+    );
+    await b.query(
+      "insert into t values (1, 1.00, '0', '1 day', '1.00', 'a  ', '{1}'), (2, 1, 1, '1 s', '1', '', '[5:5]={1}')",
+    );
+    expect((await analyzeOverlap(a, b.uri(), { tables: ["public.t"] })).map(brief)).toEqual([
+      [0, 0, 1, 1, 0],
+    ]);
   });
 
   test("unless NULL, zero, NaN or an infinity stand for each other, which some hashes do not tell apart", async () => {
     const values = ["null", "'0'", "'NaN'", "'Infinity'", "'-Infinity'"];
-    await on([a, b], "create domain public.amount as numeric; create table t (id int primary key, n numeric, f float8, arr numeric[], d public.amount, r numrange)");
-    const rows = values.flatMap((left, i) => values.map((right, j) => [i * values.length + j, left, right] as const));
+    await on(
+      [a, b],
+      "create domain public.amount as numeric; create table t (id int primary key, n numeric, f float8, arr numeric[], d public.amount, r numrange)",
+    );
+    const rows = values.flatMap((left, i) =>
+      values.map((right, j) => [i * values.length + j, left, right] as const),
+    );
     const insert = (side: 1 | 2) =>
       `insert into t select v.id, v.n::numeric, v.n::float8, array[v.n]::numeric[], v.n::public.amount, numrange(v.n::numeric, null)
        from (values ${rows.map((row) => `(${row[0]}, ${row[side]})`).join(", ")}) v(id, n)`;
     await a.query(insert(1));
     await b.query(insert(2));
     for (const column of ["n", "f", "arr", "d", "r"]) {
-      await on([a, b], `create table only_${column} (id int primary key, v ${{ n: "numeric", f: "float8", arr: "numeric[]", d: "public.amount", r: "numrange" }[column]}); insert into only_${column} select id, ${column} from t`);
-      expect((await analyzeOverlap(a, b.uri(), { tables: [`public.only_${column}`] })).map(brief)).toEqual([[0, 0, 5, 20, 0]]);
+      await on(
+        [a, b],
+        `create table only_${column} (id int primary key, v ${{ n: "numeric", f: "float8", arr: "numeric[]", d: "public.amount", r: "numrange" }[column]}); insert into only_${column} select id, ${column} from t`,
+      );
+      expect(
+        (await analyzeOverlap(a, b.uri(), { tables: [`public.only_${column}`] })).map(brief),
+      ).toEqual([[0, 0, 5, 20, 0]]);
     }
   });
 
   test("under hostile names", async () => {
     for (const name of hostileNames) {
       const ident = `"${name.replaceAll('"', '""')}"`;
-      await on([a, b], `create table public.${ident} (${ident} int primary key, "$1" text, "%s" text, "{}" text)`);
+      await on(
+        [a, b],
+        `create table public.${ident} (${ident} int primary key, "$1" text, "%s" text, "{}" text)`,
+      );
       await on([a, b], `insert into public.${ident} values (1, 'a', '%', '{}')`);
       const [row] = await analyzeOverlap(a, b.uri(), { tables: [`public.${ident}`] });
       expect(brief(row)).toEqual([0, 0, 1, 0, 0]);
@@ -172,23 +235,39 @@ describe("the same rows agree", () => {
 
 describe("tables", () => {
   test("partitioned on one side only, and with children, are compared as a whole and alone", async () => {
-    await a.query("create table t (id int primary key, v text) partition by range (id); create table t1 partition of t for values from (0) to (10); create table t2 partition of t default");
-    await b.query("create table t (id int primary key, v text); create table child () inherits (t); insert into child values (5, 'not of t')");
+    await a.query(
+      "create table t (id int primary key, v text) partition by range (id); create table t1 partition of t for values from (0) to (10); create table t2 partition of t default",
+    );
+    await b.query(
+      "create table t (id int primary key, v text); create table child () inherits (t); insert into child values (5, 'not of t')",
+    );
     await on([a, b], "insert into t values (1, 'a'), (20, 'b')");
-    expect((await analyzeOverlap(a, b.uri(), { tables: ["public.t"] })).map(brief)).toEqual([[0, 0, 2, 0, 0]]);
+    expect((await analyzeOverlap(a, b.uri(), { tables: ["public.t"] })).map(brief)).toEqual([
+      [0, 0, 2, 0, 0],
+    ]);
   });
 
   test("without a primary key take a unique index, or the columns that the caller names", async () => {
-    await on([a, b], "create table u (id int not null unique, v text); create table k (x int, y int, v text); create index on k (x)");
-    await on([a, b], "insert into u values (1, 'a'); insert into k values (1, 1, 'a'), (1, 2, 'b')");
-    expect((await analyzeOverlap(a, b.uri(), { tables: ["public.u"] })).map(brief)).toEqual([[0, 0, 1, 0, 0]]);
+    await on(
+      [a, b],
+      "create table u (id int not null unique, v text); create table k (x int, y int, v text); create index on k (x)",
+    );
+    await on(
+      [a, b],
+      "insert into u values (1, 'a'); insert into k values (1, 1, 'a'), (1, 2, 'b')",
+    );
+    expect((await analyzeOverlap(a, b.uri(), { tables: ["public.u"] })).map(brief)).toEqual([
+      [0, 0, 1, 0, 0],
+    ]);
     await expect(analyzeOverlap(a, b.uri(), { tables: ["public.k"] })).rejects.toMatchObject({
       code: "55000",
       message: "table public.k has no primary key",
       hint: expect.stringContaining(`primary_keys => '{"public.k": ["column"]}'`),
     });
     const args = `primary_keys => '{"public.k": ["y", "x"]}'`;
-    expect((await analyzeOverlap(a, b.uri(), { tables: ["public.k"], args })).map(brief)).toEqual([[0, 0, 2, 0, 0]]);
+    expect((await analyzeOverlap(a, b.uri(), { tables: ["public.k"], args })).map(brief)).toEqual([
+      [0, 0, 2, 0, 0],
+    ]);
   });
 
   test("whose named key has doubles or NULLs are refused, on either side", async () => {
@@ -200,7 +279,9 @@ describe("tables", () => {
       message: "peer: columns (x) do not identify the rows of table public.k",
       detail: "1 rows have a NULL in them, and 1 values occur more than once.",
     });
-    await expect(analyzeOverlap(b, a.uri(), { tables: ["public.k"], args })).rejects.toMatchObject({ code: "23505" });
+    await expect(analyzeOverlap(b, a.uri(), { tables: ["public.k"], args })).rejects.toMatchObject({
+      code: "23505",
+    });
   });
 
   test("with missing or other columns are refused, all of them named", async () => {
@@ -208,16 +289,24 @@ describe("tables", () => {
     await b.query("create table t (id int primary key, b bigint, c text, d int)");
     await expect(analyzeOverlap(a, b.uri(), { tables: ["public.t"] })).rejects.toMatchObject({
       code: "42703",
-      detail: "missing at the peer: a; missing here: d; of another type: b (integer here, bigint at the peer)",
+      detail:
+        "missing at the peer: a; missing here: d; of another type: b (integer here, bigint at the peer)",
     });
   });
 
   test("of row security that hides rows from the caller are refused", async () => {
-    await on([a, b], "create table t (id int primary key); alter table t enable row level security; create role watched; grant select on t to watched");
+    await on(
+      [a, b],
+      "create table t (id int primary key); alter table t enable row level security; create role watched; grant select on t to watched",
+    );
     await a.query("grant usage on schema steep_repl to watched");
     const session = await a.connect();
     await session.query("set role watched");
-    await expect(session.query("select * from steep_repl.analyze_overlap($1, '{public.t}')", [`${b.uri()}?password=x`])).rejects.toMatchObject({ code: expect.stringMatching(/^(42501|2F003)$/) });
+    await expect(
+      session.query("select * from steep_repl.analyze_overlap($1, '{public.t}')", [
+        `${b.uri()}?password=x`,
+      ]),
+    ).rejects.toMatchObject({ code: expect.stringMatching(/^(42501|2F003)$/) });
     await session.end();
     await on([a, b], "drop owned by watched; drop role watched");
   });
@@ -232,10 +321,18 @@ describe("cancelling", () => {
     await blocker.query("begin; lock table t");
     const session = await a.connect();
     const { rows } = await session.query("select pg_backend_pid() as pid");
-    const running = session.query("select * from steep_repl.analyze_overlap($1, '{public.t}')", [b.uri()]);
-    const outcome = running.then(() => "done", (error) => error.code);
+    const running = session.query("select * from steep_repl.analyze_overlap($1, '{public.t}')", [
+      b.uri(),
+    ]);
+    const outcome = running.then(
+      () => "done",
+      (error) => error.code,
+    );
     await waitUntil(
-      () => b.query("select 1 from pg_stat_activity where application_name = 'steep_repl peer' and wait_event_type = 'Lock'"),
+      () =>
+        b.query(
+          "select 1 from pg_stat_activity where application_name = 'steep_repl peer' and wait_event_type = 'Lock'",
+        ),
       (found) => found.length === 1,
       "the peer's query waits",
     );
@@ -252,7 +349,10 @@ describe("cancelling", () => {
     await blocker.query("rollback");
     await blocker.end();
     // the session is as it was
-    const again = await session.query("select match_count::int as n from steep_repl.analyze_overlap($1, '{public.t}')", [a.uri() === b.uri() ? "" : b.uri()]);
+    const again = await session.query(
+      "select match_count::int as n from steep_repl.analyze_overlap($1, '{public.t}')",
+      [a.uri() === b.uri() ? "" : b.uri()],
+    );
     expect(again.rows).toEqual([{ n: 0 }]);
     await session.end();
   });
@@ -265,9 +365,15 @@ describe("cancelling", () => {
     await blocker.query("begin; lock table t");
     const outcome = session
       .query("select * from steep_repl.analyze_overlap($1, '{public.t}')", [b.uri()])
-      .then(() => "done", (error) => error.code);
+      .then(
+        () => "done",
+        (error) => error.code,
+      );
     const [waiting] = await waitUntil(
-      () => b.query<{ pid: number }>("select pid from pg_stat_activity where application_name = 'steep_repl peer' and wait_event_type = 'Lock'"),
+      () =>
+        b.query<{ pid: number }>(
+          "select pid from pg_stat_activity where application_name = 'steep_repl peer' and wait_event_type = 'Lock'",
+        ),
       (found) => found.length === 1,
       "the peer's query waits",
     );

@@ -27,8 +27,23 @@ const kinds: readonly Kind[] = [
   { type: "timetz", values: ["00:00:00+02", "12:30:00.5-05:45"] },
   { type: "timestamp", values: ["infinity", "2024-02-29 01:02:03.000001"] },
   { type: "timestamptz", values: ["2024-03-31 01:30:00+00", "-infinity"] },
-  { type: "interval", values: ["1 day", "24:00:00", "30 days", "1 mon", "-1 mon", "-1 mon +1 day", "infinity", "-infinity"] },
-  { type: "uuid", values: ["ffffffff-ffff-ffff-ffff-ffffffffffff", "00000000-0000-0000-0000-00000000000a"] },
+  {
+    type: "interval",
+    values: [
+      "1 day",
+      "24:00:00",
+      "30 days",
+      "1 mon",
+      "-1 mon",
+      "-1 mon +1 day",
+      "infinity",
+      "-infinity",
+    ],
+  },
+  {
+    type: "uuid",
+    values: ["ffffffff-ffff-ffff-ffff-ffffffffffff", "00000000-0000-0000-0000-00000000000a"],
+  },
   { type: "inet", values: ["10.0.0.1/8", "10.0.0.1", "::1"] },
   { type: "macaddr", values: ["08:00:2b:01:02:03"] },
   { type: "pg_lsn", values: ["0/0", "16/B374D848"] },
@@ -77,10 +92,24 @@ const keyKinds: readonly Kind[] = [
   { type: "text", values: ["", "a", "A", "ä", "b c", "z\n", '"', "\\"] },
   { type: "varchar(5)", values: ["", "a", "b", "zz"] },
   { type: "char(4)", values: ["a", "b", "abcd"] },
-  { type: "uuid", values: ["00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff", "7f000000-0000-0000-0000-000000000001", "80000000-0000-0000-0000-000000000001"] },
+  {
+    type: "uuid",
+    values: [
+      "00000000-0000-0000-0000-000000000000",
+      "ffffffff-ffff-ffff-ffff-ffffffffffff",
+      "7f000000-0000-0000-0000-000000000001",
+      "80000000-0000-0000-0000-000000000001",
+    ],
+  },
   { type: "date", values: ["-infinity", "infinity", "2024-01-01", "2024-01-02"] },
-  { type: "timestamp", values: ["-infinity", "infinity", "2024-01-01", "2024-01-01 00:00:00.000001"] },
-  { type: "timestamptz", values: ["-infinity", "infinity", "2024-01-01 00:00+00", "2024-01-01 00:00+01"] },
+  {
+    type: "timestamp",
+    values: ["-infinity", "infinity", "2024-01-01", "2024-01-01 00:00:00.000001"],
+  },
+  {
+    type: "timestamptz",
+    values: ["-infinity", "infinity", "2024-01-01 00:00+00", "2024-01-01 00:00+01"],
+  },
   { type: "interval", values: ["1 day", "1 mon", "0"] },
   { type: "bytea", values: ["", "\\x00", "\\xff"] },
   { type: "inet", values: ["10.0.0.1", "10.0.0.1/8", "::1"] },
@@ -96,10 +125,17 @@ export interface RandomPair {
   readonly sql: readonly [local: string, peer: string];
   readonly key: readonly string[];
   /** columns that are compared, with their types */
-  readonly columns: readonly { readonly name: string; readonly type: string; readonly asText: boolean }[];
+  readonly columns: readonly {
+    readonly name: string;
+    readonly type: string;
+    readonly asText: boolean;
+  }[];
 }
 
-const literal = (value: string | null) => (value === null ? "null" : `E'${value.replaceAll("\\", "\\\\").replaceAll("'", "''").replaceAll("\n", "\\n")}'`);
+const literal = (value: string | null) =>
+  value === null
+    ? "null"
+    : `E'${value.replaceAll("\\", "\\\\").replaceAll("'", "''").replaceAll("\n", "\\n")}'`;
 
 function combinations(lists: readonly (readonly string[])[]): string[][] {
   return lists.reduce<string[][]>(
@@ -111,7 +147,12 @@ function combinations(lists: readonly (readonly string[])[]): string[][] {
 type Values = readonly (string | null)[];
 
 /** Rows of one side made from those of both: some gone, some changed, two swapped. */
-function edit(random: Random, rows: readonly Values[], keys: number, columns: readonly Kind[]): Values[] {
+function edit(
+  random: Random,
+  rows: readonly Values[],
+  keys: number,
+  columns: readonly Kind[],
+): Values[] {
   const edited = rows
     .filter(() => random.next() > 0.1)
     .map((row) => {
@@ -131,14 +172,21 @@ function edit(random: Random, rows: readonly Values[], keys: number, columns: re
 
 /** A table on two sides, with differences that nobody knows but a full join. */
 export function randomPair(random: Random, table: string): RandomPair {
-  const keyColumns = Array.from({ length: random.pick([1, 1, 1, 2, 3]) }, () => random.pick(keyKinds));
+  const keyColumns = Array.from({ length: random.pick([1, 1, 1, 2, 3]) }, () =>
+    random.pick(keyKinds),
+  );
   const columns = Array.from({ length: random.int(0, 6) }, () => random.pick(kinds));
   const all = [...keyColumns, ...columns];
   const names = random.shuffle(all.map((_, i) => (i % 3 === 0 ? `"C ${i}""x"` : `c${i}`)));
   const rows = random
     .shuffle(combinations(keyColumns.map((k) => random.shuffle(k.values).slice(0, 6))))
     .slice(0, random.int(0, 40))
-    .map((key): Values => [...key, ...columns.map((c) => (random.next() < 0.1 ? null : random.pick(c.values)))]);
+    .map(
+      (key): Values => [
+        ...key,
+        ...columns.map((c) => (random.next() < 0.1 ? null : random.pick(c.values))),
+      ],
+    );
   const key = keyColumns.map((_, i) => names[i] as string);
 
   const generated = random.next() < 0.2;
@@ -161,7 +209,11 @@ export function randomPair(random: Random, table: string): RandomPair {
     table,
     sql: [side(), side()],
     key,
-    columns: all.map((kind, i) => ({ name: names[i] as string, type: kind.type, asText: kind.asText ?? false })),
+    columns: all.map((kind, i) => ({
+      name: names[i] as string,
+      type: kind.type,
+      asText: kind.asText ?? false,
+    })),
   };
 }
 
@@ -170,7 +222,11 @@ export function bruteForceSql({ table, key, columns }: RandomPair): string {
   const list = columns.map((c) => c.name).join(", ");
   const typed = columns.map((c) => `${c.name} ${c.type}`).join(", ");
   const same = columns
-    .map(({ name, asText }) => (asText ? `l.${name}::text is not distinct from r.${name}::text` : `l.${name} is not distinct from r.${name}`))
+    .map(({ name, asText }) =>
+      asText
+        ? `l.${name}::text is not distinct from r.${name}::text`
+        : `l.${name} is not distinct from r.${name}`,
+    )
     .join(" and ");
   const first = key[0];
   return `
