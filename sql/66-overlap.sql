@@ -615,5 +615,4 @@ create function steep_repl.overlap_rows(
 returns setof record
 language sql volatile parallel unsafe set search_path = pg_catalog, pg_temp
 as 'select r.* from steep_repl._overlap_rows($1, $2, $3, $4, $5) r';
-comment on function steep_repl.overlap_rows(text, text, text, int, jsonb) is
-  'the rows behind the counts: those that the latest start_overlap with this peer kept, else compared now; the columns that differ are read now';
+comment on function steep_repl.overlap_rows(text, text, text, int, jsonb) is 'the rows behind the counts: those that the latest start_overlap with this peer kept, else compared now';
