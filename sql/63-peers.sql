@@ -19,8 +19,8 @@ comment on function steep_repl._is_conninfo(text) is 'private: whether this is a
 create function steep_repl._peer_label(peer text) returns text
 language plpgsql immutable strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
-  pair constant text := $$(\w+)\s*=\s*('(?:[^'\\]|\\.)*'|(?:[^\s'\\]|\\.)*)(?=\s|$)$$;
-  uri constant text := '^postgres(?:ql)?://(?:([^:@/?#]*)(?::[^:@/?#]*)?@)?([^@/?#]*)(?:/([^@/?#]*))?(?:\?[^@]*)?$';
+  pair constant text := e'(\\w+)\\s*=\\s*(''(?:[^''\\\\]|\\\\.)*''|(?:[^\\s''\\\\]|\\\\.)*)(?=\\s|$)';
+  uri constant text := '^postgres(?:ql)?://(?:([^:@/?#]*)(?::[^:@/?#]*)?@)?([^@/?#]*)(?:/([^@/?#]*))?(?:[?][^@]*)?$';
   parts text[];
   shown text;
 begin
@@ -31,7 +31,7 @@ begin
     parts := regexp_match(peer, uri);
     return 'postgresql://' || coalesce(coalesce(nullif(parts[1], '') || '@', '') || parts[2] || coalesce('/' || parts[3], ''), '...');
   end if;
-  if regexp_replace(peer, pair, '', 'g') ~ '\S' then
+  if regexp_replace(peer, pair, '', 'g') ~ '[^[:space:]]' then
     return '...';
   end if;
   select string_agg(m[1] || '=' || m[2], ' ' order by ordinality) into shown
@@ -79,7 +79,7 @@ begin
                  where s.srvname = peer and w.fdwname in ('dblink_fdw', 'postgres_fdw')) then
     raise exception 'peer is neither a registered node, nor a foreign server, nor a connection string'
       using errcode = 'undefined_object',
-            detail = case when peer ~ '^[\w.-]+$' then format('It is "%s".', peer) end,
+            detail = case when peer ~ '^[[:alnum:]_.-]+$' then format('It is "%s".', peer) end,
             hint = 'Register it with steep_repl.register_node(), create a server of dblink_fdw or postgres_fdw, or write host=... dbname=....';
   end if;
   return peer;
