@@ -175,6 +175,7 @@ return $sql$
   from (values ('search_path', 'pg_catalog, pg_temp'), ('timezone', 'UTC'), ('datestyle', 'ISO, YMD'),
                ('intervalstyle', 'postgres'), ('extra_float_digits', '1'), ('bytea_output', 'hex'),
                ('lc_monetary', 'C'), ('quote_all_identifiers', 'off'), ('xmloption', 'content'),
+               ('standard_conforming_strings', 'on'),
                ('row_security', 'off'), ('application_name', 'steep_repl peer'),
                ('statement_timeout', '0'), ('transaction_timeout', '0'), ('lock_timeout', '0'),
                ('idle_in_transaction_session_timeout', '0'), ('cursor_tuple_fraction', '1'), ('work_mem', '32MB'), ('enable_sort', 'off'),
