@@ -2,9 +2,12 @@ import { expect } from "vitest";
 import type { ConnectOptions, Row } from "./node.ts";
 import type { Server } from "./server.ts";
 
+/** A node that has no steep_repl, and may be of an older version. */
+export type PlainNode = Pick<Server, "connect" | "query">;
+
 export interface SchemaStage {
   readonly server: Server;
-  readonly peer: Server;
+  readonly peer: PlainNode;
 }
 
 const app = { database: "app" };
@@ -33,7 +36,7 @@ export async function setTables(
 }
 
 /** Run statements in which a backslash is one, whatever the database has set. */
-export async function runPlainly(node: Server, ...statements: readonly string[]): Promise<void> {
+export async function runPlainly(node: PlainNode, ...statements: readonly string[]): Promise<void> {
   const client = await node.connect(app);
   try {
     await client.query("set standard_conforming_strings = on");
