@@ -48,7 +48,7 @@ comment on function steep_repl._query_both(text, text) is 'private: rows that th
 -- The objects that make up tables, as CTEs. t: the tables that a condition on pg_class c and
 -- pg_namespace n selects (and may limit). o: what they consist of, a row an object; definition is for
 -- people and for statements, compared is the same in a form that does not depend on how it came about.
--- f: the fingerprint of each table.
+-- f: each table's fingerprint, and what it is of.
 --
 -- Left out on purpose: what is storage (tablespaces, options, compression, access methods), the order
 -- and numbers of columns, names of NOT NULL constraints (18 has them, 17 not), a sequence's name and
@@ -81,12 +81,14 @@ return $sql$
     join pg_class tc on tc.oid = d.refobjid join pg_namespace tn on tn.oid = tc.relnamespace
     join pg_attribute a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid
     where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass and d.deptype = 'a'),
+  owner(oid, attnum, sequence) as (
+    select s.owner, s.owner_attnum, min(s.name) from owned_sequence s group by s.owner, s.owner_attnum),
   col as (
     select t.oid, a.attnum, a.attname, a.attnotnull, format_type(a.atttypid, a.atttypmod) as type,
            format_type(a.atttypid, -1) as base, format('%I.%I', ln.nspname, l.collname) as collation, l.oid as has_collation,
            case when not t.relispartition then a.attidentity else '' end as identity, a.attgenerated as generated,
            pg_get_expr(d.adbin, d.adrelid) as expression, s.name as sequence, s.type as sequence_type,
-           s.owner = t.oid as owns_sequence, s.owner_column, a.attinhcount > 0 as inherited,
+           s.owner = t.oid as owns_sequence, w.sequence as owned_sequence, s.owner_column, a.attinhcount > 0 as inherited,
            pa.attnotnull as parent_not_null, pg_get_expr(pd.adbin, pd.adrelid) as parent_expression
     from t join pg_attribute a on a.attrelid = t.oid and a.attnum > 0 and not a.attisdropped
     join pg_type y on y.oid = a.atttypid
@@ -94,6 +96,7 @@ return $sql$
     left join pg_namespace ln on ln.oid = l.collnamespace
     left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
     left join owned_sequence s on s.call = pg_get_expr(d.adbin, d.adrelid)
+    left join owner w on w.oid = t.oid and w.attnum = a.attnum
     left join parent p on t.relispartition and p.inhrelid = t.oid
     left join pg_attribute pa on pa.attrelid = p.inhparent and pa.attname = a.attname
     left join pg_attrdef pd on pd.adrelid = pa.attrelid and pd.adnum = pa.attnum),
@@ -119,7 +122,7 @@ return $sql$
              'collation', case when c.has_collation is not null then c.collation end,
              'not_null', c.attnotnull, 'identity', c.identity, 'generated', c.generated, 'expression', c.expression,
              'sequence', case when c.owns_sequence then c.sequence end, 'sequence_type', c.sequence_type,
-             'owned_sequence', (select min(s.name) from owned_sequence s where s.owner = c.oid and s.owner_attnum = c.attnum),
+             'owned_sequence', c.owned_sequence,
              'inherited', c.inherited, 'parent_not_null', coalesce(c.parent_not_null, false),
              'parent_expression', c.parent_expression)
     from col c
@@ -144,12 +147,15 @@ return $sql$
              (select ' WITH (' || string_agg(split_part(r.o, '=', 1) || '=' || case when quote_ident(r.v) = r.v then r.v
                                             else '''' || replace(r.v, '''', '''''') || '''' end, ', ' order by r.n) || ')'
               from (select u.o, substr(u.o, strpos(u.o, '=') + 1) as v, u.n
-                    from unnest(x.reloptions) with ordinality u(o, n)) r) as options) w
+                    from unnest(x.reloptions) with ordinality u(o, n)) r) as options
+      -- or each use of a column would print the index again
+      offset 0) w
     cross join lateral (
       select case when right(w.definition, length(w.options || w.tail)) = w.options || w.tail
                   then left(w.definition, -length(w.options || w.tail)) || w.tail else w.definition end as definition,
              format('CREATE %sINDEX %I ON ', case when i.indisunique then 'UNIQUE ' else '' end, x.relname) as head,
-             format('CREATE %sINDEX %I ON ONLY ', case when i.indisunique then 'UNIQUE ' else '' end, x.relname) as only_head) e
+             format('CREATE %sINDEX %I ON ONLY ', case when i.indisunique then 'UNIQUE ' else '' end, x.relname) as only_head
+      offset 0) e
     where i.indislive
       and not exists (select from pg_constraint k where k.conrelid = t.oid and k.conindid = i.indexrelid
                       and k.contype in ('p', 'u', 'x'))
@@ -209,10 +215,12 @@ return $sql$
     from object b),
   -- of bytes in UTF-8, sorted as bytes, so that encodings and collations do not matter; what SQL_ASCII
   -- holds is taken for that
-  f(oid, fingerprint) as (
-    select l.oid, encode(sha256(string_agg(l.line, decode('0a', 'hex') order by l.line)), 'hex')
-    from (select o.oid, convert_to(json_build_array(o.type, o.name, o.compared)::text,
-                                   case getdatabaseencoding() when 'SQL_ASCII' then 'SQL_ASCII' else 'UTF8' end) as line
+  f(oid, fingerprint, definition) as (
+    select l.oid, encode(sha256(string_agg(l.line, decode('0a', 'hex') order by l.line)), 'hex'),
+           json_agg(json_build_object('type', l.type, 'name', l.name, 'definition', l.definition)
+                    order by l.rank, l.name collate "C")
+    from (select o.*, convert_to(json_build_array(o.type, o.name, o.compared)::text,
+                                 case getdatabaseencoding() when 'SQL_ASCII' then 'SQL_ASCII' else 'UTF8' end) as line
           from o) l
     group by l.oid)
 $sql$;
@@ -303,12 +311,9 @@ begin
   end if;
   loop
     query := 'with ' || steep_repl._schema_ctes(format('c.oid > %L::oid order by c.oid limit 1000', last_oid)) || $sql$
-      select t.oid, t.nspname as schema_name, t.relname as table_name, f.fingerprint, d.definition,
+      select t.oid, t.nspname as schema_name, t.relname as table_name, f.fingerprint, f.definition,
              current_setting('server_version_num')::int as version
-      from t join f on f.oid = t.oid
-      join (select o.oid, json_agg(json_build_object('type', o.type, 'name', o.name, 'definition', o.definition)
-                                   order by o.rank, o.name collate "C") as definition
-            from o group by o.oid) d on d.oid = t.oid$sql$;
+      from t join f on f.oid = t.oid$sql$;
     batch := case when connection is null then steep_repl._query_here(query)
                   else steep_repl._peer_json(connection, query) end;
     insert into steep_repl.schema_fingerprints
