@@ -26,7 +26,18 @@ function pairs(local: readonly SchemaObject[], peer: readonly SchemaObject[]): r
   ];
 }
 
-function suggestion(table: string, { local, peer }: Pair, peerVersion: number): string {
+function suggestion(table: string, pair: Pair, all: readonly Pair[], peerVersion: number): string {
+  const { local, peer } = pair;
+  if (comesAfterDetaching(pair, all)) {
+    return comment("detach the partition first, then compare again");
+  }
+  const other = namesake(pair, all);
+  if (other?.local !== undefined) {
+    return comment(`it is renamed to ${other.local.quoted}, see there`);
+  }
+  if (other?.peer !== undefined) {
+    return `alter table ${table} rename constraint ${other.peer.quoted} to ${local?.quoted};`;
+  }
   if (local === undefined && peer !== undefined) {
     return peer.type === "column"
       ? dropColumn(table, peer)
@@ -77,6 +88,20 @@ function phase({ local, peer }: Pair): number {
   }
 }
 
+/** The same constraint under another name, at the peer: what refers to a key keeps it from being dropped. */
+function namesake({ local, peer }: Pair, all: readonly Pair[]): Pair | undefined {
+  if ((local ?? peer)?.type !== "constraint" || (local !== undefined && peer !== undefined)) {
+    return undefined;
+  }
+  const same = (o: SchemaObject | undefined) =>
+    o?.type === "constraint" && o.compared === (local ?? peer)?.compared;
+  const ours = all.filter((pair) => pair.peer === undefined && same(pair.local));
+  const theirs = all.filter((pair) => pair.local === undefined && same(pair.peer));
+  return local === undefined
+    ? ours[theirs.findIndex((pair) => pair.peer === peer)]
+    : theirs[ours.findIndex((pair) => pair.local === local)];
+}
+
 /** A partition that is detached keeps as its own what it had from its parent. */
 function comesAfterDetaching({ local, peer }: Pair, all: readonly Pair[]): boolean {
   const type = (local ?? peer)?.type;
@@ -100,9 +125,7 @@ function difference(
     local_definition: local?.definition ?? null,
     peer_definition: peer?.definition ?? null,
     status: local === undefined ? "peer_only" : peer === undefined ? "local_only" : "mismatch",
-    suggested_sql: comesAfterDetaching(pair, all)
-      ? comment("detach the partition first, then compare again")
-      : suggestion(table, pair, peerVersion),
+    suggested_sql: suggestion(table, pair, all, peerVersion),
   };
 }
 

@@ -82,12 +82,17 @@ export function createTable(
   const additions = objects
     .filter((o): o is Addition => o.type !== "table" && o.type !== "column")
     .filter((o) => !isDefault(o));
+  // made with the constraint or index
+  const hasIdentity = additions.some(
+    (o) => (o.type === "constraint" || o.type === "index") && o.facts.is_replica_identity,
+  );
   return script(
     hasSchema ? null : `create schema ${table.facts.schema};`,
     ...columns.map(createSequence),
     createItself(table, objects),
     ...columns.map((column) => ownSequence(table.quoted, column)),
-    ...[...additions]
+    ...additions
+      .filter((object) => !(hasIdentity && object.type === "replica identity"))
       .sort((a, b) => rank(a) - rank(b))
       .map((object) => create(table.quoted, object)),
   );

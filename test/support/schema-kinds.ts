@@ -191,6 +191,19 @@ export const kinds: readonly Kind[] = [
     ["column b local_only", "constraint t_pkey local_only"],
   ],
   [
+    "a key of another name, which others refer to",
+    "create table t (id int not null, v int); create table r (id int)",
+    "alter table t add constraint k primary key (id), add constraint x check (v > 0), add constraint y check (v > 0)",
+    "alter table t add constraint l primary key (id), add constraint z check (v > 0); alter table r add foreign key (id) references t",
+    [
+      "constraint k local_only",
+      "constraint l peer_only",
+      "constraint x local_only",
+      "constraint y local_only",
+      "constraint z peer_only",
+    ],
+  ],
+  [
     "unique constraints",
     keyed,
     "alter table t add constraint x unique (v), add constraint y unique nulls not distinct (n) deferrable",
