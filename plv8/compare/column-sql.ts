@@ -104,7 +104,7 @@ function changes(local: Column, peer: Column): readonly string[] {
       : "";
   const collate = to.collation === null ? "" : ` collate ${to.collation}`;
   const steps: readonly (readonly [boolean, string])[] = [
-    [from.identity !== "" && to.identity === "", "drop identity"],
+    [from.identity !== "" && to.identity === "" && to.type === from.type, "drop identity"],
     [from.generated === "s" && to.generated === "", "drop expression"],
     [redefault && from.expression !== null, "drop default"],
     [from.not_null && !to.not_null, "drop not null"],
@@ -167,7 +167,10 @@ export function alterColumn(
   const newSequence = to.sequence !== null && from.sequence === null;
   const newIdentity = to.identity !== "" && from.identity === "";
   const makeSequence = newSequence && from.owned_sequence === null;
+  // its sequence would take part in the change of type
+  const dropsIdentity = from.identity !== "" && to.identity === "" && to.type !== from.type;
   return script(
+    dropsIdentity ? `alter table ${table} alter column ${peer.quoted} drop identity;` : null,
     newIdentity ? dropSequence(table, peer) : null,
     makeSequence ? createSequence(wanted) : null,
     `alter table ${table} ${steps.join(", ")};`,

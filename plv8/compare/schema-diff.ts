@@ -57,8 +57,9 @@ function suggestion(table: string, pair: Pair, all: readonly Pair[], peerVersion
 }
 
 /**
- * When a statement may run: what goes first leaves room, columns come before
- * what is on them, and a column can become nullable when its key has gone.
+ * When a statement may run: what goes first leaves room, columns that no
+ * longer are generated let go of others, columns come before what is on them,
+ * and a column can become nullable when its key has gone.
  */
 function phase({ local, peer }: Pair): number {
   const object = local ?? peer;
@@ -67,9 +68,9 @@ function phase({ local, peer }: Pair): number {
       return 0;
     case "column":
       if (local === undefined) return 9;
-      return peer?.type === "column" && local.type === "column" && losesNotNull(local, peer)
-        ? 6
-        : 2;
+      if (peer?.type !== "column" || local.type !== "column") return 2;
+      if (peer.facts.generated !== "" && local.facts.generated === "") return 1.7;
+      return losesNotNull(local, peer) ? 6 : 2;
     case "constraint": {
       const isForeign = object.facts.kind === "f";
       if (local === undefined) return isForeign ? 1 : 1.5;
