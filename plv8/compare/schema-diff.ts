@@ -17,7 +17,9 @@ interface Pair {
 }
 
 function pairs(local: readonly SchemaObject[], peer: readonly SchemaObject[]): readonly Pair[] {
-  const key = (o: SchemaObject) => JSON.stringify([o.type, o.name]);
+  // a primary key must be gone before another is made, whatever has its name
+  const key = (o: SchemaObject) =>
+    JSON.stringify([o.type, o.type === "constraint" ? o.facts.kind : "", o.name]);
   const theirs = new Map(peer.map((o) => [key(o), o]));
   const ours = new Set(local.map(key));
   return [
@@ -70,7 +72,7 @@ function phase({ local, peer }: Pair): number {
       if (local === undefined) return 9;
       if (peer?.type !== "column" || local.type !== "column") return 2;
       if (peer.facts.generated !== "" && local.facts.generated === "") return 1.7;
-      return losesNotNull(local, peer) ? 6 : 2;
+      return losesNotNull(local, peer) ? 3.5 : 2;
     case "constraint": {
       const isForeign = object.facts.kind === "f";
       if (local === undefined) return isForeign ? 1 : 1.5;

@@ -78,7 +78,7 @@ function change(random: Random): string {
     () =>
       `create trigger ${name()} ${random.pick(["before", "after"])} insert on t for each row execute function f()`,
     () => `alter table t ${random.pick(["disable", "enable always"])} trigger ${name()}`,
-    () => `create policy ${name()} on t using (a > ${number()})`,
+    () => `create policy ${name()} on t using (e > ${number()})`,
     () => `alter table t ${random.pick(["enable", "force"])} row level security`,
   ])();
 }

@@ -105,7 +105,7 @@ describe("schemaDiff", () => {
         constraint("old_fk", "f1", "f"),
       ]),
     });
-    expect(rows.map((row) => row.object_name)).toEqual(["old_fk", "old", "b", "pk", "fk", "a"]);
+    expect(rows.map((row) => row.object_name)).toEqual(["old_fk", "old", "b", "pk", "a", "fk"]);
   });
 
   test("replaces a generated column where the peer cannot alter its expression", () => {
@@ -137,6 +137,28 @@ describe("schemaDiff", () => {
     expect(
       suggestions([constraint("c", "CHECK (a)")], [constraint("c", "CHECK (a) NOT VALID")]),
     ).toEqual(["alter table s.t validate constraint c;"]);
+  });
+
+  test("drops a key first that has the name of another kind of constraint", () => {
+    expect(
+      suggestions(
+        [constraint("x", "CHECK (a)"), constraint("z", "PRIMARY KEY (e)", "p")],
+        [constraint("x", "PRIMARY KEY (a)", "p")],
+      ),
+    ).toEqual([
+      "alter table s.t drop constraint x;",
+      "alter table s.t add constraint z PRIMARY KEY (e);",
+      "alter table s.t add constraint x CHECK (a);",
+    ]);
+  });
+
+  test("renames a key, which others may refer to", () => {
+    expect(
+      suggestions(
+        [constraint("x", "PRIMARY KEY (a)", "p")],
+        [constraint("y", "PRIMARY KEY (a)", "p")],
+      ),
+    ).toEqual(["-- it is renamed to x, see there", "alter table s.t rename constraint y to x;"]);
   });
 
   test("does not touch keys of a partition that is to be detached first", () => {
