@@ -200,6 +200,30 @@ comment on table steep_repl.overlap_rows is 'rows that a queued comparison found
 comment on column steep_repl.overlap_rows.key is 'object of column to the type''s own text output';
 comment on column steep_repl.overlap_rows.local_digest is 'digest of the row here, NULL where there is none; peer_digest: there';
 
+create table steep_repl.schema_fingerprints (
+  id bigint primary key default 0,
+  node_id text not null,
+  schema_name text not null,
+  table_name text not null,
+  fingerprint text not null,
+  definition jsonb not null,
+  server_version_num int,
+  captured_at timestamptz not null default statement_timestamp(),
+  captured_by name not null default current_user,
+  captured_by_oid oid not null default 0,
+  system_identifier text not null default '',
+  database_oid oid not null default 0
+);
+create index schema_fingerprints_table_idx
+  on steep_repl.schema_fingerprints (node_id, schema_name, table_name, captured_at desc);
+comment on table steep_repl.schema_fingerprints is 'how tables of nodes were defined, a row for each node, table and capture; a role sees and may delete its own captures';
+comment on column steep_repl.schema_fingerprints.id is 'random, so that ids of different nodes do not collide';
+comment on column steep_repl.schema_fingerprints.definition is 'what the fingerprint is of: type, name and definition of each object of the table';
+comment on column steep_repl.schema_fingerprints.server_version_num is 'of the node, which may print definitions in another way after an upgrade';
+comment on column steep_repl.schema_fingerprints.captured_at is 'the same for all rows of a capture';
+comment on column steep_repl.schema_fingerprints.system_identifier is 'the cluster that captured it, not the node';
+comment on column steep_repl.schema_fingerprints.database_oid is 'the database that captured it';
+
 create view steep_repl.stat_operations with (security_invoker = true) as
 select w.operation,
        count(*) filter (where w.status = 'pending') as pending,

@@ -106,6 +106,39 @@ end
 $fn$;
 comment on function steep_repl._guard_nodes() is 'private: keeps a node to the role that registered it';
 
+create function steep_repl._guard_schema_fingerprints() returns trigger
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  if steep_repl._is_apply_worker() then
+    -- What another node captured is its business; nobody sends us captures of our own.
+    if tg_op = 'DELETE' then
+      return case when old.system_identifier <> steep_repl._system_identifier() then old end;
+    end if;
+    return case when new.system_identifier <> steep_repl._system_identifier() then new end;
+  end if;
+
+  if tg_op = 'INSERT' then
+    new.id := steep_repl._random_id();
+    new.captured_at := statement_timestamp();
+    new.captured_by := current_user;
+    new.captured_by_oid := quote_ident(current_user)::regrole;
+    new.system_identifier := steep_repl._system_identifier();
+    new.database_oid := (select d.oid from pg_database d where d.datname = current_database());
+    return new;
+  end if;
+
+  -- By oid: a role that was made later under the same name is somebody else.
+  if tg_op = 'DELETE' and pg_has_role(old.captured_by_oid, 'MEMBER')
+     or current_user = (select pg_get_userbyid(c.relowner) from pg_class c where c.oid = tg_relid) then
+    return case when tg_op = 'DELETE' then old else new end;
+  end if;
+  raise exception 'permission denied to % rows of steep_repl.schema_fingerprints', lower(tg_op)
+    using errcode = 'insufficient_privilege',
+          detail = 'Captures are history: a role may add them and delete its own.';
+end
+$fn$;
+comment on function steep_repl._guard_schema_fingerprints() is 'private: keeps a capture as it was made, and says who made it';
+
 create trigger guard before insert or update or delete on steep_repl.work_queue
   for each row execute function steep_repl._guard_work_queue();
 create trigger enqueued after insert on steep_repl.work_queue
@@ -127,6 +160,8 @@ create trigger guard before insert or update or delete on steep_repl.overlap_row
   for each statement execute function steep_repl._guard_workers_only();
 create trigger guard before insert or update or delete on steep_repl.nodes
   for each row execute function steep_repl._guard_nodes();
+create trigger guard before insert or update or delete on steep_repl.schema_fingerprints
+  for each row execute function steep_repl._guard_schema_fingerprints();
 
 alter table steep_repl.work_queue enable always trigger guard;
 alter table steep_repl.work_queue enable always trigger enqueued;
@@ -138,6 +173,7 @@ alter table steep_repl.overlaps enable always trigger guard;
 alter table steep_repl.overlap_tables enable always trigger guard;
 alter table steep_repl.overlap_rows enable always trigger guard;
 alter table steep_repl.nodes enable always trigger guard;
+alter table steep_repl.schema_fingerprints enable always trigger guard;
 
 -- A role sees its own jobs and those of roles it is a member of.
 alter table steep_repl.work_queue enable row level security;
@@ -171,3 +207,10 @@ alter table steep_repl.overlap_rows enable row level security;
 create policy own_jobs on steep_repl.overlap_rows for select
   using (exists (select from steep_repl.overlaps o where o.overlap_id = overlap_rows.overlap_id
                  and pg_catalog.pg_has_role(o.requested_by_oid, 'MEMBER')));
+
+alter table steep_repl.schema_fingerprints enable row level security;
+create policy own_captures on steep_repl.schema_fingerprints
+  using (pg_catalog.pg_has_role(captured_by_oid, 'MEMBER')
+         and steep_repl._is_here(system_identifier, database_oid));
+create policy monitoring on steep_repl.schema_fingerprints for select
+  using (pg_catalog.pg_has_role('pg_monitor', 'MEMBER'));

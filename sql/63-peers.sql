@@ -19,7 +19,7 @@ comment on function steep_repl._is_conninfo(text) is 'private: whether this is a
 create function steep_repl._peer_label(peer text) returns text
 language plpgsql immutable strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
-  pair constant text := E'(\\w+)\\s*=\\s*(''(?:[^''\\\\]|\\\\.)*''|(?:[^\\s''\\\\]|\\\\.)*)(?=\\s|$)';
+  pair constant text := e'(\\w+)\\s*=\\s*(''(?:[^''\\\\]|\\\\.)*''|(?:[^\\s''\\\\]|\\\\.)*)(?=\\s|$)';
   uri constant text := '^postgres(?:ql)?://(?:([^:@/?#]*)(?::[^:@/?#]*)?@)?([^@/?#]*)(?:/([^@/?#]*))?(?:[?][^@]*)?$';
   parts text[];
   shown text;
@@ -175,6 +175,7 @@ return $sql$
   from (values ('search_path', 'pg_catalog, pg_temp'), ('timezone', 'UTC'), ('datestyle', 'ISO, YMD'),
                ('intervalstyle', 'postgres'), ('extra_float_digits', '1'), ('bytea_output', 'hex'),
                ('lc_monetary', 'C'), ('quote_all_identifiers', 'off'), ('xmloption', 'content'),
+               ('standard_conforming_strings', 'on'),
                ('row_security', 'off'), ('application_name', 'steep_repl peer'),
                ('statement_timeout', '0'), ('transaction_timeout', '0'), ('lock_timeout', '0'),
                ('idle_in_transaction_session_timeout', '0'), ('cursor_tuple_fraction', '1'), ('work_mem', '32MB'), ('enable_sort', 'off'),
@@ -218,6 +219,7 @@ begin
       raise;
   end;
   begin
+    perform steep_repl._peer_command(connection, 'set search_path = pg_catalog, pg_temp');
     perform steep_repl._peer_json(connection, steep_repl._peer_settings());
     facts := steep_repl._peer_json(connection,
       $$select pg_catalog.current_setting('server_version_num')::int as version,

@@ -1,6 +1,7 @@
 import { health } from "./health.ts";
 import type { PublicFunction } from "./public-function.ts";
 import { registerNode } from "./register-node.ts";
+import { schemaDiff } from "./schema-diff.ts";
 import { startApply } from "./start-apply.ts";
 import { startSnapshot } from "./start-snapshot.ts";
 
@@ -10,4 +11,5 @@ export const publicFunctions: readonly PublicFunction[] = [
   health,
   startSnapshot,
   startApply,
+  schemaDiff,
 ];

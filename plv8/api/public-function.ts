@@ -18,6 +18,11 @@ export type Returns =
       readonly kind: "record";
       readonly columns: readonly (readonly [name: string, type: string])[];
     }
+  /** An array of records. Only for few rows, and no user's: they pass through JavaScript. */
+  | {
+      readonly kind: "rows";
+      readonly columns: readonly (readonly [name: string, type: string])[];
+    }
   | { readonly kind: "jsonb" };
 
 /** A function of the SQL interface: the builder makes CREATE FUNCTION from this. */

@@ -2,12 +2,15 @@ import { type Json, query, queryOne } from "../db/sql.ts";
 import { invalidArgument } from "../db/steep-error.ts";
 import type { PublicFunction } from "./public-function.ts";
 
-/** A node on this very cluster gets its system identifier at once; others by a probe. */
+/**
+ * A node on this very cluster gets its system identifier at once; others by a
+ * probe. Where a foreign server leads is not known before.
+ */
 const isHere = `
-  (n.host is null or (n.port = current_setting('port')::int
+  (n.foreign_server is null and (n.host is null or (n.port = current_setting('port')::int
     and (n.host in ('localhost', '127.0.0.1', '::1')
          or n.host = host(inet_server_addr())
-         or n.host = any (string_to_array(replace(current_setting('unix_socket_directories'), ' ', ''), ',')))))`;
+         or n.host = any (string_to_array(replace(current_setting('unix_socket_directories'), ' ', ''), ','))))))`;
 
 const columns = `
   node_name = $1 ->> 'node_name',

@@ -4,12 +4,19 @@ function literal(text: string): string {
   return `'${text.replaceAll("'", "''")}'`;
 }
 
+type Columns = readonly (readonly [name: string, type: string])[];
+
+function columnList(columns: Columns): string {
+  return columns.map(([name, type]) => `${name} ${type}`).join(", ");
+}
+
 function returnType(returns: Returns): string {
   switch (returns.kind) {
     case "row":
       return `steep_repl.${returns.table}`;
     case "record":
-      return `table (${returns.columns.map(([name, type]) => `${name} ${type}`).join(", ")})`;
+    case "rows":
+      return `table (${columnList(returns.columns)})`;
     case "jsonb":
       return "jsonb";
   }
@@ -22,9 +29,9 @@ function resultStatements(returns: Returns): string {
       return `  select r.* into result from steep_repl.${returns.table} r where r.${returns.key} = answer ->> '${returns.key}';
   return result;`;
     case "record":
-      return `  return query select r.* from jsonb_to_record(answer) as r(${returns.columns
-        .map(([name, type]) => `${name} ${type}`)
-        .join(", ")});`;
+      return `  return query select r.* from jsonb_to_record(answer) as r(${columnList(returns.columns)});`;
+    case "rows":
+      return `  return query select r.* from jsonb_to_recordset(answer) as r(${columnList(returns.columns)});`;
     case "jsonb":
       return "  return answer;";
   }

@@ -105,7 +105,7 @@ test("triggers of ours fire always, and rows of jobs are protected by row securi
     await names(
       `select c.relname::text as name from pg_class c join pg_attribute a on a.attrelid = c.oid
        where c.relnamespace = 'steep_repl'::regnamespace and c.relkind = 'r'
-         and a.attname = 'requested_by_oid' and not c.relrowsecurity`,
+         and a.attname in ('requested_by_oid', 'captured_by_oid') and not c.relrowsecurity`,
     ),
   ).toEqual([]);
 });

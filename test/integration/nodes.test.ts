@@ -283,8 +283,16 @@ describe("a probe", () => {
       app,
     );
     await one("register_node('peer', 'Peer', foreign_server => 'peer_server')", "helper");
-    expect(await one("nodes")).toMatchObject({ foreign_server: "peer_server", host: null });
-    expect(await probe("helper")).toMatchObject({ status: "online", is_healthy: true });
+    expect(await one("nodes")).toMatchObject({
+      foreign_server: "peer_server",
+      host: null,
+      system_identifier: null,
+    });
+    expect(await probe("helper")).toMatchObject({
+      status: "online",
+      is_healthy: true,
+      is_local: false,
+    });
     await server.query("drop server peer_server cascade", [], app);
   });
 

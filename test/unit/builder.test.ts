@@ -68,6 +68,14 @@ comment on function steep_repl.greet(text) is 'greets';
     expect(sql).toContain("jsonb_to_record(answer) as r(n bigint, names text[])");
   });
 
+  test("spreads an array of records into rows", () => {
+    const sql = functionSql(
+      publicFunction({ returns: { kind: "rows", columns: [["name", "text"]] } }),
+    );
+    expect(sql).toContain("returns table (name text)");
+    expect(sql).toContain("jsonb_to_recordset(answer) as r(name text)");
+  });
+
   test("writes defaults as SQL, and none where an argument is required", () => {
     const sql = functionSql(
       publicFunction({

@@ -1,0 +1,130 @@
+import type { Addition, Firing, RowSecurity, Trigger } from "./schema-objects.ts";
+import { comment, script } from "./statements.ts";
+
+/*
+ * Statements for what is added to a table: how to make it, remove it, and
+ * turn the peer's into ours.
+ */
+
+const firing: { readonly [state in Firing]: string } = {
+  O: "enable",
+  D: "disable",
+  R: "enable replica",
+  A: "enable always",
+};
+
+function fire(table: string, trigger: Trigger, state: Firing): string {
+  return `alter table ${table} ${firing[state]} trigger ${trigger.quoted};`;
+}
+
+function replicaIdentity(table: string, clause: string): string {
+  return `alter table ${table} replica identity ${clause};`;
+}
+
+function rowSecurity(table: string, { facts }: RowSecurity): string {
+  return `alter table ${table} ${facts.enabled ? "enable" : "disable"} row level security, ${
+    facts.forced ? "force" : "no force"
+  } row level security;`;
+}
+
+const otherPartitioning = "how a table is partitioned cannot be altered: make a new one and copy";
+
+export function create(table: string, object: Addition): string {
+  switch (object.type) {
+    case "constraint":
+      return script(
+        `alter table ${table} add constraint ${object.quoted} ${object.definition};`,
+        object.facts.is_replica_identity
+          ? replicaIdentity(table, `using index ${object.quoted}`)
+          : null,
+      );
+    case "index":
+      if (!object.facts.is_valid) {
+        return comment("the local index is invalid: reindex or drop it there");
+      }
+      return script(
+        `${object.definition};`,
+        object.facts.is_replica_identity
+          ? replicaIdentity(table, `using index ${object.facts.replica_name}`)
+          : null,
+      );
+    case "partition":
+      return `alter table ${object.facts.parent} attach partition ${table} ${object.facts.bound};`;
+    case "inheritance":
+      return `alter table ${table} inherit ${object.quoted};`;
+    case "policy":
+      return `${object.definition};`;
+    case "trigger":
+      return script(
+        object.facts.is_clone ? null : `${object.facts.statement};`,
+        object.facts.is_clone || object.facts.enabled !== "O"
+          ? fire(table, object, object.facts.enabled)
+          : null,
+      );
+    case "partition key":
+      return comment(otherPartitioning);
+    case "replica identity":
+      return replicaIdentity(table, object.facts.clause);
+    case "row security":
+      return rowSecurity(table, object);
+  }
+}
+
+export function drop(table: string, object: Addition): string {
+  switch (object.type) {
+    case "constraint":
+      return `alter table ${table} drop constraint ${object.quoted};`;
+    case "index":
+      return `drop index ${object.quoted};`;
+    case "partition":
+      return `alter table ${object.facts.parent} detach partition ${table};`;
+    case "inheritance":
+      return `alter table ${table} no inherit ${object.quoted};`;
+    case "policy":
+      return `drop policy ${object.quoted} on ${table};`;
+    case "trigger":
+      return object.facts.is_clone
+        ? fire(table, object, object.facts.parent_enabled ?? "O")
+        : `drop trigger ${object.quoted} on ${table};`;
+    case "partition key":
+      return comment(otherPartitioning);
+    // every table has these two
+    case "replica identity":
+    case "row security":
+      return "";
+  }
+}
+
+function changeConstraint(table: string, local: Addition, peer: Addition): string {
+  if (peer.definition === `${local.definition} NOT VALID`) {
+    return `alter table ${table} validate constraint ${local.quoted};`;
+  }
+  return create(table, local).replace(
+    `alter table ${table} `,
+    () => `alter table ${table} drop constraint ${peer.quoted}, `,
+  );
+}
+
+export function change(table: string, local: Addition, peer: Addition): string {
+  if (local.type === "constraint") {
+    return changeConstraint(table, local, peer);
+  }
+  if (local.type === "index" && !local.facts.is_valid) {
+    return create(table, local);
+  }
+  if (
+    local.type === "trigger" &&
+    peer.type === "trigger" &&
+    local.facts.statement === peer.facts.statement
+  ) {
+    return fire(table, local, local.facts.enabled);
+  }
+  if (
+    local.type === "partition key" ||
+    local.type === "replica identity" ||
+    local.type === "row security"
+  ) {
+    return create(table, local);
+  }
+  return script(drop(table, peer), create(table, local));
+}

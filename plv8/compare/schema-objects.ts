@@ -1,0 +1,149 @@
+/*
+ * What a table consists of, as steep_repl._schema_sides answers it. Whatever
+ * a statement needs is quoted in SQL, by the side that it is from.
+ */
+
+interface Base {
+  readonly name: string;
+  /** the name as statements write it */
+  readonly quoted: string;
+  /** for people and for statements */
+  readonly definition: string;
+  /** equal where two definitions mean the same */
+  readonly compared: string;
+}
+
+export interface Table extends Base {
+  readonly type: "table";
+  readonly facts: {
+    readonly schema: string;
+    readonly persistence: "p" | "u";
+    /** of a partition */
+    readonly parent: string | null;
+  };
+}
+
+export interface Column extends Base {
+  readonly type: "column";
+  readonly facts: {
+    /** attnum: counts dropped columns too */
+    readonly position: number;
+    readonly type: string;
+    /** the type without its modifier, for casts that must not cut values off */
+    readonly base: string;
+    readonly collation: string | null;
+    readonly not_null: boolean;
+    readonly identity: "" | "a" | "d";
+    readonly generated: "" | "s" | "v";
+    /** of a default or a generated column */
+    readonly expression: string | null;
+    /** the sequence that the column owns and takes its default from */
+    readonly sequence: string | null;
+    readonly sequence_type: string | null;
+    /** the sequence that the column owns, whether its default comes from it or not */
+    readonly owned_sequence: string | null;
+    readonly inherited: boolean;
+    /** of a partition: the same column of its parent */
+    readonly parent_not_null: boolean;
+    readonly parent_expression: string | null;
+  };
+}
+
+export interface Constraint extends Base {
+  readonly type: "constraint";
+  readonly facts: {
+    /** check, primary key, unique, foreign key, exclusion */
+    readonly kind: "c" | "p" | "u" | "f" | "x";
+    readonly is_replica_identity: boolean;
+  };
+}
+
+export interface Index extends Base {
+  readonly type: "index";
+  readonly facts: {
+    readonly is_valid: boolean;
+    readonly is_replica_identity: boolean;
+    /** the name without its schema */
+    readonly replica_name: string;
+  };
+}
+
+export interface ReplicaIdentity extends Base {
+  readonly type: "replica identity";
+  readonly facts: { readonly clause: string };
+}
+
+export interface PartitionKey extends Base {
+  readonly type: "partition key";
+}
+
+export interface Partition extends Base {
+  readonly type: "partition";
+  readonly facts: { readonly parent: string; readonly bound: string };
+}
+
+export interface Inheritance extends Base {
+  readonly type: "inheritance";
+}
+
+export interface RowSecurity extends Base {
+  readonly type: "row security";
+  readonly facts: { readonly enabled: boolean; readonly forced: boolean };
+}
+
+export interface Policy extends Base {
+  readonly type: "policy";
+}
+
+export type Firing = "O" | "D" | "R" | "A";
+
+export interface Trigger extends Base {
+  readonly type: "trigger";
+  readonly facts: {
+    readonly statement: string;
+    readonly enabled: Firing;
+    /** a partition's copy of its parent's, listed where it fires at other times */
+    readonly is_clone: boolean;
+    readonly parent_enabled: Firing | null;
+  };
+}
+
+/** All that a table can do without and that is made by a statement of its own. */
+export type Addition =
+  | Constraint
+  | Index
+  | Partition
+  | Inheritance
+  | Policy
+  | Trigger
+  | PartitionKey
+  | ReplicaIdentity
+  | RowSecurity;
+
+export type SchemaObject = Table | Column | Addition;
+
+/** One side; without objects, the table does not exist there. */
+export interface Side {
+  readonly version: number;
+  readonly has_schema: boolean;
+  readonly objects: readonly SchemaObject[];
+}
+
+export type Status = "mismatch" | "local_only" | "peer_only" | "order";
+
+export interface Difference {
+  readonly object_type: SchemaObject["type"] | "column order";
+  readonly object_name: string;
+  readonly local_definition: string | null;
+  readonly peer_definition: string | null;
+  readonly status: Status;
+  /** statements for the peer; what would lose data, and what cannot be done, is in comments */
+  readonly suggested_sql: string | null;
+}
+
+export function ofType<T extends SchemaObject["type"]>(
+  objects: readonly SchemaObject[],
+  type: T,
+): readonly Extract<SchemaObject, { type: T }>[] {
+  return objects.filter((o): o is Extract<SchemaObject, { type: T }> => o.type === type);
+}

@@ -1,0 +1,377 @@
+-- How the tables of two databases differ. One text queries the catalogs of either side, so that both
+-- answer alike: the settings that change how definitions are printed are the same on both.
+
+create function steep_repl._query_as_json(query text) returns text
+language sql immutable strict parallel unsafe set search_path = pg_catalog, pg_temp
+return 'select coalesce(json_agg(q), ''[]'')::text from (' || query || ') q';
+comment on function steep_repl._query_as_json(text) is 'private: a query that answers the rows of another as one text';
+
+create function steep_repl._query_here(query text) returns jsonb
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp
+set timezone = 'UTC' set datestyle = 'ISO, YMD' set intervalstyle = postgres set extra_float_digits = 1
+set bytea_output = hex set lc_monetary = 'C' set quote_all_identifiers = off set standard_conforming_strings = on
+set xmloption = content as $fn$
+declare
+  answer text;
+begin
+  execute steep_repl._query_as_json(query) into answer;
+  return answer::jsonb;
+end
+$fn$;
+comment on function steep_repl._query_here(text) is 'private: rows that this database answers to a query, under the settings of a session at a peer';
+
+create function steep_repl._query_both(peer text, query text, out here jsonb, out there jsonb)
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  connection text;
+begin
+  -- the port of a node that nobody connects to may be anything
+  if exists (select from steep_repl.nodes n where n.node_id = peer and steep_repl._is_this_database(n)) then
+    raise exception 'peer is this very database' using errcode = 'invalid_parameter_value',
+      detail = format('It is node "%s".', peer);
+  end if;
+  connection := steep_repl._peer_open(peer);
+  -- both sides work at the same time
+  perform steep_repl._peer_send(connection, steep_repl._query_as_json(query));
+  here := steep_repl._query_here(query);
+  there := steep_repl._peer_answer(connection)::jsonb;
+  perform steep_repl._peer_close(connection);
+exception when query_canceled or others then
+  if connection is not null then
+    perform steep_repl._peer_close(connection);
+  end if;
+  raise;
+end
+$fn$;
+comment on function steep_repl._query_both(text, text) is 'private: rows that this database and a peer answer to the same query';
+
+-- The objects that make up tables, as CTEs. t: the tables that a condition on pg_class c and
+-- pg_namespace n selects (and may limit). o: what they consist of, a row an object; definition is for
+-- people and for statements, compared is the same in a form that does not depend on how it came about.
+-- f: each table's fingerprint, and what it is of.
+--
+-- Left out on purpose: what is storage (tablespaces, options, compression, access methods), the order
+-- and numbers of columns, names of NOT NULL constraints (18 has them, 17 not), a sequence's name and
+-- numbers where the column owns it (nodes want disjoint numbers), and what a partition has from its
+-- parent, which the parent's row tells: its constraints, indexes, triggers, identity.
+-- Runs on 14 and newer.
+create function steep_repl._schema_ctes(condition text) returns text
+language sql immutable strict parallel unsafe set search_path = pg_catalog, pg_temp
+return $sql$
+  t as (
+    select c.oid, n.nspname, c.relname, format('%I.%I', n.nspname, c.relname) as relation, c.relkind,
+           c.relpersistence, c.relreplident, c.relrowsecurity, c.relforcerowsecurity, c.relispartition, c.relpartbound
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    where c.relkind in ('r', 'p') and c.relpersistence <> 't'
+      and n.nspname not in ('steep_repl', 'information_schema') and n.nspname !~ '^pg_'
+      and not exists (select from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid
+                      and d.refclassid = 'pg_extension'::regclass and d.deptype = 'e')
+      and $sql$ || condition || $sql$),
+  parent as (
+    select i.inhrelid, i.inhparent, i.inhseqno, format('%I.%I', n.nspname, c.relname) as relation
+    from pg_inherits i join pg_class c on c.oid = i.inhparent and c.relkind in ('r', 'p')
+    join pg_namespace n on n.oid = c.relnamespace),
+  owned_sequence as (
+    select 'nextval(''' || replace(format('%I.%I', n.nspname, s.relname), '''', '''''') || '''::regclass)' as call,
+           format('%I.%I', n.nspname, s.relname) as name, format_type(q.seqtypid, null) as type, d.refobjid as owner,
+           d.refobjsubid as owner_attnum,
+           format('%I.%I.%I', tn.nspname, tc.relname, a.attname) as owner_column
+    from pg_depend d join pg_class s on s.oid = d.objid and s.relkind = 'S'
+    join pg_namespace n on n.oid = s.relnamespace join pg_sequence q on q.seqrelid = s.oid
+    join pg_class tc on tc.oid = d.refobjid join pg_namespace tn on tn.oid = tc.relnamespace
+    join pg_attribute a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid
+    where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass and d.deptype = 'a'),
+  owner(oid, attnum, sequence) as (
+    select s.owner, s.owner_attnum, min(s.name) from owned_sequence s group by s.owner, s.owner_attnum),
+  col as (
+    select t.oid, a.attnum, a.attname, a.attnotnull, format_type(a.atttypid, a.atttypmod) as type,
+           format_type(a.atttypid, -1) as base, format('%I.%I', ln.nspname, l.collname) as collation, l.oid as has_collation,
+           case when not t.relispartition then a.attidentity else '' end as identity, a.attgenerated as generated,
+           pg_get_expr(d.adbin, d.adrelid) as expression, s.name as sequence, s.type as sequence_type,
+           s.owner = t.oid as owns_sequence, w.sequence as owned_sequence, s.owner_column, a.attinhcount > 0 as inherited,
+           pa.attnotnull as parent_not_null, pg_get_expr(pd.adbin, pd.adrelid) as parent_expression
+    from t join pg_attribute a on a.attrelid = t.oid and a.attnum > 0 and not a.attisdropped
+    join pg_type y on y.oid = a.atttypid
+    left join pg_collation l on l.oid = a.attcollation and a.attcollation <> y.typcollation
+    left join pg_namespace ln on ln.oid = l.collnamespace
+    left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+    left join owned_sequence s on s.call = pg_get_expr(d.adbin, d.adrelid)
+    left join owner w on w.oid = t.oid and w.attnum = a.attnum
+    left join parent p on t.relispartition and p.inhrelid = t.oid
+    left join pg_attribute pa on pa.attrelid = p.inhparent and pa.attname = a.attname
+    left join pg_attrdef pd on pd.adrelid = pa.attrelid and pd.adnum = pa.attnum),
+  object(oid, rank, type, name, quoted, definition, facts) as (
+    select t.oid, 1, 'table', t.relation, t.relation,
+           case t.relpersistence when 'u' then 'UNLOGGED TABLE' else 'TABLE' end,
+           json_build_object('schema', quote_ident(t.nspname), 'persistence', t.relpersistence,
+                             'parent', (select p.relation from parent p where t.relispartition and p.inhrelid = t.oid))
+    from t
+    union all
+    select c.oid, 2, 'column', c.attname::text, quote_ident(c.attname),
+           concat_ws(' ', c.type,
+             case when c.has_collation is not null then 'COLLATE ' || c.collation end,
+             case when c.attnotnull then 'NOT NULL' end,
+             case when c.generated <> '' then
+                    'GENERATED ALWAYS AS (' || c.expression || ')' || case c.generated when 's' then ' STORED' else ' VIRTUAL' end
+                  when c.identity <> '' then
+                    'GENERATED ' || case c.identity when 'a' then 'ALWAYS' else 'BY DEFAULT' end || ' AS IDENTITY'
+                  when c.owns_sequence then 'DEFAULT nextval(its own sequence)'
+                  when c.sequence is not null then 'DEFAULT nextval(sequence of ' || c.owner_column || ')'
+                  when c.expression is not null then 'DEFAULT ' || c.expression end),
+           json_build_object('position', c.attnum, 'type', c.type, 'base', c.base,
+             'collation', case when c.has_collation is not null then c.collation end,
+             'not_null', c.attnotnull, 'identity', c.identity, 'generated', c.generated, 'expression', c.expression,
+             'sequence', case when c.owns_sequence then c.sequence end, 'sequence_type', c.sequence_type,
+             'owned_sequence', c.owned_sequence,
+             'inherited', c.inherited, 'parent_not_null', coalesce(c.parent_not_null, false),
+             'parent_expression', c.parent_expression)
+    from col c
+    union all
+    select t.oid, 3, 'constraint', k.conname::text, quote_ident(k.conname), pg_get_constraintdef(k.oid),
+           json_build_object('kind', k.contype, 'is_replica_identity', coalesce(i.indisreplident, false))
+    from t join pg_constraint k on k.conrelid = t.oid and k.contype in ('c', 'p', 'u', 'f', 'x')
+    left join pg_index i on i.indexrelid = k.conindid and i.indrelid = t.oid and k.contype <> 'f'
+    where k.conislocal and k.conparentid = 0
+    union all
+    select t.oid, 4, 'index', x.relname::text, format('%I.%I', t.nspname, x.relname),
+           case when left(e.definition, length(e.only_head)) = e.only_head
+                then e.head || substr(e.definition, length(e.only_head) + 1) else e.definition end
+             || case when i.indisvalid then '' else ' (invalid)' end,
+           json_build_object('is_valid', i.indisvalid, 'is_replica_identity', i.indisreplident,
+                             'replica_name', quote_ident(x.relname))
+    from t join pg_index i on i.indrelid = t.oid
+    join pg_class x on x.oid = i.indexrelid and not x.relispartition
+    cross join lateral (
+      select pg_get_indexdef(i.indexrelid) as definition,
+             coalesce(' WHERE ' || pg_get_expr(i.indpred, i.indrelid), '') as tail,
+             (select ' WITH (' || string_agg(split_part(r.o, '=', 1) || '=' || case when quote_ident(r.v) = r.v then r.v
+                                            else '''' || replace(r.v, '''', '''''') || '''' end, ', ' order by r.n) || ')'
+              from (select u.o, substr(u.o, strpos(u.o, '=') + 1) as v, u.n
+                    from unnest(x.reloptions) with ordinality u(o, n)) r) as options
+      -- or each use of a column would print the index again
+      offset 0) w
+    cross join lateral (
+      select case when right(w.definition, length(w.options || w.tail)) = w.options || w.tail
+                  then left(w.definition, -length(w.options || w.tail)) || w.tail else w.definition end as definition,
+             format('CREATE %sINDEX %I ON ', case when i.indisunique then 'UNIQUE ' else '' end, x.relname) as head,
+             format('CREATE %sINDEX %I ON ONLY ', case when i.indisunique then 'UNIQUE ' else '' end, x.relname) as only_head
+      offset 0) e
+    where i.indislive
+      and not exists (select from pg_constraint k where k.conrelid = t.oid and k.conindid = i.indexrelid
+                      and k.contype in ('p', 'u', 'x'))
+    union all
+    select t.oid, 5, 'replica identity', t.relation, t.relation, r.identity,
+           json_build_object('clause', case when r.index is not null then 'using index ' || r.index else r.identity end)
+    from t cross join lateral (
+      select x.index, case t.relreplident when 'd' then 'default' when 'f' then 'full' when 'i' then coalesce('index ' || x.index, 'nothing')
+                      else 'nothing' end as identity
+      from (select (select quote_ident(c.relname) from pg_index i join pg_class c on c.oid = i.indexrelid
+                    where t.relreplident = 'i' and i.indrelid = t.oid and i.indisreplident) as index) x) r
+    union all
+    select t.oid, 6, 'partition key', t.relation, t.relation, pg_get_partkeydef(t.oid), null
+    from t where t.relkind = 'p'
+    union all
+    select t.oid, 7, 'partition', t.relation, t.relation,
+           'PARTITION OF ' || p.relation || ' ' || pg_get_expr(t.relpartbound, t.oid),
+           json_build_object('parent', p.relation, 'bound', pg_get_expr(t.relpartbound, t.oid))
+    from t join parent p on p.inhrelid = t.oid where t.relispartition
+    union all
+    select t.oid, 8, 'inheritance', p.relation, p.relation, 'INHERITS (' || p.relation || ')',
+           json_build_object('position', p.inhseqno)
+    from t join parent p on p.inhrelid = t.oid where not t.relispartition
+    union all
+    select t.oid, 9, 'row security', t.relation, t.relation,
+           case when t.relrowsecurity then 'enabled' else 'disabled' end || case when t.relforcerowsecurity then ', forced' else '' end,
+           json_build_object('enabled', t.relrowsecurity, 'forced', t.relforcerowsecurity)
+    from t
+    union all
+    select t.oid, 10, 'policy', p.polname::text, quote_ident(p.polname),
+           format('CREATE POLICY %I ON %s AS %s FOR %s TO %s', p.polname, t.relation,
+                  case when p.polpermissive then 'PERMISSIVE' else 'RESTRICTIVE' end,
+                  case p.polcmd when 'r' then 'SELECT' when 'a' then 'INSERT' when 'w' then 'UPDATE' when 'd' then 'DELETE' else 'ALL' end,
+                  case when 0 = any (p.polroles) then 'PUBLIC'
+                       else (select string_agg(quote_ident(r.rolname), ', ' order by r.rolname) from pg_roles r
+                             where r.oid = any (p.polroles)) end)
+             || coalesce(' USING (' || pg_get_expr(p.polqual, p.polrelid) || ')', '')
+             || coalesce(' WITH CHECK (' || pg_get_expr(p.polwithcheck, p.polrelid) || ')', ''),
+           null
+    from t join pg_policy p on p.polrelid = t.oid
+    union all
+    select t.oid, 11, 'trigger', g.tgname::text, quote_ident(g.tgname),
+           pg_get_triggerdef(g.oid) || case g.tgenabled when 'D' then ' (disabled)' when 'R' then ' (enabled replica)'
+                                       when 'A' then ' (enabled always)' else '' end,
+           json_build_object('statement', pg_get_triggerdef(g.oid), 'enabled', g.tgenabled, 'is_clone', g.tgparentid <> 0,
+                             'parent_enabled', u.tgenabled)
+    from t join pg_trigger g on g.tgrelid = t.oid
+    left join pg_trigger u on u.oid = g.tgparentid
+    -- a partition has its parent's triggers; all that may differ is whether they fire
+    where case when g.tgparentid = 0 then not g.tgisinternal else not u.tgisinternal and u.tgenabled <> g.tgenabled end),
+  -- varchar IN ('a', 'b') is printed in one way, and in another after what was printed was read again.
+  o as (
+    select b.*, case when b.definition not like '%character varying%' then b.definition
+      else regexp_replace(
+        regexp_replace(b.definition, $re$(ARRAY[[]|, )[(](E?'(?:[^']|'')*'::character varying)[)]::text$re$, e'\\1\\2', 'g'),
+        $re$[(](ARRAY[[](?:E?'(?:[^']|'')*'::character varying(?:, )?)+[]])[)]::text[[][]]$re$, e'\\1', 'g') end as compared
+    from object b),
+  -- of bytes in UTF-8, sorted as bytes, so that encodings and collations do not matter; what SQL_ASCII
+  -- holds is taken for that
+  f(oid, fingerprint, definition) as (
+    select l.oid, encode(sha256(string_agg(l.line, decode('0a', 'hex') order by l.line)), 'hex'),
+           json_agg(json_build_object('type', l.type, 'name', l.name, 'definition', l.definition)
+                    order by l.rank, l.name collate "C")
+    from (select o.*, convert_to(json_build_array(o.type, o.name, o.compared)::text,
+                                 case getdatabaseencoding() when 'SQL_ASCII' then 'SQL_ASCII' else 'UTF8' end) as line
+          from o) l
+    group by l.oid)
+$sql$;
+comment on function steep_repl._schema_ctes(text) is 'private: CTEs of a query for the objects that tables consist of';
+
+create function steep_repl._node(node_id text, argument text) returns steep_repl.nodes
+language plpgsql stable parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  node steep_repl.nodes;
+begin
+  if node_id is null or btrim(node_id) = '' then
+    raise exception '% must not be null or empty', argument using errcode = 'invalid_parameter_value';
+  end if;
+  select n.* into node from steep_repl.nodes n where n.node_id = _node.node_id;
+  if not found then
+    raise exception 'node "%" is not registered', node_id
+      using errcode = 'undefined_object', hint = 'Register it with steep_repl.register_node().';
+  end if;
+  return node;
+end
+$fn$;
+comment on function steep_repl._node(text, text) is 'private: the entry of a node that an argument names';
+
+create function steep_repl._is_this_database(node steep_repl.nodes) returns boolean
+language sql stable parallel unsafe set search_path = pg_catalog, pg_temp
+return coalesce(node.system_identifier = steep_repl._system_identifier(), false)
+       and coalesce(node.dbname, current_database()::text) = current_database()::text;
+comment on function steep_repl._is_this_database(steep_repl.nodes) is 'private: whether a node is the database of this session';
+
+create function steep_repl._check_local_node(local_node text) returns void
+language plpgsql stable parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  node constant steep_repl.nodes := steep_repl._node(local_node, 'local_node');
+begin
+  if steep_repl._is_this_database(node) then
+    return;
+  end if;
+  raise exception 'node "%" is not this database', local_node using
+    errcode = 'invalid_parameter_value',
+    detail = case when node.system_identifier is null then 'Which server it is has not been found out yet.'
+                  when node.system_identifier = steep_repl._system_identifier()
+                  then format('It is database "%s" of this server.', node.dbname)
+                  else 'It is registered as another server.' end,
+    hint = case when node.system_identifier is null
+                then format('If it is this one, call steep_repl.node_status(%L, probe => true) first.', local_node)
+                else 'Connect to that node, or give it as peer_node and the node of this database as local_node.' end;
+end
+$fn$;
+comment on function steep_repl._check_local_node(text) is 'private: refuses a node that is not the database of this session';
+
+create function steep_repl.compare_fingerprints(
+  local_node text, peer_node text,
+  out schema_name text, out table_name text, out local_fingerprint text, out peer_fingerprint text, out status text)
+returns setof record
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+#variable_conflict use_column
+declare
+  here jsonb;
+  there jsonb;
+begin
+  perform steep_repl._check_local_node(local_node);
+  select q.here, q.there into here, there
+  from steep_repl._query_both(peer_node, 'with ' || steep_repl._schema_ctes('true')
+    || 'select t.nspname as s, t.relname as t, f.fingerprint as f from t join f on f.oid = t.oid') q;
+  return query
+    select coalesce(l.s, p.s), coalesce(l.t, p.t), l.f, p.f,
+           case when p.f is null then 'local_only' when l.f is null then 'peer_only'
+                when l.f = p.f then 'match' else 'mismatch' end
+    from jsonb_to_recordset(here) l(s text, t text, f text)
+    full join jsonb_to_recordset(there) p(s text, t text, f text) on p.s = l.s and p.t = l.t
+    order by coalesce(l.s, p.s) collate "C", coalesce(l.t, p.t) collate "C";
+end
+$fn$;
+comment on function steep_repl.compare_fingerprints(text, text) is 'which tables of this database and of a peer are defined alike, by the catalogs of both as they are now';
+
+create function steep_repl.capture_fingerprints(node_id text) returns int
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
+declare
+  node constant steep_repl.nodes := steep_repl._node(capture_fingerprints.node_id, 'node_id');
+  connection text;
+  query text;
+  batch jsonb;
+  last_oid oid := 0;
+  captured int := 0;
+begin
+  if not steep_repl._is_this_database(node) then
+    connection := steep_repl._peer_open(node.node_id);
+  end if;
+  loop
+    query := 'with ' || steep_repl._schema_ctes(format('c.oid > %L::oid order by c.oid limit 1000', last_oid)) || $sql$
+      select t.oid, t.nspname as schema_name, t.relname as table_name, f.fingerprint, f.definition,
+             current_setting('server_version_num')::int as version
+      from t join f on f.oid = t.oid$sql$;
+    batch := case when connection is null then steep_repl._query_here(query)
+                  else steep_repl._peer_json(connection, query) end;
+    insert into steep_repl.schema_fingerprints
+      (node_id, schema_name, table_name, fingerprint, definition, server_version_num)
+    select node.node_id, r.schema_name, r.table_name, r.fingerprint, r.definition, r.version
+    from jsonb_to_recordset(batch)
+      r(schema_name text, table_name text, fingerprint text, definition jsonb, version int);
+    captured := captured + jsonb_array_length(batch);
+    exit when jsonb_array_length(batch) < 1000;
+    last_oid := (select max(r.oid) from jsonb_to_recordset(batch) r(oid oid));
+  end loop;
+  if connection is not null then
+    perform steep_repl._peer_close(connection);
+  end if;
+  return captured;
+exception when query_canceled or others then
+  if connection is not null then
+    perform steep_repl._peer_close(connection);
+  end if;
+  raise;
+end
+$fn$;
+comment on function steep_repl.capture_fingerprints(text) is 'notes in schema_fingerprints how the tables of a node are defined now; how many tables';
+
+-- For schema_diff: what a table consists of on both sides. Few objects, so TypeScript compares them.
+create function steep_repl._schema_sides(local_node text, peer_node text, table_name text, out here jsonb, out there jsonb)
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  parts text[];
+begin
+  perform steep_repl._check_local_node(local_node);
+  if table_name is null or btrim(table_name) = '' then
+    raise exception 'table_name must not be null or empty' using errcode = 'invalid_parameter_value';
+  end if;
+  begin
+    parts := parse_ident(table_name);
+  exception when invalid_parameter_value then
+    parts := '{}';
+  end;
+  if cardinality(parts) <> 2 then
+    raise exception 'table_name is not a qualified name' using errcode = 'invalid_parameter_value',
+      detail = format('It is %s.', table_name),
+      hint = 'Write schema.table, quoted where SQL would quote it.';
+  end if;
+  select q.here -> 0, q.there -> 0 into here, there
+  from steep_repl._query_both(peer_node, 'with '
+    || steep_repl._schema_ctes(format('n.nspname = %L and c.relname = %L', parts[1], parts[2]))
+    || format($sql$
+         select current_setting('server_version_num')::int as version,
+                exists (select from pg_namespace n where n.nspname = %L) as has_schema,
+                (select coalesce(json_agg(json_build_object('type', o.type, 'name', o.name, 'quoted', o.quoted,
+                          'definition', o.definition, 'compared', o.compared, 'facts', o.facts)
+                          order by o.rank, coalesce((o.facts ->> 'position')::int, 0), o.name collate "C"), '[]')
+                 from o) as objects$sql$, parts[1])) q;
+  if here -> 'objects' = '[]' and there -> 'objects' = '[]' then
+    raise exception 'table "%.%" exists neither here nor at the peer', parts[1], parts[2] using errcode = 'undefined_table',
+      hint = 'Temporary tables, and those of the system and of extensions, are not compared.';
+  end if;
+end
+$fn$;
+comment on function steep_repl._schema_sides(text, text, text) is 'private: the objects of a table on both sides';

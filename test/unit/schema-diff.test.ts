@@ -1,0 +1,216 @@
+import { describe, expect, test } from "vitest";
+import { schemaDiff } from "../../plv8/compare/schema-diff.ts";
+import type {
+  Column,
+  Constraint,
+  Partition,
+  SchemaObject,
+  Side,
+  Table,
+} from "../../plv8/compare/schema-objects.ts";
+import { comment, withheld } from "../../plv8/compare/statements.ts";
+
+const table: Table = {
+  type: "table",
+  name: "s.t",
+  quoted: "s.t",
+  definition: "TABLE",
+  compared: "TABLE",
+  facts: { schema: "s", persistence: "p", parent: null },
+};
+
+function column(name: string, facts: Partial<Column["facts"]> = {}): Column {
+  const whole: Column["facts"] = {
+    position: 1,
+    type: "integer",
+    base: "integer",
+    collation: null,
+    not_null: false,
+    identity: "",
+    generated: "",
+    expression: null,
+    sequence: null,
+    sequence_type: null,
+    owned_sequence: null,
+    inherited: false,
+    parent_not_null: false,
+    parent_expression: null,
+    ...facts,
+  };
+  const definition = JSON.stringify(whole);
+  return { type: "column", name, quoted: name, definition, compared: definition, facts: whole };
+}
+
+function constraint(
+  name: string,
+  definition: string,
+  kind: Constraint["facts"]["kind"] = "c",
+): Constraint {
+  return {
+    ...{ type: "constraint", name, quoted: name, definition, compared: definition },
+    facts: { kind, is_replica_identity: false },
+  };
+}
+
+const partition: Partition = {
+  ...{ type: "partition", name: "s.t", quoted: "s.t", definition: "p", compared: "p" },
+  facts: { parent: "s.p", bound: "DEFAULT" },
+};
+
+const side = (objects: readonly SchemaObject[], version = 180000): Side => ({
+  version,
+  has_schema: true,
+  objects: objects.length === 0 ? [] : [table, ...objects],
+});
+
+const suggestions = (
+  local: readonly SchemaObject[],
+  peer: readonly SchemaObject[],
+  version?: number,
+) => schemaDiff({ local: side(local), peer: side(peer, version) }).map((row) => row.suggested_sql);
+
+describe("a comment", () => {
+  test.each(["a\nb", "a\rb", "a\r\nb"])("of %j has no line that would run", (text) => {
+    for (const line of comment(text).split(/[\r\n]/)) expect(line).toMatch(/^-- /);
+  });
+
+  test("holds a statement that would lose data, and why", () => {
+    expect(withheld("drop table t;", "rows")).toBe("-- drop table t; -- rows");
+  });
+});
+
+describe("schemaDiff", () => {
+  test("finds no difference between equal sides", () => {
+    expect(suggestions([column("a")], [column("a")])).toEqual([]);
+  });
+
+  test("goes by what is compared, not by how it is printed", () => {
+    const here = constraint("c", "CHECK (a)");
+    expect(suggestions([here], [{ ...here, definition: "CHECK ((a))" }])).toEqual([]);
+  });
+
+  test("puts what makes room first, then columns, then what is on them", () => {
+    const rows = schemaDiff({
+      local: side([
+        column("a", { not_null: false }),
+        column("b", { not_null: true }),
+        constraint("fk", "f2", "f"),
+        constraint("pk", "PRIMARY KEY (b)", "p"),
+      ]),
+      peer: side([
+        column("a", { not_null: true }),
+        column("b"),
+        constraint("pk", "PRIMARY KEY (a)", "p"),
+        constraint("old", "c"),
+        constraint("old_fk", "f1", "f"),
+      ]),
+    });
+    expect(rows.map((row) => row.object_name)).toEqual(["old_fk", "old", "b", "pk", "a", "fk"]);
+  });
+
+  test("replaces a generated column where the peer cannot alter its expression", () => {
+    const generated = (expression: string) => column("g", { generated: "s", expression });
+    const [before] = suggestions([generated("a + 1")], [generated("a")], 160000);
+    expect(before).toBe(
+      "alter table s.t drop column g, add column g integer generated always as (a + 1) stored;",
+    );
+    const [after] = suggestions([generated("a + 1")], [generated("a")], 170000);
+    expect(after).toBe("alter table s.t alter column g set expression as (a + 1);");
+  });
+
+  test("keeps values that a generated column would replace", () => {
+    const [sql] = suggestions([column("g", { generated: "s", expression: "a" })], [column("g")]);
+    expect(sql).toMatch(/^-- alter table s\.t drop column g/);
+  });
+
+  test("casts without a length, so that nothing is cut off silently", () => {
+    const [sql] = suggestions(
+      [column("v", { type: "character varying(5)", base: "character varying" })],
+      [column("v", { type: "text", base: "text" })],
+    );
+    expect(sql).toBe(
+      "alter table s.t alter column v type character varying(5) using v::character varying;",
+    );
+  });
+
+  test("validates where only that is missing", () => {
+    expect(
+      suggestions([constraint("c", "CHECK (a)")], [constraint("c", "CHECK (a) NOT VALID")]),
+    ).toEqual(["alter table s.t validate constraint c;"]);
+  });
+
+  test("drops a key first that has the name of another kind of constraint", () => {
+    expect(
+      suggestions(
+        [constraint("x", "CHECK (a)"), constraint("z", "PRIMARY KEY (e)", "p")],
+        [constraint("x", "PRIMARY KEY (a)", "p")],
+      ),
+    ).toEqual([
+      "alter table s.t drop constraint x;",
+      "alter table s.t add constraint z PRIMARY KEY (e);",
+      "alter table s.t add constraint x CHECK (a);",
+    ]);
+  });
+
+  test("renames a key, which others may refer to", () => {
+    expect(
+      suggestions(
+        [constraint("x", "PRIMARY KEY (a)", "p")],
+        [constraint("y", "PRIMARY KEY (a)", "p")],
+      ),
+    ).toEqual(["-- it is renamed to x, see there", "alter table s.t rename constraint y to x;"]);
+  });
+
+  test("does not touch keys of a partition that is to be detached first", () => {
+    const [detach, key] = suggestions([constraint("pk", "PRIMARY KEY (a)", "p")], [partition]);
+    expect(detach).toBe("alter table s.p detach partition s.t;");
+    expect(key).toMatch(/^-- /);
+  });
+
+  test("leaves the changes of inherited columns to the parent", () => {
+    const [sql] = suggestions(
+      [column("a", { type: "bigint", base: "bigint", inherited: true })],
+      [column("a", { inherited: true })],
+    );
+    expect(sql).toBe("-- change column a of the parent of s.t");
+  });
+
+  test("tells another order of columns, of those that both have", () => {
+    const rows = schemaDiff({
+      local: side([column("a"), column("b"), column("c")]),
+      peer: side([column("c"), column("a")]),
+    });
+    expect(rows).toMatchObject([
+      { object_name: "b", status: "local_only" },
+      {
+        object_type: "column order",
+        local_definition: "a, c",
+        peer_definition: "c, a",
+        status: "order",
+      },
+    ]);
+  });
+
+  test("makes a table whole where the peer has none, keys before foreign keys", () => {
+    const [sql] = suggestions(
+      [
+        column("a", { not_null: true }),
+        constraint("fk", "FOREIGN KEY", "f"),
+        constraint("pk", "PRIMARY KEY (a)", "p"),
+      ],
+      [],
+    );
+    expect(sql?.split("\n")).toEqual([
+      "create table s.t (",
+      "  a integer not null);",
+      "alter table s.t add constraint pk PRIMARY KEY (a);",
+      "alter table s.t add constraint fk FOREIGN KEY;",
+    ]);
+  });
+
+  test("does not drop a table", () => {
+    expect(suggestions([], [column("a")])).toEqual([
+      "-- drop table s.t; -- the rows in it would be lost",
+    ]);
+  });
+});
