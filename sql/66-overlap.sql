@@ -36,22 +36,35 @@ end
 $fn$;
 comment on function steep_repl._on_both(text, text, text) is 'private: asks both sides at the same time';
 
--- Boundaries between ranges of the key as an array literal, NULL where there are none.
-create function steep_repl._overlap_boundaries(connection text, plan jsonb) returns text
+-- How rows are put into buckets: the expression, and for ranges what is between them.
+create function steep_repl._overlap_buckets(
+  connection text, plan jsonb, out expression text, out boundaries text, out shift int)
 language plpgsql stable strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
+  ranges constant jsonb := nullif(plan -> 'ranges', 'null');
   quantiles record;
-  boundaries text;
+  keys text[];
+  keys_per_bucket numeric;
 begin
-  if plan ->> 'boundaries' is null then
-    return null;
+  if ranges is null then
+    expression := plan ->> 'hash_bucket';
+    return;
   end if;
-  select * into quantiles from steep_repl._on_both(connection, plan -> 'local' ->> 'sample', plan -> 'peer' ->> 'sample');
-  execute plan ->> 'boundaries' into boundaries using quantiles.here, quantiles.there;
-  return boundaries;
+  if ranges ->> 'boundaries' is not null then
+    select * into quantiles from steep_repl._on_both(connection, plan -> 'local' ->> 'sample', plan -> 'peer' ->> 'sample');
+    execute ranges ->> 'boundaries' into boundaries using quantiles.here, quantiles.there;
+  end if;
+  keys := boundaries::text[];
+  if ranges -> 'is_integer' = 'true' and cardinality(keys) > 1 then
+    keys_per_bucket := greatest(1, (keys[cardinality(keys)]::numeric - keys[1]::numeric) / (plan ->> 'buckets')::int);
+    -- never more rows in a bucket than there are keys
+    shift := case when keys_per_bucket <= 256 then ceil(log(2, keys_per_bucket))::int end;
+  end if;
+  expression := case when shift is not null then format('(%s >> %s)', ranges ->> 'key', shift)
+                     else format('width_bucket(%s, %L::%s[])', ranges ->> 'key', coalesce(boundaries, '{}'), ranges ->> 'type') end;
 end
 $fn$;
-comment on function steep_repl._overlap_boundaries(text, jsonb) is 'private: boundaries of buckets, from a sample of both sides';
+comment on function steep_repl._overlap_buckets(text, jsonb) is 'private: how rows are put into buckets, from a sample of both sides';
 
 -- STABLE, and each caller's statement is one query: so all that it reads here is of one snapshot, as all that
 -- the peer reads is of one transaction.
@@ -60,8 +73,7 @@ returns setof steep_repl._overlap_difference
 language plpgsql stable strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
   rows_of_group constant int := 20000;
-  boundaries constant text := steep_repl._overlap_boundaries(connection, plan);
-  filling constant text := case when plan ->> 'ranges' = 'true' then quote_literal(coalesce(boundaries, '{}')) else '' end;
+  buckets record;
   counts record;
   differing record;
   windows text;
@@ -69,13 +81,15 @@ declare
   here text[];
   there text[];
 begin
+  select * into buckets from steep_repl._overlap_buckets(connection, plan);
   select * into counts from steep_repl._on_both(connection,
-    steep_repl._fill(plan -> 'local' -> 'buckets', filling), steep_repl._fill(plan -> 'peer' -> 'buckets', filling));
+    steep_repl._fill(plan -> 'local' -> 'buckets', buckets.expression),
+    steep_repl._fill(plan -> 'peer' -> 'buckets', buckets.expression));
 
   with l as (
-    select * from unnest((counts.here::text[])[1]::int[], (counts.here::text[])[2]::int8[], (counts.here::text[])[3]::int8[]) u(bucket, n, digest)),
+    select * from unnest((counts.here::text[])[1]::int8[], (counts.here::text[])[2]::int8[], (counts.here::text[])[3]::int8[]) u(bucket, n, digest)),
   r as (
-    select * from unnest((counts.there::text[])[1]::int[], (counts.there::text[])[2]::int8[], (counts.there::text[])[3]::int8[]) u(bucket, n, digest)),
+    select * from unnest((counts.there::text[])[1]::int8[], (counts.there::text[])[2]::int8[], (counts.there::text[])[3]::int8[]) u(bucket, n, digest)),
   d as (
     select bucket, coalesce(l.n, 0) as l, coalesce(r.n, 0) as r,
            ((sum(greatest(l.n, r.n)) over (order by bucket) - 1) / rows_of_group)::int as g
@@ -91,7 +105,13 @@ begin
     return;
   end if;
 
-  execute plan ->> 'windows' into windows using boundaries, differing.buckets, differing.groups;
+  if buckets.shift is not null then
+    execute plan -> 'ranges' ->> 'shifted_windows' into windows using differing.buckets, differing.groups, buckets.shift;
+  elsif nullif(plan -> 'ranges', 'null') is not null then
+    execute plan -> 'ranges' ->> 'windows' into windows using differing.buckets, differing.groups, buckets.boundaries;
+  else
+    windows := format('unnest(%L::int8[], %L::int[])', differing.buckets, differing.groups);
+  end if;
   perform steep_repl._peer_command(connection, 'declare steep_repl_rows no scroll cursor for '
     || steep_repl._fill(plan -> 'peer' -> 'rows', windows));
   open local_rows no scroll for execute steep_repl._fill(plan -> 'local' -> 'rows', windows);

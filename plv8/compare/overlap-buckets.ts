@@ -42,7 +42,7 @@ export function rangeType(key: readonly ColumnFacts[]): RangeType | null {
   return { type: column.type, least, greatest, spread, hasInfinity: greatest === "infinity" };
 }
 
-const rowsPerBucket = 64;
+const rowsPerBucket = 32;
 const minBuckets = 16;
 const maxBuckets = 65536;
 /** of a bucket over the wire: its boundary, count and digest in text */
