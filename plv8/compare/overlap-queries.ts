@@ -1,0 +1,109 @@
+import { type Build, type Gap, keyNames, packed, relation } from "./overlap-build.ts";
+import { isGuarded } from "./overlap-check.ts";
+import { exactDigest, keyType, keyValue, quickDigest, summand } from "./overlap-expressions.ts";
+import type { TableFacts } from "./overlap-facts.ts";
+import { sample } from "./overlap-ranges.ts";
+import { quoteIdent } from "./sql-text.ts";
+
+/** Statements for one side. All but `check` answer one row of one text. */
+export interface SidePlan {
+  /** (nulls, duplicates) where nothing guards the key, else null; one row */
+  readonly check: string | null;
+  /** quantiles of the key as an array literal; null where there are no ranges */
+  readonly sample: string | null;
+  /** arrays bucket, count, digest; gap: the bucket of a row */
+  readonly buckets: Gap;
+  /** a row a group: arrays of each key column and the digest; gap: the windows, a FROM item */
+  readonly rows: Gap;
+  /** arrays no, quick and exact digest of rows with given keys; gap: the keys, a FROM item */
+  readonly look: Gap;
+  /** arrays no, digests of all columns; gap as in `look` */
+  readonly columns: Gap;
+}
+
+/** The bucket of a row by a hash of its key. */
+export function hashBucket({ keyReaders, buckets }: Build): string {
+  return `(${exactDigest(keyReaders)} & ${buckets - 1})`;
+}
+
+function bucketQuery(build: Build, side: TableFacts): Gap {
+  return [
+    `select ${packed(["bucket", "n", "digest"])} from (select `,
+    ` as bucket, count(*) as n, bit_xor(${summand(build.readers)}) as digest
+      from ${relation(side, build.pair.table)} t group by 1) b`,
+  ];
+}
+
+function rowQuery(build: Build, side: TableFacts): Gap {
+  const { key, range, pair } = build;
+  const names = keyNames(key);
+  const values = key.map((c, i) => `${keyValue(c)} as ${names[i]}`).join(", ");
+  const k = key[0] === undefined ? "" : keyValue(key[0]);
+  const [before, after] =
+    range === null
+      ? ["w(bucket, g)", `on w.bucket = ${hashBucket(build)}`]
+      : [
+          "w(lo, hi, is_last, g)",
+          `on ${k} >= w.lo and ${k} <= w.hi and (w.is_last or ${k} < w.hi)`,
+        ];
+  return [
+    `select ${packed([...names, "digest"], ` order by ${names.join(", ")}`)} from (
+      select w.g, ${values}, ${quickDigest(build.readers)} as digest from `,
+    // offset 0: the digest is made before the rows are sorted, and not the rows are
+    ` ${before} join ${relation(side, pair.table)} t ${after} offset 0) r group by g order by g`,
+  ];
+}
+
+/** Joins what `rows` answered for a group on each side. */
+export function joinQuery({ key }: Build): string {
+  const names = keyNames(key);
+  const arrays = (parameter: string) =>
+    `unnest(${[...key.map(keyType), "int8"]
+      .map((type, i) => `(${parameter})[${i + 1}]::${type}[]`)
+      .join(", ")})`;
+  const columns = [...names, "d"].join(", ");
+  return `
+    select case when l.d is null then 'remote_only' when r.d is null then 'local_only' else 'conflict' end,
+           array[${names.map((n) => `coalesce(l.${n}, r.${n})::text`).join(", ")}], l.d, r.d
+    from ${arrays("$1")} l(${columns})
+    full join ${arrays("$2")} r(${columns}) on ${names.map((n) => `l.${n} = r.${n}`).join(" and ")}
+    where l.d is distinct from r.d`;
+}
+
+/** Rows by their keys, which stand in the FROM item `w(no, k1, …)`. */
+function lookQuery(build: Build, side: TableFacts, digests: readonly string[]): Gap {
+  const names = keyNames(build.key);
+  return [
+    `select ${packed(["w.no", ...digests])} from `,
+    ` w(no, ${names.join(", ")}) join ${relation(side, build.pair.table)} t on ${build.key
+      .map((c, i) => `${keyValue(c)} = w.${names[i]}`)
+      .join(" and ")}`,
+  ];
+}
+
+/** NULLs and doubles, where nothing keeps them out of what should identify a row. */
+function checkQuery({ key, pair }: Build, side: TableFacts): string | null {
+  if (isGuarded(side, key)) {
+    return null;
+  }
+  const fields = key.map((c) => `t.${quoteIdent(c.name)}`);
+  const values = key.map(keyValue);
+  const from = relation(side, pair.table);
+  return `
+    select (select count(*) from ${from} t where ${fields.map((f) => `${f} is null`).join(" or ")}) as nulls,
+           (select count(*) from (select from ${from} t group by ${values.join(", ")} having count(*) > 1) d) as duplicates`;
+}
+
+/** All statements for one side. */
+export function sidePlan(build: Build, side: TableFacts): SidePlan {
+  return {
+    check: checkQuery(build, side),
+    sample: sample(build, side),
+    buckets: bucketQuery(build, side),
+    rows: rowQuery(build, side),
+    look: lookQuery(build, side, [quickDigest(build.readers), exactDigest(build.readers)]),
+    columns: lookQuery(build, side, [
+      `array[${build.readers.map((r) => exactDigest([r])).join(", ")}]`,
+    ]),
+  };
+}

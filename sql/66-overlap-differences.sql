@@ -1,0 +1,136 @@
+-- How the rows of two databases differ. TypeScript plans a table (plv8/compare/overlap-plan.ts); here both
+-- sides are asked at the same time, and their answers joined. ARCHITECTURE.md says how.
+
+create type steep_repl._overlap_difference as (
+  category text,
+  key text[],
+  local_digest bigint,
+  peer_digest bigint
+);
+comment on type steep_repl._overlap_difference is 'private: a row that differs; category ''all'': how many rows each side has';
+
+create function steep_repl._fill(gap jsonb, filling text) returns text
+language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
+return (gap ->> 0) || filling || (gap ->> 1);
+comment on function steep_repl._fill(jsonb, text) is 'private: a statement with its gap filled';
+
+create function steep_repl._one_text(statement text) returns text
+language plpgsql stable strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  answer text;
+begin
+  execute statement into answer;
+  return answer;
+end
+$fn$;
+comment on function steep_repl._one_text(text) is 'private: what a statement of a plan answers on this side';
+
+-- Starts a statement at the peer, runs its like here, and returns both answers.
+create function steep_repl._on_both(connection text, local_statement text, peer_statement text, out here text, out there text)
+language plpgsql stable strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  perform steep_repl._peer_send(connection, peer_statement);
+  here := steep_repl._one_text(local_statement);
+  there := steep_repl._peer_answer(connection);
+end
+$fn$;
+comment on function steep_repl._on_both(text, text, text) is 'private: asks both sides at the same time';
+
+-- How rows are put into buckets: the expression, and for ranges what is between them.
+create function steep_repl._overlap_buckets(
+  connection text, plan jsonb, out expression text, out boundaries text, out shift int)
+language plpgsql stable strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  ranges constant jsonb := nullif(plan -> 'ranges', 'null');
+  quantiles record;
+  keys text[];
+  keys_per_bucket numeric;
+begin
+  if ranges is null then
+    expression := plan ->> 'hash_bucket';
+    return;
+  end if;
+  if ranges ->> 'boundaries' is not null then
+    select * into quantiles from steep_repl._on_both(connection, plan -> 'local' ->> 'sample', plan -> 'peer' ->> 'sample');
+    execute ranges ->> 'boundaries' into boundaries using quantiles.here, quantiles.there;
+  end if;
+  keys := boundaries::text[];
+  if ranges -> 'is_integer' = 'true' and cardinality(keys) > 1 then
+    keys_per_bucket := greatest(1, (keys[cardinality(keys)]::numeric - keys[1]::numeric) / (plan ->> 'buckets')::int);
+    -- never more rows in a bucket than there are keys
+    shift := case when keys_per_bucket <= 256 then ceil(log(2, keys_per_bucket))::int end;
+  end if;
+  expression := case when shift is not null then format('(%s >> %s)', ranges ->> 'key', shift)
+                     else format('width_bucket(%s, %L::%s[])', ranges ->> 'key', coalesce(boundaries, '{}'), ranges ->> 'type') end;
+end
+$fn$;
+comment on function steep_repl._overlap_buckets(text, jsonb) is 'private: how rows are put into buckets, from a sample of both sides';
+
+-- STABLE, and each caller's statement is one query: so all that it reads here is of one snapshot, as all that
+-- the peer reads is of one transaction.
+create function steep_repl._overlap_differences(connection text, plan jsonb)
+returns setof steep_repl._overlap_difference
+language plpgsql stable strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  rows_of_group constant int := 20000;
+  buckets record;
+  counts record;
+  differing record;
+  windows text;
+  local_rows refcursor;
+  here text[];
+  there text[];
+begin
+  select * into buckets from steep_repl._overlap_buckets(connection, plan);
+  select * into counts from steep_repl._on_both(connection,
+    steep_repl._fill(plan -> 'local' -> 'buckets', buckets.expression),
+    steep_repl._fill(plan -> 'peer' -> 'buckets', buckets.expression));
+
+  with l as (
+    select * from unnest((counts.here::text[])[1]::int8[], (counts.here::text[])[2]::int8[], (counts.here::text[])[3]::int8[]) u(bucket, n, digest)),
+  r as (
+    select * from unnest((counts.there::text[])[1]::int8[], (counts.there::text[])[2]::int8[], (counts.there::text[])[3]::int8[]) u(bucket, n, digest)),
+  d as (
+    select bucket, coalesce(l.n, 0) as l, coalesce(r.n, 0) as r,
+           ((sum(greatest(l.n, r.n)) over (order by bucket) - 1) / rows_of_group)::int as g
+    from l full join r using (bucket)
+    where l.digest is distinct from r.digest or l.n is distinct from r.n),
+  g as (select g, sum(d.l) as l, sum(d.r) as r from d group by g)
+  select (select coalesce(sum(n), 0) from l)::int8 as local_rows, (select coalesce(sum(n), 0) from r)::int8 as peer_rows,
+         (select array_agg(bucket order by bucket) from d) as buckets, (select array_agg(g order by bucket) from d) as groups,
+         (select array_agg(g.l > 0 order by g) from g) as is_here, (select array_agg(g.r > 0 order by g) from g) as is_there
+  into differing;
+  return next ('all', null, differing.local_rows, differing.peer_rows)::steep_repl._overlap_difference;
+  if differing.buckets is null then
+    return;
+  end if;
+
+  if buckets.shift is not null then
+    execute plan -> 'ranges' ->> 'shifted_windows' into windows using differing.buckets, differing.groups, buckets.shift;
+  elsif nullif(plan -> 'ranges', 'null') is not null then
+    execute plan -> 'ranges' ->> 'windows' into windows using differing.buckets, differing.groups, buckets.boundaries;
+  else
+    windows := format('unnest(%L::int8[], %L::int[])', differing.buckets, differing.groups);
+  end if;
+  perform steep_repl._peer_command(connection, 'declare steep_repl_rows no scroll cursor for '
+    || steep_repl._fill(plan -> 'peer' -> 'rows', windows));
+  open local_rows no scroll for execute steep_repl._fill(plan -> 'local' -> 'rows', windows);
+  for i in 1 .. cardinality(differing.is_here) loop
+    here := null;
+    there := null;
+    if differing.is_there[i] then
+      perform steep_repl._peer_send(connection, 'fetch 1 from steep_repl_rows');
+    end if;
+    if differing.is_here[i] then
+      fetch local_rows into here;
+    end if;
+    if differing.is_there[i] then
+      there := steep_repl._peer_answer(connection);
+    end if;
+    return query execute plan ->> 'join' using here, there;
+  end loop;
+  close local_rows;
+  perform steep_repl._peer_command(connection, 'close steep_repl_rows');
+end
+$fn$;
+comment on function steep_repl._overlap_differences(text, jsonb) is 'private: the rows of a table that differ between both sides, in one snapshot of each';

@@ -1,0 +1,131 @@
+-- What is to be compared: arguments, plans and keys.
+
+-- The arguments of start_overlap and analyze_overlap, checked; one row a table.
+create function steep_repl._overlap_targets(
+  tables text[], primary_keys jsonb, out no int, out schema_name text, out relation_name text, out name text, out key jsonb)
+returns setof record
+language plpgsql stable parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+#variable_conflict use_column
+declare
+  found text;
+  keys jsonb;
+begin
+  select string_agg(format('%L', t.name), ', ') into found from unnest(tables) t(name)
+  where t.name is null or cardinality(parse_ident(t.name)) <> 2;
+  if found is not null or cardinality(tables) = 0 then
+    raise exception 'tables must be names of the form schema.table' using errcode = 'invalid_parameter_value',
+      detail = case when found is null then 'It is an empty array.' else format('Not of that form: %s.', found) end,
+      hint = 'Quote each name where SQL would quote it. NULL means all tables that both sides have.';
+  end if;
+  select string_agg(distinct t.name, ', ') into found
+  from (select format('%I.%I', (parse_ident(t.name))[1], (parse_ident(t.name))[2]) as name from unnest(tables) t(name)) t
+  group by t.name having count(*) > 1 limit 1;
+  if found is not null then
+    raise exception 'table % is named twice', found using errcode = 'invalid_parameter_value';
+  end if;
+
+  if primary_keys is not null and jsonb_typeof(primary_keys) <> 'object' then
+    raise exception 'primary_keys must be an object of table to columns' using errcode = 'invalid_parameter_value',
+      hint = 'Write it like {"public.t": ["column"]}.';
+  end if;
+  select string_agg(k.key, ', ') into found from jsonb_each(primary_keys) k
+  where jsonb_typeof(k.value) <> 'array' or k.value = '[]' or cardinality(parse_ident(k.key)) <> 2
+     or exists (select from jsonb_array_elements(case when jsonb_typeof(k.value) = 'array' then k.value else '[]' end) c(value)
+                where jsonb_typeof(c.value) <> 'string');
+  if found is not null then
+    raise exception 'primary_keys must name columns of each table' using errcode = 'invalid_parameter_value',
+      detail = format('They do not for: %s.', found), hint = 'Write it like {"public.t": ["column"]}.';
+  end if;
+  select jsonb_object_agg(format('%I.%I', (parse_ident(k.key))[1], (parse_ident(k.key))[2]), k.value)
+  into keys from jsonb_each(primary_keys) k;
+  select string_agg(k.name, ', ') into found from jsonb_object_keys(keys) k(name)
+  where tables is not null and not exists (
+    select from unnest(tables) t(name) where format('%I.%I', (parse_ident(t.name))[1], (parse_ident(t.name))[2]) = k.name);
+  if found is not null then
+    raise exception 'primary_keys names a table that is not compared: %', found using errcode = 'invalid_parameter_value';
+  end if;
+
+  return query
+    select row_number() over (order by t.ordinality)::int, (parse_ident(t.name))[1], (parse_ident(t.name))[2], f.name, keys -> f.name
+    from unnest(tables) with ordinality t(name, ordinality)
+    cross join lateral (select format('%I.%I', (parse_ident(t.name))[1], (parse_ident(t.name))[2])) f(name);
+end
+$fn$;
+comment on function steep_repl._overlap_targets(text[], jsonb) is 'private: the tables to compare and the keys given for them, or what is wrong with the arguments';
+
+create function steep_repl._check_catch_up(catch_up_timeout interval) returns void
+language plpgsql stable parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  if catch_up_timeout is null or catch_up_timeout < interval '0' then
+    raise exception 'catch_up_timeout must not be null or negative' using errcode = 'invalid_parameter_value';
+  end if;
+end
+$fn$;
+comment on function steep_repl._check_catch_up(interval) is 'private: refuses a timeout that is none';
+
+-- Plans all tables before the first is read, into a temporary table: what cannot be compared is said at once.
+create function steep_repl._overlap_plans(connection text, tables text[], primary_keys jsonb) returns int
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
+set timezone = 'UTC' set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set extra_float_digits = 1 set bytea_output = 'hex'
+set lc_monetary = 'C' set quote_all_identifiers = off set xmloption = 'content' set cursor_tuple_fraction = 1 set work_mem = '32MB' set enable_sort = off as $fn$
+declare
+  target record;
+  facts jsonb;
+  names text[] := tables;
+  n int := 0;
+begin
+  if current_setting('transaction_isolation') <> 'read committed' then
+    raise exception 'cannot compare in a transaction that is not READ COMMITTED'
+      using errcode = 'object_not_in_prerequisite_state',
+            detail = 'Rows that differ are looked at again, and such a transaction sees them as they were when it began.';
+  end if;
+  -- of an earlier call that failed, and was caught in the same transaction
+  if to_regclass('pg_temp.steep_repl_plans') is not null then
+    drop table pg_temp.steep_repl_plans, pg_temp.steep_repl_differences;
+  end if;
+  create temp table steep_repl_plans (no int primary key, plan jsonb not null) on commit preserve rows;
+  create temp table steep_repl_differences (
+    no int primary key, category text not null, key text[] not null, local_digest bigint, peer_digest bigint,
+    is_settled boolean not null default false) on commit preserve rows;
+  perform from steep_repl._overlap_targets(tables, primary_keys);
+  if tables is null then
+    execute format('select array_agg(l.name order by l.name) from (%s) l join jsonb_to_recordset($1) r(name text) using (name)',
+                   steep_repl._overlap_tables_query())
+      into names using steep_repl._peer_json(connection, steep_repl._overlap_tables_query());
+  end if;
+  for target in select * from steep_repl._overlap_targets(names, primary_keys) where names is not null loop
+    execute format('select to_jsonb(f) from (%s) f', steep_repl._overlap_facts_query(target.schema_name, target.relation_name)) into facts;
+    insert into pg_temp.steep_repl_plans values (target.no, steep_repl._call('overlap_plan', jsonb_build_object(
+      'table', target.name, 'local', facts, 'key', target.key,
+      'peer', steep_repl._peer_json(connection, steep_repl._overlap_facts_query(target.schema_name, target.relation_name)) -> 0)));
+    n := n + 1;
+  end loop;
+  return n;
+end
+$fn$;
+comment on function steep_repl._overlap_plans(text, text[], jsonb) is 'private: how each table is compared; how many there are';
+
+-- What the caller says identifies a row has to, or counts would be wrong.
+create function steep_repl._overlap_check_key(connection text, plan jsonb) returns void
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  side text;
+  found jsonb;
+begin
+  foreach side in array array['local', 'peer'] loop
+    continue when plan -> side ->> 'check' is null;
+    if side = 'peer' then
+      found := steep_repl._peer_json(connection, plan -> side ->> 'check') -> 0;
+    else
+      execute format('select to_jsonb(q) from (%s) q', plan -> side ->> 'check') into found;
+    end if;
+    if (found ->> 'nulls')::int8 + (found ->> 'duplicates')::int8 > 0 then
+      raise exception '%columns (%) do not identify the rows of table %', case side when 'peer' then 'peer: ' else '' end,
+        (select string_agg(k, ', ') from jsonb_array_elements_text(plan -> 'key') k), plan ->> 'table'
+        using errcode = 'unique_violation',
+              detail = format('%s rows have a NULL in them, and %s values occur more than once.', found ->> 'nulls', found ->> 'duplicates');
+    end if;
+  end loop;
+end
+$fn$;
+comment on function steep_repl._overlap_check_key(text, jsonb) is 'private: refuses a key that has NULLs or doubles';

@@ -1,0 +1,209 @@
+-- The functions that users call to compare rows.
+
+-- Compares one table: the rows that differ are then in the temporary table.
+create function steep_repl._overlap_table(
+  connection text, plan jsonb, catch_up_timeout interval,
+  out table_name text, out local_only_count bigint, out remote_only_count bigint, out match_count bigint,
+  out conflict_count bigint, out unsettled_count bigint,
+  out local_lsn pg_lsn, out peer_lsn pg_lsn, out local_snapshot text, out peer_snapshot text)
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
+set timezone = 'UTC' set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set extra_float_digits = 1 set bytea_output = 'hex'
+set lc_monetary = 'C' set quote_all_identifiers = off set xmloption = 'content' set cursor_tuple_fraction = 1 set work_mem = '32MB' set enable_sort = off as $fn$
+declare
+  n_differing bigint;
+begin
+  perform steep_repl._overlap_check_key(connection, plan);
+  delete from pg_temp.steep_repl_differences;
+  perform steep_repl._peer_command(connection, 'begin isolation level repeatable read read only');
+  peer_snapshot := steep_repl._peer_json(connection, 'select pg_current_snapshot()::text as snapshot') -> 0 ->> 'snapshot';
+  with found as materialized (
+    select row_number() over () as no, f.* from steep_repl._overlap_differences(connection, plan) f),
+  kept as (
+    insert into pg_temp.steep_repl_differences (no, category, key, local_digest, peer_digest)
+    select f.no, f.category, f.key, f.local_digest, f.peer_digest from found f where f.category <> 'all'
+    returning local_digest)
+  select pg_current_snapshot()::text, (select f.local_digest from found f where f.category = 'all'),
+         (select count(kept.local_digest) from kept)
+  into local_snapshot, match_count, n_differing;
+  perform steep_repl._peer_command(connection, 'commit');
+  select l.local_lsn, l.peer_lsn into local_lsn, peer_lsn from steep_repl._lsns(connection) l;
+
+  match_count := match_count - n_differing + steep_repl._overlap_settle(connection, plan, catch_up_timeout);
+  table_name := plan ->> 'table';
+  select count(*) filter (where d.category = 'local_only'), count(*) filter (where d.category = 'remote_only'),
+         count(*) filter (where d.category = 'conflict'), count(*) filter (where d.category = 'unsettled')
+  into local_only_count, remote_only_count, conflict_count, unsettled_count
+  from pg_temp.steep_repl_differences d;
+end
+$fn$;
+comment on function steep_repl._overlap_table(text, jsonb, interval) is 'private: compares one table and keeps the rows that differ';
+
+create function steep_repl.analyze_overlap(
+  peer text, tables text[], primary_keys jsonb default null, catch_up_timeout interval default '1 min',
+  out table_name text, out local_only_count bigint, out remote_only_count bigint, out match_count bigint,
+  out conflict_count bigint, out unsettled_count bigint)
+returns setof record
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  connection text;
+  plan jsonb;
+begin
+  perform steep_repl._check_catch_up(catch_up_timeout);
+  perform from steep_repl._overlap_targets(tables, primary_keys);
+  connection := steep_repl._peer_open(peer);
+  for i in 1 .. steep_repl._overlap_plans(connection, tables, primary_keys) loop
+    select p.plan into plan from pg_temp.steep_repl_plans p where p.no = i;
+    select o.table_name, o.local_only_count, o.remote_only_count, o.match_count, o.conflict_count, o.unsettled_count
+    into table_name, local_only_count, remote_only_count, match_count, conflict_count, unsettled_count
+    from steep_repl._overlap_table(connection, plan, catch_up_timeout) o;
+    return next;
+  end loop;
+  perform steep_repl._overlap_end(connection);
+exception when query_canceled or others then
+  perform steep_repl._peer_close(connection);
+  raise;
+end
+$fn$;
+comment on function steep_repl.analyze_overlap(text, text[], jsonb, interval) is 'how the rows of tables differ between this database and a peer, counted; tables NULL = all that both have';
+
+create function steep_repl._overlap_end(connection text) returns void
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  perform steep_repl._peer_close(connection);
+  drop table pg_temp.steep_repl_plans, pg_temp.steep_repl_differences;
+end
+$fn$;
+comment on function steep_repl._overlap_end(text) is 'private: leaves the session as it was';
+
+create function steep_repl.start_overlap(
+  peer text, tables text[], primary_keys jsonb default null, catch_up_timeout interval default '1 min')
+returns steep_repl.overlaps
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
+declare
+  job bigint;
+  result steep_repl.overlaps;
+begin
+  perform steep_repl._check_catch_up(catch_up_timeout);
+  perform from steep_repl._overlap_targets(tables, primary_keys);
+  perform steep_repl._peer_target(peer);
+  insert into steep_repl.work_queue (operation, params)
+  values ('overlap', jsonb_build_object(
+    'peer', steep_repl._peer_label(peer), 'is_conninfo', steep_repl._is_conninfo(peer), 'tables', tables,
+    'primary_keys', primary_keys, 'catch_up_timeout', catch_up_timeout))
+  returning id into job;
+  if steep_repl._is_conninfo(peer) then
+    perform steep_repl._keep_peer(job, peer);
+  end if;
+  select o.* into result from steep_repl.overlaps o where o.operation_id = job;
+  return result;
+end
+$fn$;
+comment on function steep_repl.start_overlap(text, text[], jsonb, interval) is 'queues what analyze_overlap does, and keeps the rows that differ for overlap_rows; returns at once';
+
+create function steep_repl._overlap_latest(peer text, table_name text, out overlap_id text, out key_columns text[])
+language sql stable parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on
+as $fn$
+  select o.overlap_id, t.key_columns
+  from steep_repl.overlaps o join steep_repl.overlap_tables t using (overlap_id)
+  where o.status = 'complete' and o.peer = steep_repl._peer_label($1) and t.table_name = $2
+    and steep_repl._is_here(o.system_identifier, o.database_oid) and pg_has_role(o.requested_by_oid, 'MEMBER')
+  order by o.created_at desc limit 1
+$fn$;
+comment on function steep_repl._overlap_latest(text, text) is 'private: the latest queued comparison of a table with this peer that is complete';
+
+-- Digests of each column of the rows that differ are compared, not the values. NULL where one side has no such row.
+create function steep_repl._overlap_columns(connection text, plan jsonb, out no int, out names text[])
+returns setof record
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  keys constant text := steep_repl._overlap_keys(plan, 0, 2147483647);
+  n constant int := jsonb_array_length(plan -> 'columns');
+  answer record;
+begin
+  select * into answer from steep_repl._on_both(connection,
+    steep_repl._fill(plan -> 'local' -> 'columns', keys), steep_repl._fill(plan -> 'peer' -> 'columns', keys));
+  return query
+    with l as (
+      select u.no, u.ordinality as i from unnest((answer.here::text[])[1]::int[]) with ordinality u(no)),
+    r as (
+      select u.no, u.ordinality as i from unnest((answer.there::text[])[1]::int[]) with ordinality u(no)),
+    digests as (
+      select (answer.here::text[])[2]::int8[] as l, (answer.there::text[])[2]::int8[] as r)
+    select l.no, array(
+      select c.name from jsonb_array_elements_text(plan -> 'columns') with ordinality c(name, i)
+      where digests.l[l.i][c.i] is distinct from digests.r[r.i][c.i] order by c.i)
+    from l join r using (no), digests;
+end
+$fn$;
+comment on function steep_repl._overlap_columns(text, jsonb) is 'private: names of the columns that differ now, of rows that both sides have';
+
+create function steep_repl._overlap_rows(
+  peer text, wanted_table text, wanted_category text, max_rows int, primary_keys jsonb,
+  out key jsonb, out category text, out differing_columns text[])
+returns setof record
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
+set timezone = 'UTC' set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set extra_float_digits = 1 set bytea_output = 'hex'
+set lc_monetary = 'C' set quote_all_identifiers = off set xmloption = 'content' set cursor_tuple_fraction = 1 set work_mem = '32MB' set enable_sort = off as $fn$
+declare
+  connection text;
+  target record;
+  kept record;
+  plan jsonb;
+begin
+  if wanted_category is not null and wanted_category not in ('local_only', 'remote_only', 'conflict', 'unsettled') then
+    raise exception 'unknown category "%"', wanted_category using errcode = 'invalid_parameter_value',
+      hint = 'Use one of local_only, remote_only, conflict, unsettled, or NULL for all.';
+  end if;
+  if max_rows is null or max_rows not between 1 and 100000 then
+    raise exception 'max_rows must be between 1 and 100000' using errcode = 'invalid_parameter_value';
+  end if;
+  select * into target from steep_repl._overlap_targets(array[wanted_table], primary_keys);
+  select * into kept from steep_repl._overlap_latest(peer, target.name);
+  connection := steep_repl._peer_open(peer);
+  perform steep_repl._overlap_plans(connection, array[target.name],
+    case when kept.overlap_id is null then primary_keys else jsonb_build_object(target.name, kept.key_columns) end);
+  select p.plan into plan from pg_temp.steep_repl_plans p;
+  if kept.overlap_id is not null then
+    insert into pg_temp.steep_repl_differences (no, category, key)
+    select row_number() over (), r.category,
+           array(select r.key ->> k.name from unnest(kept.key_columns) with ordinality k(name, n) order by k.n)
+    from steep_repl._overlap_kept_rows(kept.overlap_id, target.name, wanted_category, max_rows) r;
+  else
+    perform steep_repl._overlap_table(connection, plan, interval '1 min');
+    delete from pg_temp.steep_repl_differences d
+    where not exists (
+      select from (select w.no from pg_temp.steep_repl_differences w
+                   where wanted_category is null or w.category = wanted_category order by w.no limit max_rows) w
+      where w.no = d.no);
+    update pg_temp.steep_repl_differences set is_settled = false;
+  end if;
+  return query
+    select jsonb_object(array(select jsonb_array_elements_text(plan -> 'key')), d.key), d.category, c.names
+    from pg_temp.steep_repl_differences d
+    left join steep_repl._overlap_columns(connection, plan) c using (no)
+    order by d.no;
+  perform steep_repl._overlap_end(connection);
+exception when query_canceled or others then
+  perform steep_repl._peer_close(connection);
+  raise;
+end
+$fn$;
+comment on function steep_repl._overlap_rows(text, text, text, int, jsonb) is 'private: overlap_rows';
+
+-- Row security is on for our own tables, and off for the user's.
+create function steep_repl._overlap_kept_rows(overlap_id text, table_name text, category text, max_rows int)
+returns setof steep_repl.overlap_rows
+language sql stable parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on
+as $fn$
+  select r.* from steep_repl.overlap_rows r
+  where r.overlap_id = $1 and r.table_name = $2 and ($3 is null or r.category = $3) limit $4
+$fn$;
+comment on function steep_repl._overlap_kept_rows(text, text, text, int) is 'private: rows that a queued comparison kept';
+
+create function steep_repl.overlap_rows(
+  peer text, table_name text, category text default null, max_rows int default 1000, primary_keys jsonb default null,
+  out key jsonb, out category text, out differing_columns text[])
+returns setof record
+language sql volatile parallel unsafe set search_path = pg_catalog, pg_temp
+as 'select r.* from steep_repl._overlap_rows($1, $2, $3, $4, $5) r';
+comment on function steep_repl.overlap_rows(text, text, text, int, jsonb) is 'the rows behind the counts: those that the latest start_overlap with this peer kept, else compared now';
