@@ -65,7 +65,8 @@ begin
   if retry_operation.id is null then
     raise exception 'id must not be null' using errcode = 'invalid_parameter_value';
   end if;
-  select w.* into operation from steep_repl._operation(retry_operation.id) w;
+  perform steep_repl._retry(retry_operation.id);
+  operation := steep_repl._operation(retry_operation.id);
   if retry_operation.peer is not null and operation.operation <> 'overlap' then
     raise exception 'this operation takes no peer' using errcode = 'invalid_parameter_value';
   end if;
@@ -79,11 +80,10 @@ begin
       detail = 'A connection string is kept in memory only, until the operation ends.',
       hint = format('select steep_repl.retry_operation(%s, peer => ''...'')', retry_operation.id);
   end if;
-  perform steep_repl._retry(retry_operation.id);
   if steep_repl._is_conninfo(retry_operation.peer) then
     perform steep_repl._keep_peer(retry_operation.id, retry_operation.peer);
   end if;
-  return steep_repl._operation(retry_operation.id);
+  return operation;
 end
 $fn$;
 comment on function steep_repl.retry_operation(bigint, text) is 'queues a failed or cancelled job again, with its parameters and as its role';

@@ -167,7 +167,9 @@ end
 $fn$;
 comment on function steep_repl._peer_close(text) is 'private: stops what still runs at the peer and disconnects';
 
--- How values are written, on both sides alike; and nothing that ends a long query there.
+-- How values are written, on both sides alike; and nothing that ends a long query there. Sorting is off so that
+-- rows are grouped in a hash table: the planner thinks of a bucket for each row. Before PostgreSQL 18 that makes
+-- every plan so dear that it would be compiled, hence no JIT.
 create function steep_repl._peer_settings() returns text
 language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
 return $sql$
@@ -178,7 +180,7 @@ return $sql$
                ('standard_conforming_strings', 'on'),
                ('row_security', 'off'), ('application_name', 'steep_repl peer'),
                ('statement_timeout', '0'), ('transaction_timeout', '0'), ('lock_timeout', '0'),
-               ('idle_in_transaction_session_timeout', '0'), ('cursor_tuple_fraction', '1'), ('work_mem', '32MB'), ('enable_sort', 'off'),
+               ('idle_in_transaction_session_timeout', '0'), ('cursor_tuple_fraction', '1'), ('work_mem', '32MB'), ('enable_sort', 'off'), ('jit', 'off'),
                ('client_connection_check_interval', '1000')) p(name, setting)
   join pg_catalog.pg_settings s on lower(s.name) operator(pg_catalog.=) p.name
 $sql$;

@@ -177,7 +177,7 @@ describe("what does not exist, or is no sensible argument, is refused by", () =>
     ["wait_operation(null)", "22023", "id must not be null"],
     ["cancel_operation(null)", "22023", "id must not be null"],
     ["retry_operation(null)", "22023", "id must not be null"],
-    ["retry_operation(4711, peer => 'x')", "22023", "takes no peer"],
+    ["retry_operation(4711, peer => 'x')", "42704", "does not exist"],
     ["wait_operation(4711, -1)", "22023", "timeout_seconds must not be null or negative"],
     ["wait_operation(4711, null)", "22023", "timeout_seconds must not be null or negative"],
     ["list_operations('done')", "22023", 'unknown status "done"'],
