@@ -14,7 +14,7 @@ import { startServer } from "../support/server.ts";
 /* Many differences at once: the suggestions must get along with each other. */
 let stage: SchemaStage & { readonly peer: SchemaStage["server"] };
 const app = { database: "app" };
-const rounds = 40;
+const rounds = 15;
 
 beforeAll(async () => {
   const [server, peer] = await Promise.all([
