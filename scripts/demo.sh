@@ -200,7 +200,7 @@ echo "demo=# SELECT operation_id FROM steep_repl.start_overlap('demo-2', $tables
 operation=$(value "select operation_id from steep_repl.start_overlap('demo-2', $tables)")
 echo "$operation"
 sql "SELECT status, error_message FROM steep_repl.wait_operation($operation)"
-sql "SELECT table_name, local_only_count, remote_only_count, match_count, conflict_count FROM steep_repl.overlap_tables JOIN steep_repl.overlaps USING (overlap_id) WHERE operation_id = $operation ORDER BY table_name"
+sql "SELECT t.table_name, t.local_only_count, t.remote_only_count, t.match_count, t.conflict_count FROM steep_repl.overlaps o JOIN steep_repl.overlap_tables t USING (overlap_id) WHERE o.operation_id = $operation ORDER BY 1"
 sql "SELECT * FROM steep_repl.overlap_rows('demo-2', 'public.pgbench_accounts')"
 [ "$(value "select local_only_count || ' ' || remote_only_count || ' ' || conflict_count from steep_repl.overlaps where operation_id = $operation")" = "1 1 3" ] ||
   fail "the counts are not those of the changes"
