@@ -153,7 +153,7 @@ begin
     return;
   end if;
   begin
-    perform steep_repl._start_deadline(1000);
+    perform steep_repl._start_deadline(500);
     execute format('select %1$s.dblink_cancel_query($1) where %1$s.dblink_is_busy($1) = 1', dblink) using connection;
     perform steep_repl._end_deadline();
   exception when query_canceled then
