@@ -26,27 +26,23 @@ create function steep_repl._probe(
   node steep_repl.nodes, out reachable boolean, out system_identifier text)
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
-  dblink constant name := (select n.nspname from pg_extension e join pg_namespace n on n.oid = e.extnamespace where e.extname = 'dblink');
+  dblink constant text := steep_repl._dblink();
   connection constant text := 'steep_repl_probe_' || gen_random_uuid();
-  target constant text := coalesce(node.foreign_server, concat_ws(' ',
-    'application_name=steep_repl_probe',
-    'host=' || steep_repl._quote_conninfo(coalesce(node.host, 'localhost')),
-    'port=' || node.port,
-    'dbname=' || steep_repl._quote_conninfo(coalesce(node.dbname, current_database())),
-    'user=' || steep_repl._quote_conninfo(coalesce(node.username, current_user))));
+  target constant text := case when node.foreign_server is null then 'application_name=steep_repl_probe ' else '' end
+    || steep_repl._node_target(node);
   why text;
 begin
   perform steep_repl._start_deadline(3000);
-  execute format('select %I.dblink_connect($1, $2)', dblink) using connection, target;
+  execute format('select %s.dblink_connect($1, $2)', dblink) using connection, target;
   begin
-    execute format('select r.id from %I.dblink($1, $2) as r(id text)', dblink)
+    execute format('select r.id from %s.dblink($1, $2) as r(id text)', dblink)
       into system_identifier
       using connection, 'select system_identifier::text from pg_catalog.pg_control_system()';
   exception when query_canceled or others then
-    execute format('select %I.dblink_disconnect($1)', dblink) using connection;
+    execute format('select %s.dblink_disconnect($1)', dblink) using connection;
     raise;
   end;
-  execute format('select %I.dblink_disconnect($1)', dblink) using connection;
+  execute format('select %s.dblink_disconnect($1)', dblink) using connection;
   perform steep_repl._end_deadline();
   reachable := true;
 exception

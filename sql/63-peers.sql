@@ -123,10 +123,15 @@ end
 $fn$;
 comment on function steep_repl._peer_answer(text) is 'private: waits for what a query at the peer answers, one text';
 
+create function steep_repl._query_as_json(query text) returns text
+language sql immutable strict parallel unsafe set search_path = pg_catalog, pg_temp
+return 'select coalesce(json_agg(q), ''[]'')::text from (' || query || ') q';
+comment on function steep_repl._query_as_json(text) is 'private: a query that answers the rows of another as one text';
+
 create function steep_repl._peer_json(connection text, query text) returns jsonb
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 begin
-  perform steep_repl._peer_send(connection, format('select coalesce(json_agg(q), ''[]'')::text from (%s) q', query));
+  perform steep_repl._peer_send(connection, steep_repl._query_as_json(query));
   return steep_repl._peer_answer(connection)::jsonb;
 end
 $fn$;
@@ -174,7 +179,7 @@ create function steep_repl._peer_settings() returns text
 language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
 return $sql$
   select count(pg_catalog.set_config(s.name, p.setting, false))
-  from (values ('search_path', 'pg_catalog, pg_temp'), ('timezone', 'UTC'), ('datestyle', 'ISO, YMD'),
+  from (values ('timezone', 'UTC'), ('datestyle', 'ISO, YMD'),
                ('intervalstyle', 'postgres'), ('extra_float_digits', '1'), ('bytea_output', 'hex'),
                ('lc_monetary', 'C'), ('quote_all_identifiers', 'off'), ('xmloption', 'content'),
                ('standard_conforming_strings', 'on'),
@@ -191,9 +196,7 @@ language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp 
 declare
   connection constant text := 'steep_repl_' || gen_random_uuid();
   target constant text := steep_repl._peer_target(peer);
-  message text;
   detail text;
-  hint text;
   facts jsonb;
 begin
   begin

@@ -1,11 +1,6 @@
 -- How the tables of two databases differ. One text queries the catalogs of either side, so that both
 -- answer alike: the settings that change how definitions are printed are the same on both.
 
-create function steep_repl._query_as_json(query text) returns text
-language sql immutable strict parallel unsafe set search_path = pg_catalog, pg_temp
-return 'select coalesce(json_agg(q), ''[]'')::text from (' || query || ') q';
-comment on function steep_repl._query_as_json(text) is 'private: a query that answers the rows of another as one text';
-
 create function steep_repl._query_here(query text) returns jsonb
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp
 set timezone = 'UTC' set datestyle = 'ISO, YMD' set intervalstyle = postgres set extra_float_digits = 1
@@ -37,9 +32,7 @@ begin
   there := steep_repl._peer_answer(connection)::jsonb;
   perform steep_repl._peer_close(connection);
 exception when query_canceled or others then
-  if connection is not null then
-    perform steep_repl._peer_close(connection);
-  end if;
+  perform steep_repl._peer_close(connection);
   raise;
 end
 $fn$;
@@ -330,9 +323,7 @@ begin
   end if;
   return captured;
 exception when query_canceled or others then
-  if connection is not null then
-    perform steep_repl._peer_close(connection);
-  end if;
+  perform steep_repl._peer_close(connection);
   raise;
 end
 $fn$;

@@ -70,7 +70,7 @@ set timezone = 'UTC' set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' s
 set lc_monetary = 'C' set quote_all_identifiers = off set xmloption = 'content' set cursor_tuple_fraction = 1 set work_mem = '32MB' set enable_sort = off as $fn$
 declare
   target record;
-  facts jsonb;
+  query text;
   names text[] := tables;
   n int := 0;
 begin
@@ -94,10 +94,10 @@ begin
       into names using steep_repl._peer_json(connection, steep_repl._overlap_tables_query());
   end if;
   for target in select * from steep_repl._overlap_targets(names, primary_keys) where names is not null loop
-    execute format('select to_jsonb(f) from (%s) f', steep_repl._overlap_facts_query(target.schema_name, target.relation_name)) into facts;
+    query := steep_repl._overlap_facts_query(target.schema_name, target.relation_name);
     insert into pg_temp.steep_repl_plans values (target.no, steep_repl._call('overlap_plan', jsonb_build_object(
-      'table', target.name, 'local', facts, 'key', target.key,
-      'peer', steep_repl._peer_json(connection, steep_repl._overlap_facts_query(target.schema_name, target.relation_name)) -> 0)));
+      'table', target.name, 'key', target.key, 'local', steep_repl._query_here(query) -> 0,
+      'peer', steep_repl._peer_json(connection, query) -> 0)));
     n := n + 1;
   end loop;
   return n;
@@ -114,11 +114,8 @@ declare
 begin
   foreach side in array array['local', 'peer'] loop
     continue when plan -> side ->> 'check' is null;
-    if side = 'peer' then
-      found := steep_repl._peer_json(connection, plan -> side ->> 'check') -> 0;
-    else
-      execute format('select to_jsonb(q) from (%s) q', plan -> side ->> 'check') into found;
-    end if;
+    found := case side when 'peer' then steep_repl._peer_json(connection, plan -> side ->> 'check')
+                       else steep_repl._query_here(plan -> side ->> 'check') end -> 0;
     if (found ->> 'nulls')::int8 + (found ->> 'duplicates')::int8 > 0 then
       raise exception '%columns (%) do not identify the rows of table %', case side when 'peer' then 'peer: ' else '' end,
         (select string_agg(k, ', ') from jsonb_array_elements_text(plan -> 'key') k), plan ->> 'table'

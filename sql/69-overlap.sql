@@ -117,7 +117,6 @@ returns setof record
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
   keys constant text := steep_repl._overlap_keys(plan, 0, 2147483647);
-  n constant int := jsonb_array_length(plan -> 'columns');
   answer record;
 begin
   select * into answer from steep_repl._on_both(connection,
