@@ -108,6 +108,5 @@ extern void apply_check_foreign_keys(JobRun *run, Jsonb *action);
 extern ActionFunction apply_action(const char *kind);
 
 /* rights that an applier uses where the requester has them */
-extern bool apply_may_skip_triggers(void);
 
 #endif /* STEEP_APPLY_H */

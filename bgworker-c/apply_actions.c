@@ -82,7 +82,7 @@ start_appliers(JobRun *run, Jsonb *action)
 
 	/* Levels matter only where foreign keys are checked with each row. */
 	StartTransactionCommand();
-	if (apply_may_skip_triggers())
+	if (worker_may_skip_triggers())
 		for (int i = 0; i < run->apply->n_targets; i++)
 			run->apply->targets[i].level = 0;
 	CommitTransactionCommand();

@@ -65,13 +65,6 @@ apply_item_name(const ApplyItem *item)
 	return qualified_name(entry);
 }
 
-/* Whether rows may be loaded without their triggers and foreign keys firing. */
-bool
-apply_may_skip_triggers(void)
-{
-	return pg_parameter_aclcheck("session_replication_role", GetUserId(), ACL_SET) == ACLCHECK_OK;
-}
-
 /*
  * Whether changes may say that they come from elsewhere, by the rule of the
  * function that lets a session do so.
@@ -104,7 +97,7 @@ apply_item_init(SteepJob *job, ApplyPlan *plan, const Toc *toc, int dirfd)
 	apply_load_init(job, plan, dirfd);
 	applier.standard_strings = has_standard_strings(toc);
 	StartTransactionCommand();
-	applier.skips_triggers = apply_may_skip_triggers();
+	applier.skips_triggers = worker_may_skip_triggers();
 	applier.origin = may_set_origin() ? DoNotReplicateId : InvalidRepOriginId;
 	CommitTransactionCommand();
 }

@@ -246,7 +246,8 @@ apply_check_foreign_keys(JobRun *run, Jsonb *action)
 	uint64 n;
 
 	StartTransactionCommand();
-	if (!run->apply->selection.data || run->apply->selection.pre_data || !apply_may_skip_triggers())
+	if (!run->apply->selection.data || run->apply->selection.pre_data ||
+		!worker_may_skip_triggers())
 	{
 		CommitTransactionCommand();
 		return;

@@ -10,7 +10,9 @@
 #include "access/xact.h"
 #include "apply.h"
 #include "directory.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "peer_secret.h"
 #include "postmaster/interrupt.h"
 #include "steep_repl.h"
 #include "storage/ipc.h"
@@ -48,6 +50,19 @@ void
 run_set_phase(JobRun *run, const char *phase)
 {
 	set_job_phase(run->job, phase);
+	record_progress(run, false);
+}
+
+/* Which table is worked on, for whoever watches. */
+void
+run_show_table(JobRun *run, const char *table)
+{
+	char *shown = run->job->current_table;
+
+	SpinLockAcquire(&run->job->mutex);
+	strlcpy(shown, table, sizeof(run->job->current_table));
+	shown[pg_mbcliplen(shown, strlen(shown), sizeof(run->job->current_table) - 1)] = '\0';
+	SpinLockRelease(&run->job->mutex);
 	record_progress(run, false);
 }
 
@@ -154,6 +169,8 @@ action_function(JobKind job, const char *kind)
 			return apply_action(kind);
 		case JOB_OVERLAP:
 			return overlap_action(kind);
+		case JOB_MERGE:
+			return merge_action(kind);
 	}
 	return NULL;
 }
@@ -204,6 +221,8 @@ end_job(JobRun *run, ErrorData *error)
 	SpinLockRelease(&run->job->mutex);
 
 	helpers_end_all(run);
+	if (run->merge != NULL)
+		merge_close_peer(run);
 	if (run->dirfd >= 0)
 		close(run->dirfd);
 	run->dirfd = -1;

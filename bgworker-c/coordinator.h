@@ -16,6 +16,7 @@
 typedef struct SnapshotRun SnapshotRun;
 typedef struct ApplyRun ApplyRun;
 typedef struct OverlapRun OverlapRun;
+typedef struct MergeRun MergeRun;
 
 typedef struct JobRun
 {
@@ -28,6 +29,7 @@ typedef struct JobRun
 	SnapshotRun *snapshot; /* of a snapshot job */
 	ApplyRun *apply;       /* of an apply job */
 	OverlapRun *overlap;   /* of an overlap job */
+	MergeRun *merge;       /* of a merge, while there is a connection to its peer */
 	int attempts;          /* snapshots taken so far */
 	int dirfd;             /* -1 = not made yet */
 	bool owns_directory;
@@ -42,6 +44,7 @@ extern void run_tick(JobRun *run);
 extern void run_wait(JobRun *run, uint32 wait_event);
 extern void run_set_waiting(JobRun *run, const char *what);
 extern void run_set_phase(JobRun *run, const char *phase);
+extern void run_show_table(JobRun *run, const char *table);
 
 /* coordinator_record.c: bookkeeping, as the extension's owner */
 extern void record_start(JobRun *run);
@@ -78,5 +81,9 @@ extern ActionFunction snapshot_action(const char *kind);
 
 /* overlap_actions.c */
 extern ActionFunction overlap_action(const char *kind);
+
+/* merge_actions.c */
+extern ActionFunction merge_action(const char *kind);
+extern void merge_close_peer(JobRun *run);
 
 #endif /* STEEP_COORDINATOR_H */

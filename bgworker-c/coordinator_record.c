@@ -8,6 +8,7 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/async.h"
+#include "job_rows.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "owner.h"
@@ -51,13 +52,18 @@ notify(JobRun *run, const JobProgress *progress, const char *status, const char 
 {
 	StringInfoData json;
 
-	static const char *const ops[] = {
-		[JOB_SNAPSHOT] = "snapshot", [JOB_APPLY] = "apply", [JOB_OVERLAP] = "overlap"};
+	static const char *const ops[] = {[JOB_SNAPSHOT] = "snapshot",
+									  [JOB_APPLY] = "apply",
+									  [JOB_OVERLAP] = "overlap",
+									  [JOB_MERGE] = "merge"};
+	static const char *const ids[] = {[JOB_SNAPSHOT] = "snapshot_id",
+									  [JOB_APPLY] = "snapshot_id",
+									  [JOB_OVERLAP] = "overlap_id",
+									  [JOB_MERGE] = "merge_id"};
 
 	initStringInfo(&json);
 	appendStringInfo(&json, "{\"op\":\"%s\"", ops[run->job->kind]);
-	add_member(&json, run->job->kind == JOB_OVERLAP ? "overlap_id" : "snapshot_id",
-			   run->job->object_id);
+	add_member(&json, ids[run->job->kind], run->job->object_id);
 	add_member(&json, "phase", progress->phase);
 	appendStringInfo(&json, ",\"percent\":%.1f", progress->percent);
 	if (steep_notify_table_names && progress->current_table[0] != '\0')
@@ -115,6 +121,9 @@ record_progress(JobRun *run, bool force)
 		"  tables_completed = $5, table_count = $6, bytes_processed = $7, eta_seconds = $8, "
 		"  throughput_bytes_sec = $9, rows_written = $10 "
 		"where operation_id = (select s.operation_id from steep_repl.snapshots s where s.operation_id = $1 for update skip locked)";
+	static const char *const sql_merge =
+		"update steep_repl.merges set phase = $2, overall_percent = round($3, 2), current_table = $4, "
+		"  tables_completed = $5, table_count = $6 where operation_id = $1";
 	static const char *const sql_overlap =
 		"update steep_repl.overlaps set phase = $2, overall_percent = round($3, 2), current_table = $4, "
 		"  tables_completed = $5, table_count = $6 "
@@ -149,6 +158,8 @@ record_progress(JobRun *run, bool force)
 	values[9] = Int64GetDatum(progress.rows);
 	if (run->job->kind == JOB_OVERLAP)
 		owner_execute(sql_overlap, 6, types, values, nulls);
+	else if (run->job->kind == JOB_MERGE)
+		owner_execute(sql_merge, 6, types, values, nulls);
 	else
 		owner_execute(sql, 10, types, values, nulls);
 	notify(run, &progress, NULL, NULL);
@@ -264,8 +275,10 @@ record_warnings(JobRun *run, const char *json)
 
 	begin(&session);
 	owner_execute(
-		"update steep_repl.snapshots set warnings = array(select jsonb_array_elements_text($2::jsonb)) "
-		"where operation_id = $1 returning array_to_string(warnings, E'\n')",
+		psprintf(
+			"update steep_repl.%s set warnings = array(select jsonb_array_elements_text($2::jsonb)) "
+			"where operation_id = $1 returning array_to_string(warnings, E'\n')",
+			run->job->kind == JOB_MERGE ? "merges" : "snapshots"),
 		2, (Oid[]){INT8OID, TEXTOID},
 		(Datum[]){Int64GetDatum(run->job->id), CStringGetTextDatum(json)}, NULL);
 	if (SPI_processed == 1)
@@ -281,16 +294,6 @@ record_end(JobRun *run, const char *status, const ErrorData *error)
 	static const char *const sql_queue =
 		"update steep_repl.work_queue set status = $2, status_detail = null, worker_pid = null, "
 		"  completed_at = clock_timestamp(), error_message = $3, error_sqlstate = $4, error_hint = $5 where id = $1";
-	static const char *const sql_snapshot =
-		"update steep_repl.snapshots set status = $2, completed_at = clock_timestamp(), eta_seconds = null, current_table = null, "
-		"  phase = case when $2 = 'complete' then 'complete' else phase end, "
-		"  overall_percent = case when $2 = 'complete' then 100 else overall_percent end, "
-		"  error_message = $3, error_sqlstate = $4, error_hint = $5 where operation_id = $1";
-	static const char *const sql_overlap =
-		"update steep_repl.overlaps set status = $2, completed_at = clock_timestamp(), current_table = null, "
-		"  phase = case when $2 = 'complete' then 'complete' else phase end, "
-		"  overall_percent = case when $2 = 'complete' then 100 else overall_percent end, "
-		"  error_message = $3, error_sqlstate = $4, error_hint = $5 where operation_id = $1";
 	static const char *const sql_directory =
 		"delete from steep_repl._job_directories where operation_id = $1";
 	static const char *const sql_done =
@@ -317,8 +320,8 @@ record_end(JobRun *run, const char *status, const ErrorData *error)
 	progress_read(run->job, &progress);
 	begin(&session);
 	owner_execute(sql_queue, 5, types, values, nulls);
-	owner_execute(run->job->kind == JOB_OVERLAP ? sql_overlap : sql_snapshot, 5, types, values,
-				  nulls);
+	job_rows_end(run->job->id, status, message, error ? unpack_sql_state(error->sqlerrcode) : NULL,
+				 error ? error->hint : NULL);
 	if (!run->owns_directory)
 		owner_execute(sql_directory, 1, types, values, NULL);
 	if (strcmp(status, "complete") == 0 && run->job->kind == JOB_APPLY)

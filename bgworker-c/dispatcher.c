@@ -13,6 +13,7 @@
 #include "catalog/pg_type.h"
 #include "directory.h"
 #include "job_remains.h"
+#include "job_rows.h"
 #include "miscadmin.h"
 #include "owner.h"
 #include "peer_secret.h"
@@ -38,13 +39,6 @@ static const char *const sql_finish_queue =
 	"update steep_repl.work_queue set status = 'failed', status_detail = null, worker_pid = null, completed_at = clock_timestamp(), "
 	"  error_message = $2, error_sqlstate = $3, error_hint = $4 "
 	"where id = $1 and status in ('pending', 'running')";
-static const char *const sql_finish_snapshot =
-	"update steep_repl.snapshots set status = 'failed', eta_seconds = null, completed_at = clock_timestamp(), "
-	"  error_message = $2, error_sqlstate = $3, error_hint = $4 where operation_id = $1";
-static const char *const sql_finish_overlap =
-	"update steep_repl.overlaps set status = 'failed', completed_at = clock_timestamp(), "
-	"  error_message = $2, error_sqlstate = $3, error_hint = $4 where operation_id = $1";
-
 /*
  * Record a job that cannot go on. False if it has ended by itself meanwhile:
  * then nothing of it may be touched. Inside a transaction as the owner.
@@ -58,8 +52,7 @@ record_failure(int64 id, const char *message, const char *sqlstate, const char *
 
 	if (owner_execute(sql_finish_queue, 4, types, values, NULL) == 0)
 		return false;
-	owner_execute(sql_finish_snapshot, 4, types, values, NULL);
-	owner_execute(sql_finish_overlap, 4, types, values, NULL);
+	job_rows_end(id, "failed", message, sqlstate, hint);
 	peer_secret_forget(id);
 	ereport(WARNING, (errmsg("steep_repl: operation " INT64_FORMAT " failed: %s", id, message)));
 	return true;
@@ -99,11 +92,11 @@ resume(int64 id)
 	if (owner_execute(
 			"update steep_repl.work_queue set status = 'pending', worker_pid = null, "
 			"  status_detail = 'to be resumed: the server or the job''s worker ended before the job did' "
-			"where id = $1 and operation = 'snapshot_apply' and status = 'running' and attempts <= $2",
+			"where id = $1 and status = 'running' and attempts <= $2 "
+			"  and (operation = 'snapshot_apply' or operation in ('bidirectional_merge', 'merge_undo') and params -> 'is_conninfo' = 'false')",
 			2, types, values, NULL) == 0)
 		return false;
-	owner_execute("update steep_repl.snapshots set status = 'pending' where operation_id = $1", 1,
-				  types, values, NULL);
+	job_rows_resume(id);
 	ereport(LOG, (errmsg("steep_repl: operation " INT64_FORMAT " is resumed", id)));
 	return true;
 }
@@ -113,8 +106,9 @@ static void
 fail_lost_job(int64 id, const char *operation)
 {
 	const char *hint =
-		strcmp(operation, "overlap") == 0
-			? "Start it again with retry_operation(id); with peer => '...' where it was a connection string."
+		strcmp(operation, "overlap") == 0 || strcmp(operation, "bidirectional_merge") == 0 ||
+				strcmp(operation, "merge_undo") == 0
+			? "Go on with retry_operation(id); with peer => '...' where it was a connection string."
 		: strcmp(operation, "snapshot_apply") == 0
 			? "It was interrupted too often; the server log may have the reason. Go on with retry_operation(id)."
 			: "A snapshot cannot be resumed, since what it saw is gone. Start it again with retry_operation(id); the server log has the reason.";
@@ -224,9 +218,11 @@ typedef enum ClaimResult
 static JobKind
 job_kind(const char *operation)
 {
-	return strcmp(operation, "overlap") == 0          ? JOB_OVERLAP
-		   : strcmp(operation, "snapshot_apply") == 0 ? JOB_APPLY
-													  : JOB_SNAPSHOT;
+	return strcmp(operation, "overlap") == 0               ? JOB_OVERLAP
+		   : strcmp(operation, "bidirectional_merge") == 0 ? JOB_MERGE
+		   : strcmp(operation, "merge_undo") == 0          ? JOB_MERGE
+		   : strcmp(operation, "snapshot_apply") == 0      ? JOB_APPLY
+														   : JOB_SNAPSHOT;
 }
 
 /* Copy what a coordinator needs to know, before the slot is handed over. */
@@ -244,7 +240,7 @@ fill_slot(SteepJob *job, int64 id)
 		strlcpy(job->token, owner_text(0, 2), sizeof(job->token));
 		strlcpy(job->path, owner_text(0, 3), sizeof(job->path));
 		job->kind = job_kind(owner_text(0, 4));
-		if (job->kind == JOB_OVERLAP)
+		if (job->kind == JOB_OVERLAP || job->kind == JOB_MERGE)
 			job_needs_no_helpers(job);
 	}
 }
@@ -287,12 +283,7 @@ claim_next(void)
 			"update steep_repl.work_queue set status = 'running', status_detail = null, started_at = clock_timestamp(), "
 			"  attempts = attempts + 1 where id = $1",
 			1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL);
-		owner_execute(
-			"update steep_repl.snapshots set status = 'running', started_at = clock_timestamp() where operation_id = $1",
-			1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL);
-		owner_execute(
-			"update steep_repl.overlaps set status = 'running', started_at = clock_timestamp() where operation_id = $1",
-			1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL);
+		job_rows_start(id);
 	}
 	owner_commit_transaction(&session);
 	if (job != NULL)

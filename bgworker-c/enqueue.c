@@ -10,6 +10,7 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "common/string.h"
+#include "job_rows.h"
 #include "miscadmin.h"
 #include "owner.h"
 #include "peer_secret.h"
@@ -157,6 +158,11 @@ steep_repl_enqueued(PG_FUNCTION_ARGS)
 		"insert into steep_repl.overlaps (overlap_id, operation_id, peer, requested_by, requested_by_oid, system_identifier, database_oid) "
 		"select w.overlap_id, w.id, w.params->>'peer', w.requested_by, w.requested_by_oid, w.system_identifier, w.database_oid "
 		"from steep_repl.work_queue w where w.id = $1 and w.overlap_id is not null";
+	static const char *const sql_merge =
+		"insert into steep_repl.merges (merge_id, operation_id, peer, strategy, dry_run, undoes, requested_by, requested_by_oid, system_identifier, database_oid) "
+		"select w.merge_id, w.id, w.params->>'peer', w.params->>'strategy', coalesce(w.params->'dry_run' = 'true', false), w.params->>'undoes', "
+		"  w.requested_by, w.requested_by_oid, w.system_identifier, w.database_oid "
+		"from steep_repl.work_queue w where w.id = $1 and w.merge_id is not null";
 	static const char *const sql_directory =
 		"insert into steep_repl._job_directories (operation_id, path, token, system_identifier, database_oid) "
 		"select w.id, coalesce(rtrim(w.params->>'output_path', '/'), ''), $2, w.system_identifier, w.database_oid "
@@ -174,6 +180,7 @@ steep_repl_enqueued(PG_FUNCTION_ARGS)
 	owner_begin(&session);
 	owner_execute(sql_snapshot, 1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL);
 	owner_execute(sql_overlap, 1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL);
+	owner_execute(sql_merge, 1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL);
 	owner_execute(sql_directory, 2, (Oid[]){INT8OID, TEXTOID},
 				  (Datum[]){Int64GetDatum(id), CStringGetTextDatum(token)}, NULL);
 	owner_end(&session);
@@ -189,10 +196,6 @@ steep_repl_enqueued(PG_FUNCTION_ARGS)
 Datum
 steep_repl_dequeued(PG_FUNCTION_ARGS)
 {
-	static const char *const sql_snapshot =
-		"update steep_repl.snapshots set status = 'cancelled', completed_at = clock_timestamp() where operation_id = $1";
-	static const char *const sql_overlap =
-		"update steep_repl.overlaps set status = 'cancelled', completed_at = clock_timestamp() where operation_id = $1";
 	static const char *const sql_directory =
 		"delete from steep_repl._job_directories where operation_id = $1";
 	int64 id = triggering_job(fcinfo);
@@ -203,8 +206,7 @@ steep_repl_dequeued(PG_FUNCTION_ARGS)
 	if (IsLogicalWorker())
 		return PointerGetDatum(NULL);
 	owner_begin(&session);
-	owner_execute(sql_snapshot, 1, types, values, NULL);
-	owner_execute(sql_overlap, 1, types, values, NULL);
+	job_rows_end(id, "cancelled", NULL, NULL, NULL);
 	owner_execute(sql_directory, 1, types, values, NULL);
 	owner_end(&session);
 	peer_secret_forget(id);

@@ -11,6 +11,7 @@
 #include "directory.h"
 #include "funcapi.h"
 #include "job_remains.h"
+#include "job_rows.h"
 #include "miscadmin.h"
 #include "owner.h"
 #include "shared_state.h"
@@ -117,16 +118,6 @@ steep_repl_retry(PG_FUNCTION_ARGS)
 		"update steep_repl.work_queue set status = 'pending', status_detail = null, worker_pid = null, started_at = null, "
 		"  completed_at = null, error_message = null, error_sqlstate = null, error_hint = null "
 		"where id = $1 and status in ('failed', 'cancelled')";
-	static const char *const sql_snapshot =
-		"update steep_repl.snapshots set status = 'pending', phase = 'queued', overall_percent = 0, current_table = null, "
-		"  table_count = null, tables_completed = 0, lsn = null, size_bytes = null, bytes_processed = 0, rows_written = null, "
-		"  checksum = null, warnings = null, throughput_bytes_sec = null, eta_seconds = null, error_message = null, error_sqlstate = null, "
-		"  error_hint = null, started_at = null, completed_at = null where operation_id = $1";
-	static const char *const sql_overlap =
-		"update steep_repl.overlaps set status = 'pending', phase = 'queued', overall_percent = 0, current_table = null, "
-		"  table_count = null, tables_completed = 0, local_only_count = null, remote_only_count = null, match_count = null, "
-		"  conflict_count = null, unsettled_count = null, error_message = null, error_sqlstate = null, error_hint = null, "
-		"  started_at = null, completed_at = null where operation_id = $1";
 	static const char *const sql_directory =
 		"insert into steep_repl._job_directories (operation_id, path, token, system_identifier, database_oid) "
 		"select w.id, coalesce(rtrim(w.params->>'output_path', '/'), ''), "
@@ -147,8 +138,7 @@ steep_repl_retry(PG_FUNCTION_ARGS)
 								   ? status
 								   : "pending"),
 						errdetail("Only failed and cancelled operations can be retried.")));
-	owner_execute(sql_snapshot, 1, types, values, NULL);
-	owner_execute(sql_overlap, 1, types, values, NULL);
+	job_rows_reset(id);
 	owner_execute(sql_directory, 1, types, values, NULL);
 	owner_end(&session);
 	queue_wake_at_commit(id);

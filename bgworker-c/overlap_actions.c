@@ -6,17 +6,13 @@
  */
 #include "coordinator.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "owner.h"
-#include "peer_secret.h"
 #include "replication/origin.h"
-#include "session.h"
+#include "requester.h"
 #include "utils/builtins.h"
-#include "utils/snapmgr.h"
 
 /* Rows that are written down with one statement. */
 #define ROWS_PER_INSERT 2000
@@ -29,62 +25,6 @@ struct OverlapRun
 
 /* What comparing a table found, as text, in the order of overlap_tables' columns. */
 #define N_RESULTS 11
-
-static void
-begin(void)
-{
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-}
-
-static void
-commit(void)
-{
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-}
-
-/* Run a statement as the requester and copy its one row, as text, into the job's memory. */
-static void
-select_texts(JobRun *run, const char *sql, int nargs, Oid *types, Datum *values, int n,
-			 char **results)
-{
-	SPI_connect();
-	if (SPI_execute_with_args(sql, nargs, types, values, NULL, false, 0) != SPI_OK_SELECT ||
-		SPI_processed != 1)
-		elog(ERROR, "expected one row: %s", sql);
-	restore_signal_handlers();
-	for (int i = 0; i < n; i++)
-	{
-		char *text = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i + 1);
-
-		results[i] = text ? MemoryContextStrdup(run->context, text) : NULL;
-	}
-	SPI_finish();
-}
-
-/* The connection string that was kept for the job, or the name in its parameters. */
-static char *
-find_peer(JobRun *run)
-{
-	char *peer = peer_secret_find(run->job->id);
-	char *found[2];
-
-	if (peer != NULL)
-		return peer;
-	select_texts(run, "select $1::jsonb ->> 'peer', $1::jsonb ->> 'is_conninfo'", 1,
-				 (Oid[]){TEXTOID}, (Datum[]){CStringGetTextDatum(run->params)}, 2, found);
-	if (found[1] != NULL && strcmp(found[1], "true") == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the connection string of this operation is gone"),
-				 errdetail("It is kept in memory only, until the operation or the server ends."),
-				 errhint("Give it again: select steep_repl.retry_operation(" INT64_FORMAT
-						 ", peer => '...'). The name of a foreign server would last.",
-						 run->job->id)));
-	return found[0];
-}
 
 /* What an earlier attempt found is void. */
 static void
@@ -116,22 +56,16 @@ open_peer(JobRun *run, Jsonb *action)
 	OwnerSession session;
 	char *found[1];
 	char *names[1];
-	char *peer;
 
 	forget_results(run);
-	begin();
-	peer = find_peer(run);
-	if (peer == NULL)
-		elog(ERROR, "job without a peer");
-	select_texts(run, "select steep_repl._peer_open($1)", 1, (Oid[]){TEXTOID},
-				 (Datum[]){CStringGetTextDatum(peer)}, 1, found);
-	overlap->connection = found[0];
-	select_texts(
+	requester_begin();
+	overlap->connection = requester_open_peer(run);
+	requester_select(
 		run, sql_plan, 2, (Oid[]){TEXTOID, TEXTOID},
 		(Datum[]){CStringGetTextDatum(overlap->connection), CStringGetTextDatum(run->params)}, 1,
 		found);
-	select_texts(run, sql_names, 0, NULL, NULL, 1, names);
-	commit();
+	requester_select(run, sql_names, 0, NULL, NULL, 1, names);
+	requester_commit();
 
 	overlap->n_tables = atoi(found[0]);
 	run->overlap = overlap;
@@ -143,18 +77,6 @@ open_peer(JobRun *run, Jsonb *action)
 				  (Datum[]){Int64GetDatum(run->job->id), CStringGetTextDatum(names[0])}, NULL);
 	owner_commit_transaction(&session);
 	appendStringInfo(&run->facts, "\"compared\":0,\"tables\":%d", overlap->n_tables);
-}
-
-/* Which table is read, for whoever watches. */
-static void
-show_table(JobRun *run, const char *table)
-{
-	SpinLockAcquire(&run->job->mutex);
-	strlcpy(run->job->current_table, table, sizeof(run->job->current_table));
-	run->job->current_table[pg_mbcliplen(run->job->current_table, strlen(run->job->current_table),
-										 sizeof(run->job->current_table) - 1)] = '\0';
-	SpinLockRelease(&run->job->mutex);
-	record_progress(run, false);
 }
 
 /*
@@ -181,10 +103,10 @@ keep_rows(JobRun *run, const char *table, const char *key)
 		char *found[5];
 		Datum values[6] = {CStringGetTextDatum(run->job->object_id), CStringGetTextDatum(table)};
 
-		select_texts(run, sql_read, 3, (Oid[]){INT4OID, TEXTOID, INT4OID},
-					 (Datum[]){Int32GetDatum(last), CStringGetTextDatum(key),
-							   Int32GetDatum(ROWS_PER_INSERT)},
-					 5, found);
+		requester_select(run, sql_read, 3, (Oid[]){INT4OID, TEXTOID, INT4OID},
+						 (Datum[]){Int32GetDatum(last), CStringGetTextDatum(key),
+								   Int32GetDatum(ROWS_PER_INSERT)},
+						 5, found);
 		if (found[0] == NULL)
 			break;
 		last = atoi(found[0]);
@@ -246,21 +168,21 @@ compare(JobRun *run, Jsonb *action)
 	char *plan[2];
 	char *results[N_RESULTS];
 
-	begin();
-	select_texts(run, sql_plan, 1, (Oid[]){INT4OID}, (Datum[]){Int32GetDatum(no)}, 2, plan);
-	commit();
-	show_table(run, plan[0]);
+	requester_begin();
+	requester_select(run, sql_plan, 1, (Oid[]){INT4OID}, (Datum[]){Int32GetDatum(no)}, 2, plan);
+	requester_commit();
+	run_show_table(run, plan[0]);
 
-	begin();
-	select_texts(run, sql_compare, 4, (Oid[]){TEXTOID, TEXTOID, INT4OID, TEXTOID},
-				 (Datum[]){CStringGetTextDatum(run->overlap->connection),
-						   CStringGetTextDatum(run->params), Int32GetDatum(no),
-						   CStringGetTextDatum(plan[1])},
-				 N_RESULTS, results);
+	requester_begin();
+	requester_select(run, sql_compare, 4, (Oid[]){TEXTOID, TEXTOID, INT4OID, TEXTOID},
+					 (Datum[]){CStringGetTextDatum(run->overlap->connection),
+							   CStringGetTextDatum(run->params), Int32GetDatum(no),
+							   CStringGetTextDatum(plan[1])},
+					 N_RESULTS, results);
 	replorigin_session_origin = DoNotReplicateId;
 	keep_rows(run, plan[0], plan[1]);
 	keep_counts(run, results);
-	commit();
+	requester_commit();
 	replorigin_session_origin = InvalidRepOriginId;
 
 	pg_atomic_write_u32(&run->job->counters.tables_done, no);
@@ -273,10 +195,10 @@ close_peer(JobRun *run, Jsonb *action)
 {
 	char *nothing[1];
 
-	begin();
-	select_texts(run, "select steep_repl._overlap_end($1)", 1, (Oid[]){TEXTOID},
-				 (Datum[]){CStringGetTextDatum(run->overlap->connection)}, 1, nothing);
-	commit();
+	requester_begin();
+	requester_select(run, "select steep_repl._overlap_end($1)", 1, (Oid[]){TEXTOID},
+					 (Datum[]){CStringGetTextDatum(run->overlap->connection)}, 1, nothing);
+	requester_commit();
 }
 
 ActionFunction

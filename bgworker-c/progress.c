@@ -49,6 +49,12 @@ static const PhaseShare apply_phases[] = {
 static const PhaseShare overlap_phases[] = {
 	{"planning", 0, 1}, {"comparing", 1, 99}, {"finalizing", 99, 99}, {"complete", 100, 100}};
 
+static const PhaseShare merge_phases[] = {{"planning", 0, 1},
+										  {"comparing", 1, 40},
+										  {"merging", 40, 98},
+										  {"finalizing", 98, 100},
+										  {"complete", 100, 100}};
+
 static const struct
 {
 	const PhaseShare *shares;
@@ -57,6 +63,7 @@ static const struct
 	[JOB_SNAPSHOT] = {snapshot_phases, lengthof(snapshot_phases)},
 	[JOB_APPLY] = {apply_phases, lengthof(apply_phases)},
 	[JOB_OVERLAP] = {overlap_phases, lengthof(overlap_phases)},
+	[JOB_MERGE] = {merge_phases, lengthof(merge_phases)},
 };
 
 static double

@@ -32,6 +32,7 @@ typedef enum JobKind
 	JOB_SNAPSHOT = 0,
 	JOB_APPLY,
 	JOB_OVERLAP,
+	JOB_MERGE,
 } JobKind;
 
 /* A job's life in shared memory; bgworker-c/README.md draws it. */

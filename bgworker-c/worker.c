@@ -5,6 +5,7 @@
 #include "worker.h"
 
 #include "access/xact.h"
+#include "catalog/pg_parameter_acl.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "postmaster/interrupt.h"
@@ -12,6 +13,7 @@
 #include "storage/ipc.h"
 #include "storage/proc.h"
 #include "tcop/tcopprot.h"
+#include "utils/acl.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -203,4 +205,11 @@ worker_check_cancel(SteepJob *job)
 	SpinLockRelease(&job->mutex);
 	if (cancelled)
 		ereport(ERROR, (errcode(ERRCODE_QUERY_CANCELED), errmsg("the operation was cancelled")));
+}
+
+/* Whether rows may be written without their triggers and foreign keys firing. */
+bool
+worker_may_skip_triggers(void)
+{
+	return pg_parameter_aclcheck("session_replication_role", GetUserId(), ACL_SET) == ACLCHECK_OK;
 }

@@ -28,5 +28,6 @@ extern void worker_pin_settings(void);
 extern void worker_begin_with_snapshot(const char *snapshot_name);
 extern void worker_run_helper(SteepJob *job, void (*body)(SteepJob *job));
 extern void worker_check_cancel(SteepJob *job);
+extern bool worker_may_skip_triggers(void);
 
 #endif /* STEEP_WORKER_H */

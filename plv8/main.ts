@@ -1,10 +1,12 @@
 import { publicFunctions } from "./api/index.ts";
 import { nextAction } from "./api/next-action.ts";
+import { planMerge } from "./compare/merge-plan.ts";
 import { planOverlap } from "./compare/overlap-plan.ts";
 import { asciiJson } from "./db/ascii-json.ts";
 import type { Json } from "./db/sql.ts";
 import { SteepError } from "./db/steep-error.ts";
 import { bundleVersion } from "./db/version.ts";
+import { mergeParams } from "./jobs/merge-params.ts";
 
 type Handler = (args: never) => unknown;
 
@@ -13,6 +15,8 @@ const handlers: ReadonlyMap<string, Handler> = new Map<string, Handler>([
   ...publicFunctions.map((f) => [f.name, f.run] as const),
   ["next_action", nextAction],
   ["overlap_plan", planOverlap],
+  ["merge_plan", planMerge],
+  ["merge_params", mergeParams],
   ["version", bundleVersion],
 ]);
 

@@ -25,7 +25,7 @@ comment on column steep_repl.nodes.registered_by is 'only this role, its members
 
 create table steep_repl.work_queue (
   id bigint primary key default 0,
-  operation text not null check (operation in ('snapshot_generate', 'snapshot_apply', 'overlap')),
+  operation text not null check (operation in ('snapshot_generate', 'snapshot_apply', 'overlap', 'bidirectional_merge', 'merge_undo')),
   status text not null default 'pending'
     check (status in ('pending', 'running', 'complete', 'failed', 'cancelled')),
   status_detail text,

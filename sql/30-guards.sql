@@ -6,6 +6,7 @@ language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp 
 declare
   is_owner constant boolean := current_user = (
     select pg_get_userbyid(c.relowner) from pg_class c where c.oid = tg_relid);
+  object_id text;
 begin
   if steep_repl._is_apply_worker() then
     -- Rows of another node stay as they are; nobody sends us rows of our own.
@@ -19,14 +20,11 @@ begin
     new.id := steep_repl._random_id();
     new.status := 'pending';
     new.status_detail := null;
-    new.snapshot_id := case when new.operation in ('snapshot_generate', 'snapshot_apply') then
-      format('%s_%s_%s', case new.operation when 'snapshot_apply' then 'apply' else 'snap' end,
-             to_char(clock_timestamp() at time zone 'UTC', 'YYYYMMDD_HH24MISS'),
-             left(replace(gen_random_uuid()::text, '-', ''), 8)) end;
-    new.merge_id := null;
-    new.overlap_id := case when new.operation = 'overlap' then
-      format('overlap_%s_%s', to_char(clock_timestamp() at time zone 'UTC', 'YYYYMMDD_HH24MISS'),
-             left(replace(gen_random_uuid()::text, '-', ''), 8)) end;
+    object_id := to_char(clock_timestamp() at time zone 'UTC', '_YYYYMMDD_HH24MISS_')
+                 || left(replace(gen_random_uuid()::text, '-', ''), 8);
+    new.snapshot_id := case new.operation when 'snapshot_generate' then 'snap' when 'snapshot_apply' then 'apply' end || object_id;
+    new.overlap_id := case new.operation when 'overlap' then 'overlap' end || object_id;
+    new.merge_id := case when new.operation in ('bidirectional_merge', 'merge_undo') then 'merge' end || object_id;
     new.requested_by := current_user;
     new.requested_by_oid := quote_ident(current_user)::regrole;
     new.worker_pid := null;

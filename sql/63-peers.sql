@@ -172,20 +172,16 @@ end
 $fn$;
 comment on function steep_repl._peer_close(text) is 'private: stops what still runs at the peer and disconnects';
 
--- How values are written, on both sides alike; and nothing that ends a long query there. Sorting is off so that
--- rows are grouped in a hash table: the planner thinks of a bucket for each row. Before PostgreSQL 18 that makes
--- every plan so dear that it would be compiled, hence no JIT.
+-- How values are written, on both sides alike; and nothing that ends a long query there. Without sorting, every
+-- plan is so dear before PostgreSQL 18 that it would be compiled, hence no JIT.
 create function steep_repl._peer_settings() returns text
 language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
 return $sql$
   select count(pg_catalog.set_config(s.name, p.setting, false))
-  from (values ('timezone', 'UTC'), ('datestyle', 'ISO, YMD'),
-               ('intervalstyle', 'postgres'), ('extra_float_digits', '1'), ('bytea_output', 'hex'),
-               ('lc_monetary', 'C'), ('quote_all_identifiers', 'off'), ('xmloption', 'content'),
-               ('standard_conforming_strings', 'on'),
+  from (values @ROWS_OF_SETTINGS@,
                ('row_security', 'off'), ('application_name', 'steep_repl peer'),
                ('statement_timeout', '0'), ('transaction_timeout', '0'), ('lock_timeout', '0'),
-               ('idle_in_transaction_session_timeout', '0'), ('cursor_tuple_fraction', '1'), ('work_mem', '32MB'), ('enable_sort', 'off'), ('jit', 'off'),
+               ('idle_in_transaction_session_timeout', '0'), ('jit', 'off'),
                ('client_connection_check_interval', '1000')) p(name, setting)
   join pg_catalog.pg_settings s on lower(s.name) operator(pg_catalog.=) p.name
 $sql$;

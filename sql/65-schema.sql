@@ -3,9 +3,7 @@
 
 create function steep_repl._query_here(query text) returns jsonb
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp
-set timezone = 'UTC' set datestyle = 'ISO, YMD' set intervalstyle = postgres set extra_float_digits = 1
-set bytea_output = hex set lc_monetary = 'C' set quote_all_identifiers = off set standard_conforming_strings = on
-set xmloption = content as $fn$
+@SET_VALUES@ as $fn$
 declare
   answer text;
 begin

@@ -63,16 +63,11 @@ end
 $fn$;
 comment on function steep_repl._check_catch_up(interval) is 'private: refuses a timeout that is none';
 
--- Plans all tables before the first is read, into a temporary table: what cannot be compared is said at once.
-create function steep_repl._overlap_plans(connection text, tables text[], primary_keys jsonb) returns int
-language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
-set timezone = 'UTC' set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set extra_float_digits = 1 set bytea_output = 'hex'
-set lc_monetary = 'C' set quote_all_identifiers = off set xmloption = 'content' set cursor_tuple_fraction = 1 set work_mem = '32MB' set enable_sort = off as $fn$
+-- Checks the arguments and makes the temporary tables that a comparison works with; the names of its tables.
+create function steep_repl._overlap_begin(connection text, tables text[], primary_keys jsonb) returns text[]
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
-  target record;
-  query text;
   names text[] := tables;
-  n int := 0;
 begin
   if current_setting('transaction_isolation') <> 'read committed' then
     raise exception 'cannot compare in a transaction that is not READ COMMITTED'
@@ -93,6 +88,21 @@ begin
                    steep_repl._overlap_tables_query())
       into names using steep_repl._peer_json(connection, steep_repl._overlap_tables_query());
   end if;
+  return names;
+end
+$fn$;
+comment on function steep_repl._overlap_begin(text, text[], jsonb) is 'private: begins a comparison; the names of its tables, NULL for none';
+
+-- Plans all tables before the first is read, into a temporary table: what cannot be compared is said at once.
+create function steep_repl._overlap_plans(connection text, tables text[], primary_keys jsonb) returns int
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
+@SET_VALUES@ @SET_SCAN@ as $fn$
+declare
+  names constant text[] := steep_repl._overlap_begin(connection, tables, primary_keys);
+  target record;
+  query text;
+  n int := 0;
+begin
   for target in select * from steep_repl._overlap_targets(names, primary_keys) where names is not null loop
     query := steep_repl._overlap_facts_query(target.schema_name, target.relation_name);
     insert into pg_temp.steep_repl_plans values (target.no, steep_repl._call('overlap_plan', jsonb_build_object(

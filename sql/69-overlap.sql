@@ -7,8 +7,7 @@ create function steep_repl._overlap_table(
   out conflict_count bigint, out unsettled_count bigint,
   out local_lsn pg_lsn, out peer_lsn pg_lsn, out local_snapshot text, out peer_snapshot text)
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
-set timezone = 'UTC' set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set extra_float_digits = 1 set bytea_output = 'hex'
-set lc_monetary = 'C' set quote_all_identifiers = off set xmloption = 'content' set cursor_tuple_fraction = 1 set work_mem = '32MB' set enable_sort = off as $fn$
+@SET_VALUES@ @SET_SCAN@ as $fn$
 declare
   n_differing bigint;
 begin
@@ -141,8 +140,7 @@ create function steep_repl._overlap_rows(
   out key jsonb, out category text, out differing_columns text[])
 returns setof record
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
-set timezone = 'UTC' set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set extra_float_digits = 1 set bytea_output = 'hex'
-set lc_monetary = 'C' set quote_all_identifiers = off set xmloption = 'content' set cursor_tuple_fraction = 1 set work_mem = '32MB' set enable_sort = off as $fn$
+@SET_VALUES@ @SET_SCAN@ as $fn$
 declare
   connection text;
   target record;

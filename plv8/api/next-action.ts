@@ -2,6 +2,8 @@ import { type Json, queryOne } from "../db/sql.ts";
 import type {
   ApplyAction,
   ApplyDone,
+  MergeAction,
+  MergeDone,
   OverlapAction,
   OverlapDone,
   SnapshotAction,
@@ -9,6 +11,8 @@ import type {
 } from "../jobs/action.ts";
 import { type ApplyFacts, nextApplyAction } from "../jobs/apply.ts";
 import { applyParams } from "../jobs/apply-params.ts";
+import { type MergeFacts, nextMergeAction, nextUndoAction } from "../jobs/merge.ts";
+import { mergeParams } from "../jobs/merge-params.ts";
 import { nextOverlapAction } from "../jobs/overlap.ts";
 import { nextSnapshotAction, type SnapshotFacts } from "../jobs/snapshot.ts";
 import { type SnapshotParams, snapshotParams } from "../jobs/snapshot-params.ts";
@@ -51,7 +55,9 @@ function nextOfApply(request: Request): ApplyAction {
 }
 
 /** Called by coordinators only: decide what a job does next. */
-export function nextAction(request: Request): SnapshotAction | ApplyAction | OverlapAction {
+export function nextAction(
+  request: Request,
+): SnapshotAction | ApplyAction | OverlapAction | MergeAction {
   switch (request.operation) {
     case "snapshot_generate":
       return nextOfSnapshot(request);
@@ -59,6 +65,14 @@ export function nextAction(request: Request): SnapshotAction | ApplyAction | Ove
       return nextOfApply(request);
     case "overlap":
       return nextOverlapAction(request.done as OverlapDone, request.facts);
+    case "bidirectional_merge":
+      return nextMergeAction(
+        request.done as MergeDone,
+        mergeParams(request.params),
+        request.facts as unknown as MergeFacts,
+      );
+    case "merge_undo":
+      return nextUndoAction(request.done as MergeDone, request.facts as unknown as MergeFacts);
     default:
       throw new Error(`no planner for operation ${request.operation}`);
   }

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { publicFunctions } from "../api/index.ts";
 import { bundle, bundleSql, type EngineName } from "./bundle-sql.ts";
 import { functionSql } from "./function-sql.ts";
+import { settingsSql } from "./settings-sql.ts";
 
 /** The hand-written files whose number lies in a range. */
 function handWritten(from: number, to: number): readonly string[] {
@@ -19,12 +20,12 @@ function handWritten(from: number, to: number): readonly string[] {
  * 50 and up.
  */
 export async function extensionScript(engine: EngineName, version: string): Promise<string> {
-  return [
+  const placeholders = Object.entries({ ...settingsSql, "@VERSION@": version });
+  const script = [
     ...handWritten(0, 50),
     bundleSql(await bundle(version), engine, version),
     ...publicFunctions.map(functionSql),
     ...handWritten(50, 100),
-  ]
-    .join("\n")
-    .replaceAll("@VERSION@", version);
+  ].join("\n");
+  return placeholders.reduce((text, [name, value]) => text.replaceAll(name, value), script);
 }

@@ -51,6 +51,11 @@ function byName(a: ColumnFacts, b: ColumnFacts): number {
  * @throws SteepError where the two cannot be compared
  */
 export function planOverlap(facts: PairFacts): OverlapPlan {
+  return overlapPlan(buildOf(facts));
+}
+
+/** What the plan of a comparison, or of a merge, is made from. */
+export function buildOf(facts: PairFacts): Build {
   const pair = checkPair(facts);
   const sameEncoding = pair.local.encoding === pair.peer.encoding;
   const reader = (column: ColumnFacts): ColumnReader => ({ column, sameEncoding });
@@ -58,7 +63,7 @@ export function planOverlap(facts: PairFacts): OverlapPlan {
   const key = chooseKey(pair).map((k) => common(k, pair));
   const buckets = bucketCount(pair.local, pair.peer);
   const compared = columns.filter((c) => !c.generated || key.some((k) => k.name === c.name));
-  const build: Build = {
+  return {
     pair,
     key,
     keyReaders: key.map(reader),
@@ -66,11 +71,15 @@ export function planOverlap(facts: PairFacts): OverlapPlan {
     buckets,
     range: rangeType(key),
   };
+}
+
+export function overlapPlan(build: Build): OverlapPlan {
+  const { pair, key, buckets } = build;
   return {
     table: pair.table,
     key: key.map((c) => c.name),
     key_types: key.map(keyType),
-    columns: compared.map((c) => c.name),
+    columns: build.readers.map((r) => r.column.name),
     local: sidePlan(build, pair.local),
     peer: sidePlan(build, pair.peer),
     spellings: build.readers.some(hasSpellings),

@@ -6,6 +6,7 @@ export type Phase =
   | "sequences"
   | "indexes"
   | "comparing"
+  | "merging"
   | "finalizing"
   | "complete";
 
@@ -69,6 +70,27 @@ export type OverlapAction =
 
 type YesNo = "yes" | "no";
 
+/** The same for a merge, and for an undo of one; `no` counts tables or steps from 1. */
+export type MergeAction =
+  | { readonly kind: "open_peer"; readonly phase: "planning" }
+  | {
+      readonly kind: "begin_merge";
+      readonly phase: "planning";
+      readonly discard: YesNo;
+      readonly replicates: YesNo;
+      readonly warnings?: readonly string[];
+    }
+  | { readonly kind: "compare"; readonly phase: "comparing"; readonly no: number }
+  | { readonly kind: "check_unique"; readonly phase: "comparing" }
+  | { readonly kind: "write"; readonly phase: "merging"; readonly no: number }
+  | { readonly kind: "look_again"; readonly phase: "merging" }
+  | { readonly kind: "read_audit"; readonly phase: "planning" }
+  | { readonly kind: "undo"; readonly phase: "merging"; readonly no: number }
+  | { readonly kind: "move_sequences"; readonly phase: "finalizing" }
+  | { readonly kind: "check_foreign_keys"; readonly phase: "finalizing" }
+  | { readonly kind: "close_peer"; readonly phase: "finalizing" }
+  | Complete;
+
 export interface ArchiveOptions {
   readonly path: string;
   readonly pre_data: YesNo;
@@ -96,3 +118,4 @@ type KindOf<A extends { readonly kind: string }> = Exclude<A["kind"], "complete"
 export type SnapshotDone = KindOf<SnapshotAction>;
 export type ApplyDone = KindOf<ApplyAction>;
 export type OverlapDone = KindOf<OverlapAction>;
+export type MergeDone = KindOf<MergeAction>;

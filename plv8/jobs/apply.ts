@@ -1,7 +1,7 @@
-import { SteepError } from "../db/steep-error.ts";
 import type { ApplyAction, ApplyDone } from "./action.ts";
 import type { ApplyParams, Section } from "./apply-params.ts";
 import { factsQuery, foreignKeyChecksQuery, levelsQuery } from "./apply-sql.ts";
+import { refuseAny } from "./refusal.ts";
 
 /** What the planner decides by, after `check_targets`: lists of names, joined, null for none. */
 export interface ApplyFacts {
@@ -50,21 +50,6 @@ function openArchive(params: ApplyParams): ApplyAction {
     no_privileges: yesNo(params.no_privileges),
     tables: params.tables,
   };
-}
-
-interface Refusal {
-  readonly names: string | null;
-  readonly sqlstate: string;
-  readonly message: string;
-  readonly hint: string;
-}
-
-function refuseAny(refusals: readonly Refusal[]): void {
-  for (const { names, sqlstate, message, hint } of refusals) {
-    if (names !== null) {
-      throw new SteepError({ sqlstate, message, detail: names, hint });
-    }
-  }
 }
 
 /** The archive makes its tables itself: none of them may be there. */

@@ -1,0 +1,30 @@
+/*
+ * merge.h
+ *	  What the parts of a merge job share.
+ */
+#ifndef STEEP_MERGE_H
+#define STEEP_MERGE_H
+
+#include "coordinator.h"
+
+struct MergeRun
+{
+	char *connection; /* of dblink, to the peer */
+	bool dry_run;
+	bool replicates; /* one side replicates to the other */
+	int n_tables;
+	int n_steps;
+	int rounds;
+	int64 n_changed; /* rows of this round that have to be compared again */
+	int64 batch;     /* the last one that was written down */
+};
+
+/* merge_write.c */
+extern void merge_write(JobRun *run, Jsonb *action);
+
+/* merge_intents.c: batches at the peer of which it is not known whether they were committed */
+extern void merge_settle_intents(JobRun *run);
+extern void merge_forget_intents(JobRun *run);
+extern void merge_take_back(JobRun *run, int64 batch);
+
+#endif /* STEEP_MERGE_H */

@@ -1,0 +1,301 @@
+/*
+ * merge_actions.c
+ *	  The actions of a merge, as plv8/jobs/merge.ts orders them. Rows are compared
+ *	  and written by SQL with the requester's rights; what is done is written down
+ *	  as the extension's owner, in the same transaction as what is written here.
+ */
+#include "merge.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "owner.h"
+#include "requester.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+
+/* The counts of a table's comparison, after its name and its key. */
+#define N_COUNTS 5
+
+static const char *
+param(JobRun *run, const char *name)
+{
+	char *value;
+
+	requester_begin();
+	requester_select(run, "select $1::jsonb ->> $2", 2, (Oid[]){TEXTOID, TEXTOID},
+					 (Datum[]){CStringGetTextDatum(run->params), CStringGetTextDatum(name)}, 1,
+					 &value);
+	requester_commit();
+	return value;
+}
+
+/* Connect, find out what an earlier attempt left undecided, plan all tables, and gather what stands in the way. */
+static void
+open_peer(JobRun *run, Jsonb *action)
+{
+	static const char *const sql_plan =
+		"select steep_repl._merge_plans($1, case when jsonb_typeof($2::jsonb -> 'tables') = 'array' then "
+		"  array(select jsonb_array_elements_text($2::jsonb -> 'tables')) end, $2::jsonb)";
+	static const char *const sql_names =
+		"select array(select t.name from pg_temp.steep_repl_tables t order by t.no)::text";
+	static const char *const sql_facts = "select steep_repl._merge_facts($1, $2::jsonb)";
+	MergeRun *merge = palloc0_object(MergeRun);
+	Oid types[] = {TEXTOID, TEXTOID};
+	Datum values[2];
+	OwnerSession session;
+	char *n_tables;
+	char *names;
+	char *facts;
+
+	const char *dry_run = param(run, "dry_run");
+
+	merge->dry_run = dry_run != NULL && strcmp(dry_run, "true") == 0;
+	requester_begin();
+	merge->connection = requester_open_peer(run);
+	run->merge = merge;
+	requester_commit();
+	merge_settle_intents(run);
+
+	requester_begin();
+	values[0] = CStringGetTextDatum(merge->connection);
+	values[1] = CStringGetTextDatum(run->params);
+	requester_select(run, sql_plan, 2, types, values, 1, &n_tables);
+	requester_select(run, sql_names, 0, NULL, NULL, 1, &names);
+	requester_select(run, sql_facts, 2, types, values, 1, &facts);
+	requester_commit();
+
+	merge->n_tables = atoi(n_tables);
+	pg_atomic_write_u32(&run->job->counters.tables_total, merge->n_tables);
+	owner_begin_transaction(&session);
+	owner_execute("update steep_repl.merges set tables = $2::text[] where operation_id = $1", 2,
+				  (Oid[]){INT8OID, TEXTOID},
+				  (Datum[]){Int64GetDatum(run->job->id), CStringGetTextDatum(names)}, NULL);
+	owner_commit_transaction(&session);
+	/* the members of the object */
+	appendBinaryStringInfo(&run->facts, facts + 1, strlen(facts) - 2);
+}
+
+/* All is well: prepare both sessions for writing. */
+static void
+begin_merge(JobRun *run, Jsonb *action)
+{
+	MergeRun *merge = run->merge;
+	Oid types[] = {TEXTOID, TEXTOID, BOOLOID};
+	Datum values[3];
+	char *nothing[1];
+
+	merge->replicates = strcmp(action_text(action, "replicates"), "yes") == 0;
+	requester_begin();
+	values[0] = CStringGetTextDatum(merge->connection);
+	values[1] = CStringGetTextDatum(run->job->object_id);
+	values[2] = BoolGetDatum(merge->replicates);
+	requester_select(run, "select steep_repl._merge_prepare_peer($1, $2, $3)", 3, types, values, 1,
+					 nothing);
+	if (strcmp(action_text(action, "discard"), "yes") == 0)
+		requester_select(run, "select steep_repl._merge_discard_backlog($1)", 1, types, values, 1,
+						 nothing);
+	if (worker_may_skip_triggers())
+		SetConfigOption("session_replication_role", "replica", PGC_SUSET, PGC_S_OVERRIDE);
+	requester_commit();
+	appendStringInfo(&run->facts, "\"tables\":%d", merge->n_tables);
+}
+
+/* What was found, with what an earlier attempt has merged already. */
+static void
+keep_counts(JobRun *run, char **found)
+{
+	static const char *const sql_table =
+		"with done as ("
+		"  select count(*) filter (where a.category = 'local_only') as l, count(*) filter (where a.category = 'remote_only') as r, "
+		"    count(*) filter (where a.category = 'conflict') as c, count(*) as n "
+		"  from steep_repl.merge_audit_log a where a.merge_id = $1 and a.table_name = $2) "
+		"insert into steep_repl.merge_tables as t (merge_id, table_name, key_columns, local_only_count, remote_only_count, "
+		"  match_count, conflict_count, unsettled_count) "
+		"select $1, $2, $3::text[], $4::bigint + d.l, $5::bigint + d.r, $6::bigint - d.n, $7::bigint + d.c, $8::bigint from done d "
+		"on conflict (merge_id, table_name) do update set local_only_count = excluded.local_only_count, "
+		"  remote_only_count = excluded.remote_only_count, match_count = excluded.match_count, "
+		"  conflict_count = excluded.conflict_count, unsettled_count = excluded.unsettled_count, rows_left = 0";
+	static const char *const sql_merge =
+		"update steep_repl.merges m set local_only_count = s.l, remote_only_count = s.r, match_count = s.m, "
+		"  conflict_count = s.c, unsettled_count = s.u "
+		"from (select sum(t.local_only_count) as l, sum(t.remote_only_count) as r, sum(t.match_count) as m, "
+		"        sum(t.conflict_count) as c, sum(t.unsettled_count) as u "
+		"      from steep_repl.merge_tables t where t.merge_id = $1) s where m.merge_id = $1";
+	Oid types[N_COUNTS + 3];
+	Datum values[N_COUNTS + 3] = {CStringGetTextDatum(run->job->object_id)};
+	OwnerSession session;
+
+	types[0] = TEXTOID;
+	for (int i = 0; i < N_COUNTS + 2; i++)
+	{
+		types[i + 1] = TEXTOID;
+		values[i + 1] = CStringGetTextDatum(found[i]);
+	}
+	owner_begin_transaction(&session);
+	owner_execute(sql_table, N_COUNTS + 3, types, values, NULL);
+	owner_execute(sql_merge, 1, types, values, NULL);
+	owner_commit_transaction(&session);
+}
+
+/* Compare one table and decide about its rows. */
+static void
+compare(JobRun *run, Jsonb *action)
+{
+	static const char *const sql_name =
+		"select t.name from pg_temp.steep_repl_tables t where t.no = $1";
+	static const char *const sql_compare =
+		"select c.table_name, c.key_columns::text, c.local_only_count, c.remote_only_count, c.match_count, c.conflict_count, c.unsettled_count "
+		"from steep_repl._merge_compare($1, $3, $2::jsonb) c";
+	int no = action_int(action, "no", 0);
+	char *found[N_COUNTS + 2];
+
+	requester_begin();
+	requester_select(run, sql_name, 1, (Oid[]){INT4OID}, (Datum[]){Int32GetDatum(no)}, 1, found);
+	requester_commit();
+	run_show_table(run, found[0]);
+
+	requester_begin();
+	requester_select(run, sql_compare, 3, (Oid[]){TEXTOID, TEXTOID, INT4OID},
+					 (Datum[]){CStringGetTextDatum(run->merge->connection),
+							   CStringGetTextDatum(run->params), Int32GetDatum(no)},
+					 N_COUNTS + 2, found);
+	requester_commit();
+	keep_counts(run, found);
+	appendStringInfo(&run->facts, "\"compared\":%d,\"tables\":%d", no, run->merge->n_tables);
+}
+
+/* Steps of a new round: what TypeScript is told of them. */
+static void
+begin_round(JobRun *run, const char *steps)
+{
+	MergeRun *merge = run->merge;
+
+	merge->n_steps = atoi(steps);
+	merge->n_changed = 0;
+	merge->rounds++;
+	pg_atomic_write_u32(&run->job->counters.items_total, merge->n_steps);
+	pg_atomic_write_u32(&run->job->counters.items_done, 0);
+	appendStringInfo(&run->facts, "\"steps\":%d,\"rounds\":%d,\"changed\":0", merge->n_steps,
+					 merge->rounds);
+}
+
+/* Rows that a unique index would refuse; then what is to be written, in order. */
+static void
+check_unique(JobRun *run, Jsonb *action)
+{
+	char *found[2];
+	char *steps;
+
+	requester_begin();
+	requester_select(
+		run,
+		"select c.colliding, to_json(c.examples)::text from steep_repl._merge_check_unique($1) c",
+		1, (Oid[]){TEXTOID}, (Datum[]){CStringGetTextDatum(run->merge->connection)}, 2, found);
+	requester_select(run, "select steep_repl._merge_steps(1)", 0, NULL, NULL, 1, &steps);
+	requester_commit();
+	appendStringInfo(&run->facts, "\"colliding\":%s,\"collisions\":%s,", found[0],
+					 found[1] ? found[1] : "null");
+	begin_round(run, steps);
+}
+
+static void
+look_again(JobRun *run, Jsonb *action)
+{
+	char *steps;
+
+	requester_begin();
+	requester_select(
+		run, "select steep_repl._merge_look_again($1, $2::jsonb)", 2, (Oid[]){TEXTOID, TEXTOID},
+		(Datum[]){CStringGetTextDatum(run->merge->connection), CStringGetTextDatum(run->params)}, 1,
+		&steps);
+	requester_commit();
+	begin_round(run, steps);
+}
+
+/* Count what was left; move sequences, unless nothing was to be written. */
+static void
+move_sequences(JobRun *run, Jsonb *action)
+{
+	static const char *const sql_tables =
+		"update steep_repl.merge_tables t set rows_left = l.value::bigint "
+		"from jsonb_each_text($2::jsonb) l(key, value) where t.merge_id = $1 and t.table_name = l.key";
+	static const char *const sql_merge =
+		"update steep_repl.merges m set rows_left = (select coalesce(sum(t.rows_left), 0) from steep_repl.merge_tables t where t.merge_id = $1) "
+		"where m.merge_id = $1";
+	Oid types[] = {TEXTOID, TEXTOID};
+	Datum values[2] = {CStringGetTextDatum(run->merge->connection)};
+	OwnerSession session;
+	char *left;
+	char *nothing[1];
+
+	requester_begin();
+	requester_select(run, "select steep_repl._merge_rows_left()", 0, NULL, NULL, 1, &left);
+	if (!run->merge->dry_run)
+		requester_select(run, "select steep_repl._merge_move_sequences($1)", 1, types, values, 1,
+						 nothing);
+	requester_commit();
+	values[0] = CStringGetTextDatum(run->job->object_id);
+	values[1] = CStringGetTextDatum(left);
+	owner_begin_transaction(&session);
+	owner_execute(sql_tables, 2, types, values, NULL);
+	owner_execute(sql_merge, 1, types, values, NULL);
+	owner_commit_transaction(&session);
+}
+
+static void
+check_foreign_keys(JobRun *run, Jsonb *action)
+{
+	char *nothing[1];
+
+	if (run->merge->dry_run)
+		return;
+	requester_begin();
+	requester_select(run, "select steep_repl._merge_check_foreign_keys($1)", 1, (Oid[]){TEXTOID},
+					 (Datum[]){CStringGetTextDatum(run->merge->connection)}, 1, nothing);
+	requester_commit();
+}
+
+/* Leave the peer as it was; also where the job failed, then without an error. */
+void
+merge_close_peer(JobRun *run)
+{
+	char *nothing[1];
+
+	requester_begin();
+	requester_select(run, "select steep_repl._merge_close($1, $2)", 2, (Oid[]){TEXTOID, TEXTOID},
+					 (Datum[]){CStringGetTextDatum(run->merge->connection),
+							   CStringGetTextDatum(run->job->object_id)},
+					 1, nothing);
+	requester_commit();
+	run->merge = NULL;
+}
+
+static void
+close_peer(JobRun *run, Jsonb *action)
+{
+	merge_forget_intents(run);
+	merge_close_peer(run);
+}
+
+ActionFunction
+merge_action(const char *kind)
+{
+	static const struct
+	{
+		const char *kind;
+		ActionFunction perform;
+	} actions[] = {{"open_peer", open_peer},
+				   {"begin_merge", begin_merge},
+				   {"compare", compare},
+				   {"check_unique", check_unique},
+				   {"write", merge_write},
+				   {"look_again", look_again},
+				   {"move_sequences", move_sequences},
+				   {"check_foreign_keys", check_foreign_keys},
+				   {"close_peer", close_peer}};
+
+	for (size_t i = 0; i < lengthof(actions); i++)
+		if (strcmp(actions[i].kind, kind) == 0)
+			return actions[i].perform;
+	return NULL;
+}

@@ -1,0 +1,271 @@
+/*
+ * merge_write.c
+ *	  The batches of a merge: rows are written on one side, and the audit log
+ *	  with them; then the transaction at the peer is ended.
+ *
+ * What is written here commits together with its audit records, while the peer
+ * keeps its rows locked. What is written at the peer commits after its audit
+ * records, which stay in doubt until that is known: see merge_intents.c.
+ */
+#include "merge.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "owner.h"
+#include "replication/origin.h"
+#include "requester.h"
+#include "utils/builtins.h"
+
+/* What a batch was and did, as text. */
+typedef enum BatchField
+{
+	BATCH_TABLE,
+	BATCH_KEY,
+	BATCH_ACTION,
+	BATCH_HERE,
+	BATCH_THERE,
+	BATCH_NUMBERS,
+	BATCH_N_WRITTEN,
+	BATCH_N_CHANGED,
+	BATCH_PEER_XID,
+	BATCH_IS_LAST,
+	BATCH_WHY,
+	N_BATCH_FIELDS
+} BatchField;
+
+typedef char *Batch[N_BATCH_FIELDS];
+
+static void
+free_batch(char **batch)
+{
+	for (int i = 0; i < N_BATCH_FIELDS; i++)
+		if (batch[i] != NULL)
+			pfree(batch[i]);
+}
+
+static bool
+is_at_peer(char **batch)
+{
+	return batch[BATCH_PEER_XID] != NULL;
+}
+
+/* What both sides had, of the rows in $5, that were read into $3 and $4. */
+#define READ_ROWS                                                                                              \
+	"with l as materialized (select r.no::int as no, r.image from rows from ("                                 \
+	"    jsonb_array_elements_text($3::jsonb -> 'n'), jsonb_array_elements($3::jsonb -> 'r')) r(no, image)), " \
+	"  p as materialized (select r.no::int as no, r.image from rows from ("                                    \
+	"    jsonb_array_elements_text($4::jsonb -> 'n'), jsonb_array_elements($4::jsonb -> 'r')) r(no, image)), " \
+	"  r as (select l.image as local_row, p.image as remote_row, coalesce(l.image, p.image) as image "         \
+	"    from unnest($5::int[]) n(no) left join l using (no) left join p using (no)) "
+
+#define KEY                                                                                                       \
+	"case when cardinality($6::text[]) = 1 then jsonb_build_object(($6::text[])[1], r.image -> ($6::text[])[1]) " \
+	"  else (select jsonb_object_agg(k.name, r.image -> k.name) from unnest($6::text[]) k(name)) end"
+
+static void
+keep_audit(JobRun *run, char **batch)
+{
+	static const char *const sql = READ_ROWS
+		"insert into steep_repl.merge_audit_log (merge_id, table_name, key, category, action, local_row, remote_row, requested_by, batch) "
+		"select $1, $2, " KEY ", "
+		"  case when r.local_row is null then 'remote_only' when r.remote_row is null then 'local_only' else 'conflict' end, "
+		"  $7, r.local_row, r.remote_row, m.requested_by, $8 "
+		"from r, steep_repl.merges m where m.merge_id = $1";
+	static const char *const sql_intent =
+		"with gone as (delete from steep_repl._merge_intents i where i.merge_id = $1 and i.batch < $8) "
+		"insert into steep_repl._merge_intents (merge_id, table_name, peer_xid, rows, batch) "
+		"select $1, $2, $3, $7::bigint, $8 where $4 is not null and $5 is not null and $6 is not null";
+	Oid types[] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID};
+	Datum values[8];
+
+	values[0] = CStringGetTextDatum(run->job->object_id);
+	values[1] = CStringGetTextDatum(batch[BATCH_TABLE]);
+	values[2] = CStringGetTextDatum(batch[BATCH_HERE]);
+	values[3] = CStringGetTextDatum(batch[BATCH_THERE]);
+	values[4] = CStringGetTextDatum(batch[BATCH_NUMBERS]);
+	values[5] = CStringGetTextDatum(batch[BATCH_KEY]);
+	values[6] = CStringGetTextDatum(batch[BATCH_ACTION]);
+	values[7] = Int64GetDatum(run->merge->batch);
+	owner_execute(sql, 8, types, values, NULL);
+	if (!is_at_peer(batch))
+		return;
+	values[2] = CStringGetTextDatum(batch[BATCH_PEER_XID]);
+	values[6] = CStringGetTextDatum(batch[BATCH_N_WRITTEN]);
+	owner_execute(sql_intent, 8, types, values, NULL);
+}
+
+/* Conflicts that somebody is to decide about; one that is open already gets the images of now. */
+static void
+keep_conflicts(JobRun *run, char **batch)
+{
+	static const char *const sql = READ_ROWS
+		"insert into steep_repl.merge_conflicts as c (merge_id, peer, table_name, key, reason, local_row, remote_row) "
+		"select $1, m.peer, $2, " KEY
+		", 'conflict', r.local_row, r.remote_row from r, steep_repl.merges m where m.merge_id = $1 "
+		"on conflict (coalesce(peer, ''), table_name, md5(key::text), reason) where status = 'open' do update "
+		"set merge_id = excluded.merge_id, local_row = excluded.local_row, remote_row = excluded.remote_row, detected_at = clock_timestamp()";
+	Oid types[] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
+	Datum values[] = {
+		CStringGetTextDatum(run->job->object_id),  CStringGetTextDatum(batch[BATCH_TABLE]),
+		CStringGetTextDatum(batch[BATCH_HERE]),    CStringGetTextDatum(batch[BATCH_THERE]),
+		CStringGetTextDatum(batch[BATCH_NUMBERS]), CStringGetTextDatum(batch[BATCH_KEY])};
+
+	owner_execute(sql, 6, types, values, NULL);
+}
+
+/* Count rows that were written; of a dry run: would have been. */
+static void
+count_rows(JobRun *run, char **batch)
+{
+	Oid types[] = {TEXTOID, TEXTOID, TEXTOID};
+	Datum values[] = {CStringGetTextDatum(run->job->object_id),
+					  CStringGetTextDatum(batch[BATCH_TABLE]),
+					  CStringGetTextDatum(batch[BATCH_N_WRITTEN])};
+
+	owner_execute(
+		"update steep_repl.merges set rows_merged = rows_merged + $3::bigint where merge_id = $1 and $2 is not null",
+		3, types, values, NULL);
+	owner_execute(
+		"update steep_repl.merge_tables set rows_merged = rows_merged + $3::bigint where merge_id = $1 and table_name = $2",
+		3, types, values, NULL);
+}
+
+/* What a batch did, in the transaction that did it. */
+static void
+keep_batch(JobRun *run, char **batch)
+{
+	OwnerSession session;
+	bool is_manual = strcmp(batch[BATCH_ACTION], "manual") == 0;
+
+	owner_begin(&session);
+	if (!run->merge->dry_run)
+	{
+		run->merge->batch++;
+		if (is_manual)
+			keep_conflicts(run, batch);
+		else
+			keep_audit(run, batch);
+	}
+	if (!is_manual)
+		count_rows(run, batch);
+	owner_end(&session);
+}
+
+static void
+set_origin(JobRun *run, bool on)
+{
+	replorigin_session_origin =
+		on && run->merge->replicates ? DoNotReplicateId : InvalidRepOriginId;
+}
+
+/*
+ * Whether what was written at the peer may stay. Where the sides replicate to
+ * each other, rows here must not have changed since they were let go of.
+ */
+static bool
+is_still(JobRun *run, int step, char **batch)
+{
+	char *still;
+
+	if (!run->merge->replicates)
+		return true;
+	requester_select(run, "select steep_repl._merge_is_still($1, $2, $3::int[])", 3,
+					 (Oid[]){TEXTOID, INT4OID, TEXTOID},
+					 (Datum[]){CStringGetTextDatum(run->merge->connection), Int32GetDatum(step),
+							   CStringGetTextDatum(batch[BATCH_NUMBERS])},
+					 1, &still);
+	return still[0] == 't';
+}
+
+/*
+ * End the transaction at the peer. If it is not to be, or cannot be, committed
+ * there, what was written down of it goes too.
+ */
+static void
+end_peer_transaction(JobRun *run, int step, char **batch)
+{
+	char *error[4];
+	bool commit;
+
+	requester_begin();
+	commit = !is_at_peer(batch) || is_still(run, step, batch);
+	requester_select(
+		run,
+		"select e.state, e.message, e.detail, e.hint from steep_repl._merge_end_batch($1, $2) e", 2,
+		(Oid[]){TEXTOID, BOOLOID},
+		(Datum[]){CStringGetTextDatum(run->merge->connection), BoolGetDatum(commit)}, 4, error);
+	requester_commit();
+	if (is_at_peer(batch) && (!commit || error[0] != NULL))
+		merge_take_back(run, run->merge->batch);
+	if (!commit)
+		run->merge->n_changed += atoll(batch[BATCH_N_WRITTEN]);
+	if (error[0] != NULL)
+		ereport(ERROR,
+				(errcode(MAKE_SQLSTATE(error[0][0], error[0][1], error[0][2], error[0][3],
+									   error[0][4])),
+				 errmsg_internal("%s", error[1]), error[2] ? errdetail_internal("%s", error[2]) : 0,
+				 error[3] ? errhint("%s", error[3]) : 0));
+}
+
+/* One batch; false when it was the step's last one. */
+static bool
+write_batch(JobRun *run, int step)
+{
+	static const char *const sql =
+		"select p.plan ->> 'table', array(select jsonb_array_elements_text(p.plan -> 'key'))::text, b.action, b.here, b.there, "
+		"  b.numbers::text, cardinality(b.numbers), b.n_changed, b.peer_xid, b.is_last, b.why "
+		"from steep_repl._merge_batch($1, $2, $3) b, pg_temp.steep_repl_steps s join pg_temp.steep_repl_plans p using (no) where s.step = $2";
+	MergeRun *merge = run->merge;
+	Batch batch;
+	bool is_last;
+	bool is_written;
+
+	requester_begin();
+	set_origin(run, true);
+	requester_select(run, sql, 3, (Oid[]){TEXTOID, INT4OID, BOOLOID},
+					 (Datum[]){CStringGetTextDatum(merge->connection), Int32GetDatum(step),
+							   BoolGetDatum(merge->dry_run)},
+					 N_BATCH_FIELDS, batch);
+	is_last = batch[BATCH_IS_LAST][0] == 't';
+	is_written = strcmp(batch[BATCH_N_WRITTEN], "0") != 0;
+	if (is_written)
+		keep_batch(run, batch);
+	requester_commit();
+	set_origin(run, false);
+
+	merge->n_changed += atoll(batch[BATCH_N_CHANGED]);
+	if (batch[BATCH_WHY] != NULL)
+		ereport(LOG, (errmsg("steep_repl: %s puts rows of %s off: %s", run->job->object_id,
+							 batch[BATCH_TABLE], batch[BATCH_WHY])));
+	if (is_written && !merge->dry_run && strcmp(batch[BATCH_ACTION], "manual") != 0)
+		end_peer_transaction(run, step, batch);
+	free_batch(batch);
+	return !is_last;
+}
+
+/* Write the rows of one table that one thing is to be done with. */
+void
+merge_write(JobRun *run, Jsonb *action)
+{
+	MergeRun *merge = run->merge;
+	int step = action_int(action, "no", 0);
+	char *table;
+
+	requester_begin();
+	requester_select(
+		run,
+		"select t.name from pg_temp.steep_repl_steps s join pg_temp.steep_repl_tables t using (no) where s.step = $1",
+		1, (Oid[]){INT4OID}, (Datum[]){Int32GetDatum(step)}, 1, &table);
+	requester_commit();
+	run_show_table(run, table);
+	do
+	{
+		worker_check_cancel(run->job);
+		run_tick(run);
+	} while (write_batch(run, step));
+
+	pg_atomic_write_u32(&run->job->counters.items_done, step);
+	appendStringInfo(&run->facts,
+					 "\"written\":%d,\"steps\":%d,\"rounds\":%d,\"changed\":" INT64_FORMAT, step,
+					 merge->n_steps, merge->rounds, merge->n_changed);
+}

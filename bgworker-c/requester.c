@@ -1,0 +1,82 @@
+/*
+ * requester.c
+ *	  SQL of a job that runs with the rights of the role that asked for it.
+ */
+#include "requester.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "peer_secret.h"
+#include "session.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+
+void
+requester_begin(void)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+void
+requester_commit(void)
+{
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
+/* Run a statement and copy its one row, as text, into the job's memory. */
+void
+requester_select(JobRun *run, const char *sql, int nargs, Oid *types, Datum *values, int n,
+				 char **results)
+{
+	SPI_connect();
+	if (SPI_execute_with_args(sql, nargs, types, values, NULL, false, 0) != SPI_OK_SELECT ||
+		SPI_processed != 1)
+		elog(ERROR, "expected one row: %s", sql);
+	restore_signal_handlers();
+	for (int i = 0; i < n; i++)
+	{
+		char *text = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i + 1);
+
+		results[i] = text ? MemoryContextStrdup(run->context, text) : NULL;
+	}
+	SPI_finish();
+}
+
+/* The connection string that was kept for the job, or the name in its parameters. */
+static char *
+find_peer(JobRun *run)
+{
+	char *peer = peer_secret_find(run->job->id);
+	char *found[2];
+
+	if (peer != NULL)
+		return peer;
+	requester_select(run, "select $1::jsonb ->> 'peer', $1::jsonb ->> 'is_conninfo'", 1,
+					 (Oid[]){TEXTOID}, (Datum[]){CStringGetTextDatum(run->params)}, 2, found);
+	if (found[1] != NULL && strcmp(found[1], "true") == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the connection string of this operation is gone"),
+				 errdetail("It is kept in memory only, until the operation or the server ends."),
+				 errhint("Give it again: select steep_repl.retry_operation(" INT64_FORMAT
+						 ", peer => '...'). The name of a foreign server would last.",
+						 run->job->id)));
+	if (found[0] == NULL)
+		elog(ERROR, "job without a peer");
+	return found[0];
+}
+
+/* Connect to the job's peer; the name of the connection, for dblink. Inside a transaction. */
+char *
+requester_open_peer(JobRun *run)
+{
+	char *found[1];
+
+	requester_select(run, "select steep_repl._peer_open($1)", 1, (Oid[]){TEXTOID},
+					 (Datum[]){CStringGetTextDatum(find_peer(run))}, 1, found);
+	return found[0];
+}

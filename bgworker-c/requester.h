@@ -1,0 +1,17 @@
+/*
+ * requester.h
+ *	  What a coordinator does as the role that asked for the job: SQL with that
+ *	  role's rights, here and at a peer.
+ */
+#ifndef STEEP_REQUESTER_H
+#define STEEP_REQUESTER_H
+
+#include "coordinator.h"
+
+extern void requester_begin(void);
+extern void requester_commit(void);
+extern void requester_select(JobRun *run, const char *sql, int nargs, Oid *types, Datum *values,
+							 int n, char **results);
+extern char *requester_open_peer(JobRun *run);
+
+#endif /* STEEP_REQUESTER_H */

@@ -1,0 +1,36 @@
+type Settings = readonly (readonly [name: string, value: string])[];
+
+/** How values are written: both sides of a comparison have to write them alike. */
+const valueSettings: Settings = [
+  ["timezone", "UTC"],
+  ["datestyle", "ISO, YMD"],
+  ["intervalstyle", "postgres"],
+  ["extra_float_digits", "1"],
+  ["bytea_output", "hex"],
+  ["lc_monetary", "C"],
+  ["quote_all_identifiers", "off"],
+  ["standard_conforming_strings", "on"],
+  ["xmloption", "content"],
+];
+
+/**
+ * How a whole table is read. Sorting is off so that rows are grouped in a hash table: the planner thinks of a
+ * bucket for each row.
+ */
+const scanSettings: Settings = [
+  ["cursor_tuple_fraction", "1"],
+  ["work_mem", "32MB"],
+  ["enable_sort", "off"],
+];
+
+const clauses = (settings: Settings) =>
+  settings.map(([name, value]) => `set ${name} = '${value}'`).join(" ");
+const rows = (settings: Settings) =>
+  settings.map(([name, value]) => `('${name}', '${value}')`).join(", ");
+
+/** What stands in the SQL files for settings: clauses of a function, or rows of a VALUES list. */
+export const settingsSql: { readonly [placeholder: string]: string } = {
+  "@SET_VALUES@": clauses(valueSettings),
+  "@SET_SCAN@": clauses(scanSettings),
+  "@ROWS_OF_SETTINGS@": rows([...valueSettings, ...scanSettings]),
+};

@@ -1,0 +1,138 @@
+import type { MergeParams } from "./merge-params.ts";
+import { refuseAny } from "./refusal.ts";
+
+/** What `open_peer` finds out, from `steep_repl._merge_facts`: lists are joined, null for none. */
+export interface PeerFacts {
+  readonly tables: number;
+  /** tables that are defined in another way at the peer */
+  readonly differing: string | null;
+  /** tables where row security would hide rows */
+  readonly row_security: string | null;
+  /** tables and the rights that are missing */
+  readonly not_writable: string | null;
+  /** sequences of those tables that may not be set */
+  readonly not_settable: string | null;
+  /** tables whose foreign keys refer to each other in a circle */
+  readonly circle: string | null;
+  /** sides ("here", "at the peer") that are standbys, cannot skip triggers, and so on */
+  readonly read_only: string | null;
+  readonly fires_triggers: string | null;
+  readonly without_origin: string | null;
+  readonly without_stamps: string | null;
+  /** one side replicates to the other */
+  readonly replicates: boolean;
+  readonly backlog: string | null;
+  /** tables that the subscriptions with a backlog replicate, and the merge leaves out */
+  readonly not_covered: string | null;
+  /** slots with a backlog that a session uses, which therefore cannot be moved on */
+  readonly busy_slots: string | null;
+  /** slots for others than the two sides, which would miss what is merged */
+  readonly other_slots: string | null;
+  /** how far the clocks are apart, in ms */
+  readonly clock_difference: number;
+  /** the requester, as SQL writes it */
+  readonly role: string;
+}
+
+/** Clocks that are further apart say little about which change was the last one. */
+const maxClockDifference = 1000;
+
+/** Everything that stands in a merge's way, before it reads or writes any row. */
+export function refuseMerge(params: MergeParams, facts: PeerFacts): void {
+  refuseAny([
+    {
+      names: facts.read_only,
+      sqlstate: "25006",
+      message: "a merge writes to both sides, and one is a standby",
+      hint: "Merge with the primary.",
+    },
+    {
+      names: facts.differing,
+      sqlstate: "55000",
+      message: "tables to be merged are defined in different ways here and at the peer",
+      hint: "See steep_repl.schema_diff() for statements that make them equal.",
+    },
+    {
+      names: facts.row_security,
+      sqlstate: "0A000",
+      message: "row security applies to tables that are to be merged",
+      hint: `Merge as their owner, or as a role with BYPASSRLS, instead of ${facts.role}.`,
+    },
+    {
+      names: facts.not_writable,
+      sqlstate: "42501",
+      message: "permission denied to merge tables",
+      hint: "GRANT these rights ON each table TO the role that merges; UPDATE is needed to lock rows, too.",
+    },
+    {
+      names: facts.not_settable,
+      sqlstate: "42501",
+      message: "permission denied for sequences of tables that are to be merged",
+      hint: "GRANT SELECT, UPDATE ON each SEQUENCE TO the role that merges, so that it can move them past what was merged.",
+    },
+    {
+      names: facts.fires_triggers === null ? null : facts.circle,
+      sqlstate: "42501",
+      message:
+        "foreign keys refer to each other in a circle, so no order of merging satisfies them",
+      hint: "GRANT SET ON PARAMETER session_replication_role TO the role that merges: then they are checked when all is merged.",
+    },
+    {
+      names: facts.replicates ? facts.without_origin : null,
+      sqlstate: "42501",
+      message:
+        "the two sides replicate to each other, and merged rows could not be told from others",
+      hint: "GRANT EXECUTE ON FUNCTION pg_replication_origin_create(text), pg_replication_origin_drop(text), pg_replication_origin_session_setup(text), pg_replication_origin_session_reset() TO the role that merges, on that side.",
+    },
+    {
+      names:
+        params.strategy === "last-modified" && params.last_modified_column === null
+          ? facts.without_stamps
+          : null,
+      sqlstate: "55000",
+      message: "strategy last-modified needs track_commit_timestamp on both sides",
+      hint: "Set track_commit_timestamp = on and restart that server, or name a last_modified_column.",
+    },
+    {
+      names: params.other_subscribers === "ignore" ? null : facts.other_slots,
+      sqlstate: "55000",
+      message: "other subscribers would miss the rows that are merged",
+      hint: "Merge with each of them as well, and pass other_subscribers => 'ignore'.",
+    },
+    {
+      names: params.backlog === "refuse" ? facts.backlog : null,
+      sqlstate: "55000",
+      message: "changes wait to be replicated between the two sides",
+      hint: "Let replication catch up first, or a merge would be undone by them. backlog => 'discard' throws them away instead, which merging all of those tables makes up for.",
+    },
+    {
+      names: facts.backlog === null ? null : facts.not_covered,
+      sqlstate: "55000",
+      message:
+        "changes that wait to be replicated cannot be discarded, since the merge leaves tables out",
+      hint: "Merge all tables that those subscriptions replicate.",
+    },
+    {
+      names: facts.backlog === null ? null : facts.busy_slots,
+      sqlstate: "55006",
+      message: "changes that wait to be replicated cannot be discarded while they are being sent",
+      hint: "Disable those subscriptions first: ALTER SUBSCRIPTION ... DISABLE.",
+    },
+  ]);
+}
+
+/** What the merge goes on without. */
+export function mergeWarnings(params: MergeParams, facts: PeerFacts): readonly string[] {
+  const warnings: string[] = [];
+  if (facts.fires_triggers !== null) {
+    warnings.push(
+      `triggers fire and foreign keys are checked with each row ${facts.fires_triggers} (GRANT SET ON PARAMETER session_replication_role TO the role that merges avoids it)`,
+    );
+  }
+  if (params.strategy === "last-modified" && facts.clock_difference > maxClockDifference) {
+    warnings.push(
+      `the clocks are ${(facts.clock_difference / 1000).toFixed(1)} s apart, so which change was the last one is not certain`,
+    );
+  }
+  return warnings;
+}

@@ -1,0 +1,126 @@
+import { SteepError } from "../db/steep-error.ts";
+import type { MergeAction, MergeDone } from "./action.ts";
+import { mergeWarnings, type PeerFacts, refuseMerge } from "./merge-checks.ts";
+import type { MergeParams } from "./merge-params.ts";
+
+/** What the actions leave; counts of tables and steps go from 1. */
+export interface MergeFacts extends PeerFacts {
+  /** by `compare` */
+  readonly compared: number;
+  /** by `check_unique`: rows that a unique index would refuse, and some of them */
+  readonly colliding: number;
+  readonly collisions: string | null;
+  /** by `check_unique` and `look_again`: how many there are */
+  readonly steps: number;
+  /** by `write` */
+  readonly written: number;
+  /** rows that changed since they were compared */
+  readonly changed: number;
+  readonly rounds: number;
+}
+
+/** So often rows that changed since they were compared are compared again. */
+const maxRounds = 8;
+
+function compareNext(compared: number, facts: MergeFacts): MergeAction {
+  return compared < facts.tables
+    ? { kind: "compare", phase: "comparing", no: compared + 1 }
+    : { kind: "check_unique", phase: "comparing" };
+}
+
+function afterOpening(params: MergeParams, facts: MergeFacts): MergeAction {
+  refuseMerge(params, facts);
+  const warnings = mergeWarnings(params, facts);
+  return {
+    kind: "begin_merge",
+    phase: "planning",
+    discard: facts.backlog !== null && !params.dry_run ? "yes" : "no",
+    replicates: facts.replicates ? "yes" : "no",
+    ...(warnings.length > 0 ? { warnings } : {}),
+  };
+}
+
+function refuseCollisions(facts: MergeFacts): void {
+  if (facts.colliding > 0) {
+    throw new SteepError({
+      sqlstate: "23505",
+      message: `${facts.colliding} rows to be merged have values that a unique index keeps for rows of other keys`,
+      ...(facts.collisions === null ? {} : { detail: facts.collisions }),
+      hint: "Change or delete one row of each pair, then start the merge again.",
+    });
+  }
+}
+
+function writeNext(written: number, facts: MergeFacts, params: MergeParams): MergeAction {
+  if (written < facts.steps) {
+    return { kind: "write", phase: "merging", no: written + 1 };
+  }
+  if (facts.changed > 0 && facts.rounds < maxRounds && !params.dry_run) {
+    return { kind: "look_again", phase: "merging" };
+  }
+  return { kind: "move_sequences", phase: "finalizing" };
+}
+
+/** What comes after each action of a merge. */
+export function nextMergeAction(
+  done: MergeDone,
+  params: MergeParams,
+  facts: MergeFacts,
+): MergeAction {
+  switch (done) {
+    case null:
+      return { kind: "open_peer", phase: "planning" };
+    case "open_peer":
+      return afterOpening(params, facts);
+    case "begin_merge":
+      return compareNext(0, facts);
+    case "compare":
+      return compareNext(facts.compared, facts);
+    case "check_unique":
+      refuseCollisions(facts);
+      return writeNext(0, facts, params);
+    case "write":
+      return writeNext(facts.written, facts, params);
+    case "look_again":
+      return writeNext(0, facts, params);
+    case "move_sequences":
+      return { kind: "check_foreign_keys", phase: "finalizing" };
+    case "check_foreign_keys":
+      return { kind: "close_peer", phase: "finalizing" };
+    case "close_peer":
+      return { kind: "complete", phase: "complete" };
+    default:
+      throw new Error(`no step of a merge: ${done}`);
+  }
+}
+
+/** The same for an undo, whose rows are those of the audit log. */
+export function nextUndoAction(done: MergeDone, facts: MergeFacts): MergeAction {
+  switch (done) {
+    case null:
+      return { kind: "open_peer", phase: "planning" };
+    case "open_peer":
+      return {
+        kind: "begin_merge",
+        phase: "planning",
+        discard: "no",
+        replicates: facts.replicates ? "yes" : "no",
+      };
+    case "begin_merge":
+      return { kind: "read_audit", phase: "planning" };
+    case "read_audit":
+      return facts.steps > 0
+        ? { kind: "undo", phase: "merging", no: 1 }
+        : { kind: "check_foreign_keys", phase: "finalizing" };
+    case "undo":
+      return facts.written < facts.steps
+        ? { kind: "undo", phase: "merging", no: facts.written + 1 }
+        : { kind: "check_foreign_keys", phase: "finalizing" };
+    case "check_foreign_keys":
+      return { kind: "close_peer", phase: "finalizing" };
+    case "close_peer":
+      return { kind: "complete", phase: "complete" };
+    default:
+      throw new Error(`no step of an undo: ${done}`);
+  }
+}

@@ -1,0 +1,243 @@
+-- What a merge must know before it reads a row: of each table, and of both databases. The queries run on
+-- either side, and on PostgreSQL 14 and newer.
+
+create function steep_repl._merge_table_query(schema_name text, table_name text) returns text
+language sql stable parallel unsafe set search_path = pg_catalog, pg_temp
+return format($sql$
+with target as (
+  select c.oid, c.relkind from pg_class c join pg_namespace n on n.oid = c.relnamespace
+  where n.nspname = %L and c.relname = %L),
+tree as (
+  select p.relid::oid as oid from target t cross join lateral pg_partition_tree(t.oid) p where t.relkind = 'p'
+  union select t.oid from target t)
+select (select coalesce(json_agg(a.attname), '[]') from pg_attribute a
+        where a.attrelid = t.oid and a.attnum > 0 and not a.attisdropped and a.attidentity = 'a') as identity,
+       (select coalesce(json_agg(json_build_object(
+          'name', x.relname, 'columns', case when i.indexprs is null then k.columns end, 'expressions', k.expressions,
+          'types', k.types, 'predicate', pg_get_expr(i.indpred, i.indrelid),
+          'nulls_not_distinct', coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false))), '[]')
+        from pg_index i join pg_class x on x.oid = i.indexrelid
+        cross join lateral (
+          select json_agg(a.attname order by u.n) as columns, json_agg(format_type(xa.atttypid, null) order by u.n) as types,
+                 json_agg(pg_get_indexdef(i.indexrelid, u.n::int, false) order by u.n) as expressions
+          from unnest(i.indkey::int2[]) with ordinality u(attnum, n)
+          join pg_attribute xa on xa.attrelid = i.indexrelid and xa.attnum = u.n
+          left join pg_attribute a on a.attrelid = i.indrelid and a.attnum = u.attnum and u.attnum > 0
+          where u.n <= i.indnkeyatts) k
+        where i.indrelid = t.oid and i.indisunique and i.indisvalid) as unique,
+       array_to_json(array(
+         select r.name from unnest('{INSERT,UPDATE,DELETE}'::text[]) r(name) where not has_table_privilege(t.oid, r.name))) as missing_rights,
+       row_security_active(t.oid) as row_security,
+       exists (select from pg_trigger g where g.tgrelid in (select oid from tree) and g.tgenabled <> 'D') as has_triggers,
+       array_to_json(array(
+         select distinct format('%%I.%%I', n.nspname, c.relname)
+         from pg_constraint f join pg_class c on c.oid = coalesce(pg_partition_root(f.confrelid), f.confrelid)
+         join pg_namespace n on n.oid = c.relnamespace
+         where f.contype = 'f' and f.conrelid in (select oid from tree) and c.oid <> t.oid)) as parents,
+       (select coalesce(json_agg(json_build_object(
+          'name', format('%%I.%%I', n.nspname, s.relname), 'column', quote_ident(a.attname),
+          'may', has_sequence_privilege(s.oid, 'SELECT') and has_sequence_privilege(s.oid, 'UPDATE'))), '[]')
+        from pg_depend d join pg_class s on s.oid = d.objid and s.relkind = 'S' join pg_namespace n on n.oid = s.relnamespace
+        join pg_attribute a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid
+        where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass and d.deptype in ('a', 'i')
+          and d.refobjid = t.oid and a.atttypid = any ('{int2,int4,int8,numeric}'::regtype[])) as sequences
+from target t$sql$, schema_name, table_name);
+comment on function steep_repl._merge_table_query(text, text) is 'private: a query for what writing to one table needs to know, for either side';
+
+create function steep_repl._merge_node_query(version int) returns text
+language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
+return replace($sql$
+select pg_is_in_recovery() as is_standby, quote_ident(current_user) as role, extract(epoch from clock_timestamp()) * 1000 as clock,
+       @may_skip_triggers@ as may_skip_triggers, current_setting('track_commit_timestamp')::boolean as has_stamps,
+       (select bool_and(has_function_privilege(f.name, 'EXECUTE'))
+        from (values ('pg_replication_origin_create(text)'), ('pg_replication_origin_drop(text)'),
+                     ('pg_replication_origin_session_setup(text)'), ('pg_replication_origin_session_reset()')) f(name)) as may_set_origin,
+       (select coalesce(json_agg(json_build_object('name', s.slot_name, 'active', s.active, 'lsn', s.confirmed_flush_lsn)), '[]')
+        from pg_replication_slots s where s.slot_type = 'logical' and s.database = current_database()) as slots,
+       (select coalesce(json_agg(json_build_object('name', s.subname, 'slot', s.subslotname, 'enabled', s.subenabled, 'tables',
+          array(select distinct format('%I.%I', n.nspname, c.relname)
+                from pg_subscription_rel r join pg_class c on c.oid = coalesce(pg_partition_root(r.srrelid), r.srrelid)
+                join pg_namespace n on n.oid = c.relnamespace where r.srsubid = s.oid))), '[]')
+        from pg_subscription s
+        where s.subslotname is not null and s.subdbid = (select d.oid from pg_database d where d.datname = current_database())) as subscriptions
+$sql$, '@may_skip_triggers@', case when version >= 150000 then $sql$has_parameter_privilege('session_replication_role', 'SET')$sql$
+                              else '(select r.rolsuper from pg_roles r where r.rolname = current_user)' end);
+comment on function steep_repl._merge_node_query(int) is 'private: a query for what merging needs to know of a database, for either side';
+
+-- At most 100 names, joined, and how many more there are; NULL for none.
+create function steep_repl._joined(names text[]) returns text
+language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
+return nullif(array_to_string(names[1:100], ', '), '')
+       || case when cardinality(names) > 100 then format(' and %s more', cardinality(names) - 100) else '' end;
+comment on function steep_repl._joined(text[]) is 'private: names as one text';
+
+-- What the tables of either side lack for a merge.
+create function steep_repl._merge_lacks(params jsonb, out row_security text, out not_writable text, out not_settable text)
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  with side as (
+    select t.no, '' as at, t.name, t.local as facts,
+           array['UPDATE', case when params ->> 'remote_only' = 'pull' then 'INSERT' end,
+                 case when params ->> 'local_only' = 'delete' then 'DELETE' end] as needed
+    from pg_temp.steep_repl_tables t
+    union all
+    select t.no, 'peer: ', t.name, t.peer,
+           array['UPDATE', case when params ->> 'local_only' = 'push' then 'INSERT' end,
+                 case when params ->> 'remote_only' = 'delete' then 'DELETE' end]
+    from pg_temp.steep_repl_tables t)
+  select steep_repl._joined(array(select s.at || s.name from side s where s.facts -> 'row_security' = 'true' order by s.at, s.no)),
+         steep_repl._joined(array(
+           select format('%s%s (%s)', s.at, s.name, r.names) from side s
+           cross join lateral (
+             select string_agg(m.name, ', ') as names from jsonb_array_elements_text(s.facts -> 'missing_rights') m(name)
+             where m.name = any (s.needed)) r
+           where r.names is not null order by s.at, s.no)),
+         steep_repl._joined(array(
+           select s.at || (q.value ->> 'name') from side s cross join lateral jsonb_array_elements(s.facts -> 'sequences') q
+           where q.value -> 'may' = 'false' and 'INSERT' = any (s.needed) order by s.at, s.no))
+  into row_security, not_writable, not_settable;
+end
+$fn$;
+comment on function steep_repl._merge_lacks(jsonb) is 'private: rights that are missing on the tables of a merge';
+
+-- Puts parents before children; the tables whose foreign keys refer to each other in a circle.
+create function steep_repl._merge_order() returns text
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  circle text;
+begin
+  with recursive reference as (
+    select c.no as child, p.no as parent
+    from pg_temp.steep_repl_tables c cross join lateral jsonb_array_elements_text(c.local -> 'parents') r(name)
+    join pg_temp.steep_repl_tables p on p.name = r.name),
+  size as (select count(*) as n from (select child from reference union select parent from reference) x),
+  level(no, depth) as (
+    select t.no, 0 from pg_temp.steep_repl_tables t
+    union
+    select r.child, l.depth + 1 from level l join reference r on r.parent = l.no, size where l.depth <= size.n),
+  deepest as (select l.no, max(l.depth) as depth from level l group by l.no),
+  ordered as (
+    update pg_temp.steep_repl_tables t set level = d.depth from deepest d where d.no = t.no
+    returning t.no, t.name, d.depth)
+  select steep_repl._joined(array_agg(o.name order by o.no)) into circle from ordered o, size where o.depth > size.n;
+  return circle;
+end
+$fn$;
+comment on function steep_repl._merge_order() is 'private: orders the tables of a merge by their foreign keys';
+
+-- Tables whose definitions differ, by their fingerprints.
+create function steep_repl._merge_differing(connection text) returns text
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  names constant text[] := array(select t.name from pg_temp.steep_repl_tables t);
+  query constant text := 'with ' || steep_repl._schema_ctes(format($sql$format('%%I.%%I', n.nspname, c.relname) = any (%L::text[])$sql$, names))
+    || $sql$select format('%I.%I', t.nspname, t.relname) as name, f.fingerprint from t join f on f.oid = t.oid$sql$;
+  here constant jsonb := steep_repl._query_here(query);
+  there constant jsonb := steep_repl._peer_json(connection, query);
+begin
+  return steep_repl._joined(array(
+    select n.name from unnest(names) n(name)
+    left join jsonb_to_recordset(here) l(name text, fingerprint text) using (name)
+    left join jsonb_to_recordset(there) p(name text, fingerprint text) using (name)
+    where l.fingerprint is distinct from p.fingerprint order by n.name));
+end
+$fn$;
+comment on function steep_repl._merge_differing(text) is 'private: tables of a merge that are defined in different ways';
+
+-- Lets replication between the two sides catch up for a while, where it runs; the positions that it should have reached.
+create function steep_repl._merge_wait_for_replication(
+  connection text, here jsonb, there jsonb, out local_lsn pg_lsn, out peer_lsn pg_lsn)
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  slots record;
+  lsns record;
+begin
+  select * into lsns from steep_repl._lsns(connection);
+  local_lsn := lsns.local_lsn;
+  peer_lsn := lsns.peer_lsn;
+  if not exists (select from jsonb_to_recordset((here -> 'subscriptions') || (there -> 'subscriptions')) s(enabled boolean) where not s.enabled)
+     and exists (select from jsonb_to_recordset((here -> 'slots') || (there -> 'slots')) s(active boolean) where s.active) then
+    select * into slots from steep_repl._overlap_slots(connection);
+    perform steep_repl._overlap_catch_up(connection, slots, lsns, clock_timestamp() + interval '10 s');
+  end if;
+end
+$fn$;
+comment on function steep_repl._merge_wait_for_replication(text, jsonb, jsonb) is 'private: waits until replication has caught up, 10 s at most';
+
+-- What waits to be replicated between the two sides, and whether a merge may make up for losing it.
+create function steep_repl._merge_backlog(
+  here jsonb, there jsonb, local_lsn pg_lsn, peer_lsn pg_lsn,
+  out replicates boolean, out backlog text, out not_covered text, out busy_slots text, out other_slots text)
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  with link as (
+    select '' as at, 'at the peer' as subscriber, s.name, s.active, pg_wal_lsn_diff(local_lsn, s.lsn) as behind,
+           u.name as subscription, u.enabled, u.tables
+    from jsonb_to_recordset(here -> 'slots') s(name text, active boolean, lsn pg_lsn)
+    left join jsonb_to_recordset(there -> 'subscriptions') u(name text, slot text, enabled boolean, tables text[]) on u.slot = s.name
+    union all
+    select 'peer: ', 'here', s.name, s.active, pg_wal_lsn_diff(peer_lsn, s.lsn), u.name, u.enabled, u.tables
+    from jsonb_to_recordset(there -> 'slots') s(name text, active boolean, lsn pg_lsn)
+    left join jsonb_to_recordset(here -> 'subscriptions') u(name text, slot text, enabled boolean, tables text[]) on u.slot = s.name),
+  waiting as (
+    select l.* from link l where l.subscription is not null and (not l.enabled or not l.active or l.behind > 0)),
+  sided as (select coalesce(bool_or(l.subscription is not null), false) as replicates from link l)
+  select sided.replicates,
+         steep_repl._joined(array(
+           select format('%sslot %I, subscription %I %s%s, %s behind', w.at, w.name, w.subscription, w.subscriber,
+                         case when not w.enabled then ' (disabled)' when not w.active then ' (not connected)' else '' end,
+                         pg_size_pretty(greatest(w.behind, 0))) from waiting w order by 1)),
+         steep_repl._joined(array(
+           select distinct t.name from waiting w cross join lateral unnest(w.tables) t(name)
+           where t.name not in (select m.name from pg_temp.steep_repl_tables m) order by 1)),
+         steep_repl._joined(array(select w.at || quote_ident(w.name) from waiting w where w.active order by 1)),
+         steep_repl._joined(array(
+           select l.at || quote_ident(l.name) from link l
+           where l.subscription is null and (sided.replicates or not l.active) order by 1))
+  into replicates, backlog, not_covered, busy_slots, other_slots from sided;
+end
+$fn$;
+comment on function steep_repl._merge_backlog(jsonb, jsonb, pg_lsn, pg_lsn) is 'private: what waits to be replicated between the two sides, and slots of others';
+
+-- All that plv8/jobs/merge-checks.ts decides by.
+create function steep_repl._merge_facts(connection text, params jsonb) returns jsonb
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  node_query constant text := steep_repl._merge_node_query(180000);
+  peer_query constant text := steep_repl._merge_node_query(
+    (steep_repl._peer_json(connection, 'select current_setting(''server_version_num'')::int as v') -> 0 ->> 'v')::int);
+  before jsonb := steep_repl._query_here(node_query) -> 0;
+  there jsonb := steep_repl._peer_json(connection, peer_query) -> 0;
+  here jsonb := steep_repl._query_here(node_query) -> 0;
+  difference constant numeric := abs((there ->> 'clock')::numeric - ((before ->> 'clock')::numeric + (here ->> 'clock')::numeric) / 2);
+  circle constant text := steep_repl._merge_order();
+  lacks record;
+  replication record;
+  lsns record;
+begin
+  select * into lacks from steep_repl._merge_lacks(params);
+  select * into lsns from steep_repl._merge_wait_for_replication(connection, here, there);
+  here := steep_repl._query_here(node_query) -> 0;
+  there := steep_repl._peer_json(connection, peer_query) -> 0;
+  select * into replication from steep_repl._merge_backlog(here, there, lsns.local_lsn, lsns.peer_lsn);
+  return jsonb_build_object(
+    'tables', (select count(*) from pg_temp.steep_repl_tables),
+    'differing', steep_repl._merge_differing(connection),
+    'row_security', lacks.row_security, 'not_writable', lacks.not_writable, 'not_settable', lacks.not_settable, 'circle', circle,
+    'read_only', steep_repl._sides(here -> 'is_standby' = 'true', there -> 'is_standby' = 'true'),
+    'fires_triggers', steep_repl._sides(
+      here -> 'may_skip_triggers' = 'false' and exists (select from pg_temp.steep_repl_tables t where t.local -> 'has_triggers' = 'true'),
+      there -> 'may_skip_triggers' = 'false' and exists (select from pg_temp.steep_repl_tables t where t.peer -> 'has_triggers' = 'true')),
+    'without_origin', steep_repl._sides(here -> 'may_set_origin' = 'false', there -> 'may_set_origin' = 'false'),
+    'without_stamps', steep_repl._sides(here -> 'has_stamps' = 'false', there -> 'has_stamps' = 'false'),
+    'replicates', replication.replicates, 'backlog', replication.backlog, 'not_covered', replication.not_covered,
+    'busy_slots', replication.busy_slots, 'other_slots', replication.other_slots,
+    'clock_difference', round(difference), 'role', here ->> 'role');
+end
+$fn$;
+comment on function steep_repl._merge_facts(text, jsonb) is 'private: what decides whether a merge may begin';
+
+create function steep_repl._sides(here boolean, there boolean) returns text
+language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
+return nullif(concat_ws(' and ', case when here then 'here' end, case when there then 'at the peer' end), '');
+comment on function steep_repl._sides(boolean, boolean) is 'private: which sides something is true of, in words';
