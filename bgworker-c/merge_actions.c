@@ -204,10 +204,8 @@ look_again(JobRun *run, Jsonb *action)
 	char *steps;
 
 	requester_begin();
-	requester_select(
-		run, "select steep_repl._merge_look_again($1, $2::jsonb)", 2, (Oid[]){TEXTOID, TEXTOID},
-		(Datum[]){CStringGetTextDatum(run->merge->connection), CStringGetTextDatum(run->params)}, 1,
-		&steps);
+	requester_select(run, "select steep_repl._merge_look_again($1)", 1, (Oid[]){TEXTOID},
+					 (Datum[]){CStringGetTextDatum(run->merge->connection)}, 1, &steps);
 	requester_commit();
 	begin_round(run, steps);
 }

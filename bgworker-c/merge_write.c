@@ -49,14 +49,15 @@ is_at_peer(char **batch)
 	return batch[BATCH_PEER_XID] != NULL;
 }
 
-/* What both sides had, of the rows in $5, that were read into $3 and $4. */
-#define READ_ROWS                                                                                              \
-	"with l as materialized (select r.no::int as no, r.image from rows from ("                                 \
-	"    jsonb_array_elements_text($3::jsonb -> 'n'), jsonb_array_elements($3::jsonb -> 'r')) r(no, image)), " \
-	"  p as materialized (select r.no::int as no, r.image from rows from ("                                    \
-	"    jsonb_array_elements_text($4::jsonb -> 'n'), jsonb_array_elements($4::jsonb -> 'r')) r(no, image)), " \
-	"  r as (select l.image as local_row, p.image as remote_row, coalesce(l.image, p.image) as image "         \
-	"    from unnest($5::int[]) n(no) left join l using (no) left join p using (no)) "
+/* What both sides had, of the rows in $5, as they were read into $3 and $4. */
+#define IMAGES(answer)                                              \
+	"rows from (unnest(split_part(" answer ", e'\\n', 1)::int[]), " \
+	"jsonb_array_elements(split_part(" answer ", e'\\n', 3)::jsonb))"
+#define READ_ROWS                                                                                         \
+	"with r as (select l.image as local_row, p.image as remote_row, coalesce(l.image, p.image) as image " \
+	"  from unnest($5::int[]) n(no) left join " IMAGES(                                                   \
+		"$3") " l(no, image) using (no) "                                                                 \
+			  "  left join " IMAGES("$4") " p(no, image) using (no)) "
 
 #define KEY                                                                                                       \
 	"case when cardinality($6::text[]) = 1 then jsonb_build_object(($6::text[])[1], r.image -> ($6::text[])[1]) " \

@@ -87,10 +87,10 @@ create table steep_repl.merge_audit_log (
     case when action in ('insert_local', 'update_local') then remote_row
          when action in ('insert_remote', 'update_remote') then local_row end) virtual,
   done_at timestamptz not null default clock_timestamp(),
-  requested_by name not null,
+  requested_by text not null,
   batch bigint not null
 );
-create index merge_audit_log_merge_idx on steep_repl.merge_audit_log (merge_id, batch);
+create index merge_audit_log_merge_idx on steep_repl.merge_audit_log using brin (merge_id) with (pages_per_range = 16, autosummarize = on);
 comment on table steep_repl.merge_audit_log is 'every row that a merge wrote, in the transaction that wrote it; nobody but the owner can change it';
 comment on column steep_repl.merge_audit_log.key is 'object of column to the type''s own text output, as the images of the row';
 comment on column steep_repl.merge_audit_log.category is 'local_only, remote_only, conflict; of an undo: undo';

@@ -67,13 +67,13 @@ begin
   end if;
   perform steep_repl._retry(retry_operation.id);
   operation := steep_repl._operation(retry_operation.id);
-  if retry_operation.peer is not null and operation.operation <> 'overlap' then
+  if retry_operation.peer is not null and operation.operation not in ('overlap', 'bidirectional_merge', 'merge_undo') then
     raise exception 'this operation takes no peer' using errcode = 'invalid_parameter_value';
   end if;
   if retry_operation.peer is not null and steep_repl._peer_label(retry_operation.peer) <> operation.params ->> 'peer' then
     raise exception 'the operation is about another peer' using errcode = 'invalid_parameter_value',
       detail = format('It was queued for %s.', operation.params ->> 'peer'),
-      hint = 'Give the same connection string, or start a new comparison.';
+      hint = 'Give the same connection string, or start a new operation.';
   end if;
   if retry_operation.peer is null and operation.params -> 'is_conninfo' = 'true' then
     raise exception 'peer must be given again' using errcode = 'object_not_in_prerequisite_state',

@@ -59,13 +59,13 @@ select t.relkind::text as kind,
        (select coalesce(sum(case when l.reltuples < 0 then pg_relation_size(l.oid) / 100 else l.reltuples end), 0)::float8
         from leaf l) as rows,
        (select json_agg(json_build_object(
-          'name', c.attname, 'type', format_type(c.atttypid, null), 'generated', c.attgenerated <> '',
+          'name', c.attname, 'type', format_type(c.atttypid, -1), 'generated', c.attgenerated <> '',
           'kind', case when j.is_odd or j.nests then 'other' when j.is_container then 'container' else 'scalar' end,
           'base', coalesce(j.base, ''), 'has_array', j.has_array, 'has_row', j.has_row,
           'has_signs', j.has_signs, 'has_spellings', j.has_spellings,
           'textual', j.is_textual, 'readable', has_column_privilege(t.oid, c.attnum, 'SELECT')))
         from col c join judged j using (attnum)) as columns,
-       (select coalesce(json_agg(json_build_object('primary', i.indisprimary, 'columns', k.names)
+       (select coalesce(json_agg(json_build_object('primary', i.indisprimary, 'immediate', i.indimmediate, 'columns', k.names)
                         order by i.indisprimary desc, i.indnkeyatts, i.indexrelid), '[]')
         from pg_index i
         cross join lateral (

@@ -7,7 +7,7 @@ create type steep_repl._overlap_difference as (
   local_digest bigint,
   peer_digest bigint
 );
-comment on type steep_repl._overlap_difference is 'private: a row that differs; category ''all'': how many rows each side has';
+comment on type steep_repl._overlap_difference is 'private: a row that differs; category ''all'', the first: the snapshot here and how many rows each side has';
 
 create function steep_repl._fill(gap jsonb, filling text) returns text
 language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
@@ -100,7 +100,7 @@ begin
          (select array_agg(bucket order by bucket) from d) as buckets, (select array_agg(g order by bucket) from d) as groups,
          (select array_agg(g.l > 0 order by g) from g) as is_here, (select array_agg(g.r > 0 order by g) from g) as is_there
   into differing;
-  return next ('all', null, differing.local_rows, differing.peer_rows)::steep_repl._overlap_difference;
+  return next ('all', array[pg_current_snapshot()::text], differing.local_rows, differing.peer_rows)::steep_repl._overlap_difference;
   if differing.buckets is null then
     return;
   end if;

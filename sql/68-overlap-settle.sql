@@ -133,22 +133,24 @@ end
 $fn$;
 comment on function steep_repl._overlap_look_at_all(text, jsonb, boolean) is 'private: looks again at all rows that are not settled; how many are equal';
 
+create function steep_repl._overlap_category(is_settled boolean, local_digest bigint, peer_digest bigint) returns text
+language sql immutable parallel unsafe
+return case when not is_settled then 'unsettled' when peer_digest is null then 'local_only'
+            when local_digest is null then 'remote_only' else 'conflict' end;
+comment on function steep_repl._overlap_category(boolean, bigint, bigint) is 'private: what a row is that differs';
+
 -- Rows in flight: a difference counts when both sides have replayed what the other had written by the time of one
 -- look, and the next look finds both rows as they were. How many turned out to be equal.
 create function steep_repl._overlap_settle(connection text, plan jsonb, timeout interval) returns bigint
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
   deadline constant timestamptz := clock_timestamp() + timeout;
-  slots record;
+  slots constant record := steep_repl._overlap_slots(connection);
   lsns record;
   n_equal bigint := 0;
 begin
-  select * into slots from steep_repl._overlap_slots(connection);
   if slots.to_peer is null and slots.from_peer is null then
-    if plan -> 'spellings' = 'true' then
-      n_equal := steep_repl._overlap_look_at_all(connection, plan, false);
-    end if;
-    update pg_temp.steep_repl_differences set is_settled = true;
+    n_equal := steep_repl._overlap_look_at_all(connection, plan, false);
   end if;
   while exists (select from pg_temp.steep_repl_differences d where not d.is_settled) loop
     select * into lsns from steep_repl._lsns(connection);
@@ -156,9 +158,8 @@ begin
     n_equal := n_equal + steep_repl._overlap_look_at_all(connection, plan, true);
     exit when clock_timestamp() > deadline;
   end loop;
-  update pg_temp.steep_repl_differences d
-  set category = case when not d.is_settled then 'unsettled' when d.peer_digest is null then 'local_only'
-                      when d.local_digest is null then 'remote_only' else 'conflict' end;
+  update pg_temp.steep_repl_differences d set category = steep_repl._overlap_category(d.is_settled, d.local_digest, d.peer_digest)
+  where d.category <> steep_repl._overlap_category(d.is_settled, d.local_digest, d.peer_digest);
   return n_equal;
 end
 $fn$;

@@ -9,21 +9,21 @@ create function steep_repl._overlap_table(
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
 @SET_VALUES@ @SET_SCAN@ as $fn$
 declare
+  slots constant record := steep_repl._overlap_slots(connection);
+  is_in_flight constant boolean := slots.to_peer is not null or slots.from_peer is not null;
   n_differing bigint;
 begin
   perform steep_repl._overlap_check_key(connection, plan);
   delete from pg_temp.steep_repl_differences;
   perform steep_repl._peer_command(connection, 'begin isolation level repeatable read read only');
   peer_snapshot := steep_repl._peer_json(connection, 'select pg_current_snapshot()::text as snapshot') -> 0 ->> 'snapshot';
-  with found as materialized (
-    select row_number() over () as no, f.* from steep_repl._overlap_differences(connection, plan) f),
-  kept as (
-    insert into pg_temp.steep_repl_differences (no, category, key, local_digest, peer_digest)
-    select f.no, f.category, f.key, f.local_digest, f.peer_digest from found f where f.category <> 'all'
-    returning local_digest)
-  select pg_current_snapshot()::text, (select f.local_digest from found f where f.category = 'all'),
-         (select count(kept.local_digest) from kept)
-  into local_snapshot, match_count, n_differing;
+  -- Where nothing is in flight, only rows that differ in their spelling at most have to be looked at again.
+  insert into pg_temp.steep_repl_differences (no, category, key, local_digest, peer_digest, is_settled)
+  select row_number() over () - 1, f.category, f.key, f.local_digest, f.peer_digest,
+         not is_in_flight and (plan -> 'spellings' <> 'true' or f.local_digest is null or f.peer_digest is null)
+  from steep_repl._overlap_differences(connection, plan) f;
+  delete from pg_temp.steep_repl_differences d where d.no = 0 returning d.key[1], d.local_digest into local_snapshot, match_count;
+  select count(d.local_digest) into n_differing from pg_temp.steep_repl_differences d;
   perform steep_repl._peer_command(connection, 'commit');
   select l.local_lsn, l.peer_lsn into local_lsn, peer_lsn from steep_repl._lsns(connection) l;
 

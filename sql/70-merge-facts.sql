@@ -18,7 +18,7 @@ select (select coalesce(json_agg(a.attname), '[]') from pg_attribute a
           'nulls_not_distinct', coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false))), '[]')
         from pg_index i join pg_class x on x.oid = i.indexrelid
         cross join lateral (
-          select json_agg(a.attname order by u.n) as columns, json_agg(format_type(xa.atttypid, null) order by u.n) as types,
+          select json_agg(a.attname order by u.n) as columns, json_agg(format_type(xa.atttypid, -1) order by u.n) as types,
                  json_agg(pg_get_indexdef(i.indexrelid, u.n::int, false) order by u.n) as expressions
           from unnest(i.indkey::int2[]) with ordinality u(attnum, n)
           join pg_attribute xa on xa.attrelid = i.indexrelid and xa.attnum = u.n

@@ -13,13 +13,14 @@ declare
 begin
   create temp table steep_repl_tables (no int primary key, name text not null, local jsonb, peer jsonb, level int) on commit preserve rows;
   create temp table steep_repl_steps (
-    step int primary key, no int not null, action text not null, last int not null default 0) on commit preserve rows;
+    step int primary key, no int not null, category text, action text not null, last int not null default 0) on commit preserve rows;
   create temp table steep_repl_merge (
     is_local_first boolean not null, replicates boolean not null default false, round int not null default 1,
-    current int not null default 1) on commit preserve rows;
+    current int not null default 1, actions jsonb not null) on commit preserve rows;
   alter table pg_temp.steep_repl_differences add column action text, add column round int not null default 1;
-  insert into pg_temp.steep_repl_merge (is_local_first)
-  select (i.local, i.local_database) < (i.peer, i.peer_database) from steep_repl._merge_identities(connection) i;
+  insert into pg_temp.steep_repl_merge (is_local_first, actions)
+  select (i.local, i.local_database) < (i.peer, i.peer_database), steep_repl._merge_actions(params)
+  from steep_repl._merge_identities(connection) i;
   for target in select * from steep_repl._overlap_targets(names, primary_keys) where names is not null loop
     query := steep_repl._overlap_facts_query(target.schema_name, target.relation_name);
     writes := steep_repl._merge_table_query(target.schema_name, target.relation_name);
@@ -151,12 +152,12 @@ declare
   answer record;
 begin
   for chunk in
-    select min(d.no) as first, max(d.no) as last
+    select array_agg(d.no order by d.no) as numbers
     from (select d.no, (row_number() over (order by d.no) - 1) / rows_of_look as n
           from pg_temp.steep_repl_differences d where d.action = 'stamps') d
-    group by d.n order by d.n
+    group by d.n
   loop
-    keys := steep_repl._merge_keys(plan, chunk.first, chunk.last, 'stamps');
+    keys := steep_repl._merge_keys_of(plan, chunk.numbers);
     select * into answer from steep_repl._on_both(connection,
       steep_repl._fill(plan -> 'merge' -> 'local' -> 'stamps', keys), steep_repl._fill(plan -> 'merge' -> 'peer' -> 'stamps', keys));
     -- A stamp that is missing says nothing about which is older. Those, and ties, are decided by the rows' digests, which
@@ -167,7 +168,7 @@ begin
       update pg_temp.steep_repl_differences d
       set action = case when l.stamp > p.stamp then 'update_remote' when l.stamp < p.stamp then 'update_local'
                         when d.local_digest > d.peer_digest then 'update_remote' else 'update_local' end
-      from l full join p using (no) where d.no = no and d.action = 'stamps'$sql$, plan -> 'merge' ->> 'stamp_type')
+      from l full join p using (no) where d.no = coalesce(l.no, p.no) and d.action = 'stamps'$sql$, plan -> 'merge' ->> 'stamp_type')
       using answer.here, answer.there;
   end loop;
   -- gone on both sides meanwhile
@@ -176,25 +177,32 @@ end
 $fn$;
 comment on function steep_repl._merge_choose_by_stamps(text, jsonb) is 'private: of rows in conflict, the one that was modified last is taken';
 
--- What is to be done about rows that differ: those of this round, that have no action yet.
-create function steep_repl._merge_choose(connection text, plan jsonb, params jsonb, this_round int) returns void
+-- What is done about the rows of each category, unless a row says otherwise.
+create function steep_repl._merge_actions(params jsonb) returns jsonb
+language sql immutable strict parallel unsafe set search_path = pg_catalog, pg_temp
+return jsonb_build_object(
+  'local_only', case params ->> 'local_only' when 'push' then 'insert_remote' when 'delete' then 'delete_local' else 'keep' end,
+  'remote_only', case params ->> 'remote_only' when 'pull' then 'insert_local' when 'delete' then 'delete_remote' else 'keep' end,
+  'conflict', case params ->> 'strategy' when 'prefer-local' then 'update_remote' when 'prefer-remote' then 'update_local'
+                                         when 'last-modified' then 'stamps' else 'manual' end,
+  'unsettled', 'again');
+comment on function steep_repl._merge_actions(jsonb) is 'private: the action for each category of rows';
+
+-- Marks the rows whose action does not follow from their category alone: conflicts that the last change decides, and rows
+-- that were put off, which this round takes up again.
+create function steep_repl._merge_choose(connection text, plan jsonb, this_round int) returns void
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  actions constant jsonb := (select m.actions from pg_temp.steep_repl_merge m);
 begin
-  update pg_temp.steep_repl_differences d
-  set round = this_round,
-      action = case d.category
-        when 'local_only' then case params ->> 'local_only' when 'push' then 'insert_remote' when 'delete' then 'delete_local' else 'keep' end
-        when 'remote_only' then case params ->> 'remote_only' when 'pull' then 'insert_local' when 'delete' then 'delete_remote' else 'keep' end
-        when 'conflict' then case params ->> 'strategy' when 'prefer-local' then 'update_remote' when 'prefer-remote' then 'update_local'
-                                                        when 'last-modified' then 'stamps' else 'manual' end
-        else 'again' end
-  where d.action is null or d.action = 'again';
-  if params ->> 'strategy' = 'last-modified' then
+  update pg_temp.steep_repl_differences d set round = this_round, action = actions ->> d.category
+  where d.action = 'again' or d.action is null and actions ->> d.category in ('stamps', 'again');
+  if actions ->> 'conflict' = 'stamps' then
     perform steep_repl._merge_choose_by_stamps(connection, plan);
   end if;
 end
 $fn$;
-comment on function steep_repl._merge_choose(text, jsonb, jsonb, int) is 'private: decides what is done about each row that differs';
+comment on function steep_repl._merge_choose(text, jsonb, int) is 'private: decides what is done about rows that differ';
 
 -- Compares a table and decides about its rows; the counts of its categories.
 create function steep_repl._merge_compare(
@@ -210,10 +218,8 @@ begin
   into table_name, local_only_count, remote_only_count, match_count, conflict_count, unsettled_count
   from steep_repl._overlap_table(connection, plan, interval '1 min') o;
   key_columns := array(select jsonb_array_elements_text(plan -> 'key'));
-  perform steep_repl._merge_choose(connection, plan, params, 1);
-  if exists (select from pg_temp.steep_repl_differences) then
-    create index on pg_temp.steep_repl_differences (action, round, no);
-  end if;
+  perform steep_repl._merge_choose(connection, plan, 1);
+  analyze pg_temp.steep_repl_differences;
 end
 $fn$;
 comment on function steep_repl._merge_compare(text, int, jsonb) is 'private: compares one table of a merge';
@@ -222,16 +228,18 @@ comment on function steep_repl._merge_compare(text, int, jsonb) is 'private: com
 create function steep_repl._merge_steps(this_round int) returns int
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
+  actions constant jsonb := (select m.actions from pg_temp.steep_repl_merge m);
   target int;
 begin
   update pg_temp.steep_repl_merge set round = this_round;
   delete from pg_temp.steep_repl_steps;
   for target in select t from steep_repl._merge_tables_with_rows() t where t is not null loop
     perform steep_repl._merge_switch(target);
-    insert into pg_temp.steep_repl_steps (step, no, action)
-    select -(row_number() over (order by a.action) + 10 * target), target, a.action
-    from (values ('insert_local'), ('insert_remote'), ('update_local'), ('update_remote'), ('manual'), ('delete_local'), ('delete_remote')) a(action)
-    where exists (select from pg_temp.steep_repl_differences d where d.action = a.action and d.round = this_round);
+    insert into pg_temp.steep_repl_steps (step, no, category, action)
+    select -(row_number() over () + 20 * target), target, a.category, a.action
+    from (select distinct case when d.action is null then d.category end as category, coalesce(d.action, actions ->> d.category) as action
+          from pg_temp.steep_repl_differences d where d.action is null and this_round = 1 or d.action is not null and d.round = this_round) a
+    where a.action not in ('keep', 'again');
   end loop;
   update pg_temp.steep_repl_steps s set step = o.n
   from (select x.step, row_number() over (

@@ -1,83 +1,83 @@
 -- The batches of a merge. Each writes on one side only, and holds locks on its rows on both sides until that
 -- is committed; ARCHITECTURE.md says why. The transaction at the peer is left open: the coordinator ends it.
 
--- Rows of this round with an action, as a FROM item of their keys for either side.
-create function steep_repl._merge_keys(plan jsonb, first int, last int, wanted text) returns text
-language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
-declare
-  this_round constant int := (select m.round from pg_temp.steep_repl_merge m);
-  keys text;
-  part text;
-begin
-  select format('unnest(%L::int[]', array_agg(d.no order by d.no)) into keys
-  from pg_temp.steep_repl_differences d where d.action = wanted and d.round = this_round and d.no between first and last;
-  for i in 1 .. jsonb_array_length(plan -> 'key') loop
-    select format(', %L::%s[]', array_agg(d.key[i] order by d.no), plan -> 'key_types' ->> (i - 1)) into part
-    from pg_temp.steep_repl_differences d where d.action = wanted and d.round = this_round and d.no between first and last;
-    keys := keys || part;
-  end loop;
-  return keys || ')';
-end
-$fn$;
-comment on function steep_repl._merge_keys(jsonb, int, int, text) is 'private: a FROM item of the keys of rows that await an action';
+-- What reading answers: three lines, which are numbers and digests as arrays, and a JSON array of images.
 
--- Reads rows on both sides, one after the other: where they are locked, all merges have to lock in the same order.
-create function steep_repl._merge_read(connection text, plan jsonb, keys text, how text, out here text, out there text)
+-- Reads rows on both sides. Where they are locked that is one side after the other, for all merges have to lock in the
+-- same order. A side that is to get new rows under a key that its index guards is not read: the index will say.
+create function steep_repl._merge_read(connection text, plan jsonb, keys text, action text, dry_run boolean, out here text, out there text)
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
-  is_local_first constant boolean := (select m.is_local_first from pg_temp.steep_repl_merge m);
-  peer_statement constant text := steep_repl._fill(plan -> 'merge' -> 'peer' -> how, keys);
+  merge constant record := (select m from pg_temp.steep_repl_merge m);
+  locks constant boolean := not dry_run and action <> 'manual';
+  is_local constant boolean := action like '%local';
+  reads_here constant boolean := not (action = 'insert_local' and locks and plan -> 'merge' -> 'local' -> 'is_guarded' = 'true');
+  reads_there constant boolean := not (action = 'insert_remote' and locks and plan -> 'merge' -> 'peer' -> 'is_guarded' = 'true');
+  -- where the sides do not replicate to each other, it is enough to lock what is written
+  local_statement constant text := steep_repl._fill(
+    plan -> 'merge' -> 'local' -> case when locks and (is_local or merge.replicates) then 'lock' else 'read' end, keys);
+  peer_statement constant text := steep_repl._fill(
+    plan -> 'merge' -> 'peer' -> case when locks and (not is_local or merge.replicates) then 'lock' else 'read' end, keys);
+  nothing constant text := '{}' || chr(10) || '{}' || chr(10) || '[]';
 begin
-  if how = 'read' or not is_local_first then
+  here := nothing;
+  there := nothing;
+  if reads_there and not (locks and merge.is_local_first) then
     perform steep_repl._peer_send(connection, peer_statement);
+    if locks then
+      there := steep_repl._peer_answer(connection);
+    end if;
   end if;
-  if how = 'lock' and not is_local_first then
+  if reads_here then
+    here := steep_repl._one_text(local_statement);
+  end if;
+  if reads_there and locks and merge.is_local_first then
+    perform steep_repl._peer_send(connection, peer_statement);
     there := steep_repl._peer_answer(connection);
-  end if;
-  execute steep_repl._fill(plan -> 'merge' -> 'local' -> how, keys) into here;
-  if how = 'lock' and is_local_first then
-    perform steep_repl._peer_send(connection, peer_statement);
-  end if;
-  if there is null then
+  elsif reads_there and not locks then
     there := steep_repl._peer_answer(connection);
   end if;
 end
 $fn$;
-comment on function steep_repl._merge_read(text, jsonb, text, text) is 'private: reads rows on both sides by their keys, and locks them';
+comment on function steep_repl._merge_read(text, jsonb, text, text, boolean) is 'private: reads rows on both sides by their keys, and locks them';
 
--- Numbers of rows that are on both sides as they were when they were compared.
-create function steep_repl._merge_unchanged(here text, there text, first int, last int, wanted text) returns int[]
-language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+-- Of the rows of a batch, those that are on both sides as they were when they were compared; where there is no answer
+-- of the peer, on this side. No nested loops: the planner thinks that few digests are the same.
+create function steep_repl._merge_unchanged(batch int[], here text, there text) returns int[]
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set enable_nestloop = off as $fn$
 declare
-  this_round constant int := (select m.round from pg_temp.steep_repl_merge m);
+  -- as variables, so that the planner knows how long they are
+  local_numbers constant int[] := split_part(here, chr(10), 1);
+  local_digests constant bigint[] := split_part(here, chr(10), 2);
+  peer_numbers constant int[] := split_part(there, chr(10), 1);
+  peer_digests constant bigint[] := split_part(there, chr(10), 2);
   result int[];
 begin
-  with l as (
-    select * from rows from (jsonb_array_elements_text(here::jsonb -> 'n'), jsonb_array_elements_text(here::jsonb -> 'd')) u(no, digest)),
-  p as (
-    select * from rows from (jsonb_array_elements_text(there::jsonb -> 'n'), jsonb_array_elements_text(there::jsonb -> 'd')) u(no, digest))
   select array_agg(d.no order by d.no) into result
-  from pg_temp.steep_repl_differences d left join l on l.no::int = d.no left join p on p.no::int = d.no
-  where d.action = wanted and d.round = this_round and d.no between first and last
-    and l.digest::bigint is not distinct from d.local_digest and p.digest::bigint is not distinct from d.peer_digest;
+  from unnest(batch) b(no) join pg_temp.steep_repl_differences d using (no)
+  left join unnest(local_numbers, local_digests) l(no, digest) using (no)
+  left join unnest(peer_numbers, peer_digests) p(no, digest) using (no)
+  where d.no between batch[1] and batch[cardinality(batch)]
+    and l.digest is not distinct from d.local_digest and (there is null or p.digest is not distinct from d.peer_digest);
   return coalesce(result, '{}');
 end
 $fn$;
-comment on function steep_repl._merge_unchanged(text, text, int, int, text) is 'private: rows of a batch that nobody changed since they were compared';
+comment on function steep_repl._merge_unchanged(int[], text, text) is 'private: rows of a batch that nobody changed since they were compared';
 
 -- The images of what was read, as text; only those of some rows, if not all are wanted.
 create function steep_repl._merge_images(answer text, numbers int[]) returns text
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
-  start constant int := position('"r":[' in answer) + 4;
+  read constant int[] := split_part(answer, chr(10), 1)::int[];
+  images constant text := split_part(answer, chr(10), 3);
   result text;
 begin
-  if jsonb_array_length(answer::jsonb -> 'n') = cardinality(numbers) then
-    return substr(answer, start, length(answer) - start);
+  if cardinality(read) = cardinality(numbers) then
+    return images;
   end if;
   select coalesce('[' || string_agg(r.image::text, ',') || ']', '[]') into result
-  from rows from (jsonb_array_elements_text(answer::jsonb -> 'n'), jsonb_array_elements(answer::jsonb -> 'r')) r(no, image)
-  where r.no::int = any (numbers);
+  from rows from (unnest(read), jsonb_array_elements(images::jsonb)) r(no, image)
+  where r.no = any (numbers);
   return result;
 end
 $fn$;
@@ -109,7 +109,7 @@ end
 $fn$;
 comment on function steep_repl._merge_run(text, jsonb, text, text, int) is 'private: writes rows on one side';
 
--- A FROM item of the keys of some rows.
+-- A FROM item of the keys of some rows, whose numbers are in order.
 create function steep_repl._merge_keys_of(plan jsonb, numbers int[]) returns text
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
@@ -118,28 +118,14 @@ declare
 begin
   for i in 1 .. jsonb_array_length(plan -> 'key') loop
     select format(', %L::%s[]', array_agg(d.key[i] order by n.ordinality), plan -> 'key_types' ->> (i - 1)) into part
-    from unnest(numbers) with ordinality n(no, ordinality) join pg_temp.steep_repl_differences d using (no);
+    from unnest(numbers) with ordinality n(no, ordinality) join pg_temp.steep_repl_differences d using (no)
+    where d.no between numbers[1] and numbers[cardinality(numbers)];
     keys := keys || part;
   end loop;
   return keys || ')';
 end
 $fn$;
 comment on function steep_repl._merge_keys_of(jsonb, int[]) is 'private: a FROM item of the keys of some rows';
-
--- Rows that could not be written now are looked at again later.
-create function steep_repl._merge_put_off(first int, last int, wanted text, written int[]) returns int
-language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
-declare
-  n int;
-begin
-  update pg_temp.steep_repl_differences d set action = 'again'
-  where d.action = wanted and d.no between first and last and d.no <> all (written)
-    and d.round = (select m.round from pg_temp.steep_repl_merge m);
-  get diagnostics n = row_count;
-  return n;
-end
-$fn$;
-comment on function steep_repl._merge_put_off(int, int, text, int[]) is 'private: marks rows of a batch to be compared again';
 
 -- One batch of a step. What came of it, for the audit log: what was read on both sides, and the numbers of the
 -- rows that were written; peer_xid where that was at the peer. Rows that are locked by others, or in the way of
@@ -148,33 +134,35 @@ create function steep_repl._merge_batch(
   connection text, step int, dry_run boolean,
   out action text, out here text, out there text, out numbers int[], out n_changed int, out peer_xid text, out is_last boolean, out why text)
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
-@SET_VALUES@ as $fn$
+@SET_VALUES@ @SET_SCAN@ as $fn$
 declare
   rows_of_batch constant int := 5000;
   at_step record;
-  batch record;
+  batch int[];
   plan jsonb;
 begin
-  select s.no, s.action, s.last into at_step from pg_temp.steep_repl_steps s where s.step = _merge_batch.step;
+  select s.no, s.category, s.action, s.last, m.round into at_step
+  from pg_temp.steep_repl_steps s, pg_temp.steep_repl_merge m where s.step = _merge_batch.step;
   action := at_step.action;
   perform steep_repl._merge_switch(at_step.no);
   select p.plan into plan from pg_temp.steep_repl_plans p where p.no = at_step.no;
-  select min(d.no) as first, max(d.no) as last, count(*)::int as n into batch
+  select coalesce(array_agg(d.no), '{}') into batch
   from (select d.no from pg_temp.steep_repl_differences d
-        where d.action = at_step.action and d.round = (select m.round from pg_temp.steep_repl_merge m) and d.no > at_step.last
+        where d.no > at_step.last
+          and case when at_step.category is null then d.action = at_step.action and d.round = at_step.round
+                   else d.action is null and d.category = at_step.category end
         order by d.no limit rows_of_batch) d;
-  is_last := batch.n < rows_of_batch;
+  is_last := cardinality(batch) < rows_of_batch;
   numbers := '{}';
   n_changed := 0;
-  if batch.n = 0 then
+  if cardinality(batch) = 0 then
     return;
   end if;
   perform steep_repl._peer_command(connection, 'begin');
   begin
     select r.here, r.there into here, there
-    from steep_repl._merge_read(connection, plan, steep_repl._merge_keys(plan, batch.first, batch.last, action),
-                                case when dry_run or action = 'manual' then 'read' else 'lock' end) r;
-    numbers := steep_repl._merge_unchanged(here, there, batch.first, batch.last, action);
+    from steep_repl._merge_read(connection, plan, steep_repl._merge_keys_of(plan, batch), action, dry_run) r;
+    numbers := steep_repl._merge_unchanged(batch, here, there);
     if cardinality(numbers) > 0 and not dry_run and action <> 'manual' then
       peer_xid := steep_repl._merge_run(connection, plan, action,
         case when action like 'delete%' then steep_repl._merge_keys_of(plan, numbers)
@@ -189,10 +177,11 @@ begin
   if dry_run or action = 'manual' or cardinality(numbers) = 0 then
     perform steep_repl._peer_command(connection, 'rollback');
   end if;
-  if cardinality(numbers) < batch.n then
-    n_changed := steep_repl._merge_put_off(batch.first, batch.last, action, numbers);
+  n_changed := cardinality(batch) - cardinality(numbers);
+  if n_changed > 0 then
+    update pg_temp.steep_repl_differences d set action = 'again' where d.no = any (batch) and d.no <> all (numbers) and d.no between batch[1] and batch[cardinality(batch)];
   end if;
-  update pg_temp.steep_repl_steps s set last = batch.last where s.step = _merge_batch.step;
+  update pg_temp.steep_repl_steps s set last = batch[cardinality(batch)] where s.step = _merge_batch.step;
 end
 $fn$;
 comment on function steep_repl._merge_batch(text, int, boolean) is 'private: the next batch of a step of a merge';
@@ -201,24 +190,17 @@ comment on function steep_repl._merge_batch(text, int, boolean) is 'private: the
 -- let go of them; they are locked again. If not, replication may already have brought a change that found no row there.
 create function steep_repl._merge_is_still(connection text, step int, numbers int[]) returns boolean
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
-@SET_VALUES@ as $fn$
+@SET_VALUES@ @SET_SCAN@ as $fn$
 declare
   plan constant jsonb := (select p.plan from pg_temp.steep_repl_steps s join pg_temp.steep_repl_plans p using (no) where s.step = _merge_is_still.step);
-  here jsonb;
-  answer text;
-  n_changed int;
+  here text;
 begin
-  execute steep_repl._fill(plan -> 'merge' -> 'local' -> 'lock', steep_repl._merge_keys_of(plan, numbers)) into answer;
-  here := answer::jsonb;
-  with l as (
-    select * from rows from (jsonb_array_elements_text(here -> 'n'), jsonb_array_elements_text(here -> 'd')) u(no, digest))
-  select count(*) into n_changed
-  from unnest(numbers) n(no) join pg_temp.steep_repl_differences d using (no) left join l on l.no::int = d.no
-  where l.digest::bigint is distinct from d.local_digest;
-  if n_changed > 0 then
-    update pg_temp.steep_repl_differences d set action = 'again' where d.no = any (numbers);
+  here := steep_repl._one_text(steep_repl._fill(plan -> 'merge' -> 'local' -> 'lock', steep_repl._merge_keys_of(plan, numbers)));
+  if cardinality(steep_repl._merge_unchanged(numbers, here, null)) = cardinality(numbers) then
+    return true;
   end if;
-  return n_changed = 0;
+  update pg_temp.steep_repl_differences d set action = 'again' where d.no = any (numbers);
+  return false;
 exception when lock_not_available or deadlock_detected then
   update pg_temp.steep_repl_differences d set action = 'again' where d.no = any (numbers);
   return false;
@@ -227,7 +209,7 @@ $fn$;
 comment on function steep_repl._merge_is_still(text, int, int[]) is 'private: whether nobody changed rows here before the peer commits them';
 
 -- Compares rows again that had changed, or could not be locked; how many steps that makes.
-create function steep_repl._merge_look_again(connection text, params jsonb) returns int
+create function steep_repl._merge_look_again(connection text) returns int
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
 @SET_VALUES@ @SET_SCAN@ as $fn$
 declare
@@ -242,12 +224,12 @@ begin
     update pg_temp.steep_repl_differences d set is_settled = d.action <> 'again';
     perform steep_repl._overlap_look_at_all(connection, plan, true);
     perform steep_repl._overlap_settle(connection, plan, interval '1 min');
-    perform steep_repl._merge_choose(connection, plan, params, this_round);
+    perform steep_repl._merge_choose(connection, plan, this_round);
   end loop;
   return steep_repl._merge_steps(this_round);
 end
 $fn$;
-comment on function steep_repl._merge_look_again(text, jsonb) is 'private: compares rows again that changed since';
+comment on function steep_repl._merge_look_again(text) is 'private: compares rows again that changed since';
 
 -- Ends the transaction that a batch left open at the peer. What the peer says when it refuses to commit, as one of a deferred
 -- constraint may; where the connection is lost meanwhile, nobody knows, and that is raised.

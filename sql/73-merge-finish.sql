@@ -88,11 +88,12 @@ comment on function steep_repl._merge_refuse_violation(text, text, bigint, text)
 -- Of the current table: foreign keys of the rows that were written; all of those that refer to it, where rows went away.
 create function steep_repl._merge_check_table(connection text, side text, no int) returns void
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
-@SET_VALUES@ as $fn$
+@SET_VALUES@ @SET_SCAN@ as $fn$
 declare
   rows_of_check constant int := 5000;
   at_side constant text := case side when 'peer' then 'remote' else 'local' end;
   plan constant jsonb := (select p.plan from pg_temp.steep_repl_plans p where p.no = _merge_check_table.no);
+  actions constant jsonb := (select m.actions from pg_temp.steep_repl_merge m);
   foreign_key record;
   numbers int[];
   query text;
@@ -108,9 +109,9 @@ begin
     end if;
     if foreign_key.is_child then
       for numbers in
-        select array_agg(d.no) from (
+        select array_agg(d.no order by d.no) from (
           select d.no, (row_number() over (order by d.no) - 1) / rows_of_check as n from pg_temp.steep_repl_differences d
-          where d.action in ('insert_' || at_side, 'update_' || at_side)) d
+          where coalesce(d.action, actions ->> d.category) in ('insert_' || at_side, 'update_' || at_side)) d
         group by d.n
       loop
         query := 'select count(*) as n from ' || steep_repl._merge_keys_of(plan, numbers)
@@ -119,8 +120,8 @@ begin
       end loop;
     end if;
     if exists (select from pg_temp.steep_repl_differences d
-               where d.action = 'delete_' || at_side
-                  or d.action = 'update_' || at_side and not foreign_key.parents <@ array(select jsonb_array_elements_text(plan -> 'key'))) then
+               where coalesce(d.action, actions ->> d.category) = 'delete_' || at_side
+                  or coalesce(d.action, actions ->> d.category) = 'update_' || at_side and not foreign_key.parents <@ array(select jsonb_array_elements_text(plan -> 'key'))) then
       query := format('select count(*) as n from %s t where %s', foreign_key.child, foreign_key.condition);
       perform steep_repl._merge_refuse_violation(side, foreign_key.name, (steep_repl._merge_query(connection, side, query) -> 0 ->> 'n')::bigint, query);
     end if;
@@ -159,7 +160,8 @@ begin
     perform steep_repl._merge_switch(target);
     result := result || jsonb_build_object(
       (select t.name from pg_temp.steep_repl_tables t where t.no = target),
-      (select count(*) from pg_temp.steep_repl_differences d where d.action in ('keep', 'manual', 'again')));
+      (select count(*) from pg_temp.steep_repl_differences d
+       where coalesce(d.action, (select m.actions from pg_temp.steep_repl_merge m) ->> d.category) in ('keep', 'manual', 'again')));
   end loop;
   return result;
 end

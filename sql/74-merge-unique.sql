@@ -6,6 +6,7 @@ language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, p
 declare
   rows_of_check constant int := 5000;
   actions constant text[] := case side when 'peer' then '{insert_remote,update_remote}' else '{insert_local,update_local}' end;
+  by_category constant jsonb := (select m.actions from pg_temp.steep_repl_merge m);
   numbers int[];
   incoming text;
   packed text[];
@@ -14,9 +15,9 @@ declare
 begin
   n := 0;
   for numbers in
-    select array_agg(d.no) from (
+    select array_agg(d.no order by d.no) from (
       select d.no, (row_number() over (order by d.no) - 1) / rows_of_check as n from pg_temp.steep_repl_differences d
-      where d.action = any (actions)) d
+      where coalesce(d.action, by_category ->> d.category) = any (actions)) d
     group by d.n
   loop
     filling := steep_repl._merge_keys_of(plan, numbers);
@@ -46,7 +47,7 @@ comment on function steep_repl._merge_collisions(text, jsonb, text, jsonb) is 'p
 
 create function steep_repl._merge_check_unique(connection text, out colliding bigint, out examples text)
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
-@SET_VALUES@ as $fn$
+@SET_VALUES@ @SET_SCAN@ as $fn$
 declare
   target int;
   plan jsonb;

@@ -1,4 +1,5 @@
 import { type Build, type Gap, keyNames, packed, relation } from "./overlap-build.ts";
+import { isGuarded } from "./overlap-check.ts";
 import { keyType, keyValue, quickDigest } from "./overlap-expressions.ts";
 import type { ColumnFacts, TableFacts } from "./overlap-facts.ts";
 import { quoteIdent, quoteLiteral } from "./sql-text.ts";
@@ -11,7 +12,7 @@ import { quoteIdent, quoteLiteral } from "./sql-text.ts";
 
 /** Statements for writing on one side. Those that write answer how many rows, and their transaction's id. */
 export interface MergeSidePlan {
-  /** numbers, digests and images of rows, as one JSON object; gap: keys, a FROM item */
+  /** three lines: numbers and digests of rows as arrays, images as a JSON array; gap: keys, a FROM item */
   readonly read: Gap;
   /** the same, and locks them, in the order of their keys */
   readonly lock: Gap;
@@ -21,6 +22,8 @@ export interface MergeSidePlan {
   readonly update: Gap | null;
   /** gap: keys, a FROM item */
   readonly delete: Gap;
+  /** whether a unique index that is checked at once refuses a second row of a key */
+  readonly is_guarded: boolean;
   /** arrays no and when the row was last modified, as text; gap: keys */
   readonly stamps: Gap;
 }
@@ -35,7 +38,8 @@ function output(column: ColumnFacts): string {
   const value = `t.${quoteIdent(column.name)}`;
   return column.kind === "scalar" && castIsOutput.has(column.base)
     ? `${value}::text`
-    : `case when ${value} is not null then concat(${value}) end`;
+    : // not IS NULL, which is true of a row of NULLs
+      `case when num_nulls(${value}) = 0 then concat(${value}) end`;
 }
 
 /** How a column of an image is declared: types that JSON would be taken apart for are read as text. */
@@ -66,9 +70,9 @@ function readQuery(build: Build, side: TableFacts, lock: boolean): Gap {
   const columns = build.readers.map((r) => r.column);
   const names = `array[${columns.map((c) => quoteLiteral(c.name)).join(", ")}]`;
   const order = build.key.map((c) => `${output(c)} collate "C"`).join(", ");
-  const list = (values: string) => `string_agg(x.${values}, ',')`;
+  const list = (column: string) => `coalesce(array_agg(x.${column}), '{}')`;
   return [
-    `select concat('{"n":[', ${list("n::text")}, '],"d":[', ${list("d::text")}, '],"r":[', ${list("r::text")}, ']}') from (
+    `select concat_ws(chr(10), ${list("n")}::text, ${list("d")}::text, '[' || coalesce(string_agg(x.r::text, ','), '') || ']') from (
       select w.no as n, ${quickDigest(build.readers)} as d, json_object(${names}, array[${columns.map(output).join(", ")}]) as r from `,
     `${withKeys(build, side)} order by ${order}${lock ? " for update of t" : ""}) x`,
   ];
@@ -93,7 +97,7 @@ function updateQuery(build: Build, side: TableFacts): Gap | null {
   }
   const matches = build.key.map((c) =>
     c.kind === "scalar"
-      ? `${keyValue(c)} = r.${quoteIdent(c.name)}`
+      ? `${keyValue(c)} = ${imageValue(c)}`
       : `${keyValue(c)} = r.${quoteIdent(c.name)} collate "C"`,
   );
   return [
@@ -129,6 +133,7 @@ export function mergeSidePlan(
     insert: insertQuery(build),
     update: updateQuery(build, side),
     delete: deleteQuery(build, side),
+    is_guarded: isGuarded({ ...side, keys: side.keys.filter((k) => k.immediate) }, build.key),
     stamps: stampQuery(build, side, lastModified),
   };
 }

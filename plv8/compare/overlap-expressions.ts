@@ -131,10 +131,7 @@ export function keyValue(column: ColumnFacts): string {
   return column.kind === "scalar" ? field(column) : `${field(column)}::text collate "C"`;
 }
 
-/** The type that `keyValue` has. "character" without a modifier would be of one character. */
+/** The type that `keyValue` has. */
 export function keyType(column: ColumnFacts): string {
-  if (column.kind !== "scalar") {
-    return "text";
-  }
-  return column.type === "character" ? "bpchar" : column.type;
+  return column.kind === "scalar" ? column.type : "text";
 }

@@ -15,7 +15,7 @@ export interface TableFacts {
 
 export interface ColumnFacts {
   readonly name: string;
-  /** format_type without modifier, qualified outside of pg_catalog */
+  /** format_type with modifier -1, qualified outside of pg_catalog: bpchar, where "character" would be of one character */
   readonly type: string;
   readonly generated: boolean;
   /** see sql/64-overlap-facts.sql */
@@ -35,6 +35,8 @@ export interface ColumnFacts {
 
 export interface KeyFacts {
   readonly primary: boolean;
+  /** not deferrable */
+  readonly immediate: boolean;
   readonly columns: readonly string[];
 }
 

@@ -27,7 +27,7 @@ function facts(columns: readonly ColumnFacts[], more: Partial<TableFacts> = {}):
     bytes: 8192 * 1000,
     rows: 100_000,
     columns,
-    keys: [{ primary: true, columns: ["id"] }],
+    keys: [{ primary: true, immediate: true, columns: ["id"] }],
     ...more,
   };
 }
@@ -70,7 +70,7 @@ describe("buckets", () => {
       ranges: { boundaries: expect.any(String), is_integer: true },
     });
     const two = [column("id", "integer"), column("v", "integer")];
-    const keys = [{ primary: true, columns: ["id", "v"] }];
+    const keys = [{ primary: true, immediate: true, columns: ["id", "v"] }];
     const both = facts(two, { keys });
     expect(planOverlap(pair({ local: both, peer: both }))).toMatchObject({
       ranges: null,
@@ -159,7 +159,9 @@ describe("keys", () => {
 
 test("names are quoted wherever they stand", () => {
   const name = 'a"b; drop table x --';
-  const odd = facts([column(name, "integer")], { keys: [{ primary: true, columns: [name] }] });
+  const odd = facts([column(name, "integer")], {
+    keys: [{ primary: true, immediate: true, columns: [name] }],
+  });
   const plan = planOverlap(pair({ local: odd, peer: odd }));
   for (const text of [
     plan.local.buckets,
