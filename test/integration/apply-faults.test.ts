@@ -171,9 +171,13 @@ describe.each(everyGate)("in phase %s", (gate) => {
 
 test("pg_terminate_backend of an applier fails the job, and a retry goes on", async () => {
   const { apply, release } = await heldAt("data");
-  await server.query(
-    "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'steep_repl % apply 1'",
+  // it may be the other one that came first, and waits at the gate
+  const [pid] = await waitUntil(
+    () => server.pidsByApplicationName("steep_repl % apply 1"),
+    (pids) => pids.length === 1,
+    "the applier runs",
   );
+  await server.query("select pg_terminate_backend($1)", [pid]);
   const row = await endOfApply(server, apply, target);
   expect(row).toMatchObject({ status: "failed", error_sqlstate: "57P01" });
   expect(row.error_hint).toContain(`retry_operation(${apply.operation_id})`);
