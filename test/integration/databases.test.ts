@@ -54,7 +54,8 @@ test("an idle database can be dropped at once, also after a snapshot", async () 
   });
   const before = performance.now();
   await server.query("drop database gone");
-  expect(performance.now() - before).toBeLessThan(2000);
+  // it would wait for five seconds for a worker of ours
+  expect(performance.now() - before).toBeLessThan(4000);
 });
 
 test("DROP DATABASE is refused while a job runs there; with FORCE the job ends and its files go", async () => {
