@@ -233,12 +233,13 @@ end_job(JobRun *run, ErrorData *error)
 		set_job_phase(run->job, "complete");
 	/* A cancel request that comes now is too late, and must not lose the record. */
 	HOLD_CANCEL_INTERRUPTS();
+	/* From the commit on a retry may bring another one. */
+	peer_secret_forget(run->job->id);
 	record_end(run,
 			   error == NULL ? "complete"
 			   : cancelled   ? "cancelled"
 							 : "failed",
 			   cancelled ? NULL : error);
-	peer_secret_forget(run->job->id);
 	job_set_state(run->job, JOB_ENDED);
 	QueryCancelPending = false;
 	RESUME_CANCEL_INTERRUPTS();

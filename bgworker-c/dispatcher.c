@@ -322,6 +322,7 @@ passed_over_jobs(void)
 static void
 at_exit(int code, Datum arg)
 {
+	dispatchers_count(-1);
 	if (code != 0)
 		launcher_wake(MyDatabaseId, true);
 }
@@ -336,6 +337,7 @@ steep_repl_dispatcher_main(Datum arg)
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
+	dispatchers_count(+1);
 	before_shmem_exit(at_exit, (Datum) 0);
 	worker_pin_settings();
 	SetConfigOption("application_name", "steep_repl dispatcher", PGC_SUSET, PGC_S_OVERRIDE);

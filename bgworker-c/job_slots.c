@@ -92,9 +92,20 @@ job_worker_started(SteepJob *job)
 
 /* ---- job slots ---- */
 
+/* A dispatcher begins, or ends. */
+void
+dispatchers_count(int change)
+{
+	LWLockAcquire(steep_shared->lock, LW_EXCLUSIVE);
+	steep_shared->n_dispatchers += change;
+	LWLockRelease(steep_shared->lock);
+}
+
 /*
  * Reserve a slot and worker slots for a job, or return NULL if they do not
- * fit. Called by a dispatcher, whose own worker slot is about to be free.
+ * fit. Called by a dispatcher: its own worker slot is about to be free, and so
+ * are others' of its kind. Else two that began together would each find the
+ * other in its way, and so again whenever they are started.
  */
 SteepJob *
 job_reserve(int64 id, Oid database, Oid requester)
@@ -103,7 +114,8 @@ job_reserve(int64 id, Oid database, Oid requester)
 	int left;
 
 	LWLockAcquire(steep_shared->lock, LW_EXCLUSIVE);
-	left = workers_free() + 1 - workers_promised() - STEEP_WORKERS_PER_JOB;
+	left =
+		workers_free() + steep_shared->n_dispatchers - workers_promised() - STEEP_WORKERS_PER_JOB;
 	for (int i = 0; i < STEEP_MAX_JOBS && left >= steep_reserved_worker_slots; i++)
 	{
 		if (steep_shared->jobs[i].state != JOB_FREE)

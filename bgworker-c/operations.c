@@ -76,16 +76,19 @@ steep_repl_cancel(PG_FUNCTION_ARGS)
 	int64 id = PG_GETARG_INT64(0);
 	OwnerSession session;
 	char *status = begin_control(&session, id, false);
+	bool is_pending = strcmp(status, "pending") == 0;
 	bool result = false;
 	SteepJob *job;
 
-	if (strcmp(status, "pending") == 0)
+	if (is_pending)
 		result =
 			owner_execute(
 				"update steep_repl.work_queue set status = 'cancelled', status_detail = null, completed_at = clock_timestamp() "
 				"where id = $1 and status = 'pending'",
 				1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL) == 1;
-	if (!result && (job = job_find(id, MyDatabaseId)) != NULL)
+	/* A job that is over may keep its slot for a moment. */
+	if (!result && (is_pending || strcmp(status, "running") == 0) &&
+		(job = job_find(id, MyDatabaseId)) != NULL)
 		result = job_request_cancel(job, id);
 	owner_end(&session);
 	PG_RETURN_BOOL(result);

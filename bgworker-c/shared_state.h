@@ -129,8 +129,9 @@ typedef struct WaitingDatabase
 
 typedef struct SteepShared
 {
-	LWLock *lock; /* job slots, admission, secrets */
+	LWLock *lock; /* job slots, admission, secrets, dispatchers */
 	PeerSecret secrets[PEER_SECRETS];
+	int n_dispatchers;
 
 	slock_t mutex; /* for what follows, up to the jobs */
 	pid_t launcher_pid;
@@ -168,6 +169,7 @@ extern void job_wake_coordinator(SteepJob *job);
 
 /* Worker slots. */
 extern int workers_free(void);
+extern void dispatchers_count(int change);
 extern bool job_promise_worker(SteepJob *job);
 extern void job_worker_started(SteepJob *job);
 

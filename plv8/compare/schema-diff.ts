@@ -59,11 +59,12 @@ function suggestion(table: string, pair: Pair, all: readonly Pair[], peerVersion
 }
 
 /**
- * When a statement may run: what goes first leaves room, columns that no
- * longer are generated let go of others, columns come before what is on them,
- * and a column can become nullable when its key has gone.
+ * When a statement may run: what goes first leaves room, and so does what is
+ * renamed, columns that no longer are generated let go of others, columns come
+ * before what is on them, and a column can become nullable when its key has gone.
  */
-function phase({ local, peer }: Pair): number {
+function phase(pair: Pair, all: readonly Pair[]): number {
+  const { local, peer } = pair;
   const object = local ?? peer;
   switch (object?.type) {
     case "table":
@@ -76,6 +77,7 @@ function phase({ local, peer }: Pair): number {
     case "constraint": {
       const isForeign = object.facts.kind === "f";
       if (local === undefined) return isForeign ? 1 : 1.5;
+      if (namesake(pair, all) !== undefined) return 1.6;
       return isForeign ? 5 : object.facts.kind === "c" ? 4 : 3;
     }
     case "index":
@@ -193,7 +195,7 @@ export function schemaDiff(sides: Sides): readonly Difference[] {
   return [
     ...all
       .filter((pair) => pair.local?.compared !== pair.peer?.compared)
-      .map((pair) => ({ pair, phase: phase(pair) }))
+      .map((pair) => ({ pair, phase: phase(pair, all) }))
       .sort((a, b) => a.phase - b.phase)
       .map(({ pair }) => difference(here.quoted, pair, all, peer.version)),
     ...(order === null ? [] : [order]),

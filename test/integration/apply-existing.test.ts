@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { applySnapshot, retryApply, runApply } from "../support/apply.ts";
 import { expectNoLeaks } from "../support/leaks.ts";
+import { untilLogged } from "../support/log.ts";
 import { createRole, dropRole } from "../support/roles.ts";
 import { type Server, startServer } from "../support/server.ts";
 import { digests, freshPath, takeSnapshot } from "../support/snapshots.ts";
@@ -263,9 +264,9 @@ describe("as the owner", () => {
     const row = await runApply(server, path, { ...target, args: dataOnly });
     expect(row).toMatchObject({ status: "failed", error_sqlstate: "23514", phase: "data" });
     expect(row.error_message).toContain("a_order_id_check");
-    const log = await server.log();
-    expect(log).toMatch(/COPY a_order, line 7: "7\t8\t1.00/);
-    expect(log).toMatch(
+    await untilLogged(server, /COPY a_order, line 7: "7\t8\t1.00/);
+    await untilLogged(
+      server,
       /loading table public.a_order, line 7 of the frame at offset 0 of file "\d+\.dat\.zst"/,
     );
     expect(await server.query("select count(*)::int as n from a_order", [], target)).toEqual([

@@ -180,8 +180,10 @@ describe("the table of contents", () => {
   test("with names of thousands of bytes is applied, and its progress is valid text", async () => {
     const tag = `${"a".repeat(2)}${"ü".repeat(3000)}`;
     const path = await stage.forge((a) => {
-      Object.assign(a.addSql("select pg_catalog.pg_sleep(1.2);"), { tag });
+      Object.assign(a.addSql("select pg_catalog.pg_advisory_xact_lock(4711);"), { tag });
     });
+    const gate = await stage.server.connect(target);
+    await gate.query("select pg_advisory_lock(4711)");
     const started = await startApply(stage.server, path, { ...asLoader, args: "parallel => 1" });
     const [seen] = await waitUntil(
       () =>
@@ -194,6 +196,7 @@ describe("the table of contents", () => {
       "the row shows what is worked at",
     );
     expect(seen?.name.toString("utf8")).not.toContain("\ufffd");
+    await gate.end();
     await stage.expectWhole(await endOfApply(stage.server, started, target));
   });
 });

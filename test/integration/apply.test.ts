@@ -11,6 +11,7 @@ import {
   schemaOf,
   takeSnapshot,
 } from "../support/snapshots.ts";
+import { waitUntil } from "../support/wait-until.ts";
 
 const source = { database: "source" };
 const target = { database: "target" };
@@ -208,7 +209,12 @@ test("progress moves through the phases, and listeners hear of them", async () =
     percents.push(Number(row.overall_percent));
     over = row.status === "complete" || row.status === "failed";
   }
-  await listener.query("select 1");
+  // the row is there a moment before the notification
+  await waitUntil(
+    () => listener.query("select 1").then(() => heard.at(-1)?.status),
+    (status) => status === "complete",
+    "the last notification arrived",
+  );
   await listener.end();
   expect(percents).toEqual([...percents].sort((a, b) => a - b));
   expect(percents.at(-1)).toBe(100);

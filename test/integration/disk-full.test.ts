@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { retryApply, runApply } from "../support/apply.ts";
+import { type ApplyRow, retryApply } from "../support/apply.ts";
 import { expectNoLeaks } from "../support/leaks.ts";
 import { run } from "../support/pg.ts";
 import { type Server, startServer } from "../support/server.ts";
@@ -96,7 +96,16 @@ test.runIf(canMount)(
       await server.query("create database target tablespace small");
       const target = { database: "target" };
       await server.query("create extension steep_repl", [], target);
-      const row = await runApply(server, snapshot.storage_path, target);
+      // a session that begins may have to write a file of the system's, for which there is no space
+      const session = await server.connect(target);
+      const { rows: started } = await session.query<ApplyRow>(
+        "select * from steep_repl.start_apply($1)",
+        [snapshot.storage_path],
+      );
+      await session.query("select steep_repl.wait_operation($1, 50)", [started[0]?.operation_id]);
+      const { rows } = await session.query<ApplyRow>("select * from steep_repl.snapshots");
+      await session.end();
+      const row = rows[0] as ApplyRow;
       expect(row).toMatchObject({ status: "failed", error_sqlstate: "53100", phase: "data" });
       expect(row.error_hint).toContain(`retry_operation(${row.operation_id})`);
       await run("mount", ["-o", "remount,size=100m", small]);

@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { expectNoLeaks } from "../support/leaks.ts";
+import { untilLogged } from "../support/log.ts";
 import type { Row } from "../support/node.ts";
 import { bin, run } from "../support/pg.ts";
 import { type Server, startServer } from "../support/server.ts";
@@ -185,9 +186,7 @@ test("text that the target's encoding lacks fails the apply, naming table and fr
   const path = await takeSnapshot("euro");
   const end = await applyInto("LATIN1", path);
   expect(end).toMatchObject({ status: "failed", error_sqlstate: "22P05" });
-  expect(await server.log()).toMatch(
-    /loading table public.prices, line 1 of the frame at offset 0/,
-  );
+  await untilLogged(server, /loading table public.prices, line 1 of the frame at offset 0/);
   await dropSnapshots(server, euro);
   await server.query("drop database euro");
 });

@@ -43,6 +43,7 @@ test("statement_timeout also ends SQL that runs below JavaScript, with its SQLST
     code: "57014",
   });
   await blocker.end();
+  await client.query("reset statement_timeout");
   await client.query("select steep_repl.register_node('a', 'A')");
   await client.end();
 });
@@ -71,7 +72,8 @@ test("a fast shutdown is not held up by such sessions", async () => {
   client.on("error", () => {});
   const before = performance.now();
   await server.restart("fast");
-  expect(performance.now() - before).toBeLessThan(5000);
+  // a session that does not heed the signal would hold it up for ever
+  expect(performance.now() - before).toBeLessThan(15_000);
 });
 
 test("a thousand errors in one session reach the client as data and harm nothing", async () => {

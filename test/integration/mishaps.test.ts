@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { open } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { expectNoLeaks } from "../support/leaks.ts";
 import { bin, run } from "../support/pg.ts";
@@ -55,6 +55,8 @@ test("of two jobs for one path one succeeds and the other harms nothing; each lo
   expect(failed).toMatchObject({ error_sqlstate: "58P02" });
   expect(await problems(server, path, app)).toEqual([]);
 
+  // how a job ended is logged once that is in its row
+  await expectNoLeaks(server, { files: [basename(path)] });
   const lines = (await server.log()).slice(before).split("\n");
   const levels = (row: SnapshotRow | undefined) =>
     lines

@@ -2,11 +2,14 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { analyzeOverlap, brief } from "../support/overlap.ts";
 import { bin } from "../support/pg.ts";
 import { type Server, startServer } from "../support/server.ts";
 import { waitUntil } from "../support/wait-until.ts";
+
+// each comparison may wait for the peer for as long as it is told
+vi.setConfig({ testTimeout: 180_000 });
 
 let a: Server;
 let b: Server;
@@ -58,17 +61,35 @@ function writer(server: Server, parity: number): () => Promise<void> {
       "-c",
       "2",
       "-T",
-      "60",
+      "170",
       "-f",
       file,
       "postgres",
     ],
     { stdio: "ignore" },
   );
+  const exit = once(child, "exit");
   return async () => {
     child.kill("SIGTERM");
-    await once(child, "exit");
+    await exit;
   };
+}
+
+/** Wait until each node has replayed what the other has written. */
+async function caughtUp(): Promise<void> {
+  for (const node of [a, b]) {
+    const [end] = await node.query<{ lsn: string }>(
+      "select pg_current_wal_insert_lsn()::text as lsn",
+    );
+    await waitUntil(
+      () =>
+        node.query("select confirmed_flush_lsn >= $1::pg_lsn as there from pg_replication_slots", [
+          end?.lsn,
+        ]),
+      (rows) => rows.length === 1 && rows[0]?.there === true,
+      `the peer of ${node.name} has caught up`,
+    );
+  }
 }
 
 test("writers on both nodes of a replicating pair make no conflict, and a real one is found among them", async () => {
@@ -106,6 +127,7 @@ test("writers on both nodes of a replicating pair make no conflict, and a real o
   } finally {
     for (const stop of stops) await stop();
   }
+  await caughtUp();
 });
 
 test("rows that a disabled subscription holds back are unsettled, and match once it goes on", async () => {

@@ -1,9 +1,8 @@
-import { chmod, writeFile } from "node:fs/promises";
-import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
-import { giveToServer } from "../support/data-directory.ts";
+import { cancelJob, msUntilEnd } from "../support/ends.ts";
 import { expectNoLeaks } from "../support/leaks.ts";
 import { bin } from "../support/pg.ts";
+import { insteadOfPgDump } from "../support/pg-dump.ts";
 import { descendants } from "../support/processes.ts";
 import { type Server, startServer } from "../support/server.ts";
 import {
@@ -43,17 +42,6 @@ afterEach(async () => {
   await expectNoLeaks(server);
 });
 
-let programs = 0;
-
-/** Have snapshots run a shell script in pg_dump's place. */
-async function insteadOfPgDump(script: string): Promise<void> {
-  const path = join(server.home, `not-pg_dump-${++programs}`);
-  await writeFile(path, `#!/bin/sh\n${script}\n`);
-  await chmod(path, 0o755);
-  await giveToServer(path);
-  await server.configure({ "steep_repl.pg_dump_path": path });
-}
-
 /** A snapshot that must fail; what a user would read of it. */
 async function failure(): Promise<SnapshotRow> {
   const row = await runSnapshot(server, app);
@@ -72,6 +60,7 @@ test("a path without a program is told with the setting to change", async () => 
 
 test("a pg_dump of another version is told with the setting to change", async () => {
   await insteadOfPgDump(
+    server,
     'echo "pg_dump: error: aborting because of server version mismatch" >&2; exit 1',
   );
   expect(await failure()).toMatchObject({
@@ -90,14 +79,14 @@ test.each([
   ["complains at length", "yes 'pg_dump: error: ä very long story' | head -c 3000000 >&2; exit 1"],
   ["reads nothing and closes its output", "exec >&- 2>&- 0<&-; sleep 0.2; exit 1"],
 ])("a program that %s fails the job cleanly", async (_, script) => {
-  await insteadOfPgDump(`REAL=${bin("pg_dump")}\n${script}`);
+  await insteadOfPgDump(server, `REAL=${bin("pg_dump")}\n${script}`);
   const row = await failure();
   expect(row.error_message).toBeTruthy();
   expect(row.error_message?.length).toBeLessThan(20_000);
 });
 
 test("a wrapper around pg_dump works", async () => {
-  await insteadOfPgDump(`exec ${bin("pg_dump")} "$@"`);
+  await insteadOfPgDump(server, `exec ${bin("pg_dump")} "$@"`);
   const snapshot = await takeSnapshot(server, app);
   expect(await problems(server, snapshot.storage_path, app)).toEqual([]);
 });
@@ -107,7 +96,7 @@ test.each([
   ["has a child of its own that hangs", "sleep 600; exit 1"],
   ["does not heed SIGTERM", "trap '' TERM; while :; do sleep 1; done"],
 ])("a program that %s is gone within 2 seconds of a cancel", async (_, script) => {
-  await insteadOfPgDump(script);
+  await insteadOfPgDump(server, script);
   const before = descendants(server.pid).length;
   const snapshot = await startSnapshot(server, app);
   await waitUntil(
@@ -115,11 +104,10 @@ test.each([
     (rows) => rows[0]?.phase === "schema",
     "pg_dump runs",
   );
-  const since = performance.now();
-  await server.query("select steep_repl.cancel_snapshot($1)", [snapshot.snapshot_id], app);
+  const since = await cancelJob(server, snapshot, app);
   const row = await endOf(server, snapshot, app);
   expect(row.status).toBe("cancelled");
-  expect(performance.now() - since).toBeLessThan(2_000);
+  expect(await msUntilEnd(server, snapshot, since, app)).toBeLessThan(2_000);
   await waitUntil(
     () => descendants(server.pid).length,
     (n) => n <= before,

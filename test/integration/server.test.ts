@@ -58,7 +58,9 @@ test("leaks are found", async () => {
   const client = await server.connect();
   await client.query("begin");
   await client.query("select pg_advisory_lock(77)");
-  await expect(expectNoLeaks(server)).rejects.toThrow(/idleInTransaction.*advisoryLocks.*77/s);
+  await expect(expectNoLeaks(server, { withinMs: 100 })).rejects.toThrow(
+    /idleInTransaction.*advisoryLocks.*77/s,
+  );
   await client.end();
   await expectNoLeaks(server);
 });

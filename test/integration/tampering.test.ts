@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { Client } from "pg";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { expectNoLeaks } from "../support/leaks.ts";
+import { holdPgDump } from "../support/pg-dump.ts";
 import { createRole, whileJobsWait } from "../support/roles.ts";
 import { type Server, startServer } from "../support/server.ts";
 import {
@@ -347,31 +348,45 @@ describe("a role that keeps its row locked", () => {
 
 test("a role that locks the whole queue holds jobs up, and loses none", async () => {
   await server.configure({ "steep_repl.lock_timeout": "500ms" });
-  const blocker = await server.connect(app);
-  await blocker.query("begin; lock table hidden in access exclusive mode");
-  const cancelled = await startSnapshot(server, app);
-  await waitUntil(
-    () => rowOf(cancelled.snapshot_id),
-    (row) => row.status === "running",
-    "the job runs",
-  );
-  const locker = await server.connect({ ...app, user: "intruder" });
-  await locker.query("begin; lock table steep_repl.work_queue in access exclusive mode");
-  // the lock on its table times out, and then how it ended cannot be written
+  // neither the coordinator nor a dispatcher may be about to write to the queue when it is locked
+  const release = await holdPgDump(server);
+  const held = await startSnapshot(server, app);
   await waitUntil(
     () =>
-      server.query<{ old: boolean }>(
-        `select clock_timestamp() > a.xact_start + interval '0.7 s' as old from pg_stat_activity a join pg_locks l using (pid)
+      server.query<{ phase: string; dispatchers: number }>(
+        `select p.phase, (select count(*)::int from pg_stat_activity
+           where application_name = 'steep_repl dispatcher') as dispatchers
+         from steep_repl.snapshot_progress() p`,
+        [],
+        app,
+      ),
+    ([row]) => row?.phase === "schema" && row.dispatchers === 0,
+    "the job stands at pg_dump",
+  );
+  const blocker = await server.connect(app);
+  await blocker.query("begin; lock table hidden in access exclusive mode");
+  const locker = await server.connect({ ...app, user: "intruder" });
+  await locker.query("begin; lock table steep_repl.work_queue in access exclusive mode");
+  expect(existsSync(held.storage_path)).toBe(true);
+  await release();
+  // the lock on its table times out, its files are removed, and then how it ended cannot be written
+  await waitUntil(
+    async () => ({
+      files: existsSync(held.storage_path),
+      waits: await server.query<{ long: boolean }>(
+        `select clock_timestamp() > l.waitstart + interval '1 s' as long from pg_locks l join pg_stat_activity a using (pid)
          where not l.granted and l.relation = 'steep_repl.work_queue'::regclass and a.application_name like '%coordinator'`,
         [],
         app,
       ),
-    ([row]) => row?.old === true,
-    "the coordinator has waited for longer than lock_timeout",
+    }),
+    ({ files, waits }) => !files && waits[0]?.long === true,
+    "the coordinator waits to write the end for longer than lock_timeout",
   );
   await locker.end();
   await blocker.end();
-  expect(await endOf(server, cancelled, app)).toMatchObject({
+  // said by pg_dump, or by the coordinator, which could not write what pg_dump waits for
+  expect(await endOf(server, held, app)).toMatchObject({
     status: "failed",
     error_sqlstate: "55P03",
     error_message: expect.stringContaining("public.hidden"),

@@ -7,6 +7,8 @@ export interface LeakOptions {
   readonly files?: readonly string[];
   /** Replication slots that are meant to be there. */
   readonly slots?: readonly string[];
+  /** How long what ends may take to do so, in ms; default 20 s, as a busy machine needs some. */
+  readonly withinMs?: number;
 }
 
 interface Leftovers {
@@ -26,13 +28,13 @@ const leftoversSql = `
                 where state like 'idle in transaction%') as "idleInTransaction",
          array(select pid || ' ' || objid from pg_locks where locktype = 'advisory') as "advisoryLocks"`;
 
-/** Fail if, 5 seconds from now, something of ours is still there that should have ended. */
+/** Fail if, after some time, something of ours is still there that should have ended. */
 export async function expectNoLeaks(server: Server, options: LeakOptions = {}): Promise<void> {
   await waitUntil(
     () => leftovers(server, options),
     (found) => Object.values(found).every((names: string[]) => names.length === 0),
     `${server.name} has no leftovers`,
-    { timeoutMs: 5_000 },
+    { timeoutMs: options.withinMs ?? 20_000 },
   );
 }
 

@@ -1,4 +1,5 @@
 import type { Server } from "./server.ts";
+import { waitUntil } from "./wait-until.ts";
 
 /** Make a role with the documented grants in a database, as the manual says. */
 export async function createRole(
@@ -25,6 +26,12 @@ export async function dropRole(server: Server, database: string, name: string): 
 export async function whileJobsWait<T>(server: Server, action: () => Promise<T>): Promise<T> {
   await server.configure({ "steep_repl.reserved_worker_slots": 1000 });
   try {
+    // one that began before goes by the old value
+    await waitUntil(
+      () => server.pidsByApplicationName("steep_repl dispatcher"),
+      (pids) => pids.length === 0,
+      "no dispatcher runs",
+    );
     return await action();
   } finally {
     await server.configure({ "steep_repl.reserved_worker_slots": 3 });

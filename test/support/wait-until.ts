@@ -13,7 +13,7 @@ export async function waitUntil<T>(
   fetch: () => T | Promise<T>,
   predicate: (value: T) => boolean,
   description: string,
-  { timeoutMs = 10_000, intervalMs = 25 }: WaitOptions = {},
+  { timeoutMs = 30_000, intervalMs = 25 }: WaitOptions = {},
 ): Promise<T> {
   const deadline = performance.now() + timeoutMs;
   for (;;) {

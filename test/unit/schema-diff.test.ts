@@ -161,6 +161,19 @@ describe("schemaDiff", () => {
     ).toEqual(["-- it is renamed to x, see there", "alter table s.t rename constraint y to x;"]);
   });
 
+  test("renames a constraint before another one gets its name", () => {
+    expect(
+      suggestions(
+        [constraint("z", "UNIQUE (b)", "u"), constraint("x", "CHECK ((a > 1))", "c")],
+        [constraint("z", "CHECK ((a > 1))", "c")],
+      ),
+    ).toEqual([
+      "-- it is renamed to x, see there",
+      "alter table s.t rename constraint z to x;",
+      "alter table s.t add constraint z UNIQUE (b);",
+    ]);
+  });
+
   test("does not touch keys of a partition that is to be detached first", () => {
     const [detach, key] = suggestions([constraint("pk", "PRIMARY KEY (a)", "p")], [partition]);
     expect(detach).toBe("alter table s.p detach partition s.t;");
