@@ -222,7 +222,7 @@ end_job(JobRun *run, ErrorData *error)
 
 	helpers_end_all(run);
 	if (run->merge != NULL)
-		merge_close_peer(run);
+		merge_give_up(run);
 	if (run->dirfd >= 0)
 		close(run->dirfd);
 	run->dirfd = -1;

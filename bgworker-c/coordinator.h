@@ -84,6 +84,6 @@ extern ActionFunction overlap_action(const char *kind);
 
 /* merge_actions.c */
 extern ActionFunction merge_action(const char *kind);
-extern void merge_close_peer(JobRun *run);
+extern void merge_give_up(JobRun *run);
 
 #endif /* STEEP_COORDINATOR_H */

@@ -8,6 +8,7 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "owner.h"
 #include "requester.h"
 #include "utils/builtins.h"
@@ -50,11 +51,14 @@ open_peer(JobRun *run, Jsonb *action)
 	const char *dry_run = param(run, "dry_run");
 
 	merge->dry_run = dry_run != NULL && strcmp(dry_run, "true") == 0;
+	merge->undoes = param(run, "undoes");
 	requester_begin();
 	merge->connection = requester_open_peer(run);
 	run->merge = merge;
 	requester_commit();
-	merge_settle_intents(run);
+	if (merge->undoes != NULL)
+		merge_settle_intents(run, merge->undoes);
+	merge_settle_intents(run, run->job->object_id);
 
 	requester_begin();
 	values[0] = CStringGetTextDatum(merge->connection);
@@ -66,6 +70,7 @@ open_peer(JobRun *run, Jsonb *action)
 
 	merge->n_tables = atoi(n_tables);
 	pg_atomic_write_u32(&run->job->counters.tables_total, merge->n_tables);
+	pg_atomic_write_u32(&run->job->counters.items_total, merge->n_tables);
 	owner_begin_transaction(&session);
 	owner_execute("update steep_repl.merges set tables = $2::text[] where operation_id = $1", 2,
 				  (Oid[]){INT8OID, TEXTOID},
@@ -161,6 +166,8 @@ compare(JobRun *run, Jsonb *action)
 					 N_COUNTS + 2, found);
 	requester_commit();
 	keep_counts(run, found);
+	pg_atomic_write_u32(&run->job->counters.tables_done, no);
+	pg_atomic_write_u32(&run->job->counters.items_done, no);
 	appendStringInfo(&run->facts, "\"compared\":%d,\"tables\":%d", no, run->merge->n_tables);
 }
 
@@ -177,6 +184,19 @@ begin_round(JobRun *run, const char *steps)
 	pg_atomic_write_u32(&run->job->counters.items_done, 0);
 	appendStringInfo(&run->facts, "\"steps\":%d,\"rounds\":%d,\"changed\":0", merge->n_steps,
 					 merge->rounds);
+}
+
+/* What the merge wrote that is to be undone, in steps. */
+static void
+read_audit(JobRun *run, Jsonb *action)
+{
+	char *steps;
+
+	requester_begin();
+	requester_select(run, "select steep_repl._undo_read($1)", 1, (Oid[]){TEXTOID},
+					 (Datum[]){CStringGetTextDatum(run->merge->undoes)}, 1, &steps);
+	requester_commit();
+	begin_round(run, steps);
 }
 
 /* Rows that a unique index would refuse; then what is to be written, in order. */
@@ -253,9 +273,9 @@ check_foreign_keys(JobRun *run, Jsonb *action)
 	requester_commit();
 }
 
-/* Leave the peer as it was; also where the job failed, then without an error. */
-void
-merge_close_peer(JobRun *run)
+/* Leave the peer as it was. */
+static void
+tidy_up(JobRun *run)
 {
 	char *nothing[1];
 
@@ -265,6 +285,43 @@ merge_close_peer(JobRun *run)
 							   CStringGetTextDatum(run->job->object_id)},
 					 1, nothing);
 	requester_commit();
+}
+
+/*
+ * The job has failed or was cancelled. What is known of the last batch at the
+ * peer is written down, or asked for over a new connection. If that fails, too,
+ * the batch stays in doubt until the job is retried.
+ */
+void
+merge_give_up(JobRun *run)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		tidy_up(run);
+		if (!run->merge->is_in_doubt)
+			merge_forget_intents(run);
+		else
+		{
+			requester_begin();
+			run->merge->connection = requester_open_peer(run);
+			requester_commit();
+			merge_settle_intents(run, run->job->object_id);
+			tidy_up(run);
+		}
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		HOLD_INTERRUPTS();
+		EmitErrorReport();
+		FlushErrorState();
+		AbortOutOfAnyTransaction();
+		RESUME_INTERRUPTS();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
 	run->merge = NULL;
 }
 
@@ -272,7 +329,8 @@ static void
 close_peer(JobRun *run, Jsonb *action)
 {
 	merge_forget_intents(run);
-	merge_close_peer(run);
+	tidy_up(run);
+	run->merge = NULL;
 }
 
 ActionFunction
@@ -287,6 +345,8 @@ merge_action(const char *kind)
 				   {"compare", compare},
 				   {"check_unique", check_unique},
 				   {"write", merge_write},
+				   {"read_audit", read_audit},
+				   {"undo", merge_write},
 				   {"look_again", look_again},
 				   {"move_sequences", move_sequences},
 				   {"check_foreign_keys", check_foreign_keys},

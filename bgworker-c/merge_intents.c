@@ -16,10 +16,10 @@
 
 /* Forget that a batch was written: the peer has not committed it. */
 void
-merge_take_back(JobRun *run, int64 batch)
+merge_take_back(const char *merge_id, int64 batch)
 {
 	Oid types[] = {TEXTOID, INT8OID};
-	Datum values[] = {CStringGetTextDatum(run->job->object_id), Int64GetDatum(batch)};
+	Datum values[] = {CStringGetTextDatum(merge_id), Int64GetDatum(batch)};
 	OwnerSession session;
 
 	owner_begin_transaction(&session);
@@ -52,7 +52,7 @@ merge_forget_intents(JobRun *run)
 
 /* An intent that an earlier attempt left; false if there is none. Where that stopped counting batches, this one goes on. */
 static bool
-find_intent(JobRun *run, int64 *batch, char **peer_xid)
+find_intent(JobRun *run, const char *merge_id, int64 *batch, char **peer_xid)
 {
 	OwnerSession session;
 	MemoryContext old;
@@ -62,12 +62,12 @@ find_intent(JobRun *run, int64 *batch, char **peer_xid)
 	owner_begin_transaction(&session);
 	owner_execute(
 		"select greatest((select max(a.batch) from steep_repl.merge_audit_log a where a.merge_id = $1), 0)",
-		1, (Oid[]){TEXTOID}, (Datum[]){CStringGetTextDatum(run->job->object_id)}, NULL);
+		1, (Oid[]){TEXTOID}, (Datum[]){CStringGetTextDatum(merge_id)}, NULL);
 	run->merge->batch = DatumGetInt64(owner_value(0, 1, &isnull));
 	found =
 		owner_execute(
 			"select i.batch, i.peer_xid from steep_repl._merge_intents i where i.merge_id = $1 limit 1",
-			1, (Oid[]){TEXTOID}, (Datum[]){CStringGetTextDatum(run->job->object_id)}, NULL) == 1;
+			1, (Oid[]){TEXTOID}, (Datum[]){CStringGetTextDatum(merge_id)}, NULL) == 1;
 	if (found)
 	{
 		*batch = DatumGetInt64(owner_value(0, 1, &isnull));
@@ -81,12 +81,12 @@ find_intent(JobRun *run, int64 *batch, char **peer_xid)
 
 /* Ask the peer about the batches that an earlier attempt left in doubt. */
 void
-merge_settle_intents(JobRun *run)
+merge_settle_intents(JobRun *run, const char *merge_id)
 {
 	int64 batch;
 	char *peer_xid;
 
-	while (find_intent(run, &batch, &peer_xid))
+	while (find_intent(run, merge_id, &batch, &peer_xid))
 	{
 		Oid types[] = {TEXTOID, TEXTOID};
 		Datum values[] = {CStringGetTextDatum(run->merge->connection),
@@ -99,12 +99,11 @@ merge_settle_intents(JobRun *run)
 						 &status);
 		requester_commit();
 		if (strcmp(status, "aborted") == 0)
-			merge_take_back(run, batch);
+			merge_take_back(merge_id, batch);
 		owner_begin_transaction(&session);
 		owner_execute("delete from steep_repl._merge_intents where merge_id = $1 and batch = $2", 2,
 					  (Oid[]){TEXTOID, INT8OID},
-					  (Datum[]){CStringGetTextDatum(run->job->object_id), Int64GetDatum(batch)},
-					  NULL);
+					  (Datum[]){CStringGetTextDatum(merge_id), Int64GetDatum(batch)}, NULL);
 		owner_commit_transaction(&session);
 	}
 }

@@ -30,6 +30,7 @@ typedef enum BatchField
 	BATCH_PEER_XID,
 	BATCH_IS_LAST,
 	BATCH_WHY,
+	BATCH_REFUSED,
 	N_BATCH_FIELDS
 } BatchField;
 
@@ -69,7 +70,7 @@ keep_audit(JobRun *run, char **batch)
 	static const char *const sql = READ_ROWS
 		"insert into steep_repl.merge_audit_log (merge_id, table_name, key, category, action, local_row, remote_row, requested_by, batch) "
 		"select $1, $2, " KEY ", "
-		"  case when r.local_row is null then 'remote_only' when r.remote_row is null then 'local_only' else 'conflict' end, "
+		"  case when m.undoes is not null then 'undo' when r.local_row is null then 'remote_only' when r.remote_row is null then 'local_only' else 'conflict' end, "
 		"  $7, r.local_row, r.remote_row, m.requested_by, $8 "
 		"from r, steep_repl.merges m where m.merge_id = $1";
 	static const char *const sql_intent =
@@ -95,23 +96,43 @@ keep_audit(JobRun *run, char **batch)
 	owner_execute(sql_intent, 8, types, values, NULL);
 }
 
-/* Conflicts that somebody is to decide about; one that is open already gets the images of now. */
+/* Rows that somebody is to decide about; one that is open already gets the images of now. */
 static void
-keep_conflicts(JobRun *run, char **batch)
+keep_conflicts(JobRun *run, char **batch, const char *numbers, const char *reason)
 {
 	static const char *const sql = READ_ROWS
 		"insert into steep_repl.merge_conflicts as c (merge_id, peer, table_name, key, reason, local_row, remote_row) "
 		"select $1, m.peer, $2, " KEY
-		", 'conflict', r.local_row, r.remote_row from r, steep_repl.merges m where m.merge_id = $1 "
+		", $7, r.local_row, r.remote_row from r, steep_repl.merges m where m.merge_id = $1 "
 		"on conflict (coalesce(peer, ''), table_name, md5(key::text), reason) where status = 'open' do update "
 		"set merge_id = excluded.merge_id, local_row = excluded.local_row, remote_row = excluded.remote_row, detected_at = clock_timestamp()";
-	Oid types[] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
-	Datum values[] = {
-		CStringGetTextDatum(run->job->object_id),  CStringGetTextDatum(batch[BATCH_TABLE]),
-		CStringGetTextDatum(batch[BATCH_HERE]),    CStringGetTextDatum(batch[BATCH_THERE]),
-		CStringGetTextDatum(batch[BATCH_NUMBERS]), CStringGetTextDatum(batch[BATCH_KEY])};
+	Oid types[] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
+	Datum values[] = {CStringGetTextDatum(run->job->object_id),
+					  CStringGetTextDatum(batch[BATCH_TABLE]),
+					  CStringGetTextDatum(batch[BATCH_HERE]),
+					  CStringGetTextDatum(batch[BATCH_THERE]),
+					  CStringGetTextDatum(numbers),
+					  CStringGetTextDatum(batch[BATCH_KEY]),
+					  CStringGetTextDatum(reason)};
 
-	owner_execute(sql, 6, types, values, NULL);
+	owner_execute(sql, 7, types, values, NULL);
+}
+
+/* Rows that an undo leaves, since they have changed: also in the counts. */
+static void
+keep_refused(JobRun *run, char **batch)
+{
+	OwnerSession session;
+
+	owner_begin(&session);
+	keep_conflicts(run, batch, batch[BATCH_REFUSED], "changed since");
+	owner_execute(
+		"update steep_repl.merges set rows_left = rows_left + $2::bigint, conflict_count = coalesce(conflict_count, 0) + $2::bigint where merge_id = $1",
+		2, (Oid[]){TEXTOID, TEXTOID},
+		(Datum[]){CStringGetTextDatum(run->job->object_id),
+				  CStringGetTextDatum(batch[BATCH_N_CHANGED])},
+		NULL);
+	owner_end(&session);
 }
 
 /* Count rows that were written; of a dry run: would have been. */
@@ -143,7 +164,7 @@ keep_batch(JobRun *run, char **batch)
 	{
 		run->merge->batch++;
 		if (is_manual)
-			keep_conflicts(run, batch);
+			keep_conflicts(run, batch, batch[BATCH_NUMBERS], "conflict");
 		else
 			keep_audit(run, batch);
 	}
@@ -168,7 +189,7 @@ is_still(JobRun *run, int step, char **batch)
 {
 	char *still;
 
-	if (!run->merge->replicates)
+	if (!run->merge->replicates || run->merge->undoes != NULL)
 		return true;
 	requester_select(run, "select steep_repl._merge_is_still($1, $2, $3::int[])", 3,
 					 (Oid[]){TEXTOID, INT4OID, TEXTOID},
@@ -197,7 +218,8 @@ end_peer_transaction(JobRun *run, int step, char **batch)
 		(Datum[]){CStringGetTextDatum(run->merge->connection), BoolGetDatum(commit)}, 4, error);
 	requester_commit();
 	if (is_at_peer(batch) && (!commit || error[0] != NULL))
-		merge_take_back(run, run->merge->batch);
+		merge_take_back(run->job->object_id, run->merge->batch);
+	run->merge->is_in_doubt = false;
 	if (!commit)
 		run->merge->n_changed += atoll(batch[BATCH_N_WRITTEN]);
 	if (error[0] != NULL)
@@ -208,22 +230,30 @@ end_peer_transaction(JobRun *run, int step, char **batch)
 				 error[3] ? errhint("%s", error[3]) : 0));
 }
 
+#define BATCH_SQL(fields, call)                                                                                              \
+	"select p.plan ->> 'table', array(select jsonb_array_elements_text(p.plan -> 'key'))::text, b.action, b.here, b.there, " \
+	"  b.numbers::text, cardinality(b.numbers), " fields " from steep_repl." call " b, "                                     \
+	"  pg_temp.steep_repl_steps s join pg_temp.steep_repl_plans p using (no) where s.step = $2"
+
 /* One batch; false when it was the step's last one. */
 static bool
 write_batch(JobRun *run, int step)
 {
 	static const char *const sql =
-		"select p.plan ->> 'table', array(select jsonb_array_elements_text(p.plan -> 'key'))::text, b.action, b.here, b.there, "
-		"  b.numbers::text, cardinality(b.numbers), b.n_changed, b.peer_xid, b.is_last, b.why "
-		"from steep_repl._merge_batch($1, $2, $3) b, pg_temp.steep_repl_steps s join pg_temp.steep_repl_plans p using (no) where s.step = $2";
+		BATCH_SQL("b.n_changed, b.peer_xid, b.is_last, b.why, '{}'", "_merge_batch($1, $2, $3)");
+	static const char *const sql_undo =
+		BATCH_SQL("cardinality(b.refused), b.peer_xid, b.is_last, null, b.refused::text",
+				  "_undo_batch($1, $2)");
 	MergeRun *merge = run->merge;
+	bool is_undo = merge->undoes != NULL;
 	Batch batch;
 	bool is_last;
 	bool is_written;
 
 	requester_begin();
 	set_origin(run, true);
-	requester_select(run, sql, 3, (Oid[]){TEXTOID, INT4OID, BOOLOID},
+	requester_select(run, is_undo ? sql_undo : sql, is_undo ? 2 : 3,
+					 (Oid[]){TEXTOID, INT4OID, BOOLOID},
 					 (Datum[]){CStringGetTextDatum(merge->connection), Int32GetDatum(step),
 							   BoolGetDatum(merge->dry_run)},
 					 N_BATCH_FIELDS, batch);
@@ -231,6 +261,9 @@ write_batch(JobRun *run, int step)
 	is_written = strcmp(batch[BATCH_N_WRITTEN], "0") != 0;
 	if (is_written)
 		keep_batch(run, batch);
+	if (strcmp(batch[BATCH_REFUSED], "{}") != 0)
+		keep_refused(run, batch);
+	merge->is_in_doubt = merge->is_in_doubt || is_at_peer(batch);
 	requester_commit();
 	set_origin(run, false);
 

@@ -109,6 +109,7 @@ declare
   statement constant text := format('select r.answer from %s.dblink_get_result($1) as r(answer text)', steep_repl._dblink());
   answer text;
   nothing text;
+  state text;
   message text;
   detail text;
   hint text;
@@ -117,8 +118,14 @@ begin
   execute statement into nothing using connection;
   return answer;
 exception when others then
-  get stacked diagnostics message = message_text, detail = pg_exception_detail, hint = pg_exception_hint;
-  perform steep_repl._raise(sqlstate, 'peer: ' || message, nullif(detail, ''), nullif(hint, ''));
+  get stacked diagnostics state = returned_sqlstate, message = message_text, detail = pg_exception_detail, hint = pg_exception_hint;
+  begin
+    -- that there is no more: the next query could not be sent otherwise
+    execute statement into nothing using connection;
+  exception when others then
+    null; -- the connection is lost, which the first error says
+  end;
+  perform steep_repl._raise(state, 'peer: ' || message, nullif(detail, ''), nullif(hint, ''));
 end
 $fn$;
 comment on function steep_repl._peer_answer(text) is 'private: waits for what a query at the peer answers, one text';

@@ -63,6 +63,7 @@ create function steep_repl._merge_prepare_peer(connection text, merge_id text, r
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
   origin constant text := 'steep_repl_' || merge_id;
+  deadline constant timestamptz := clock_timestamp() + interval '30 s';
 begin
   perform steep_repl._peer_command(connection, format('set lock_timeout = %L', current_setting('steep_repl.lock_timeout')));
   if (steep_repl._peer_json(connection, steep_repl._merge_node_query(
@@ -72,7 +73,18 @@ begin
   if replicates then
     perform steep_repl._peer_json(connection, format(
       'select pg_replication_origin_create(%1$L)::text where not exists (select from pg_replication_origin o where o.roname = %1$L)', origin));
-    perform steep_repl._peer_json(connection, format('select pg_replication_origin_session_setup(%L)', origin));
+    -- after a crash, the session of an earlier attempt may take a moment to end
+    loop
+      begin
+        perform steep_repl._peer_json(connection, format('select pg_replication_origin_session_setup(%L)', origin));
+        exit;
+      exception when object_in_use then
+        if clock_timestamp() > deadline then
+          raise;
+        end if;
+      end;
+      perform pg_sleep(0.1);
+    end loop;
   end if;
   update pg_temp.steep_repl_merge set replicates = _merge_prepare_peer.replicates;
 end

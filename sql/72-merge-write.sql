@@ -1,6 +1,17 @@
 -- The batches of a merge. Each writes on one side only, and holds locks on its rows on both sides until that
 -- is committed; ARCHITECTURE.md says why. The transaction at the peer is left open: the coordinator ends it.
 
+create function steep_repl._merge_one_text(statement text) returns text
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  answer text;
+begin
+  execute statement into answer;
+  return answer;
+end
+$fn$;
+comment on function steep_repl._merge_one_text(text) is 'private: as _one_text, for a statement that locks rows';
+
 -- What reading answers: three lines, which are numbers and digests as arrays, and a JSON array of images.
 
 -- Reads rows on both sides. Where they are locked that is one side after the other, for all merges have to lock in the
@@ -29,7 +40,7 @@ begin
     end if;
   end if;
   if reads_here then
-    here := steep_repl._one_text(local_statement);
+    here := steep_repl._merge_one_text(local_statement);
   end if;
   if reads_there and locks and merge.is_local_first then
     perform steep_repl._peer_send(connection, peer_statement);
@@ -195,7 +206,7 @@ declare
   plan constant jsonb := (select p.plan from pg_temp.steep_repl_steps s join pg_temp.steep_repl_plans p using (no) where s.step = _merge_is_still.step);
   here text;
 begin
-  here := steep_repl._one_text(steep_repl._fill(plan -> 'merge' -> 'local' -> 'lock', steep_repl._merge_keys_of(plan, numbers)));
+  here := steep_repl._merge_one_text(steep_repl._fill(plan -> 'merge' -> 'local' -> 'lock', steep_repl._merge_keys_of(plan, numbers)));
   if cardinality(steep_repl._merge_unchanged(numbers, here, null)) = cardinality(numbers) then
     return true;
   end if;
@@ -221,7 +232,7 @@ begin
     perform steep_repl._merge_switch(target);
     continue when not exists (select from pg_temp.steep_repl_differences d where d.action = 'again');
     select p.plan into plan from pg_temp.steep_repl_plans p where p.no = target;
-    update pg_temp.steep_repl_differences d set is_settled = d.action <> 'again';
+    update pg_temp.steep_repl_differences d set is_settled = d.action is distinct from 'again';
     perform steep_repl._overlap_look_at_all(connection, plan, true);
     perform steep_repl._overlap_settle(connection, plan, interval '1 min');
     perform steep_repl._merge_choose(connection, plan, this_round);

@@ -175,9 +175,16 @@ declare
   origin constant text := 'steep_repl_' || merge_id;
 begin
   perform steep_repl._start_deadline(2000);
-  if (select m.replicates from pg_temp.steep_repl_merge m) then
-    perform steep_repl._peer_json(connection, 'select pg_replication_origin_session_reset()');
-    perform steep_repl._peer_json(connection, format('select pg_replication_origin_drop(%L)', origin));
+  if to_regclass('pg_temp.steep_repl_merge') is not null and (select m.replicates from pg_temp.steep_repl_merge m) then
+    -- a transaction that was left open would keep the origin
+    perform steep_repl._peer_command(connection, 'rollback');
+    begin
+      perform steep_repl._peer_json(connection, 'select pg_replication_origin_session_reset()');
+    exception when object_not_in_prerequisite_state then
+      null; -- this session has none: it is a new one
+    end;
+    perform steep_repl._peer_json(connection, format(
+      'select pg_replication_origin_drop(o.roname) from pg_replication_origin o where o.roname = %L', origin));
   end if;
   perform steep_repl._end_deadline();
   perform steep_repl._peer_close(connection);

@@ -114,3 +114,51 @@ begin
 end
 $fn$;
 comment on function steep_repl.cancel_merge(text) is 'stops a merge after its current batch at the latest; what it has written stays, and its audit log says what; false if it is over';
+
+create function steep_repl.undo_merge(merge_id text, peer text default null) returns steep_repl.merges
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
+declare
+  merge constant steep_repl.merges := steep_repl._merge(undo_merge.merge_id);
+  target text := coalesce(undo_merge.peer, merge.peer);
+  tables jsonb;
+  job bigint;
+  result steep_repl.merges;
+begin
+  if not pg_has_role(merge.requested_by_oid, 'MEMBER') then
+    raise exception 'permission denied for merge "%"', merge_id using errcode = 'insufficient_privilege',
+      detail = 'It was requested by another role.';
+  end if;
+  if merge.status in ('pending', 'running') then
+    raise exception 'merge "%" is %', merge_id, merge.status using errcode = 'object_in_use',
+      hint = format('Wait for it, or stop it with steep_repl.cancel_merge(%L).', merge_id);
+  end if;
+  if merge.dry_run or merge.undoes is not null then
+    raise exception 'merge "%" cannot be undone', merge_id using errcode = 'object_not_in_prerequisite_state',
+      detail = case when merge.dry_run then 'It was a dry run, which writes nothing.' else format('It is itself the undo of %s.', merge.undoes) end;
+  end if;
+  if steep_repl._peer_label(target) <> merge.peer then
+    raise exception 'the merge was with another peer' using errcode = 'invalid_parameter_value', detail = format('It was %s.', merge.peer);
+  end if;
+  if undo_merge.peer is null and steep_repl._is_conninfo(target) then
+    raise exception 'peer must be given again' using errcode = 'object_not_in_prerequisite_state',
+      detail = 'A connection string is kept in memory only, until the operation ends.',
+      hint = format('select steep_repl.undo_merge(%L, peer => ''...'')', merge_id);
+  end if;
+  perform steep_repl._peer_target(target);
+  select jsonb_build_object('tables', coalesce(jsonb_agg(t.table_name order by t.table_name), '[]'),
+                            'primary_keys', coalesce(jsonb_object_agg(t.table_name, t.key_columns), '{}'))
+  into tables from steep_repl.merge_tables t where t.merge_id = merge.merge_id and t.rows_merged > 0;
+  insert into steep_repl.work_queue (operation, params)
+  values ('merge_undo', tables || jsonb_build_object(
+    'undoes', merge.merge_id, 'peer', steep_repl._peer_label(target), 'is_conninfo', steep_repl._is_conninfo(target),
+    'strategy', 'prefer-local', 'dry_run', false, 'last_modified_column', null, 'local_only', 'push', 'remote_only', 'pull',
+    'backlog', 'refuse', 'other_subscribers', 'ignore'))
+  returning id into job;
+  if steep_repl._is_conninfo(target) then
+    perform steep_repl._keep_peer(job, target);
+  end if;
+  select m.* into result from steep_repl.merges m where m.operation_id = job;
+  return result;
+end
+$fn$;
+comment on function steep_repl.undo_merge(text, text) is 'queues taking a merge back on both sides, but for rows that changed since, which merge_conflicts then lists; returns at once';

@@ -72,7 +72,11 @@ export function nextAction(
         request.facts as unknown as MergeFacts,
       );
     case "merge_undo":
-      return nextUndoAction(request.done as MergeDone, request.facts as unknown as MergeFacts);
+      return nextUndoAction(
+        request.done as MergeDone,
+        mergeParams(request.params),
+        request.facts as unknown as MergeFacts,
+      );
     default:
       throw new Error(`no planner for operation ${request.operation}`);
   }

@@ -1,6 +1,6 @@
 import { type Build, type Gap, keyNames, packed, relation } from "./overlap-build.ts";
 import { isGuarded } from "./overlap-check.ts";
-import { keyType, keyValue, quickDigest } from "./overlap-expressions.ts";
+import { keyValue, quickDigest } from "./overlap-expressions.ts";
 import type { ColumnFacts, TableFacts } from "./overlap-facts.ts";
 import { quoteIdent, quoteLiteral } from "./sql-text.ts";
 
@@ -42,16 +42,15 @@ function output(column: ColumnFacts): string {
       `case when num_nulls(${value}) = 0 then concat(${value}) end`;
 }
 
-/** How a column of an image is declared: types that JSON would be taken apart for are read as text. */
+/** How a column of an image is declared: what JSON would be taken apart for is read as text. */
 function imageType(column: ColumnFacts): string {
-  return column.kind === "scalar" && column.base !== "jsonb" ? keyType(column) : "text";
+  const isText = column.has_array || column.has_row || /^jsonb?$/.test(column.base);
+  return isText ? "text" : column.type;
 }
 
 function imageValue(column: ColumnFacts): string {
   const value = `r.${quoteIdent(column.name)}`;
-  return imageType(column) === "text" && column.type !== "text"
-    ? `${value}::${column.type}`
-    : value;
+  return imageType(column) === column.type ? value : `${value}::${column.type}`;
 }
 
 function imagesAs(columns: readonly ColumnFacts[]): string {
@@ -98,7 +97,7 @@ function updateQuery(build: Build, side: TableFacts): Gap | null {
   const matches = build.key.map((c) =>
     c.kind === "scalar"
       ? `${keyValue(c)} = ${imageValue(c)}`
-      : `${keyValue(c)} = r.${quoteIdent(c.name)} collate "C"`,
+      : `${keyValue(c)} = r.${quoteIdent(c.name)}::text collate "C"`,
   );
   return [
     `with x as (update ${relation(side, build.pair.table)} t

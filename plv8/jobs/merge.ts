@@ -95,32 +95,23 @@ export function nextMergeAction(
 }
 
 /** The same for an undo, whose rows are those of the audit log. */
-export function nextUndoAction(done: MergeDone, facts: MergeFacts): MergeAction {
+export function nextUndoAction(
+  done: MergeDone,
+  params: MergeParams,
+  facts: MergeFacts,
+): MergeAction {
+  const undoNext = (written: number): MergeAction =>
+    written < facts.steps
+      ? { kind: "undo", phase: "merging", no: written + 1 }
+      : { kind: "check_foreign_keys", phase: "finalizing" };
   switch (done) {
-    case null:
-      return { kind: "open_peer", phase: "planning" };
-    case "open_peer":
-      return {
-        kind: "begin_merge",
-        phase: "planning",
-        discard: "no",
-        replicates: facts.replicates ? "yes" : "no",
-      };
     case "begin_merge":
       return { kind: "read_audit", phase: "planning" };
     case "read_audit":
-      return facts.steps > 0
-        ? { kind: "undo", phase: "merging", no: 1 }
-        : { kind: "check_foreign_keys", phase: "finalizing" };
+      return undoNext(0);
     case "undo":
-      return facts.written < facts.steps
-        ? { kind: "undo", phase: "merging", no: facts.written + 1 }
-        : { kind: "check_foreign_keys", phase: "finalizing" };
-    case "check_foreign_keys":
-      return { kind: "close_peer", phase: "finalizing" };
-    case "close_peer":
-      return { kind: "complete", phase: "complete" };
+      return undoNext(facts.written);
     default:
-      throw new Error(`no step of an undo: ${done}`);
+      return nextMergeAction(done, params, facts);
   }
 }

@@ -1,0 +1,113 @@
+-- Taking a merge back, by its audit log: each row that it wrote gets back the image that it had before, on the side where
+-- it was written, unless somebody has changed it since.
+
+-- The rows to restore: of several changes of a row the image before the first, and the result of the last.
+create function steep_repl._undo_read(merge_id text) returns int
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
+begin
+  create temp table steep_repl_undo (
+    no int not null, row_no int not null, key text[] not null, action text not null, expected jsonb, image jsonb,
+    primary key (no, action, row_no)) on commit preserve rows;
+  insert into pg_temp.steep_repl_undo (no, row_no, key, action, expected, image)
+  select t.no, row_number() over (partition by t.no), array(
+           select a.key ->> k.name from jsonb_array_elements_text(p.plan -> 'key') with ordinality k(name, i) order by k.i),
+         case when a.expected is null then 'insert_' when a.image is null then 'delete_' else 'update_' end || a.side, a.expected, a.image
+  from (
+    select a.table_name, a.key, s.side,
+           (array_agg(case s.side when 'local' then a.local_row else a.remote_row end order by a.id))[1] as image,
+           (array_agg(a.result_row order by a.id desc))[1] as expected
+    from steep_repl.merge_audit_log a cross join lateral (select split_part(a.action, '_', 2) as side) s
+    where a.merge_id = _undo_read.merge_id
+    group by a.table_name, a.key, s.side) a
+  join pg_temp.steep_repl_tables t on t.name = a.table_name join pg_temp.steep_repl_plans p on p.no = t.no
+  where a.image is distinct from a.expected;
+  analyze pg_temp.steep_repl_undo;
+  delete from pg_temp.steep_repl_steps;
+  insert into pg_temp.steep_repl_steps (step, no, action)
+  select row_number() over (
+           order by u.action like 'delete%', case when u.action like 'delete%' then -t.level else t.level end, t.no, u.action), u.no, u.action
+  from (select distinct x.no, x.action from pg_temp.steep_repl_undo x) u join pg_temp.steep_repl_tables t using (no);
+  return (select count(*) from pg_temp.steep_repl_steps);
+end
+$fn$;
+comment on function steep_repl._undo_read(text) is 'private: reads what a merge wrote; how many steps taking it back has';
+
+-- A FROM item of the keys of some rows of a step, whose numbers are in order.
+create function steep_repl._undo_keys(plan jsonb, table_no int, wanted text, numbers int[]) returns text
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  keys text := format('unnest(%L::int[]', numbers);
+  part text;
+begin
+  for i in 1 .. jsonb_array_length(plan -> 'key') loop
+    select format(', %L::%s[]', array_agg(u.key[i] order by u.row_no), plan -> 'key_types' ->> (i - 1)) into part
+    from pg_temp.steep_repl_undo u where u.no = table_no and u.action = wanted and u.row_no = any (numbers);
+    keys := keys || part;
+  end loop;
+  return keys || ')';
+end
+$fn$;
+comment on function steep_repl._undo_keys(jsonb, int, text, int[]) is 'private: a FROM item of the keys of some rows to restore';
+
+-- One batch of a step, as _merge_batch does it. Audit records and conflicts of an undo have the row as it was found on the
+-- side of the action, and on the other side the image that it gets.
+create function steep_repl._undo_batch(
+  connection text, step int,
+  out action text, out here text, out there text, out numbers int[], out refused int[], out peer_xid text, out is_last boolean)
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
+@SET_VALUES@ @SET_SCAN@ as $fn$
+declare
+  rows_of_batch constant int := 5000;
+  at_step record;
+  batch int[];
+  plan jsonb;
+  statement text;
+  found text;
+  found_numbers int[];
+  images text;
+  restored text;
+begin
+  select s.no, s.action, s.last into at_step from pg_temp.steep_repl_steps s where s.step = _undo_batch.step;
+  action := at_step.action;
+  select p.plan into plan from pg_temp.steep_repl_plans p where p.no = at_step.no;
+  select coalesce(array_agg(u.row_no), '{}'), coalesce('[' || string_agg(coalesce(u.image::text, 'null'), ',') || ']', '[]') into batch, restored
+  from (select u.row_no, u.image from pg_temp.steep_repl_undo u
+        where u.no = at_step.no and u.action = at_step.action and u.row_no > at_step.last order by u.row_no limit rows_of_batch) u;
+  is_last := cardinality(batch) < rows_of_batch;
+  numbers := '{}';
+  refused := '{}';
+  if cardinality(batch) = 0 then
+    return;
+  end if;
+  perform steep_repl._peer_command(connection, 'begin');
+  statement := steep_repl._fill(plan -> 'merge' -> case when action like '%local' then 'local' else 'peer' end -> 'lock',
+                                steep_repl._undo_keys(plan, at_step.no, action, batch));
+  if action like '%local' then
+    found := steep_repl._merge_one_text(statement);
+  else
+    perform steep_repl._peer_send(connection, statement);
+    found := steep_repl._peer_answer(connection);
+  end if;
+  found_numbers := split_part(found, chr(10), 1);
+  with now as (
+    select * from rows from (unnest(found_numbers), jsonb_array_elements(split_part(found, chr(10), 3)::jsonb)) n(row_no, image))
+  select coalesce(array_agg(u.row_no order by u.row_no) filter (where n.image is not distinct from u.expected), '{}'),
+         coalesce(array_agg(u.row_no order by u.row_no) filter (
+           where n.image is distinct from u.expected and n.image is distinct from u.image), '{}'),
+         coalesce('[' || string_agg(u.image::text, ',') filter (where n.image is not distinct from u.expected) || ']', '[]')
+  into numbers, refused, images
+  from pg_temp.steep_repl_undo u left join now n using (row_no)
+  where u.no = at_step.no and u.action = at_step.action and u.row_no = any (batch);
+  restored := array_to_string(array[batch::text, '{}', restored], chr(10));
+  here := case when action like '%local' then found else restored end;
+  there := case when action like '%local' then restored else found end;
+  if cardinality(numbers) > 0 then
+    peer_xid := steep_repl._merge_run(connection, plan, action,
+      case when action like 'delete%' then steep_repl._undo_keys(plan, at_step.no, action, numbers) else images end, cardinality(numbers));
+  else
+    perform steep_repl._peer_command(connection, 'rollback');
+  end if;
+  update pg_temp.steep_repl_steps s set last = batch[cardinality(batch)] where s.step = _undo_batch.step;
+end
+$fn$;
+comment on function steep_repl._undo_batch(text, int) is 'private: the next batch of a step of an undo';
