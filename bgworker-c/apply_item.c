@@ -65,17 +65,6 @@ apply_item_name(const ApplyItem *item)
 	return qualified_name(entry);
 }
 
-/*
- * Whether changes may say that they come from elsewhere, by the rule of the
- * function that lets a session do so.
- */
-static bool
-may_set_origin(void)
-{
-	return object_aclcheck(ProcedureRelationId, F_PG_REPLICATION_ORIGIN_SESSION_SETUP, GetUserId(),
-						   ACL_EXECUTE) == ACLCHECK_OK;
-}
-
 /* What the archive's own SET says; it comes from the setting of the database that was dumped. */
 static bool
 has_standard_strings(const Toc *archive)
@@ -98,7 +87,7 @@ apply_item_init(SteepJob *job, ApplyPlan *plan, const Toc *toc, int dirfd)
 	applier.standard_strings = has_standard_strings(toc);
 	StartTransactionCommand();
 	applier.skips_triggers = worker_may_skip_triggers();
-	applier.origin = may_set_origin() ? DoNotReplicateId : InvalidRepOriginId;
+	applier.origin = worker_may_set_origin() ? DoNotReplicateId : InvalidRepOriginId;
 	CommitTransactionCommand();
 }
 

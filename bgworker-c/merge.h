@@ -21,7 +21,35 @@ struct MergeRun
 	bool is_in_doubt; /* whether the peer commits that one */
 };
 
+/* What a batch was and did, as text. */
+typedef enum BatchField
+{
+	BATCH_TABLE,
+	BATCH_KEY,
+	BATCH_ACTION,
+	BATCH_HERE,
+	BATCH_THERE,
+	BATCH_NUMBERS,
+	BATCH_N_WRITTEN,
+	BATCH_N_CHANGED,
+	BATCH_PEER_XID,
+	BATCH_IS_LAST,
+	BATCH_WHY,
+	BATCH_REFUSED,
+	N_BATCH_FIELDS
+} BatchField;
+
+typedef char *Batch[N_BATCH_FIELDS];
+
+#define BATCH_SQL(fields, call)                                                                                              \
+	"select p.plan ->> 'table', array(select jsonb_array_elements_text(p.plan -> 'key'))::text, b.action, b.here, b.there, " \
+	"  b.numbers::text, cardinality(b.numbers), " fields " from steep_repl." call " b, "                                     \
+	"  pg_temp.steep_repl_steps s join pg_temp.steep_repl_plans p using (no) where s.step = $2"
+#define MERGE_BATCH_SQL \
+	BATCH_SQL("b.n_changed, b.peer_xid, b.is_last, b.why, '{}'", "_merge_batch($1, $2, $3)")
+
 /* merge_write.c */
+extern void merge_keep_audit(const char *merge_id, int64 number, const char *role, char **batch);
 extern void merge_write(JobRun *run, Jsonb *action);
 
 /* merge_intents.c: batches at the peer of which it is not known whether they were committed */

@@ -16,26 +16,6 @@
 #include "requester.h"
 #include "utils/builtins.h"
 
-/* What a batch was and did, as text. */
-typedef enum BatchField
-{
-	BATCH_TABLE,
-	BATCH_KEY,
-	BATCH_ACTION,
-	BATCH_HERE,
-	BATCH_THERE,
-	BATCH_NUMBERS,
-	BATCH_N_WRITTEN,
-	BATCH_N_CHANGED,
-	BATCH_PEER_XID,
-	BATCH_IS_LAST,
-	BATCH_WHY,
-	BATCH_REFUSED,
-	N_BATCH_FIELDS
-} BatchField;
-
-typedef char *Batch[N_BATCH_FIELDS];
-
 static void
 free_batch(char **batch)
 {
@@ -64,36 +44,47 @@ is_at_peer(char **batch)
 	"case when cardinality($6::text[]) = 1 then jsonb_build_object(($6::text[])[1], r.image -> ($6::text[])[1]) " \
 	"  else (select jsonb_object_agg(k.name, r.image -> k.name) from unnest($6::text[]) k(name)) end"
 
-static void
-keep_audit(JobRun *run, char **batch)
+/* What a batch wrote, row by row. Inside a transaction as the owner. */
+void
+merge_keep_audit(const char *merge_id, int64 number, const char *role, char **batch)
 {
 	static const char *const sql = READ_ROWS
 		"insert into steep_repl.merge_audit_log (merge_id, table_name, key, category, action, local_row, remote_row, requested_by, batch) "
 		"select $1, $2, " KEY ", "
 		"  case when m.undoes is not null then 'undo' when r.local_row is null then 'remote_only' when r.remote_row is null then 'local_only' else 'conflict' end, "
-		"  $7, r.local_row, r.remote_row, m.requested_by, $8 "
+		"  $7, r.local_row, r.remote_row, coalesce($9, m.requested_by), $8 "
 		"from r, steep_repl.merges m where m.merge_id = $1";
-	static const char *const sql_intent =
-		"with gone as (delete from steep_repl._merge_intents i where i.merge_id = $1 and i.batch < $8) "
-		"insert into steep_repl._merge_intents (merge_id, table_name, peer_xid, rows, batch) "
-		"select $1, $2, $3, $7::bigint, $8 where $4 is not null and $5 is not null and $6 is not null";
-	Oid types[] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID};
-	Datum values[8];
+	Oid types[] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, TEXTOID};
+	char nulls[] = "         ";
+	Datum values[] = {CStringGetTextDatum(merge_id),
+					  CStringGetTextDatum(batch[BATCH_TABLE]),
+					  CStringGetTextDatum(batch[BATCH_HERE]),
+					  CStringGetTextDatum(batch[BATCH_THERE]),
+					  CStringGetTextDatum(batch[BATCH_NUMBERS]),
+					  CStringGetTextDatum(batch[BATCH_KEY]),
+					  CStringGetTextDatum(batch[BATCH_ACTION]),
+					  Int64GetDatum(number),
+					  role ? CStringGetTextDatum(role) : (Datum) 0};
 
-	values[0] = CStringGetTextDatum(run->job->object_id);
-	values[1] = CStringGetTextDatum(batch[BATCH_TABLE]);
-	values[2] = CStringGetTextDatum(batch[BATCH_HERE]);
-	values[3] = CStringGetTextDatum(batch[BATCH_THERE]);
-	values[4] = CStringGetTextDatum(batch[BATCH_NUMBERS]);
-	values[5] = CStringGetTextDatum(batch[BATCH_KEY]);
-	values[6] = CStringGetTextDatum(batch[BATCH_ACTION]);
-	values[7] = Int64GetDatum(run->merge->batch);
-	owner_execute(sql, 8, types, values, NULL);
-	if (!is_at_peer(batch))
-		return;
-	values[2] = CStringGetTextDatum(batch[BATCH_PEER_XID]);
-	values[6] = CStringGetTextDatum(batch[BATCH_N_WRITTEN]);
-	owner_execute(sql_intent, 8, types, values, NULL);
+	nulls[8] = role ? ' ' : 'n';
+	owner_execute(sql, 9, types, values, nulls);
+}
+
+/* That the peer has yet to commit the batch; what was said of earlier ones is settled. */
+static void
+keep_intent(JobRun *run, char **batch)
+{
+	Oid types[] = {TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID};
+	Datum values[] = {CStringGetTextDatum(run->job->object_id), Int64GetDatum(run->merge->batch),
+					  CStringGetTextDatum(batch[BATCH_PEER_XID]),
+					  CStringGetTextDatum(batch[BATCH_TABLE]),
+					  CStringGetTextDatum(batch[BATCH_N_WRITTEN])};
+
+	owner_execute("delete from steep_repl._merge_intents where merge_id = $1 and batch < $2", 2,
+				  types, values, NULL);
+	owner_execute(
+		"insert into steep_repl._merge_intents (merge_id, batch, peer_xid, table_name, rows) values ($1, $2, $3, $4, $5::bigint)",
+		5, types, values, NULL);
 }
 
 /* Rows that somebody is to decide about; one that is open already gets the images of now. */
@@ -141,14 +132,14 @@ count_rows(JobRun *run, char **batch)
 {
 	Oid types[] = {TEXTOID, TEXTOID, TEXTOID};
 	Datum values[] = {CStringGetTextDatum(run->job->object_id),
-					  CStringGetTextDatum(batch[BATCH_TABLE]),
-					  CStringGetTextDatum(batch[BATCH_N_WRITTEN])};
+					  CStringGetTextDatum(batch[BATCH_N_WRITTEN]),
+					  CStringGetTextDatum(batch[BATCH_TABLE])};
 
 	owner_execute(
-		"update steep_repl.merges set rows_merged = rows_merged + $3::bigint where merge_id = $1 and $2 is not null",
-		3, types, values, NULL);
+		"update steep_repl.merges set rows_merged = rows_merged + $2::bigint where merge_id = $1",
+		2, types, values, NULL);
 	owner_execute(
-		"update steep_repl.merge_tables set rows_merged = rows_merged + $3::bigint where merge_id = $1 and table_name = $2",
+		"update steep_repl.merge_tables set rows_merged = rows_merged + $2::bigint where merge_id = $1 and table_name = $3",
 		3, types, values, NULL);
 }
 
@@ -166,7 +157,9 @@ keep_batch(JobRun *run, char **batch)
 		if (is_manual)
 			keep_conflicts(run, batch, batch[BATCH_NUMBERS], "conflict");
 		else
-			keep_audit(run, batch);
+			merge_keep_audit(run->job->object_id, run->merge->batch, NULL, batch);
+		if (is_at_peer(batch))
+			keep_intent(run, batch);
 	}
 	if (!is_manual)
 		count_rows(run, batch);
@@ -230,17 +223,10 @@ end_peer_transaction(JobRun *run, int step, char **batch)
 				 error[3] ? errhint("%s", error[3]) : 0));
 }
 
-#define BATCH_SQL(fields, call)                                                                                              \
-	"select p.plan ->> 'table', array(select jsonb_array_elements_text(p.plan -> 'key'))::text, b.action, b.here, b.there, " \
-	"  b.numbers::text, cardinality(b.numbers), " fields " from steep_repl." call " b, "                                     \
-	"  pg_temp.steep_repl_steps s join pg_temp.steep_repl_plans p using (no) where s.step = $2"
-
 /* One batch; false when it was the step's last one. */
 static bool
 write_batch(JobRun *run, int step)
 {
-	static const char *const sql =
-		BATCH_SQL("b.n_changed, b.peer_xid, b.is_last, b.why, '{}'", "_merge_batch($1, $2, $3)");
 	static const char *const sql_undo =
 		BATCH_SQL("cardinality(b.refused), b.peer_xid, b.is_last, null, b.refused::text",
 				  "_undo_batch($1, $2)");
@@ -252,7 +238,7 @@ write_batch(JobRun *run, int step)
 
 	requester_begin();
 	set_origin(run, true);
-	requester_select(run, is_undo ? sql_undo : sql, is_undo ? 2 : 3,
+	requester_select(run, is_undo ? sql_undo : MERGE_BATCH_SQL, is_undo ? 2 : 3,
 					 (Oid[]){TEXTOID, INT4OID, BOOLOID},
 					 (Datum[]){CStringGetTextDatum(merge->connection), Int32GetDatum(step),
 							   BoolGetDatum(merge->dry_run)},

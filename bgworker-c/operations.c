@@ -189,6 +189,15 @@ steep_repl_prune(PG_FUNCTION_ARGS)
 	owner_execute(
 		"delete from steep_repl.overlap_rows r where not exists (select from steep_repl.overlaps o where o.overlap_id = r.overlap_id)",
 		0, NULL, NULL, NULL);
+	/* what a merge has written can be undone as long as its row is there */
+	owner_execute(
+		"delete from steep_repl.merges m where m.status in ('complete', 'failed', 'cancelled') "
+		"and m.completed_at < now() - $1 and pg_has_role($2, m.requested_by_oid, 'MEMBER') "
+		"and steep_repl._is_here(m.system_identifier, m.database_oid) "
+		"and not exists (select from steep_repl.work_queue w where w.id = m.operation_id) "
+		"and not exists (select from steep_repl.merge_audit_log a where a.merge_id = m.merge_id) "
+		"and not exists (select from steep_repl.merge_conflicts c where c.merge_id = m.merge_id and c.status = 'open')",
+		2, types, values, NULL);
 	forget_marks();
 	owner_end(&session);
 	PG_RETURN_INT64((int64) n);

@@ -6,7 +6,8 @@ import { asciiJson } from "./db/ascii-json.ts";
 import type { Json } from "./db/sql.ts";
 import { SteepError } from "./db/steep-error.ts";
 import { bundleVersion } from "./db/version.ts";
-import { mergeParams } from "./jobs/merge-params.ts";
+import { type PeerFacts, refuseMerge } from "./jobs/merge-checks.ts";
+import { type MergeParams, mergeParams } from "./jobs/merge-params.ts";
 
 type Handler = (args: never) => unknown;
 
@@ -17,8 +18,14 @@ const handlers: ReadonlyMap<string, Handler> = new Map<string, Handler>([
   ["overlap_plan", planOverlap],
   ["merge_plan", planMerge],
   ["merge_params", mergeParams],
+  ["merge_refuse", mergeRefuse],
   ["version", bundleVersion],
 ]);
+
+/** Of a conflict that is resolved in a session: the same is in its way as in that of a merge. */
+function mergeRefuse(args: { readonly params: MergeParams; readonly facts: PeerFacts }): void {
+  refuseMerge(args.params, args.facts);
+}
 
 interface Envelope {
   readonly version: string;

@@ -147,7 +147,8 @@ begin
   perform steep_repl._peer_target(target);
   select jsonb_build_object('tables', coalesce(jsonb_agg(t.table_name order by t.table_name), '[]'),
                             'primary_keys', coalesce(jsonb_object_agg(t.table_name, t.key_columns), '{}'))
-  into tables from steep_repl.merge_tables t where t.merge_id = merge.merge_id and t.rows_merged > 0;
+  into tables from steep_repl.merge_tables t where t.merge_id = merge.merge_id
+    and exists (select from steep_repl.merge_audit_log a where a.merge_id = t.merge_id and a.table_name = t.table_name);
   insert into steep_repl.work_queue (operation, params)
   values ('merge_undo', tables || jsonb_build_object(
     'undoes', merge.merge_id, 'peer', steep_repl._peer_label(target), 'is_conninfo', steep_repl._is_conninfo(target),

@@ -1,0 +1,123 @@
+-- Settling one conflict that strategy manual has left. In the caller's session: the row is merged as any other is, under
+-- locks on both sides, if both images still are those that the caller decided by.
+
+create function steep_repl._resolve_write(conflict_id bigint, choice text, connection text, replicates boolean) returns void
+language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_resolve_write';
+comment on function steep_repl._resolve_write(bigint, text, text, boolean) is 'private: writes the row of a conflict, and what was done; its transaction at the peer is left open';
+
+create function steep_repl._check_no_transaction_block(what text) returns void
+language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_check_no_transaction_block';
+comment on function steep_repl._check_no_transaction_block(text) is 'private: refuses what a ROLLBACK could not take back';
+
+create function steep_repl._conflict(conflict_id bigint) returns steep_repl.merge_conflicts
+language plpgsql stable parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
+declare
+  conflict steep_repl.merge_conflicts;
+begin
+  if _conflict.conflict_id is null then
+    raise exception 'conflict_id must not be null' using errcode = 'invalid_parameter_value';
+  end if;
+  select c.* into conflict from steep_repl.merge_conflicts c where c.conflict_id = _conflict.conflict_id;
+  if not found then
+    raise exception 'conflict % does not exist', conflict_id
+      using errcode = 'undefined_object', hint = 'See steep_repl.merge_conflicts.';
+  end if;
+  return conflict;
+end
+$fn$;
+comment on function steep_repl._conflict(bigint) is 'private: a conflict of the caller''s merges';
+
+-- Connects, and plans the merge of one row.
+create function steep_repl._resolve_begin(conflict steep_repl.merge_conflicts, choice text, connection text) returns boolean
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
+@SET_VALUES@ @SET_SCAN@ as $fn$
+declare
+  params constant jsonb := jsonb_build_object(
+    'strategy', 'prefer-' || choice, 'dry_run', false, 'last_modified_column', null, 'local_only', 'push', 'remote_only', 'pull',
+    'backlog', 'refuse', 'other_subscribers', 'ignore', 'primary_keys',
+    jsonb_build_object(conflict.table_name, (select jsonb_agg(k.name) from jsonb_object_keys(conflict.key) k(name))));
+  facts jsonb;
+  plan jsonb;
+  answer record;
+begin
+  perform steep_repl._merge_plans(connection, array[conflict.table_name], params);
+  facts := steep_repl._merge_facts(connection, params);
+  perform steep_repl._call('merge_refuse', jsonb_build_object('params', params, 'facts', facts));
+  perform steep_repl._merge_prepare_peer(connection, 'conflict_' || conflict.conflict_id, (facts -> 'replicates')::boolean);
+  select p.plan into plan from pg_temp.steep_repl_plans p;
+  insert into pg_temp.steep_repl_differences (no, category, key)
+  values (1, 'conflict', array(select conflict.key ->> k.name from jsonb_array_elements_text(plan -> 'key') with ordinality k(name, i) order by k.i));
+  perform steep_repl._overlap_look_at_all(connection, plan, false);
+  select * into answer from steep_repl._merge_read(connection, plan, steep_repl._merge_keys_of(plan, '{1}'), 'manual', false);
+  if exists (select from pg_temp.steep_repl_differences)
+     and (split_part(answer.here, chr(10), 3)::jsonb -> 0, split_part(answer.there, chr(10), 3)::jsonb -> 0)
+         is distinct from (conflict.local_row, conflict.remote_row) then
+    raise exception 'the row has changed since conflict % was found', conflict.conflict_id using errcode = 'serialization_failure',
+      detail = format('Here it is %s, at the peer %s.', coalesce(split_part(answer.here, chr(10), 3)::jsonb ->> 0, 'gone'),
+                      coalesce(split_part(answer.there, chr(10), 3)::jsonb ->> 0, 'gone')),
+      hint = 'Merge the table again, which brings the conflict up to date.';
+  end if;
+  perform steep_repl._merge_steps(1);
+  return (facts -> 'replicates')::boolean;
+end
+$fn$;
+comment on function steep_repl._resolve_begin(steep_repl.merge_conflicts, text, text) is 'private: plans the merge of the row of a conflict; whether the two sides replicate to each other';
+
+create function steep_repl._merge_drop_tables() returns void
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  drop table pg_temp.steep_repl_plans, pg_temp.steep_repl_differences, pg_temp.steep_repl_tables, pg_temp.steep_repl_steps, pg_temp.steep_repl_merge;
+end
+$fn$;
+comment on function steep_repl._merge_drop_tables() is 'private: leaves the session as it was';
+
+create function steep_repl._resolve(conflict steep_repl.merge_conflicts, choice text, target text) returns void
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  connection constant text := steep_repl._peer_open(target);
+  ended record;
+begin
+  perform steep_repl._resolve_write(
+    conflict.conflict_id, choice, connection, steep_repl._resolve_begin(conflict, choice, connection));
+  select * into ended from steep_repl._merge_end_batch(connection, true);
+  if ended.state is not null then
+    perform steep_repl._raise(ended.state, ended.message, ended.detail, ended.hint);
+  end if;
+  perform steep_repl._merge_close(connection, 'conflict_' || conflict.conflict_id);
+  perform steep_repl._merge_drop_tables();
+exception when query_canceled or others then
+  perform steep_repl._peer_close(connection);
+  raise;
+end
+$fn$;
+comment on function steep_repl._resolve(steep_repl.merge_conflicts, text, text) is 'private: resolve_conflict, once its arguments are checked';
+
+create function steep_repl.resolve_conflict(conflict_id bigint, choice text, peer text default null)
+returns steep_repl.merge_conflicts
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  conflict constant steep_repl.merge_conflicts := steep_repl._conflict(resolve_conflict.conflict_id);
+  target constant text := coalesce(resolve_conflict.peer, conflict.peer);
+begin
+  perform steep_repl._check_no_transaction_block('resolve_conflict');
+  if choice is null or choice not in ('local', 'remote') then
+    raise exception 'unknown choice "%"', choice using errcode = 'invalid_parameter_value', hint = 'Use one of local, remote.';
+  end if;
+  if conflict.status <> 'open' or conflict.reason <> 'conflict' then
+    raise exception 'conflict % cannot be resolved', conflict.conflict_id using errcode = 'object_not_in_prerequisite_state',
+      detail = case when conflict.status <> 'open' then format('It was resolved by %I.', conflict.resolved_by)
+                    else 'It is a row that had changed before a merge could be undone.' end;
+  end if;
+  if steep_repl._peer_label(target) is distinct from conflict.peer then
+    raise exception 'the conflict is with another peer' using errcode = 'invalid_parameter_value', detail = format('It is %s.', conflict.peer);
+  end if;
+  if resolve_conflict.peer is null and steep_repl._is_conninfo(target) then
+    raise exception 'peer must be given again' using errcode = 'object_not_in_prerequisite_state',
+      detail = 'A connection string is kept in memory only, until the merge ends.',
+      hint = format('select steep_repl.resolve_conflict(%s, %L, peer => ''...'')', conflict_id, choice);
+  end if;
+  perform steep_repl._resolve(conflict, choice, target);
+  return steep_repl._conflict(conflict.conflict_id);
+end
+$fn$;
+comment on function steep_repl.resolve_conflict(bigint, text, text) is 'settles a conflict that strategy manual has left: the row becomes on both sides what it is here (local) or at the peer (remote)';
