@@ -13,6 +13,7 @@ struct MergeRun
 	bool dry_run;
 	const char *undoes; /* of an undo: the merge that is taken back */
 	bool replicates;    /* one side replicates to the other */
+	bool discards;      /* what waits to be replicated is thrown away */
 	int n_tables;
 	int n_steps;
 	int rounds;
@@ -47,6 +48,9 @@ typedef char *Batch[N_BATCH_FIELDS];
 	"  pg_temp.steep_repl_steps s join pg_temp.steep_repl_plans p using (no) where s.step = $2"
 #define MERGE_BATCH_SQL \
 	BATCH_SQL("b.n_changed, b.peer_xid, b.is_last, b.why, '{}'", "_merge_batch($1, $2, $3)")
+
+/* merge_actions.c */
+extern void merge_report(JobRun *run, int written);
 
 /* merge_write.c */
 extern void merge_keep_audit(const char *merge_id, int64 number, const char *role, char **batch);

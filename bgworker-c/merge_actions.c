@@ -90,14 +90,15 @@ begin_merge(JobRun *run, Jsonb *action)
 	char *nothing[1];
 
 	merge->replicates = strcmp(action_text(action, "replicates"), "yes") == 0;
+	merge->discards = strcmp(action_text(action, "discards"), "yes") == 0;
 	requester_begin();
 	values[0] = CStringGetTextDatum(merge->connection);
 	values[1] = CStringGetTextDatum(run->job->object_id);
 	values[2] = BoolGetDatum(merge->replicates);
 	requester_select(run, "select steep_repl._merge_prepare_peer($1, $2, $3)", 3, types, values, 1,
 					 nothing);
-	if (strcmp(action_text(action, "discard"), "yes") == 0)
-		requester_select(run, "select steep_repl._merge_discard_backlog($1)", 1, types, values, 1,
+	if (merge->discards)
+		requester_select(run, "select steep_repl._merge_ignore_replication()", 0, NULL, NULL, 1,
 						 nothing);
 	if (worker_may_skip_triggers())
 		SetConfigOption("session_replication_role", "replica", PGC_SUSET, PGC_S_OVERRIDE);
@@ -171,7 +172,20 @@ compare(JobRun *run, Jsonb *action)
 	appendStringInfo(&run->facts, "\"compared\":%d,\"tables\":%d", no, run->merge->n_tables);
 }
 
-/* Steps of a new round: what TypeScript is told of them. */
+/* How far the writing is, for TypeScript. */
+void
+merge_report(JobRun *run, int written)
+{
+	MergeRun *merge = run->merge;
+
+	appendStringInfo(&run->facts,
+					 "\"written\":%d,\"steps\":%d,\"rounds\":%d,\"changed\":" INT64_FORMAT
+					 ",\"discards\":%s",
+					 written, merge->n_steps, merge->rounds, merge->n_changed,
+					 merge->discards ? "true" : "false");
+}
+
+/* Steps of a new round. */
 static void
 begin_round(JobRun *run, const char *steps)
 {
@@ -182,8 +196,20 @@ begin_round(JobRun *run, const char *steps)
 	merge->rounds++;
 	pg_atomic_write_u32(&run->job->counters.items_total, merge->n_steps);
 	pg_atomic_write_u32(&run->job->counters.items_done, 0);
-	appendStringInfo(&run->facts, "\"steps\":%d,\"rounds\":%d,\"changed\":0", merge->n_steps,
-					 merge->rounds);
+	merge_report(run, 0);
+}
+
+/* Now that all tables are compared. */
+static void
+discard_backlog(JobRun *run, Jsonb *action)
+{
+	char *nothing[1];
+
+	requester_begin();
+	requester_select(run, "select steep_repl._merge_discard_backlog($1)", 1, (Oid[]){TEXTOID},
+					 (Datum[]){CStringGetTextDatum(run->merge->connection)}, 1, nothing);
+	requester_commit();
+	merge_report(run, 0);
 }
 
 /* What the merge wrote that is to be undone, in steps. */
@@ -344,6 +370,7 @@ merge_action(const char *kind)
 				   {"begin_merge", begin_merge},
 				   {"compare", compare},
 				   {"check_unique", check_unique},
+				   {"discard_backlog", discard_backlog},
 				   {"write", merge_write},
 				   {"read_audit", read_audit},
 				   {"undo", merge_write},

@@ -285,7 +285,5 @@ merge_write(JobRun *run, Jsonb *action)
 	} while (write_batch(run, step));
 
 	pg_atomic_write_u32(&run->job->counters.items_done, step);
-	appendStringInfo(&run->facts,
-					 "\"written\":%d,\"steps\":%d,\"rounds\":%d,\"changed\":" INT64_FORMAT, step,
-					 merge->n_steps, merge->rounds, merge->n_changed);
+	merge_report(run, step);
 }

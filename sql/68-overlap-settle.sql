@@ -19,6 +19,17 @@ end
 $fn$;
 comment on function steep_repl._overlap_slots(text) is 'private: slots through which the two sides replicate to each other';
 
+-- None, where what waits to be replicated is to be discarded: it will never arrive.
+create function steep_repl._overlap_slots(connection text, plan jsonb, out to_peer text[], out from_peer text[])
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  if plan -> 'ignores_replication' is distinct from 'true' then
+    select s.to_peer, s.from_peer into to_peer, from_peer from steep_repl._overlap_slots(connection) s;
+  end if;
+end
+$fn$;
+comment on function steep_repl._overlap_slots(text, jsonb) is 'private: slots through which a table''s changes may be in flight';
+
 create function steep_repl._lsn_query() returns text
 language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
 return 'select case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_insert_lsn() end as lsn';
@@ -32,6 +43,19 @@ begin
 end
 $fn$;
 comment on function steep_repl._lsns(text) is 'private: WAL positions of both sides now';
+
+-- Positions that the other side can reach: what is not on disk is not sent, such as what an open transaction has written
+-- so far, this one among them. So a message is written behind it, and flushed: here at once, at the peer by a commit, as
+-- versions before 17 can.
+create function steep_repl._lsns_to_reach(connection text, out local_lsn pg_lsn, out peer_lsn pg_lsn)
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  local_lsn := case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_logical_emit_message(false, 'steep_repl', '', true) end;
+  peer_lsn := (steep_repl._peer_json(connection, $sql$
+    select case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_logical_emit_message(true, 'steep_repl', '') end as lsn$sql$) -> 0 ->> 'lsn')::pg_lsn;
+end
+$fn$;
+comment on function steep_repl._lsns_to_reach(text) is 'private: WAL positions of both sides now, which replication will reach by itself';
 
 -- Waits until each side has replayed what the other had written by these positions; false after the deadline.
 create function steep_repl._overlap_catch_up(
@@ -145,7 +169,7 @@ create function steep_repl._overlap_settle(connection text, plan jsonb, timeout 
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
   deadline constant timestamptz := clock_timestamp() + timeout;
-  slots constant record := steep_repl._overlap_slots(connection);
+  slots constant record := steep_repl._overlap_slots(connection, plan);
   lsns record;
   n_equal bigint := 0;
 begin
@@ -153,7 +177,7 @@ begin
     n_equal := steep_repl._overlap_look_at_all(connection, plan, false);
   end if;
   while exists (select from pg_temp.steep_repl_differences d where not d.is_settled) loop
-    select * into lsns from steep_repl._lsns(connection);
+    select * into lsns from steep_repl._lsns_to_reach(connection);
     exit when not steep_repl._overlap_catch_up(connection, slots, lsns, deadline);
     n_equal := n_equal + steep_repl._overlap_look_at_all(connection, plan, true);
     exit when clock_timestamp() > deadline;

@@ -9,7 +9,7 @@ create function steep_repl._overlap_table(
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
 @SET_VALUES@ @SET_SCAN@ as $fn$
 declare
-  slots constant record := steep_repl._overlap_slots(connection);
+  slots constant record := steep_repl._overlap_slots(connection, plan);
   is_in_flight constant boolean := slots.to_peer is not null or slots.from_peer is not null;
   n_differing bigint;
 begin

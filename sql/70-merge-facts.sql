@@ -152,7 +152,7 @@ declare
   slots record;
   lsns record;
 begin
-  select * into lsns from steep_repl._lsns(connection);
+  select * into lsns from steep_repl._lsns_to_reach(connection);
   local_lsn := lsns.local_lsn;
   peer_lsn := lsns.peer_lsn;
   if not exists (select from jsonb_to_recordset((here -> 'subscriptions') || (there -> 'subscriptions')) s(enabled boolean) where not s.enabled)

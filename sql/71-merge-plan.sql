@@ -91,7 +91,16 @@ end
 $fn$;
 comment on function steep_repl._merge_prepare_peer(text, text, boolean) is 'private: prepares the session at the peer for writing';
 
--- Throws away what waits to be replicated, on both sides: the comparison that follows finds all that it would have changed.
+create function steep_repl._merge_ignore_replication() returns void
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  update pg_temp.steep_repl_plans set plan = plan || '{"ignores_replication": true}';
+end
+$fn$;
+comment on function steep_repl._merge_ignore_replication() is 'private: has tables compared as if nothing were in flight';
+
+-- Throws away what waits to be replicated, on both sides. Tables have been compared, and so what it would have changed
+-- has been found; what has changed since shows when a row is locked, and is left to replication.
 create function steep_repl._merge_discard_backlog(connection text) returns void
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare

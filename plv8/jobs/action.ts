@@ -76,12 +76,13 @@ export type MergeAction =
   | {
       readonly kind: "begin_merge";
       readonly phase: "planning";
-      readonly discard: YesNo;
+      readonly discards: YesNo;
       readonly replicates: YesNo;
       readonly warnings?: readonly string[];
     }
   | { readonly kind: "compare"; readonly phase: "comparing"; readonly no: number }
   | { readonly kind: "check_unique"; readonly phase: "comparing" }
+  | { readonly kind: "discard_backlog"; readonly phase: "comparing" }
   | { readonly kind: "write"; readonly phase: "merging"; readonly no: number }
   | { readonly kind: "look_again"; readonly phase: "merging" }
   | { readonly kind: "read_audit"; readonly phase: "planning" }

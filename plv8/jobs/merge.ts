@@ -17,6 +17,8 @@ export interface MergeFacts extends PeerFacts {
   /** rows that changed since they were compared */
   readonly changed: number;
   readonly rounds: number;
+  /** a backlog is to be discarded */
+  readonly discards: boolean;
 }
 
 /** So often rows that changed since they were compared are compared again. */
@@ -34,7 +36,7 @@ function afterOpening(params: MergeParams, facts: MergeFacts): MergeAction {
   return {
     kind: "begin_merge",
     phase: "planning",
-    discard: facts.backlog !== null && !params.dry_run ? "yes" : "no",
+    discards: facts.backlog !== null ? "yes" : "no",
     replicates: facts.replicates ? "yes" : "no",
     ...(warnings.length > 0 ? { warnings } : {}),
   };
@@ -55,7 +57,8 @@ function writeNext(written: number, facts: MergeFacts, params: MergeParams): Mer
   if (written < facts.steps) {
     return { kind: "write", phase: "merging", no: written + 1 };
   }
-  if (facts.changed > 0 && facts.rounds < maxRounds && !params.dry_run) {
+  // Of rows that changed after a backlog was discarded, replication brings the change when it resumes.
+  if (facts.changed > 0 && facts.rounds < maxRounds && !params.dry_run && !facts.discards) {
     return { kind: "look_again", phase: "merging" };
   }
   return { kind: "move_sequences", phase: "finalizing" };
@@ -78,6 +81,10 @@ export function nextMergeAction(
       return compareNext(facts.compared, facts);
     case "check_unique":
       refuseCollisions(facts);
+      return facts.discards && !params.dry_run
+        ? { kind: "discard_backlog", phase: "comparing" }
+        : writeNext(0, facts, params);
+    case "discard_backlog":
       return writeNext(0, facts, params);
     case "write":
       return writeNext(facts.written, facts, params);
