@@ -217,7 +217,11 @@ describe("rights", () => {
     expect(await refusal(asMerger({ args: "remote_only => 'delete'" }))).toMatchObject({
       ...{ code: "42501", text: says("peer: public.t (DELETE), peer: public.u (DELETE)") },
     });
-    expect(await pair.mergeAsMerger()).toMatchObject({ status: "complete", rows_merged: "4" });
+    expect(await pair.mergeAsMerger()).toMatchObject({
+      error_message: null,
+      status: "complete",
+      rows_merged: "4",
+    });
   });
 
   test("for sequences are needed where rows are inserted, and named", async () => {
@@ -280,7 +284,11 @@ describe("unique indexes besides the key", () => {
     );
     await pair.a.query("insert into t values (1, 'x', -1), (2, 'b', null), (5, null, 5)");
     await pair.b.query("insert into t values (3, 'x', 1), (4, 'd', null), (6, null, 6)");
-    expect(await pair.merge()).toMatchObject({ status: "complete", rows_merged: "6" });
+    expect(await pair.merge()).toMatchObject({
+      error_message: null,
+      status: "complete",
+      rows_merged: "6",
+    });
   });
 
   test("collide with what an update brings, too", async () => {

@@ -80,7 +80,11 @@ describe("values", () => {
        insert into t select g, repeat('y', 100000) from generate_series(2, 30) g`,
     );
     await pair.b.query("insert into t values (1, 'short')");
-    expect(await pair.merge()).toMatchObject({ status: "complete", rows_merged: "30" });
+    expect(await pair.merge()).toMatchObject({
+      error_message: null,
+      status: "complete",
+      rows_merged: "30",
+    });
     const [rows] = await sameRows("public.t");
     expect(rows?.[0]?.v?.length).toBe(1_200_000);
   });
@@ -105,7 +109,11 @@ describe("values", () => {
     );
     await pair.b.query("insert into t (id, c, m) values (5, 'red', '{1}'), (2, ',', null)");
     const [before] = await imagesOf(pair.a, ["public.t"]);
-    expect(await pair.merge()).toMatchObject({ status: "complete", rows_merged: "6" });
+    expect(await pair.merge()).toMatchObject({
+      error_message: null,
+      status: "complete",
+      rows_merged: "6",
+    });
     const [rows] = await sameRows("public.t");
     expect(sorted(rows ?? [])).toEqual(sorted(before ?? []));
     const nulls = `select array(select id from t where p is null and num_nulls(p) = 1 order by 1) as absent`;
@@ -144,7 +152,7 @@ describe("keys", () => {
     await pair.a.query(`${insert("here")} n <> 2`, [values]);
     await pair.b.query(`${insert("there")} n <> 1`, [values]);
     const row = await pair.merge("strategy => 'prefer-remote'");
-    expect(row).toMatchObject({ status: "complete" });
+    expect(row).toMatchObject({ error_message: null, status: "complete" });
     expect(found(row)).toEqual([1, 1, 0, values.length - 2, 0]);
     const [rows] = await sameRows("public.t");
     expect(rows?.filter((r) => r.v === "here")).toHaveLength(1);
@@ -171,7 +179,11 @@ describe("keys", () => {
     await pair.b.query(
       "insert into t values (1, 'x', '2024-01-01', 9), (1, 'x', '2024-01-02', 3); insert into k values (1, 'x'), (2, 'z')",
     );
-    expect(await pair.merge()).toMatchObject({ status: "complete", rows_merged: "5" });
+    expect(await pair.merge()).toMatchObject({
+      error_message: null,
+      status: "complete",
+      rows_merged: "5",
+    });
     const [t, k] = await sameRows("public.t", "public.k");
     expect(t?.map((r) => r.v).sort()).toEqual(["1", "2", "3"]);
     expect(k).toHaveLength(3);
@@ -188,7 +200,12 @@ describe("keys", () => {
       "insert into k values (1, 1, 'c'), (2, 1, 'd'); insert into u values (2, 'b')",
     );
     expect(await pair.merge(`primary_keys => '{"public.k": ["y", "x"]}'`)).toMatchObject({
-      ...{ status: "complete", rows_merged: "5", tables: ["public.k", "public.u"] },
+      ...{
+        error_message: null,
+        status: "complete",
+        rows_merged: "5",
+        tables: ["public.k", "public.u"],
+      },
     });
     const [k] = await sameRows("public.k", "public.u");
     expect(k?.map((r) => `${r.x}${r.y}${r.v}`).sort()).toEqual(["11a", "12b", "21d"]);
@@ -211,7 +228,11 @@ describe("tables", () => {
       );
     }
     const row = await pair.merge();
-    expect(row).toMatchObject({ status: "complete", rows_merged: String(3 * idents.length) });
+    expect(row).toMatchObject({
+      error_message: null,
+      status: "complete",
+      rows_merged: String(3 * idents.length),
+    });
     for (const rows of await sameRows(...idents.map((ident) => `public.${ident}`)))
       expect(rows).toHaveLength(3);
     expect(await pair.merge("remote_only => 'delete'")).toMatchObject({ rows_merged: "0" });
@@ -230,7 +251,7 @@ describe("tables", () => {
     await pair.b.query("insert into p values (2, '2024-02-02', 'b'), (4, '2024-02-01', 'a')");
     const args = `primary_keys => '{"public.p": ["id"]}'`;
     const row = await pair.merge(args, { tables: ["public.p"] });
-    expect(row).toMatchObject({ status: "complete", error_message: null, rows_merged: "4" });
+    expect(row).toMatchObject({ error_message: null, status: "complete", rows_merged: "4" });
     await sameRows("public.p", "public.p1", "public.p2a", "public.p2b");
     expect(actions(await auditOf(pair.a, row))).toEqual({
       ...{ insert_remote: 2, update_remote: 1, insert_local: 1 },
@@ -253,7 +274,7 @@ describe("tables", () => {
       "insert into t values (2, 'b'), (1, 'x'); insert into child values (1, 'a child'), (6, 'there')",
     );
     expect(await pair.merge(undefined, { tables: ["public.t"] })).toMatchObject({
-      ...{ status: "complete", rows_merged: "2" },
+      ...{ error_message: null, status: "complete", rows_merged: "2" },
     });
     expect((await sameRows("only public.t"))[0]).toHaveLength(2);
     await pair.a.query("delete from only t");
@@ -281,7 +302,7 @@ describe("tables", () => {
       "insert into t (v) values (9); insert into t (id, n, v) overriding system value values (80, 8, 6)",
     );
     const row = await pair.merge();
-    expect(row).toMatchObject({ status: "complete", rows_merged: "4" });
+    expect(row).toMatchObject({ error_message: null, status: "complete", rows_merged: "4" });
     const [rows] = await sameRows("public.t");
     expect(rows?.find((r) => r.id === "1")).toEqual({
       ...{ id: "1", n: "100", v: "1", s: "2", w: "3" },

@@ -60,7 +60,7 @@ describe("a merge", () => {
     expect(queued.merge_id).toMatch(/^merge_\d{8}_\d{6}_[0-9a-f]{8}$/);
     const row = await endOfMerge(pair.a, queued);
     expect(row).toMatchObject({
-      ...{ status: "complete", phase: "complete", error_message: null, overall_percent: "100.00" },
+      ...{ error_message: null, status: "complete", phase: "complete", overall_percent: "100.00" },
       ...{ tables: ["public.t", "public.u"], table_count: 2, tables_completed: 2 },
       ...{ rows_merged: "60", rows_left: "0" },
     });
@@ -105,7 +105,12 @@ describe("a merge", () => {
     );
     const before = await pair.versions();
     const row = await pair.merge("strategy => 'manual', local_only => 'delete'");
-    expect(row).toMatchObject({ status: "complete", rows_merged: "0", rows_left: "0" });
+    expect(row).toMatchObject({
+      error_message: null,
+      status: "complete",
+      rows_merged: "0",
+      rows_left: "0",
+    });
     expect(found(row)).toEqual([0, 0, 1, 0, 0]);
     expect(await pair.versions()).toEqual(before);
   });
@@ -123,7 +128,12 @@ describe("a merge", () => {
     await make();
     const before = await pair.versions();
     const dry = await pair.merge("dry_run => true");
-    expect(dry).toMatchObject({ status: "complete", dry_run: true, rows_merged: "60" });
+    expect(dry).toMatchObject({
+      error_message: null,
+      status: "complete",
+      dry_run: true,
+      rows_merged: "60",
+    });
     expect(found(dry)).toEqual([10, 20, 61, 30, 0]);
     expect(await pair.versions()).toEqual(before);
     expect(await auditOf(pair.a, dry)).toEqual([]);
@@ -134,7 +144,12 @@ describe("a merge", () => {
     const row = await pair.merge(
       "strategy => 'manual', local_only => 'keep', remote_only => 'keep'",
     );
-    expect(row).toMatchObject({ status: "complete", rows_merged: "0", rows_left: "60" });
+    expect(row).toMatchObject({
+      error_message: null,
+      status: "complete",
+      rows_merged: "0",
+      rows_left: "60",
+    });
     const conflicts = await pair.a.query(
       `select peer, table_name, key, reason, status, local_row, remote_row from steep_repl.merge_conflicts
        where merge_id = $1 order by (key ->> 'id')::int`,
@@ -156,7 +171,7 @@ describe("a merge", () => {
     );
     await pair.b.query("insert into t select g, 'there' from generate_series(-11000, -1) g");
     const row = await pair.merge();
-    expect(row).toMatchObject({ status: "complete", rows_merged: "24500" });
+    expect(row).toMatchObject({ error_message: null, status: "complete", rows_merged: "24500" });
     await expectSame("public.t");
     expect(actions(await auditOf(pair.a, row))).toEqual({
       ...{ insert_remote: 12000, insert_local: 11000, update_remote: 1500 },
@@ -172,7 +187,7 @@ describe("a merge", () => {
     await pair.b.query("update t set v = 'there' where id = 2");
     await pair.a.query("update t set v = 'here' where id = 2");
     const row = await pair.merge("strategy => 'last-modified'");
-    expect(row).toMatchObject({ status: "complete", error_message: null, rows_merged: "2" });
+    expect(row).toMatchObject({ error_message: null, status: "complete", rows_merged: "2" });
     await expectSame("public.t");
     expect(await pair.a.query("select v from t order by id")).toEqual([
       { v: "there" },
@@ -192,7 +207,7 @@ describe("a merge", () => {
     await pair.a.query("update t set v = 'here'");
     // some of the peer's rows win nevertheless, the same ones from whichever side one looks
     const row = await pair.merge("strategy => 'last-modified'");
-    expect(row).toMatchObject({ status: "complete", rows_merged: "40" });
+    expect(row).toMatchObject({ error_message: null, status: "complete", rows_merged: "40" });
     await expectSame("public.t");
     const [won] = await pair.a.query<{ here: number }>(
       "select count(*) filter (where v = 'here')::int as here from t",
@@ -209,13 +224,17 @@ describe("a merge", () => {
     const blocker = await pair.b.connect();
     await blocker.query("begin; select from t where id = 50 for update");
     const row = await pair.merge();
-    expect(row).toMatchObject({ status: "complete", error_message: null });
+    expect(row).toMatchObject({ error_message: null, status: "complete" });
     expect(Number(row.rows_left)).toBeGreaterThan(0);
     expect(await auditOf(pair.a, row)).toHaveLength(Number(row.rows_merged));
     await blocker.query("rollback");
     await blocker.end();
     await pair.a.configure({ "steep_repl.lock_timeout": "30s" });
-    expect(await pair.merge()).toMatchObject({ status: "complete", rows_left: "0" });
+    expect(await pair.merge()).toMatchObject({
+      error_message: null,
+      status: "complete",
+      rows_left: "0",
+    });
     await expectSame("public.t", "public.u");
   });
 });
@@ -242,7 +261,11 @@ describe("peers", () => {
       await pair.both("drop table t, u");
     }
     await make();
-    expect(await pair.mergeAsMerger()).toMatchObject({ status: "complete", rows_merged: "60" });
+    expect(await pair.mergeAsMerger()).toMatchObject({
+      error_message: null,
+      status: "complete",
+      rows_merged: "60",
+    });
     // a connection string of a role that is no superuser has to have the password, which is used
     const trusted = await pair.merge(undefined, { peer: pair.b.uri(), user: "merger" });
     expect(trusted).toMatchObject({ status: "failed", error_sqlstate: "2F003" });
@@ -261,7 +284,7 @@ describe("peers", () => {
       const row = await pair.merge(undefined, {
         peer: `postgresql://postgres@127.0.0.1:${older.port}/postgres`,
       });
-      expect(row).toMatchObject({ status: "complete", error_message: null, rows_merged: "3" });
+      expect(row).toMatchObject({ error_message: null, status: "complete", rows_merged: "3" });
       const rows = "select * from t order by id";
       expect(await older.query(rows)).toEqual(await pair.a.query(rows));
       expect(await older.query("select nextval('t_id_seq')::int as n")).toEqual([{ n: 21 }]);
@@ -314,7 +337,7 @@ describe("the audit log", () => {
     await createRole(pair.a, "postgres", "colleague");
     await pair.a.query("grant merger to colleague; insert into u values (7, 'y')");
     const row = await pair.mergeAsMerger("strategy => 'manual'");
-    expect(row).toMatchObject({ status: "complete", rows_merged: "30" });
+    expect(row).toMatchObject({ error_message: null, status: "complete", rows_merged: "30" });
     for (const [user, sees] of [
       ["merger", true],
       ["colleague", true],
@@ -392,7 +415,7 @@ describe("while it runs", () => {
       expect(await waits).toEqual([{ status: "complete", n: 60 }]);
     });
     expect(await pair.a.query("select * from steep_repl.merge_progress()")).toMatchObject([
-      { status: "complete", rows_merged: "60" },
+      { error_message: null, status: "complete", rows_merged: "60" },
     ]);
   });
 
@@ -445,7 +468,7 @@ describe("while it runs", () => {
       ).toEqual([{ done: false }]);
     });
     // what is left of it is merged by the next one
-    expect(await pair.merge()).toMatchObject({ status: "complete" });
+    expect(await pair.merge()).toMatchObject({ error_message: null, status: "complete" });
     await expectSame("public.t");
   });
 
@@ -512,7 +535,7 @@ describe("a merge that failed", () => {
     ).rejects.toMatchObject({ code: "22023" });
     await pair.a.query(retry, [failed.operation_id, pair.asMerger], as);
     const row = await endOfMerge(pair.a, failed);
-    expect(row).toMatchObject({ status: "complete", error_message: null, rows_merged: "60" });
+    expect(row).toMatchObject({ error_message: null, status: "complete", rows_merged: "60" });
     expect(await auditOf(pair.a, row)).toHaveLength(60);
     await expectSame("public.t");
   });
