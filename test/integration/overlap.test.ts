@@ -1,19 +1,9 @@
 import type { Client } from "pg";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { hostileNames } from "../support/hostile-names.ts";
 import { analyzeOverlap, brief, type OverlapCounts } from "../support/overlap.ts";
 import { type Server, startServer } from "../support/server.ts";
 import { waitUntil } from "../support/wait-until.ts";
-
-const hostileNames = [
-  'a"b',
-  "it's",
-  "new\nline",
-  "🐘",
-  "ä".repeat(31),
-  "select",
-  "a.b",
-  "%I $1 {}",
-];
 
 let a: Server;
 let b: Server;

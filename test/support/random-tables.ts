@@ -52,6 +52,7 @@ const kinds: readonly Kind[] = [
   { type: "xml", values: ["<a/>", "<a>b</a>"], asText: true },
   { type: "point", values: ["(1,2)", "(1,3)"], asText: true },
   { type: "bit(3)", values: ["101", "111"] },
+  { type: "varbit", values: ["", "101"] },
   { type: "money", values: ["1.50", "-0.01"] },
   { type: "tsvector", values: ["a:1", "a:1 b:2"] },
   { type: "int4range", values: ["[1,5)", "(0,4]", "empty"] },
@@ -61,6 +62,9 @@ const kinds: readonly Kind[] = [
   { type: "numeric[]", values: ["{1.0}", "{1.00}", "{-1}", "{NaN}", "[2:2]={1}", "{NULL}"] },
   { type: "float8[]", values: ["{0}", "{-0}", "{NaN}", "{NULL}"] },
   { type: "int8[]", values: ["{1}", "{4294967296}", "{NULL}"] },
+  { type: "char(3)[]", values: ["{abc,b}", "{a}", "{NULL}"] },
+  { type: "bit(3)[]", values: ["{101}", "{111,000}"] },
+  { type: "numeric(10,2)[]", values: ["{1.5,NULL}", "{1.55}"] },
   { type: "text[]", values: ["{a,b}", "{NULL,a}", '{"a,b"}'] },
   { type: "regclass", values: ["pg_class", "pg_type"] },
   { type: "regtype", values: ["integer", "public.color"] },
@@ -119,6 +123,35 @@ const keyKinds: readonly Kind[] = [
   { type: "jsonb", values: ["1", "2", '"x"'] },
 ];
 
+/** Columns that say when a row was modified, and how a clock that goes wrong shifts them. */
+const stampKinds: readonly (Kind & { readonly skew: string })[] = [
+  {
+    type: "timestamptz",
+    values: [
+      "2024-01-01 00:00+00",
+      "2024-01-01 00:00:00.000001+00",
+      "2024-03-31 02:30+02",
+      "infinity",
+    ],
+    skew: "interval '1 hour'",
+  },
+  {
+    type: "timestamp",
+    values: ["2024-01-01 00:00", "2024-01-02 00:00", "-infinity"],
+    skew: "interval '-1 day'",
+  },
+  { type: "date", values: ["2024-02-28", "2024-02-29", "0001-12-31 BC"], skew: "1" },
+  { type: "int8", values: ["9007199254740992", "9007199254740993", "-1"], skew: "1" },
+  { type: "numeric", values: ["1.0", "1.00", "2", "-3.5"], skew: "0.5" },
+];
+
+export interface RandomPairOptions {
+  /** as PostgreSQL 14 has it, too */
+  readonly common?: boolean;
+  /** with a column `stamp` that says when a row was modified: often, not always, later where a row was */
+  readonly stamped?: boolean;
+}
+
 export interface RandomPair {
   readonly table: string;
   /** for each side: statements that make and fill the table */
@@ -170,15 +203,22 @@ function edit(
   return edited;
 }
 
-/** A table on two sides, with differences that nobody knows but a full join; `common`: as PostgreSQL 14 has it, too. */
-export function randomPair(random: Random, table: string, { common = false } = {}): RandomPair {
+/** A table on two sides, with differences that nobody knows but a full join. */
+export function randomPair(
+  random: Random,
+  table: string,
+  { common = false, stamped = false }: RandomPairOptions = {},
+): RandomPair {
   const keyColumns = Array.from({ length: random.pick([1, 1, 1, 2, 3]) }, () =>
     random.pick(keyKinds),
   );
   const usable = common ? kinds.filter((kind) => kind.type !== "interval") : kinds;
   const columns = Array.from({ length: random.int(0, 6) }, () => random.pick(usable));
+  const stamp = stamped ? random.pick(stampKinds) : undefined;
+  if (stamp) columns.push(stamp);
   const all = [...keyColumns, ...columns];
   const names = random.shuffle(all.map((_, i) => (i % 3 === 0 ? `"C ${i}""x"` : `c${i}`)));
+  if (stamp) names[all.length - 1] = "stamp";
   const rows = random
     .shuffle(combinations(keyColumns.map((k) => random.shuffle(k.values).slice(0, 6))))
     .slice(0, random.int(0, 40))
@@ -191,24 +231,30 @@ export function randomPair(random: Random, table: string, { common = false } = {
   const key = keyColumns.map((_, i) => names[i] as string);
 
   const generated = random.next() < 0.2;
-  const side = () => {
+  const touch = (row: Values): Values =>
+    !stamp || rows.includes(row) || random.next() < 0.3
+      ? row
+      : [...row.slice(0, -1), random.pick(stamp.values)];
+  const side = (isPeer: boolean) => {
     const order = random.shuffle(all.map((_, i) => i));
     const definitions = order.map((i) => `${names[i]} ${(all[i] as Kind).type}`);
     const dropped = random.next() < 0.3;
     if (dropped) definitions.splice(random.int(0, definitions.length), 0, "gone int");
     if (generated) definitions.push("made int generated always as (1) stored");
     const inflate = random.next() < 0.5;
-    const values = edit(random, rows, keyColumns.length, columns).map(
-      (row) => `(${order.map((i) => literal(row[i] ?? null)).join(", ")})`,
-    );
+    const values = edit(random, rows, keyColumns.length, columns)
+      .map(touch)
+      .map((row) => `(${order.map((i) => literal(row[i] ?? null)).join(", ")})`);
+    const skewed = isPeer && stamp && random.next() < 0.2;
     return `create table ${table} (${definitions.join(", ")}, primary key (${key.join(", ")}));
       ${dropped ? `alter table ${table} drop column gone;` : ""}
       ${values.length > 0 ? `insert into ${table} (${order.map((i) => names[i]).join(", ")}) values ${values.join(", ")};` : ""}
+      ${skewed ? `update ${table} set stamp = stamp + ${stamp.skew};` : ""}
       ${inflate ? `update pg_class set reltuples = 1500 where oid = '${table}'::regclass;` : ""}`;
   };
   return {
     table,
-    sql: [side(), side()],
+    sql: [side(false), side(true)],
     key,
     columns: all.map((kind, i) => ({
       name: names[i] as string,
