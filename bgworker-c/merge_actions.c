@@ -301,14 +301,15 @@ check_foreign_keys(JobRun *run, Jsonb *action)
 
 /* Leave the peer as it was. */
 static void
-tidy_up(JobRun *run)
+tidy_up(JobRun *run, bool has_failed)
 {
 	char *nothing[1];
 
 	requester_begin();
-	requester_select(run, "select steep_repl._merge_close($1, $2)", 2, (Oid[]){TEXTOID, TEXTOID},
+	requester_select(run, "select steep_repl._merge_close($1, $2, $3)", 3,
+					 (Oid[]){TEXTOID, TEXTOID, BOOLOID},
 					 (Datum[]){CStringGetTextDatum(run->merge->connection),
-							   CStringGetTextDatum(run->job->object_id)},
+							   CStringGetTextDatum(run->job->object_id), BoolGetDatum(has_failed)},
 					 1, nothing);
 	requester_commit();
 }
@@ -325,7 +326,7 @@ merge_give_up(JobRun *run)
 
 	PG_TRY();
 	{
-		tidy_up(run);
+		tidy_up(run, true);
 		if (!run->merge->is_in_doubt)
 			merge_forget_intents(run);
 		else
@@ -334,7 +335,7 @@ merge_give_up(JobRun *run)
 			run->merge->connection = requester_open_peer(run);
 			requester_commit();
 			merge_settle_intents(run, run->job->object_id);
-			tidy_up(run);
+			tidy_up(run, true);
 		}
 	}
 	PG_CATCH();
@@ -355,7 +356,7 @@ static void
 close_peer(JobRun *run, Jsonb *action)
 {
 	merge_forget_intents(run);
-	tidy_up(run);
+	tidy_up(run, false);
 	run->merge = NULL;
 }
 

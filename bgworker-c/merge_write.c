@@ -267,7 +267,6 @@ write_batch(JobRun *run, int step)
 void
 merge_write(JobRun *run, Jsonb *action)
 {
-	MergeRun *merge = run->merge;
 	int step = action_int(action, "no", 0);
 	char *table;
 

@@ -169,15 +169,17 @@ $fn$;
 comment on function steep_repl._merge_rows_left() is 'private: how many rows of each table were left as they are';
 
 -- Leaves the peer as it was, whether or not the merge came to its end.
-create function steep_repl._merge_close(connection text, merge_id text) returns void
+create function steep_repl._merge_close(connection text, merge_id text, has_failed boolean) returns void
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
   origin constant text := 'steep_repl_' || merge_id;
 begin
   perform steep_repl._start_deadline(2000);
   if to_regclass('pg_temp.steep_repl_merge') is not null and (select m.replicates from pg_temp.steep_repl_merge m) then
-    -- a transaction that was left open would keep the origin
-    perform steep_repl._peer_command(connection, 'rollback');
+    if has_failed then
+      -- maybe in mid-transaction, which would keep the origin
+      perform steep_repl._peer_command(connection, 'rollback');
+    end if;
     begin
       perform steep_repl._peer_json(connection, 'select pg_replication_origin_session_reset()');
     exception when object_not_in_prerequisite_state then
@@ -194,4 +196,4 @@ exception when query_canceled or others then
   raise log 'steep_repl: could not tidy up at the peer of %: %', merge_id, sqlerrm;
 end
 $fn$;
-comment on function steep_repl._merge_close(text, text) is 'private: drops the merge''s origin at the peer and disconnects';
+comment on function steep_repl._merge_close(text, text, boolean) is 'private: drops the merge''s origin at the peer and disconnects';

@@ -83,7 +83,7 @@ begin
   if ended.state is not null then
     perform steep_repl._raise(ended.state, ended.message, ended.detail, ended.hint);
   end if;
-  perform steep_repl._merge_close(connection, 'conflict_' || conflict.conflict_id);
+  perform steep_repl._merge_close(connection, 'conflict_' || conflict.conflict_id, false);
   perform steep_repl._merge_drop_tables();
 exception when query_canceled or others then
   perform steep_repl._peer_close(connection);
