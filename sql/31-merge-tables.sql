@@ -90,7 +90,7 @@ create table steep_repl.merge_audit_log (
   requested_by text not null,
   batch bigint not null
 );
-create index merge_audit_log_merge_idx on steep_repl.merge_audit_log using brin (merge_id) with (pages_per_range = 16, autosummarize = on);
+create index merge_audit_log_merge_idx on steep_repl.merge_audit_log using brin (merge_id);
 comment on table steep_repl.merge_audit_log is 'every row that a merge wrote, in the transaction that wrote it; nobody but the owner can change it';
 comment on column steep_repl.merge_audit_log.key is 'object of column to the type''s own text output, as the images of the row';
 comment on column steep_repl.merge_audit_log.category is 'local_only, remote_only, conflict; of an undo: undo';
