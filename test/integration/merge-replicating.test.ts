@@ -319,11 +319,6 @@ test("a backlog is refused by its names, and may be discarded by a merge of all 
     expect(await b.query("select v from t where id = 1")).toEqual([{ v: "B" }]);
 
     const tables = ["public.t", "public.u", "public.marker"];
-    const dry = await runMerge(a, b.uri(), {
-      tables,
-      args: "backlog => 'discard', dry_run => true",
-    });
-    expect(dry).toMatchObject({ error_message: null, status: "complete", rows_merged: "5" });
     expect(await runMerge(a, b.uri(), { tables })).toMatchObject({
       status: "failed",
       error_sqlstate: "55000",
@@ -339,6 +334,22 @@ test("a backlog is refused by its names, and may be discarded by a merge of all 
     expect(await server.query("select id, v from t order by id")).toEqual(
       [1, 2, 3, 10, 11].map((id) => ({ id, v: id === 3 ? "old" : id === 11 ? "B" : "A" })),
     );
+});
+
+test("a dry run that would discard a backlog counts what the merge would do", async () => {
+  for (const server of [a, b]) await apart(server, "insert into t values (1, 'old', null)");
+  await disable();
+  try {
+    await a.query("update t set v = 'A'");
+    await b.query("update t set v = 'B'; insert into t values (11, 'B', null)");
+    const args = "backlog => 'discard', dry_run => true";
+    const row = await runMerge(a, b.uri(), { args });
+    expect(row).toMatchObject({ error_message: null, status: "complete" });
+    expect(row).toMatchObject({ remote_only_count: "1", conflict_count: "1", rows_merged: "2" });
+    expect(await a.query("select v from t")).toEqual([{ v: "A" }]);
+  } finally {
+    await enable();
+  }
 });
 
 test("a subscription of one direction that is disabled is a backlog, too", async () => {
@@ -391,7 +402,7 @@ test("a third node that would miss the rows is refused by its slot, or left to t
 });
 
 test("opposite merges that start at once both end, and leave both nodes the same", async () => {
-  for (let round = 1; round <= 4; round++) {
+  for (let round = 1; round <= 3; round++) {
     const says = `seed ${random.seed}, round ${round}`;
     for (const server of [a, b]) await apart(server, "truncate t, u");
     await differ(6000);
