@@ -11,6 +11,7 @@
 #include "miscadmin.h"
 #include "owner.h"
 #include "requester.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 
@@ -28,6 +29,32 @@ param(JobRun *run, const char *name)
 					 &value);
 	requester_commit();
 	return value;
+}
+
+/* The merge that an undo takes back. Parameters are not to be believed: it must be one of the requester's. */
+static const char *
+merge_to_undo(JobRun *run)
+{
+	const char *merge_id = param(run, "undoes");
+	Oid requester = GetUserId();
+	OwnerSession session;
+	bool isnull;
+	bool allowed;
+
+	owner_begin_transaction(&session);
+	allowed =
+		merge_id != NULL &&
+		owner_execute(
+			"select m.requested_by_oid from steep_repl.merges m where m.merge_id = $1 and not m.dry_run and m.undoes is null "
+			"and m.status in ('complete', 'failed', 'cancelled') and steep_repl._is_here(m.system_identifier, m.database_oid)",
+			1, (Oid[]){TEXTOID}, (Datum[]){CStringGetTextDatum(merge_id)}, NULL) == 1 &&
+		is_member_of_role(requester, DatumGetObjectId(owner_value(0, 1, &isnull)));
+	owner_commit_transaction(&session);
+	if (!allowed)
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("there is no merge of yours to undo"),
+						errhint("Use steep_repl.undo_merge().")));
+	return merge_id;
 }
 
 /* Connect, find out what an earlier attempt left undecided, plan all tables, and gather what stands in the way. */
@@ -51,7 +78,8 @@ open_peer(JobRun *run, Jsonb *action)
 	const char *dry_run = param(run, "dry_run");
 
 	merge->dry_run = dry_run != NULL && strcmp(dry_run, "true") == 0;
-	merge->undoes = param(run, "undoes");
+	if (strcmp(run->operation, "merge_undo") == 0)
+		merge->undoes = merge_to_undo(run);
 	requester_begin();
 	merge->connection = requester_open_peer(run);
 	run->merge = merge;

@@ -114,10 +114,10 @@ static void
 keep_conflicts(JobRun *run, char **batch, const char *numbers, const char *reason)
 {
 	static const char *const sql = READ_ROWS
-		"insert into steep_repl.merge_conflicts as c (merge_id, peer, table_name, key, reason, local_row, remote_row) "
-		"select $1, m.peer, $2, " KEY
+		"insert into steep_repl.merge_conflicts as c (merge_id, requested_by_oid, peer, table_name, key, reason, local_row, remote_row) "
+		"select $1, m.requested_by_oid, m.peer, $2, " KEY
 		", $7, r.local_row, r.remote_row from r, steep_repl.merges m where m.merge_id = $1 "
-		"on conflict (coalesce(peer, ''), table_name, md5(key::text), reason) where status = 'open' do update "
+		"on conflict (requested_by_oid, coalesce(peer, ''), table_name, md5(key::text), reason) where status = 'open' do update "
 		"set merge_id = excluded.merge_id, local_row = excluded.local_row, remote_row = excluded.remote_row, detected_at = clock_timestamp()";
 	Oid types[] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
 	Datum values[] = {CStringGetTextDatum(run->job->object_id),

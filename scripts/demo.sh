@@ -204,3 +204,22 @@ sql "SELECT t.table_name, t.local_only_count, t.remote_only_count, t.match_count
 sql "SELECT * FROM steep_repl.overlap_rows('demo-2', 'public.pgbench_accounts')"
 [ "$(value "select local_only_count || ' ' || remote_only_count || ' ' || conflict_count from steep_repl.overlaps where operation_id = $operation")" = "1 1 3" ] ||
   fail "the counts are not those of the changes"
+
+# ---- merging them
+
+title "Merge both nodes, after changes on the first as well, and compare again"
+sql "UPDATE pgbench_accounts SET abalance = -1 WHERE aid = 50000"
+sql "INSERT INTO pgbench_branches VALUES (1000001, 0, 'only on the first')"
+echo "demo=# SELECT merge_id FROM steep_repl.start_merge('demo-2', $tables, dry_run => true)"
+merge=$(value "select merge_id from steep_repl.start_merge('demo-2', $tables, dry_run => true)")
+sql "SELECT status, local_only_count, remote_only_count, conflict_count, rows_merged, error_message FROM steep_repl.wait_merge('$merge')"
+echo "demo=# SELECT merge_id FROM steep_repl.start_merge('demo-2', $tables, strategy => 'prefer-remote')"
+merge=$(value "select merge_id from steep_repl.start_merge('demo-2', $tables, strategy => 'prefer-remote')")
+sql "SELECT status, local_only_count, remote_only_count, conflict_count, rows_merged, error_message FROM steep_repl.wait_merge('$merge')"
+sql "SELECT action, count(*) FROM steep_repl.merge_audit_log WHERE merge_id = '$merge' GROUP BY 1 ORDER BY 1"
+sql "SELECT table_name, key, action, local_row ->> 'abalance' AS here, remote_row ->> 'abalance' AS at_peer FROM steep_repl.merge_audit_log WHERE merge_id = '$merge' AND category = 'conflict' ORDER BY id"
+sql "SELECT * FROM steep_repl.analyze_overlap('demo-2', $tables)"
+[ "$(value "select sum(local_only_count + remote_only_count + conflict_count + unsettled_count) from steep_repl.analyze_overlap('demo-2', $tables)")" = 0 ] ||
+  fail "rows differ after the merge"
+[ "$(value "select rows_merged from steep_repl.merges where merge_id = '$merge'")" = 6 ] ||
+  fail "the merge has not written what was changed"

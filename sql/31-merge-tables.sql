@@ -111,10 +111,11 @@ create table steep_repl.merge_conflicts (
   choice text check (choice in ('local', 'remote')),
   detected_at timestamptz not null default clock_timestamp(),
   resolved_at timestamptz,
-  resolved_by name
+  resolved_by name,
+  requested_by_oid oid not null
 );
 create unique index merge_conflicts_open_idx
-  on steep_repl.merge_conflicts (coalesce(peer, ''), table_name, md5(key::text), reason) where status = 'open';
+  on steep_repl.merge_conflicts (requested_by_oid, coalesce(peer, ''), table_name, md5(key::text), reason) where status = 'open';
 comment on table steep_repl.merge_conflicts is 'rows that a merge left to somebody to decide, written by the workers and by resolve_conflict';
 comment on column steep_repl.merge_conflicts.reason is 'conflict: strategy manual; changed since: an undo found the row changed';
 comment on column steep_repl.merge_conflicts.local_row is 'the row here when it was found; remote_row: at the peer';

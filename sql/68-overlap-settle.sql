@@ -157,12 +157,6 @@ end
 $fn$;
 comment on function steep_repl._overlap_look_at_all(text, jsonb, boolean) is 'private: looks again at all rows that are not settled; how many are equal';
 
-create function steep_repl._overlap_category(is_settled boolean, local_digest bigint, peer_digest bigint) returns text
-language sql immutable parallel unsafe
-return case when not is_settled then 'unsettled' when peer_digest is null then 'local_only'
-            when local_digest is null then 'remote_only' else 'conflict' end;
-comment on function steep_repl._overlap_category(boolean, bigint, bigint) is 'private: what a row is that differs';
-
 -- Rows in flight: a difference counts when both sides have replayed what the other had written by the time of one
 -- look, and the next look finds both rows as they were. How many turned out to be equal.
 create function steep_repl._overlap_settle(connection text, plan jsonb, timeout interval) returns bigint
@@ -182,8 +176,12 @@ begin
     n_equal := n_equal + steep_repl._overlap_look_at_all(connection, plan, true);
     exit when clock_timestamp() > deadline;
   end loop;
-  update pg_temp.steep_repl_differences d set category = steep_repl._overlap_category(d.is_settled, d.local_digest, d.peer_digest)
-  where d.category <> steep_repl._overlap_category(d.is_settled, d.local_digest, d.peer_digest);
+  update pg_temp.steep_repl_differences d
+  set category = case when not d.is_settled then 'unsettled' when d.peer_digest is null then 'local_only'
+                      when d.local_digest is null then 'remote_only' else 'conflict' end
+  -- of many rows, most stay what they were
+  where d.category <> case when not d.is_settled then 'unsettled' when d.peer_digest is null then 'local_only'
+                           when d.local_digest is null then 'remote_only' else 'conflict' end;
   return n_equal;
 end
 $fn$;

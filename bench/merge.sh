@@ -1,0 +1,64 @@
+# shellcheck shell=bash
+# Merging two servers on this machine: dataset, direction, and how many of the rows differ. Beside it a statement
+# written by hand, INSERT ... SELECT FROM dblink(...) of the same rows, without a comparison, locks or an audit log.
+# For conflicts that is an UPDATE. The peer of bench/overlap.sh is used.
+
+cases_merge() {
+  echo "merge:two_million:pull:million"
+  echo "merge:two_million:push:million"
+  echo "merge:two_million:conflict:million"
+  echo "merge:two_million:pull:10000"
+}
+
+# Tables whose rows differ as wanted: half of two million rows, or 10,000 of them, are missing or changed on one side.
+prepare_merge() {
+  local step=2
+  [ "$2" = million ] || step=200
+  psql -c "drop table if exists merged" -c "create table merged as select * from by_int" -c "alter table merged add primary key (id)"
+  on_peer psql -c "drop table if exists merged" -c "create table merged as select * from by_int" -c "alter table merged add primary key (id)"
+  case $1 in
+    pull) psql -c "delete from merged where id % $step = 0" ;;
+    push) on_peer psql -c "delete from merged where id % $step = 0" ;;
+    conflict) psql -c "update merged set words = 'changed' where id % $step = 0" ;;
+  esac
+  psql -c "vacuum analyze merged" -c checkpoint
+  on_peer psql -c "vacuum analyze merged" -c checkpoint
+}
+
+merge() {
+  local id strategy=prefer-local
+  [ "$1" != conflict ] || strategy=prefer-remote
+  id=$(psql -c "select merge_id from steep_repl.start_merge('$peer', '{public.merged}', strategy => '$strategy')")
+  [ "$(psql -c "select status from steep_repl.wait_merge('$id')")" = complete ]
+}
+
+# What somebody would write who knows which rows differ.
+by_hand() {
+  local step=2 columns="id int, words text, doc jsonb, at timestamptz, amount numeric(20, 6)"
+  local rows
+  [ "$2" = million ] || step=200
+  rows="'select * from merged where id % $step = 0') as r($columns)"
+  case $1 in
+    pull) psql -c "insert into merged select * from dblink('$peer', $rows" ;;
+    push) on_peer psql -c "insert into merged select * from dblink('$here_conninfo', $rows" ;;
+    conflict) psql -c "update merged m set words = r.words, doc = r.doc, at = r.at, amount = r.amount from dblink('$peer', $rows where m.id = r.id" ;;
+  esac
+}
+
+run_merge() {
+  use_peer "$1"
+  peer="host=127.0.0.1 port=$peer_port user=postgres dbname=$1"
+  here_conninfo="host=127.0.0.1 port=$PGPORT user=postgres dbname=$1"
+  on_peer psql -c "create extension if not exists dblink"
+  rm -f "$work"/{ours,hand}
+  for _ in $(seq "${RUNS:-5}"); do
+    prepare_merge "$2" "$3"
+    seconds merge "$2" >>"$work/ours"
+    prepare_merge "$2" "$3"
+    seconds by_hand "$2" "$3" >>"$work/hand"
+  done
+  local rows=1000000
+  [ "$3" = million ] || rows=10000
+  awk -v name="$(printf '%-8s %-14s %-9s %-8s' merge "$@")" -v o="$(median_of ours 1)" -v h="$(median_of hand 1)" -v r="$rows" \
+    'BEGIN { printf "%s | %7.2f s, %6.0f rows/s | by hand %7.2f s: %.2f\n", name, o, r / o, h, o / h }'
+}
