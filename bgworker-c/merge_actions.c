@@ -77,9 +77,9 @@ open_peer(JobRun *run, Jsonb *action)
 
 	const char *dry_run = param(run, "dry_run");
 
-	merge->dry_run = dry_run != NULL && strcmp(dry_run, "true") == 0;
 	if (strcmp(run->operation, "merge_undo") == 0)
 		merge->undoes = merge_to_undo(run);
+	merge->dry_run = merge->undoes == NULL && dry_run != NULL && strcmp(dry_run, "true") == 0;
 	requester_begin();
 	merge->connection = requester_open_peer(run);
 	run->merge = merge;
