@@ -32,7 +32,7 @@ start_server() {
   idle=$(processes)
 }
 
-kinds=(snapshot apply floor memory latency overlap)
+kinds=(snapshot apply floor memory latency overlap merge)
 for file in data measure "${kinds[@]}"; do
   # shellcheck source=/dev/null
   . "$here/$file.sh"

@@ -126,8 +126,8 @@ begin_merge(JobRun *run, Jsonb *action)
 	requester_select(run, "select steep_repl._merge_prepare_peer($1, $2, $3)", 3, types, values, 1,
 					 nothing);
 	if (merge->discards)
-		requester_select(run, "select steep_repl._merge_ignore_replication()", 0, NULL, NULL, 1,
-						 nothing);
+		requester_select(run, "select steep_repl._merge_ignore_replication($1)", 1, types, values,
+						 1, nothing);
 	if (worker_may_skip_triggers())
 		SetConfigOption("session_replication_role", "replica", PGC_SUSET, PGC_S_OVERRIDE);
 	requester_commit();
