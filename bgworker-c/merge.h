@@ -49,6 +49,10 @@ typedef char *Batch[N_BATCH_FIELDS];
 #define MERGE_BATCH_SQL \
 	BATCH_SQL("b.n_changed, b.peer_xid, b.is_last, b.why, '{}'", "_merge_batch($1, $2, $3)")
 
+/* merge_open.c */
+extern void merge_open_peer(JobRun *run, Jsonb *action);
+extern void merge_begin(JobRun *run, Jsonb *action);
+
 /* merge_actions.c */
 extern void merge_report(JobRun *run, int written);
 

@@ -11,128 +11,10 @@
 #include "miscadmin.h"
 #include "owner.h"
 #include "requester.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 
 /* The counts of a table's comparison, after its name and its key. */
 #define N_COUNTS 5
-
-static const char *
-param(JobRun *run, const char *name)
-{
-	char *value;
-
-	requester_begin();
-	requester_select(run, "select $1::jsonb ->> $2", 2, (Oid[]){TEXTOID, TEXTOID},
-					 (Datum[]){CStringGetTextDatum(run->params), CStringGetTextDatum(name)}, 1,
-					 &value);
-	requester_commit();
-	return value;
-}
-
-/* The merge that an undo takes back. Parameters are not to be believed: it must be one of the requester's. */
-static const char *
-merge_to_undo(JobRun *run)
-{
-	const char *merge_id = param(run, "undoes");
-	Oid requester = GetUserId();
-	OwnerSession session;
-	bool isnull;
-	bool allowed;
-
-	owner_begin_transaction(&session);
-	allowed =
-		merge_id != NULL &&
-		owner_execute(
-			"select m.requested_by_oid from steep_repl.merges m where m.merge_id = $1 and not m.dry_run and m.undoes is null "
-			"and m.status in ('complete', 'failed', 'cancelled') and steep_repl._is_here(m.system_identifier, m.database_oid)",
-			1, (Oid[]){TEXTOID}, (Datum[]){CStringGetTextDatum(merge_id)}, NULL) == 1 &&
-		is_member_of_role(requester, DatumGetObjectId(owner_value(0, 1, &isnull)));
-	owner_commit_transaction(&session);
-	if (!allowed)
-		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-						errmsg("there is no merge of yours to undo"),
-						errhint("Use steep_repl.undo_merge().")));
-	return merge_id;
-}
-
-/* Connect, find out what an earlier attempt left undecided, plan all tables, and gather what stands in the way. */
-static void
-open_peer(JobRun *run, Jsonb *action)
-{
-	static const char *const sql_plan =
-		"select steep_repl._merge_plans($1, case when jsonb_typeof($2::jsonb -> 'tables') = 'array' then "
-		"  array(select jsonb_array_elements_text($2::jsonb -> 'tables')) end, $2::jsonb)";
-	static const char *const sql_names =
-		"select array(select t.name from pg_temp.steep_repl_tables t order by t.no)::text";
-	static const char *const sql_facts = "select steep_repl._merge_facts($1, $2::jsonb)";
-	MergeRun *merge = palloc0_object(MergeRun);
-	Oid types[] = {TEXTOID, TEXTOID};
-	Datum values[2];
-	OwnerSession session;
-	char *n_tables;
-	char *names;
-	char *facts;
-
-	const char *dry_run = param(run, "dry_run");
-
-	if (strcmp(run->operation, "merge_undo") == 0)
-		merge->undoes = merge_to_undo(run);
-	merge->dry_run = merge->undoes == NULL && dry_run != NULL && strcmp(dry_run, "true") == 0;
-	requester_begin();
-	merge->connection = requester_open_peer(run);
-	run->merge = merge;
-	requester_commit();
-	if (merge->undoes != NULL)
-		merge_settle_intents(run, merge->undoes);
-	merge_settle_intents(run, run->job->object_id);
-
-	requester_begin();
-	values[0] = CStringGetTextDatum(merge->connection);
-	values[1] = CStringGetTextDatum(run->params);
-	requester_select(run, sql_plan, 2, types, values, 1, &n_tables);
-	requester_select(run, sql_names, 0, NULL, NULL, 1, &names);
-	requester_select(run, sql_facts, 2, types, values, 1, &facts);
-	requester_commit();
-
-	merge->n_tables = atoi(n_tables);
-	pg_atomic_write_u32(&run->job->counters.tables_total, merge->n_tables);
-	pg_atomic_write_u32(&run->job->counters.items_total, merge->n_tables);
-	owner_begin_transaction(&session);
-	owner_execute("update steep_repl.merges set tables = $2::text[] where operation_id = $1", 2,
-				  (Oid[]){INT8OID, TEXTOID},
-				  (Datum[]){Int64GetDatum(run->job->id), CStringGetTextDatum(names)}, NULL);
-	owner_commit_transaction(&session);
-	/* the members of the object */
-	appendBinaryStringInfo(&run->facts, facts + 1, strlen(facts) - 2);
-}
-
-/* All is well: prepare both sessions for writing. */
-static void
-begin_merge(JobRun *run, Jsonb *action)
-{
-	MergeRun *merge = run->merge;
-	Oid types[] = {TEXTOID, TEXTOID, BOOLOID};
-	Datum values[3];
-	char *nothing[1];
-
-	merge->replicates = strcmp(action_text(action, "replicates"), "yes") == 0;
-	merge->discards = strcmp(action_text(action, "discards"), "yes") == 0;
-	requester_begin();
-	values[0] = CStringGetTextDatum(merge->connection);
-	values[1] = CStringGetTextDatum(run->job->object_id);
-	values[2] = BoolGetDatum(merge->replicates);
-	requester_select(run, "select steep_repl._merge_prepare_peer($1, $2, $3)", 3, types, values, 1,
-					 nothing);
-	if (merge->discards)
-		requester_select(run, "select steep_repl._merge_ignore_replication($1)", 1, types, values,
-						 1, nothing);
-	if (worker_may_skip_triggers())
-		SetConfigOption("session_replication_role", "replica", PGC_SUSET, PGC_S_OVERRIDE);
-	requester_commit();
-	appendStringInfo(&run->facts, "\"tables\":%d", merge->n_tables);
-}
 
 /* What was found, with what an earlier attempt has merged already. */
 static void
@@ -141,8 +23,8 @@ keep_counts(JobRun *run, char **found)
 	static const char *const sql_table =
 		"with done as ("
 		"  select count(*) filter (where a.category = 'local_only') as l, count(*) filter (where a.category = 'remote_only') as r, "
-		"    count(*) filter (where a.category = 'conflict') as c, count(*) as n "
-		"  from steep_repl.merge_audit_log a where a.merge_id = $1 and a.table_name = $2) "
+		"    count(*) filter (where a.category = 'conflict') as c, count(*) filter (where a.action not like 'delete%') as n "
+		"  from steep_repl.merge_audit_log a where $9 > 0 and a.merge_id = $1 and a.table_name = $2) "
 		"insert into steep_repl.merge_tables as t (merge_id, table_name, key_columns, local_only_count, remote_only_count, "
 		"  match_count, conflict_count, unsettled_count) "
 		"select $1, $2, $3::text[], $4::bigint + d.l, $5::bigint + d.r, $6::bigint - d.n, $7::bigint + d.c, $8::bigint from done d "
@@ -155,8 +37,8 @@ keep_counts(JobRun *run, char **found)
 		"from (select sum(t.local_only_count) as l, sum(t.remote_only_count) as r, sum(t.match_count) as m, "
 		"        sum(t.conflict_count) as c, sum(t.unsettled_count) as u "
 		"      from steep_repl.merge_tables t where t.merge_id = $1) s where m.merge_id = $1";
-	Oid types[N_COUNTS + 3];
-	Datum values[N_COUNTS + 3] = {CStringGetTextDatum(run->job->object_id)};
+	Oid types[N_COUNTS + 4];
+	Datum values[N_COUNTS + 4] = {CStringGetTextDatum(run->job->object_id)};
 	OwnerSession session;
 
 	types[0] = TEXTOID;
@@ -165,8 +47,10 @@ keep_counts(JobRun *run, char **found)
 		types[i + 1] = TEXTOID;
 		values[i + 1] = CStringGetTextDatum(found[i]);
 	}
+	types[N_COUNTS + 3] = INT8OID;
+	values[N_COUNTS + 3] = Int64GetDatum(run->merge->batch);
 	owner_begin_transaction(&session);
-	owner_execute(sql_table, N_COUNTS + 3, types, values, NULL);
+	owner_execute(sql_table, N_COUNTS + 4, types, values, NULL);
 	owner_execute(sql_merge, 1, types, values, NULL);
 	owner_commit_transaction(&session);
 }
@@ -395,8 +279,8 @@ merge_action(const char *kind)
 	{
 		const char *kind;
 		ActionFunction perform;
-	} actions[] = {{"open_peer", open_peer},
-				   {"begin_merge", begin_merge},
+	} actions[] = {{"open_peer", merge_open_peer},
+				   {"begin_merge", merge_begin},
 				   {"compare", compare},
 				   {"check_unique", check_unique},
 				   {"discard_backlog", discard_backlog},

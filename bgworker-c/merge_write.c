@@ -57,18 +57,30 @@ is_at_peer(char **batch)
 	"  $7, r.local_row, r.remote_row, coalesce($9, m.requested_by), $8 "                                                                                         \
 	"from r, steep_repl.merges m where m.merge_id = $1"
 
-/* Whether READ_ALL_ROWS may read a batch: none was left out, and the numbers of both sides agree. */
+/* How many elements an array's text has, up to the end of the line. */
+static int
+count_elements(const char *line)
+{
+	int n = strncmp(line, "{}", 2) == 0 ? 0 : 1;
+
+	for (; n > 0 && *line != '\n' && *line != '\0'; line++)
+		n += *line == ',';
+	return n;
+}
+
+/* Whether READ_ALL_ROWS may read a batch: all rows were written, and the numbers of both sides agree. */
 static bool
 is_read_in_order(char **batch)
 {
 	const char *here = batch[BATCH_HERE];
 	const char *there = batch[BATCH_THERE];
-	size_t here_len = strcspn(here, "\n");
-	size_t there_len = strcspn(there, "\n");
+	int n_here = count_elements(here);
+	int n_there = count_elements(there);
+	size_t len = strcspn(here, "\n");
 
-	return strcmp(batch[BATCH_N_CHANGED], "0") == 0 &&
-		   (here_len == strlen("{}") || there_len == strlen("{}") ||
-			(here_len == there_len && memcmp(here, there, here_len) == 0));
+	if (Max(n_here, n_there) != atoi(batch[BATCH_N_WRITTEN]))
+		return false;
+	return n_here == 0 || n_there == 0 || strncmp(here, there, len + 1) == 0;
 }
 
 /* What a batch wrote, row by row. Inside a transaction as the owner. */
