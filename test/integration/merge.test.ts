@@ -535,7 +535,7 @@ describe("a merge that failed", () => {
     ).rejects.toMatchObject({ code: "22023" });
     await pair.a.query(retry, [failed.operation_id, pair.asMerger], as);
     const row = await endOfMerge(pair.a, failed);
-    expect(row).toMatchObject({ error: null, status: "complete", rows_merged: "60" });
+    expect(row).toMatchObject({ error_message: null, status: "complete", rows_merged: "60" });
     expect(await auditOf(pair.a, row)).toHaveLength(60);
     await expectSame("public.t");
   });
