@@ -9,7 +9,7 @@ function column(name: string, type: string, more: Partial<ColumnFacts> = {}): Co
     type,
     generated: false,
     kind: "scalar",
-    base: { integer: "int4", bigint: "int8", character: "bpchar" }[type] ?? type,
+    base: { integer: "int4", bigint: "int8" }[type] ?? type,
     has_array: false,
     has_row: false,
     has_signs: type === "numeric",
@@ -146,8 +146,8 @@ describe("keys", () => {
     expect(refusal({ key: ["absent"] })).toMatchObject({ sqlstate: "42703" });
   });
 
-  test("of a character column keep their length", () => {
-    const text = facts([column("id", "character")]);
+  test("are cast to the type that the facts say, which has no length", () => {
+    const text = facts([column("id", "bpchar")]);
     expect(planOverlap(pair({ local: text, peer: text })).key_types).toEqual(["bpchar"]);
   });
 
