@@ -144,6 +144,9 @@ begin
       perform steep_repl._merge_switch(target);
       perform steep_repl._merge_check_table(connection, side, target);
     end loop;
+    if to_regclass('pg_temp.steep_repl_undo') is not null then
+      perform steep_repl._undo_check_foreign_keys(connection, side);
+    end if;
   end loop;
 end
 $fn$;

@@ -79,6 +79,7 @@ declare
 begin
   perform steep_repl._resolve_write(
     conflict.conflict_id, choice, connection, steep_repl._resolve_begin(conflict, choice, connection));
+  perform steep_repl._merge_check_table(connection, s.side, 1) from (values ('local'), ('peer')) s(side);
   select * into ended from steep_repl._merge_end_batch(connection, true);
   if ended.state is not null then
     perform steep_repl._raise(ended.state, ended.message, ended.detail, ended.hint);
