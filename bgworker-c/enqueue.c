@@ -160,7 +160,7 @@ steep_repl_enqueued(PG_FUNCTION_ARGS)
 		"from steep_repl.work_queue w where w.id = $1 and w.overlap_id is not null";
 	static const char *const sql_merge =
 		"insert into steep_repl.merges (merge_id, operation_id, peer, strategy, dry_run, undoes, requested_by, requested_by_oid, system_identifier, database_oid) "
-		"select w.merge_id, w.id, w.params->>'peer', w.params->>'strategy', coalesce(w.params->'dry_run' = 'true', false), w.params->>'undoes', "
+		"select w.merge_id, w.id, w.params->>'peer', w.params->>'strategy', coalesce(w.params->'dry_run' = 'true', false), case w.operation when 'merge_undo' then w.params->>'undoes' end, "
 		"  w.requested_by, w.requested_by_oid, w.system_identifier, w.database_oid "
 		"from steep_repl.work_queue w where w.id = $1 and w.merge_id is not null";
 	static const char *const sql_directory =

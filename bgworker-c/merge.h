@@ -57,6 +57,7 @@ extern void merge_begin(JobRun *run, Jsonb *action);
 extern void merge_report(JobRun *run, int written);
 
 /* merge_write.c */
+extern void merge_check_batch(char **batch);
 extern void merge_keep_audit(const char *merge_id, int64 number, const char *role, char **batch);
 extern void merge_write(JobRun *run, Jsonb *action);
 

@@ -66,11 +66,12 @@ compare(JobRun *run, Jsonb *action)
 		"from steep_repl._merge_compare($1, $3, $2::jsonb) c";
 	int no = action_int(action, "no", 0);
 	char *found[N_COUNTS + 2];
+	char *table;
 
 	requester_begin();
-	requester_select(run, sql_name, 1, (Oid[]){INT4OID}, (Datum[]){Int32GetDatum(no)}, 1, found);
+	table = requester_text(run, sql_name, 1, (Oid[]){INT4OID}, (Datum[]){Int32GetDatum(no)});
 	requester_commit();
-	run_show_table(run, found[0]);
+	run_show_table(run, table);
 
 	requester_begin();
 	requester_select(run, sql_compare, 3, (Oid[]){TEXTOID, TEXTOID, INT4OID},
@@ -78,6 +79,9 @@ compare(JobRun *run, Jsonb *action)
 							   CStringGetTextDatum(run->params), Int32GetDatum(no)},
 					 N_COUNTS + 2, found);
 	requester_commit();
+	for (int i = 0; i < N_COUNTS + 2; i++)
+		if (found[i] == NULL)
+			elog(ERROR, "comparing table %s gave no counts", table);
 	keep_counts(run, found);
 	pg_atomic_write_u32(&run->job->counters.tables_done, no);
 	pg_atomic_write_u32(&run->job->counters.items_done, no);
@@ -131,8 +135,8 @@ read_audit(JobRun *run, Jsonb *action)
 	char *steps;
 
 	requester_begin();
-	requester_select(run, "select steep_repl._undo_read($1)", 1, (Oid[]){TEXTOID},
-					 (Datum[]){CStringGetTextDatum(run->merge->undoes)}, 1, &steps);
+	steps = requester_text(run, "select steep_repl._undo_read($1)", 1, (Oid[]){TEXTOID},
+						   (Datum[]){CStringGetTextDatum(run->merge->undoes)});
 	requester_commit();
 	begin_round(run, steps);
 }
@@ -149,7 +153,7 @@ check_unique(JobRun *run, Jsonb *action)
 		run,
 		"select c.colliding, to_json(c.examples)::text from steep_repl._merge_check_unique($1) c",
 		1, (Oid[]){TEXTOID}, (Datum[]){CStringGetTextDatum(run->merge->connection)}, 2, found);
-	requester_select(run, "select steep_repl._merge_steps(1)", 0, NULL, NULL, 1, &steps);
+	steps = requester_text(run, "select steep_repl._merge_steps(1)", 0, NULL, NULL);
 	requester_commit();
 	appendStringInfo(&run->facts, "\"colliding\":%s,\"collisions\":%s,", found[0],
 					 found[1] ? found[1] : "null");
@@ -162,8 +166,8 @@ look_again(JobRun *run, Jsonb *action)
 	char *steps;
 
 	requester_begin();
-	requester_select(run, "select steep_repl._merge_look_again($1)", 1, (Oid[]){TEXTOID},
-					 (Datum[]){CStringGetTextDatum(run->merge->connection)}, 1, &steps);
+	steps = requester_text(run, "select steep_repl._merge_look_again($1)", 1, (Oid[]){TEXTOID},
+						   (Datum[]){CStringGetTextDatum(run->merge->connection)});
 	requester_commit();
 	begin_round(run, steps);
 }
@@ -185,7 +189,7 @@ move_sequences(JobRun *run, Jsonb *action)
 	char *nothing[1];
 
 	requester_begin();
-	requester_select(run, "select steep_repl._merge_rows_left()", 0, NULL, NULL, 1, &left);
+	left = requester_text(run, "select steep_repl._merge_rows_left()", 0, NULL, NULL);
 	if (!run->merge->dry_run)
 		requester_select(run, "select steep_repl._merge_move_sequences($1)", 1, types, values, 1,
 						 nothing);

@@ -95,8 +95,8 @@ merge_settle_intents(JobRun *run, const char *merge_id)
 		OwnerSession session;
 
 		requester_begin();
-		requester_select(run, "select steep_repl._merge_peer_status($1, $2)", 2, types, values, 1,
-						 &status);
+		status =
+			requester_text(run, "select steep_repl._merge_peer_status($1, $2)", 2, types, values);
 		requester_commit();
 		if (strcmp(status, "aborted") == 0)
 			merge_take_back(merge_id, batch);

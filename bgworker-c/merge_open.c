@@ -87,9 +87,9 @@ merge_open_peer(JobRun *run, Jsonb *action)
 	requester_begin();
 	values[0] = CStringGetTextDatum(merge->connection);
 	values[1] = CStringGetTextDatum(run->params);
-	requester_select(run, sql_plan, 2, types, values, 1, &n_tables);
-	requester_select(run, sql_names, 0, NULL, NULL, 1, &names);
-	requester_select(run, sql_facts, 2, types, values, 1, &facts);
+	n_tables = requester_text(run, sql_plan, 2, types, values);
+	names = requester_text(run, sql_names, 0, NULL, NULL);
+	facts = requester_text(run, sql_facts, 2, types, values);
 	requester_commit();
 
 	merge->n_tables = atoi(n_tables);

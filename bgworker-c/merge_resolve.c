@@ -74,6 +74,8 @@ run_batch(const char *connection, char **batch)
 		batch[i] = text ? MemoryContextStrdup(context, text) : NULL;
 	}
 	SPI_finish();
+	if (found)
+		merge_check_batch(batch);
 	if (found && strcmp(batch[BATCH_N_WRITTEN], "0") == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE), errmsg("the row could not be written"),
@@ -104,14 +106,36 @@ write_row(int64 conflict_id, const char *choice, const char *connection)
 	owner_end(&session);
 }
 
+/* Plan the merge of the row; whether the two sides replicate to each other. */
+static bool
+begin_resolving(int64 conflict_id, const char *choice, const char *connection)
+{
+	bool isnull = true;
+	bool replicates = false;
+
+	SPI_connect();
+	if (SPI_execute_with_args("select steep_repl._resolve_begin(steep_repl._conflict($1), $2, $3)",
+							  3, (Oid[]){INT8OID, TEXTOID, TEXTOID},
+							  (Datum[]){Int64GetDatum(conflict_id), CStringGetTextDatum(choice),
+										CStringGetTextDatum(connection)},
+							  NULL, false, 0) == SPI_OK_SELECT &&
+		SPI_processed == 1)
+		replicates =
+			DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	SPI_finish();
+	if (isnull)
+		elog(ERROR, "the merge of conflict " INT64_FORMAT " was not planned", conflict_id);
+	return replicates;
+}
+
 Datum
 steep_repl_resolve_write(PG_FUNCTION_ARGS)
 {
 	int64 conflict_id = PG_GETARG_INT64(0);
 	char *choice = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	char *connection = text_to_cstring(PG_GETARG_TEXT_PP(2));
-	bool replicates = PG_GETARG_BOOL(3);
 	RepOriginId before = replorigin_session_origin;
+	volatile bool replicates = begin_resolving(conflict_id, choice, connection);
 	int level = NewGUCNestLevel();
 
 	if (worker_may_skip_triggers())

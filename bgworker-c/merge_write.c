@@ -24,6 +24,26 @@ free_batch(char **batch)
 			pfree(batch[i]);
 }
 
+/* What the requester's SQL answers is not to be believed: its temporary tables, or its peer, may be anything. */
+void
+merge_check_batch(char **batch)
+{
+	static const BatchField needed[] = {BATCH_N_WRITTEN, BATCH_N_CHANGED, BATCH_IS_LAST,
+										BATCH_REFUSED};
+	static const BatchField of_rows[] = {BATCH_TABLE, BATCH_KEY,   BATCH_ACTION,
+										 BATCH_HERE,  BATCH_THERE, BATCH_NUMBERS};
+	bool is_whole = true;
+
+	for (size_t i = 0; i < lengthof(needed); i++)
+		is_whole = is_whole && batch[needed[i]] != NULL;
+	for (size_t i = 0; is_whole && i < lengthof(of_rows); i++)
+		is_whole = batch[of_rows[i]] != NULL || (strcmp(batch[BATCH_N_WRITTEN], "0") == 0 &&
+												 strcmp(batch[BATCH_REFUSED], "{}") == 0);
+	if (!is_whole)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_EXCEPTION), errmsg("a batch of a merge lacks a part")));
+}
+
 static bool
 is_at_peer(char **batch)
 {
@@ -218,11 +238,11 @@ is_still(JobRun *run, int step, char **batch)
 
 	if (!run->merge->replicates || run->merge->undoes != NULL)
 		return true;
-	requester_select(run, "select steep_repl._merge_is_still($1, $2, $3::int[])", 3,
-					 (Oid[]){TEXTOID, INT4OID, TEXTOID},
-					 (Datum[]){CStringGetTextDatum(run->merge->connection), Int32GetDatum(step),
-							   CStringGetTextDatum(batch[BATCH_NUMBERS])},
-					 1, &still);
+	still =
+		requester_text(run, "select steep_repl._merge_is_still($1, $2, $3::int[])", 3,
+					   (Oid[]){TEXTOID, INT4OID, TEXTOID},
+					   (Datum[]){CStringGetTextDatum(run->merge->connection), Int32GetDatum(step),
+								 CStringGetTextDatum(batch[BATCH_NUMBERS])});
 	return still[0] == 't';
 }
 
@@ -277,6 +297,7 @@ write_batch(JobRun *run, int step)
 					 (Datum[]){CStringGetTextDatum(merge->connection), Int32GetDatum(step),
 							   BoolGetDatum(merge->dry_run)},
 					 N_BATCH_FIELDS, batch);
+	merge_check_batch(batch);
 	is_last = batch[BATCH_IS_LAST][0] == 't';
 	is_written = strcmp(batch[BATCH_N_WRITTEN], "0") != 0;
 	if (is_written)
@@ -305,10 +326,10 @@ merge_write(JobRun *run, Jsonb *action)
 	char *table;
 
 	requester_begin();
-	requester_select(
+	table = requester_text(
 		run,
 		"select t.name from pg_temp.steep_repl_steps s join pg_temp.steep_repl_tables t using (no) where s.step = $1",
-		1, (Oid[]){INT4OID}, (Datum[]){Int32GetDatum(step)}, 1, &table);
+		1, (Oid[]){INT4OID}, (Datum[]){Int32GetDatum(step)});
 	requester_commit();
 	run_show_table(run, table);
 	do

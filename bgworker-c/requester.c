@@ -46,6 +46,18 @@ requester_select(JobRun *run, const char *sql, int nargs, Oid *types, Datum *val
 	SPI_finish();
 }
 
+/* The same of one text that is not NULL, whatever the requester's own code may have done to our temporary tables. */
+char *
+requester_text(JobRun *run, const char *sql, int nargs, Oid *types, Datum *values)
+{
+	char *result;
+
+	requester_select(run, sql, nargs, types, values, 1, &result);
+	if (result == NULL)
+		ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION), errmsg("no answer to: %s", sql)));
+	return result;
+}
+
 /* The connection string that was kept for the job, or the name in its parameters. */
 static char *
 find_peer(JobRun *run)
@@ -74,9 +86,6 @@ find_peer(JobRun *run)
 char *
 requester_open_peer(JobRun *run)
 {
-	char *found[1];
-
-	requester_select(run, "select steep_repl._peer_open($1)", 1, (Oid[]){TEXTOID},
-					 (Datum[]){CStringGetTextDatum(find_peer(run))}, 1, found);
-	return found[0];
+	return requester_text(run, "select steep_repl._peer_open($1)", 1, (Oid[]){TEXTOID},
+						  (Datum[]){CStringGetTextDatum(find_peer(run))});
 }

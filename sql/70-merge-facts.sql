@@ -78,12 +78,12 @@ begin
   with side as (
     select t.no, '' as at, t.name, t.local as facts,
            array['UPDATE', case when params ->> 'remote_only' = 'pull' then 'INSERT' end,
-                 case when params ->> 'local_only' = 'delete' or params ? 'undoes' then 'DELETE' end] as needed
+                 case when params ->> 'local_only' = 'delete' or params -> 'undoes' <> 'null' then 'DELETE' end] as needed
     from pg_temp.steep_repl_tables t
     union all
     select t.no, 'peer: ', t.name, t.peer,
            array['UPDATE', case when params ->> 'local_only' = 'push' then 'INSERT' end,
-                 case when params ->> 'remote_only' = 'delete' or params ? 'undoes' then 'DELETE' end]
+                 case when params ->> 'remote_only' = 'delete' or params -> 'undoes' <> 'null' then 'DELETE' end]
     from pg_temp.steep_repl_tables t)
   select steep_repl._joined(array(select s.at || s.name from side s where s.facts -> 'row_security' = 'true' order by s.at, s.no)),
          steep_repl._joined(array(

@@ -1,9 +1,9 @@
 -- Settling one conflict that strategy manual has left. In the caller's session: the row is merged as any other is, under
 -- locks on both sides, if both images still are those that the caller decided by.
 
-create function steep_repl._resolve_write(conflict_id bigint, choice text, connection text, replicates boolean) returns void
+create function steep_repl._resolve_write(conflict_id bigint, choice text, connection text) returns void
 language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_resolve_write';
-comment on function steep_repl._resolve_write(bigint, text, text, boolean) is 'private: writes the row of a conflict, and what was done; its transaction at the peer is left open';
+comment on function steep_repl._resolve_write(bigint, text, text) is 'private: writes the row of a conflict, and what was done; its transaction at the peer is left open';
 
 create function steep_repl._check_no_transaction_block(what text) returns void
 language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_check_no_transaction_block';
@@ -27,7 +27,7 @@ end
 $fn$;
 comment on function steep_repl._conflict(bigint) is 'private: a conflict of the caller''s merges';
 
--- Connects, and plans the merge of one row.
+-- Plans the merge of one row. It makes the temporary tables, so none that the caller has made is believed.
 create function steep_repl._resolve_begin(conflict steep_repl.merge_conflicts, choice text, connection text) returns boolean
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
 @SET_VALUES@ @SET_SCAN@ as $fn$
@@ -77,8 +77,7 @@ declare
   connection constant text := steep_repl._peer_open(target);
   ended record;
 begin
-  perform steep_repl._resolve_write(
-    conflict.conflict_id, choice, connection, steep_repl._resolve_begin(conflict, choice, connection));
+  perform steep_repl._resolve_write(conflict.conflict_id, choice, connection);
   perform steep_repl._merge_check_table(connection, s.side, 1) from (values ('local'), ('peer')) s(side);
   select * into ended from steep_repl._merge_end_batch(connection, true);
   if ended.state is not null then

@@ -63,7 +63,9 @@ export function uniqueChecks(
   target: TableFacts,
 ): readonly UniqueCheck[] {
   const isOfKey = ({ columns, predicate }: UniqueFacts) =>
-    predicate === null && columns?.every((name) => build.key.some((k) => k.name === name));
+    predicate === null &&
+    columns?.length === build.key.length &&
+    columns.every((name) => build.key.some((k) => k.name === name));
   return writes.unique
     .filter((index) => !isOfKey(index))
     .map((index) => uniqueCheck(build, index, source, target));

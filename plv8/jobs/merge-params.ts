@@ -1,7 +1,7 @@
 import type { Strategy } from "../compare/merge-facts.ts";
 import type { Json } from "../db/sql.ts";
 import { invalidArgument } from "../db/steep-error.ts";
-import { flag, oneOf, optionalText, type Raw } from "./params.ts";
+import { flag, oneOf, optionalNames, optionalText, type Raw } from "./params.ts";
 
 const strategies = ["prefer-local", "prefer-remote", "last-modified", "manual"] as const;
 const localOnly = ["push", "keep", "delete"] as const;
@@ -35,6 +35,8 @@ export function mergeParams(raw: Raw): MergeParams {
     backlog: oneOf(raw, "backlog", ["refuse", "discard"] as const),
     other_subscribers: oneOf(raw, "other_subscribers", ["refuse", "ignore"] as const),
   };
+  // which tables is SQL's to say; here, that they are names
+  optionalNames({ tables: raw.tables ?? null }, "tables");
   if (params.last_modified_column !== null && params.strategy !== "last-modified") {
     throw invalidArgument(
       "last_modified_column needs strategy last-modified",

@@ -135,11 +135,9 @@ test("a role that has no part in the merge sees no conflict of it", async () => 
   );
   await expect(resolve(conflict, "local", "stranger")).rejects.toMatchObject({ code: "42704" });
   await expect(
-    pair.a.query(
-      "select steep_repl._resolve_write($1, 'local', 'x', false)",
-      [conflict.conflict_id],
-      { user: "stranger" },
-    ),
+    pair.a.query("select steep_repl._resolve_write($1, 'local', 'x')", [conflict.conflict_id], {
+      user: "stranger",
+    }),
   ).rejects.toMatchObject({ code: "42501" });
   await pair.a.query("drop owned by stranger; drop role stranger");
 });
