@@ -157,10 +157,11 @@ describe("last_modified_column", () => {
   });
 
   test("is else the time of the commit, whatever columns there are", () => {
-    for (const strategy of ["last-modified", "manual"] as const) {
-      const plan = planOf([id, v, column("at", "text")], {
-        options: { strategy, last_modified_column: null },
-      });
+    for (const options of [
+      { strategy: "last-modified", last_modified_column: null },
+      { strategy: "manual", last_modified_column: "at" },
+    ] as const) {
+      const plan = planOf([id, v, column("at", "text")], { options });
       expect(plan.stamp_type).toBe("timestamp with time zone");
       expect(text(plan.peer.stamps)).toContain("pg_xact_commit_timestamp(t.xmin)::text");
     }
@@ -355,6 +356,7 @@ describe("statements", () => {
     const { update, delete: remove } = planOf(columns, {
       table: { keys: [{ primary: true, immediate: true, columns: ["a", "b"] }] },
     }).local;
+    expect(text(update)).toContain(`r("a" integer, "b" public.color, "v" text)`);
     expect(text(update)).toContain(
       `where t."a" = r."a" and t."b"::text collate "C" = r."b"::text collate "C" returning`,
     );
