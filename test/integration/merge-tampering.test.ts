@@ -186,6 +186,12 @@ describe("a job that a role has queued by hand", () => {
     });
   });
 
+  test("that says it undoes something is a merge like any other", async () => {
+    expect(await queue("bidirectional_merge", { undoes: "merge_gone" })).toMatchObject({
+      ...{ status: "complete", undoes: null },
+    });
+  });
+
   test("writes nothing that the role may not write, whatever the peer's role may", async () => {
     const before = await pair.versions();
     const row = await queue("bidirectional_merge", {
@@ -287,6 +293,7 @@ describe("a job that a role has queued by hand", () => {
     ["text for dry_run", "bidirectional_merge", { dry_run: "true" }, "22023"],
     ["no strategy", "bidirectional_merge", { strategy: null }, "22023"],
     ["an unknown choice", "bidirectional_merge", { local_only: "truncate" }, "22023"],
+    ["text for tables", "bidirectional_merge", { tables: "public.t" }, "22023"],
     ["numbers for tables", "bidirectional_merge", { tables: [1] }, "22023"],
     ["null for a table", "bidirectional_merge", { tables: [null] }, "22023"],
     ["text for keys", "bidirectional_merge", { primary_keys: "id" }, "22023"],
@@ -348,5 +355,44 @@ describe("of another role's merge a role", () => {
       return started;
     });
     expect(await endOfMerge(pair.a, merge)).toMatchObject({ status: "complete" });
+  });
+});
+
+describe("a merge that is forged in a session", () => {
+  const gap = ["select concat_ws(chr(10), '{1}', '{1}', '[{\"id\": \"1\"}]') from ", " x limit 1"];
+  const local = { read: gap, lock: gap, update: ["select '1 0' where ", "::text is not null"] };
+  const plan = { key: ["id"], key_types: ["int"], merge: { local, peer: local } };
+
+  test.each([
+    ["without a table", plan],
+    ["of a table that is not there", { ...plan, table: "public.forged" }],
+  ])("%s is not written down, and stops nobody else", async (_, forged) => {
+    await make();
+    const merge = await own();
+    const [conflict] = await pair.a.query<{ id: string }>(
+      "select conflict_id as id from steep_repl.merge_conflicts where merge_id = $1",
+      [merge.merge_id],
+    );
+    const audit = await auditOf(pair.a, merge);
+    const bystander = await pair.a.connect();
+    const as = await pair.a.connect({ ...dba, user });
+    await as.query(
+      `create temp table steep_repl_plans (no int, plan jsonb);
+       create temp table steep_repl_steps (step int, no int, category text, action text, last int default 0);
+       create temp table steep_repl_merge (is_local_first boolean, replicates boolean, round int, current int);
+       create temp table steep_repl_differences (no int, category text, key text[], local_digest bigint,
+         peer_digest bigint, action text, round int);
+       insert into steep_repl_steps values (1, 1, null, 'update_local', 0);
+       insert into steep_repl_merge values (true, false, 1, 1);
+       insert into steep_repl_differences values (1, 'conflict', '{1}', 1, 1, 'update_local', 1)`,
+    );
+    await as.query("insert into steep_repl_plans values (1, $1)", [forged]);
+    await as.query("select public.dblink_connect('x', $1)", [pair.asMerger]);
+    await as
+      .query("select steep_repl._resolve_write($1, 'local', 'x', false)", [conflict?.id])
+      .catch(() => {});
+    expect(await bystander.query("select 1 as alive")).toMatchObject({ rows: [{ alive: 1 }] });
+    expect(await auditOf(pair.a, merge)).toEqual(audit);
+    for (const client of [as, bystander]) await client.end();
   });
 });

@@ -226,6 +226,16 @@ describe("checks of unique indexes", () => {
       expect(checksOf(index).unique_local).toHaveLength(1);
   });
 
+  test("are made where the index is over a part of the key", () => {
+    const plan = planOf([column("a", "integer"), column("b", "integer")], {
+      table: { keys: [{ primary: true, immediate: true, columns: ["a", "b"] }] },
+      local_writes: writes({
+        unique: [unique({ columns: ["a"], expressions: ["a"], types: ["integer"] })],
+      }),
+    });
+    expect(plan.unique_local).toHaveLength(1);
+  });
+
   test("evaluate expressions on either side", () => {
     const lower = unique({ columns: null, expressions: ["lower(v)"] });
     const [check] = checksOf(lower).unique_local;
