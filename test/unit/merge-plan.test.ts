@@ -157,10 +157,11 @@ describe("last_modified_column", () => {
   });
 
   test("is else the time of the commit, whatever columns there are", () => {
-    for (const strategy of ["last-modified", "manual"] as const) {
-      const plan = planOf([id, v, column("at", "text")], {
-        options: { strategy, last_modified_column: null },
-      });
+    for (const options of [
+      { strategy: "last-modified", last_modified_column: null },
+      { strategy: "manual", last_modified_column: "at" },
+    ] as const) {
+      const plan = planOf([id, v, column("at", "text")], { options });
       expect(plan.stamp_type).toBe("timestamp with time zone");
       expect(text(plan.peer.stamps)).toContain("pg_xact_commit_timestamp(t.xmin)::text");
     }
@@ -223,6 +224,16 @@ describe("checks of unique indexes", () => {
       { ...ofKey, columns: null, expressions: ["abs(id)"] },
     ])
       expect(checksOf(index).unique_local).toHaveLength(1);
+  });
+
+  test("are made where the index is over a part of the key", () => {
+    const plan = planOf([column("a", "integer"), column("b", "integer")], {
+      table: { keys: [{ primary: true, immediate: true, columns: ["a", "b"] }] },
+      local_writes: writes({
+        unique: [unique({ columns: ["a"], expressions: ["a"], types: ["integer"] })],
+      }),
+    });
+    expect(plan.unique_local).toHaveLength(1);
   });
 
   test("evaluate expressions on either side", () => {
@@ -355,6 +366,7 @@ describe("statements", () => {
     const { update, delete: remove } = planOf(columns, {
       table: { keys: [{ primary: true, immediate: true, columns: ["a", "b"] }] },
     }).local;
+    expect(text(update)).toContain(`r("a" integer, "b" public.color, "v" text)`);
     expect(text(update)).toContain(
       `where t."a" = r."a" and t."b"::text collate "C" = r."b"::text collate "C" returning`,
     );

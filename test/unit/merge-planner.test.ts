@@ -118,7 +118,7 @@ describe("the order of a merge", () => {
     ["write", { written: 1 }, { kind: "write", phase: "merging", no: 2 }],
     ["write", { written: 3 }, { kind: "move_sequences", phase: "finalizing" }],
     ["write", { written: 3, changed: 1 }, { kind: "look_again", phase: "merging" }],
-    ["look_again", { rounds: 2 }, { kind: "write", phase: "merging", no: 1 }],
+    ["look_again", { rounds: 2, written: 3 }, { kind: "write", phase: "merging", no: 1 }],
     ["move_sequences", {}, { kind: "check_foreign_keys", phase: "finalizing" }],
     ["check_foreign_keys", {}, { kind: "close_peer", phase: "finalizing" }],
     ["close_peer", {}, { kind: "complete", phase: "complete" }],
