@@ -11,6 +11,7 @@ import {
   sorted,
   startMerge,
 } from "../support/merge.ts";
+import { signal } from "../support/processes.ts";
 import { createRandom } from "../support/random.ts";
 import { type Server, startServer } from "../support/server.ts";
 import { waitUntil } from "../support/wait-until.ts";
@@ -129,18 +130,41 @@ async function audited(merge: MergeRow, side: "local" | "remote"): Promise<strin
     .sort();
 }
 
-/** Start a merge, wait for some part of the time that it takes, do it harm, and see it to its end. */
-async function disturb(peer: string, harm: () => Promise<void>): Promise<void> {
+/** Start a merge, wait until it is time, do it harm, and see it to its end. */
+async function disturb(
+  peer: string,
+  isTime: (merge: MergeRow) => Promise<string>,
+  harm: () => Promise<void>,
+): Promise<void> {
   await differ();
   const before = [await rowsOf(a), await rowsOf(b)] as const;
   const merge = await startMerge(a, peer);
-  const delay = random.int(0, Math.ceil(typicalMs));
-  await sleep(delay);
+  const when = await isTime(merge);
   const at = await mergeRow(a, merge);
-  const says = `seed ${random.seed}, ${delay} of ${typicalMs.toFixed(0)} ms, ${at?.phase} ${at?.rows_merged}`;
+  const says = `seed ${random.seed}, ${when}, ${at?.phase} ${at?.rows_merged}`;
   await harm();
-  let row = await ended(merge);
+  const { row, tried } = await seeThrough(merge, peer);
+  expect(row, `${says}: ${tried.join("; ")}`).toMatchObject({
+    ...{ error_message: null, status: "complete", rows_merged: "20800", rows_left: "0" },
+  });
+  const after = [await rowsOf(a), await rowsOf(b)] as const;
+  expect(sorted([...after[0]]), says).toEqual(sorted([...after[1]]));
+  expect(await audited(merge, "local"), says).toEqual(changes(before[0], after[0]));
+  expect(await audited(merge, "remote"), says).toEqual(changes(before[1], after[1]));
+  expect(await a.query("select * from steep_repl._merge_intents"), says).toEqual([]);
+  for (const server of [a, b])
+    expect(
+      await server.query("select roname from pg_replication_origin where roname like 'steep%'"),
+      says,
+    ).toEqual([]);
+  await expectNoLeaks(a, { slots: ["from_a"] });
+  await expectNoLeaks(b, { slots: ["from_b"] });
+}
+
+/** The end of a merge, which is retried where it failed. */
+async function seeThrough(merge: MergeRow, peer: string) {
   const tried: string[] = [];
+  let row = await ended(merge);
   while (row.status === "failed" && tried.length < 5) {
     tried.push(`${row.error_sqlstate} ${row.error_message}`);
     await waitUntil(
@@ -159,24 +183,14 @@ async function disturb(peer: string, harm: () => Promise<void>): Promise<void> {
     ]);
     row = await ended(merge);
   }
-  expect(row, `${says}: ${tried.join("; ")}`).toMatchObject({
-    error_message: null,
-    status: "complete",
-    rows_merged: "20800",
-    rows_left: "0",
-  });
-  const after = [await rowsOf(a), await rowsOf(b)] as const;
-  expect(sorted([...after[0]]), says).toEqual(sorted([...after[1]]));
-  expect(await audited(merge, "local"), says).toEqual(changes(before[0], after[0]));
-  expect(await audited(merge, "remote"), says).toEqual(changes(before[1], after[1]));
-  expect(await a.query("select * from steep_repl._merge_intents"), says).toEqual([]);
-  for (const server of [a, b])
-    expect(
-      await server.query("select roname from pg_replication_origin where roname like 'steep%'"),
-      says,
-    ).toEqual([]);
-  await expectNoLeaks(a, { slots: ["from_a"] });
-  await expectNoLeaks(b, { slots: ["from_b"] });
+  return { row, tried };
+}
+
+/** Any time, within that which a merge takes. */
+async function anyTime(): Promise<string> {
+  const delay = random.int(0, Math.ceil(typicalMs));
+  await sleep(delay);
+  return `${delay} of ${typicalMs.toFixed(0)} ms`;
 }
 
 /** As endOfMerge, also while the server restarts. */
@@ -191,26 +205,106 @@ describe.each([{ name: "a foreign server" }, { name: "a connection string" }])(
   "with $name as the peer",
   ({ name }) => {
     const peer = () => (name === "a foreign server" ? "b" : b.uri());
-    test.each(points)("kill -9 of this server (%i)", async () => {
-      await disturb(peer(), async () => {
-        await a.kill9();
-        await a.start();
-      });
-    });
+    const killThis = async () => {
+      await a.kill9();
+      await a.start();
+    };
+    const killPeer = async () => {
+      await b.kill9();
+      await b.start();
+    };
+    const cut = async () => {
+      await b.query(
+        "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'steep_repl peer'",
+      );
+    };
 
-    test.each(points)("kill -9 of the peer (%i)", async () => {
-      await disturb(peer(), async () => {
-        await b.kill9();
-        await b.start();
-      });
-    });
+    test.each(points)("kill -9 of this server (%i)", () => disturb(peer(), anyTime, killThis));
+    test.each(points)("kill -9 of the peer (%i)", () => disturb(peer(), anyTime, killPeer));
+    test.each(points)("the connection is cut (%i)", () => disturb(peer(), anyTime, cut));
 
-    test.each(points)("the connection is cut (%i)", async () => {
-      await disturb(peer(), async () => {
-        await b.query(
-          "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'steep_repl peer'",
+    /* What is asked of the peer when the answer to a COMMIT was lost: did it commit, or not? */
+    describe.runIf(name === "a foreign server")("in the middle of a commit at the peer", () => {
+      const gate = 4711;
+
+      /** Let commits at the peer wait for a lock that somebody has. */
+      const whileCommitsWait = async (
+        harm: (release: () => Promise<void>, xid: string) => Promise<void>,
+      ) => {
+        const slow = `create function public.wait() returns trigger language plpgsql as $$ begin
+          perform pg_advisory_xact_lock_shared(${gate}); return null; end $$;
+        create constraint trigger slow after insert or update on t deferrable initially deferred
+          for each row when (new.id in (20001, 25999)) execute function public.wait();
+        alter table t enable always trigger slow`;
+        for (const server of [a, b]) await server.query(slow);
+        const holder = await b.connect();
+        await holder.query("select pg_advisory_lock($1)", [gate]);
+        let xid = "";
+        let isReleased = false;
+        const release = async () => {
+          if (!isReleased) await holder.end();
+          isReleased = true;
+        };
+        const waits = async () => {
+          await waitUntil(
+            () =>
+              b.query(
+                "select 1 from pg_stat_activity where application_name = 'steep_repl peer' and wait_event = 'advisory' and query = 'commit'",
+              ),
+            (rows) => rows.length === 1,
+            "the peer commits",
+            { timeoutMs: 30_000 },
+          );
+          const intents = await a.query<{ peer_xid: string }>(
+            "select peer_xid from steep_repl._merge_intents",
+          );
+          expect(intents).toHaveLength(1);
+          xid = intents[0]?.peer_xid ?? "";
+          return "in a commit";
+        };
+        try {
+          await disturb(peer(), waits, () => harm(release, xid));
+        } finally {
+          await release();
+          for (const server of [a, b])
+            await server.query("drop trigger slow on t; drop function public.wait()");
+        }
+      };
+
+      const expectAtPeer = async (xid: string, status: string) =>
+        waitUntil(
+          () => b.query("select pg_xact_status($1::xid8) as status", [xid]),
+          ([row]) => row?.status === status,
+          `the peer's transaction is ${status}`,
         );
-      });
+
+      test("which the peer did not finish", () =>
+        whileCommitsWait(async (release, xid) => {
+          await cut();
+          await expectAtPeer(xid, "aborted");
+          await release();
+        }));
+
+      test("which the peer finished, without anybody to hear of it", () =>
+        whileCommitsWait(async (release, xid) => {
+          const [peerSession] = await b.query<{ pid: number }>(
+            "select pid from pg_stat_activity where application_name = 'steep_repl peer'",
+          );
+          // stopped, it cannot notice that we are gone before it has the lock
+          signal(peerSession?.pid ?? 0, "SIGSTOP");
+          await a.kill9();
+          await release();
+          signal(peerSession?.pid ?? 0, "SIGCONT");
+          await expectAtPeer(xid, "committed");
+          await a.start();
+        }));
+
+      test("when the peer is killed", () =>
+        whileCommitsWait(async (release) => {
+          await b.kill9();
+          await release();
+          await b.start();
+        }));
     });
   },
 );
