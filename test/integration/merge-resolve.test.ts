@@ -138,6 +138,6 @@ test("a role that has no part in the merge sees no conflict of it", async () => 
     pair.a.query("select steep_repl._resolve_write($1, 'local', 'x')", [conflict.conflict_id], {
       user: "stranger",
     }),
-  ).rejects.toMatchObject({ code: "42501" });
+  ).rejects.toMatchObject({ code: "42704" });
   await pair.a.query("drop owned by stranger; drop role stranger");
 });
