@@ -4,7 +4,11 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     root: new URL("../..", import.meta.url).pathname,
-    include: ["test/soak/**/*.test.ts", "test/integration/merge-faults.test.ts"],
+    include: [
+      "test/soak/**/*.test.ts",
+      "test/integration/merge-faults.test.ts",
+      "test/integration/apply-hostile-files.test.ts",
+    ],
     env: { STEEP_SOAK: "1" },
     globalSetup: ["test/support/remove-stale-servers.ts"],
     testTimeout: 3_600_000,
