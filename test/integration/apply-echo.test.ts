@@ -21,7 +21,7 @@ let path: string;
 beforeAll(async () => {
   [a, b] = await Promise.all([
     startServer({ name: "echo-a", settings: { max_worker_processes: 16 } }),
-    startServer({ name: "echo-b", settings: { max_worker_processes: 16 }, identity: "b" }),
+    startServer({ name: "echo-b", settings: { max_worker_processes: 16 }, identity: "peer" }),
   ]);
   await a.createDatabase("source", { extension: true });
   const source = { database: "source" };

@@ -22,7 +22,7 @@ let snapshot: SnapshotRow;
 beforeAll(async () => {
   [server, other] = await Promise.all([
     startServer({ name: "apply-a", settings: { max_worker_processes: 16 } }),
-    startServer({ name: "apply-b", settings: { max_worker_processes: 16 }, identity: "b" }),
+    startServer({ name: "apply-b", settings: { max_worker_processes: 16 }, identity: "peer" }),
   ]);
   for (const node of [server, other])
     await node.query("create role objects_owner; create role objects_reader");

@@ -171,7 +171,7 @@ test("a database cloned with TEMPLATE does not run, fail or show the jobs of its
 test("under a FOR ALL TABLES publication each server's queue stays its own", async () => {
   const other = await startServer({
     name: "subscriber",
-    identity: "subscriber",
+    identity: "peer",
     settings: { max_worker_processes: 16 },
   });
   try {

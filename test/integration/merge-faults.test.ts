@@ -37,7 +37,7 @@ let typicalMs: number;
 
 beforeAll(async () => {
   a = await startServer({ name: "merge-faults-a", settings });
-  b = await startServer({ name: "merge-faults-b", identity: "merge-faults-b", settings });
+  b = await startServer({ name: "merge-faults-b", identity: "peer", settings });
   for (const server of [a, b])
     await server.query(
       `create extension steep_repl cascade; select pg_replication_origin_create('apart');

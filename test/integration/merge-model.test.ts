@@ -16,7 +16,7 @@ let model: MergeModel;
 beforeAll(async () => {
   const settings = { fsync: "off", max_worker_processes: 16 };
   a = await startServer({ name: "merge-model-a", settings });
-  b = await startServer({ name: "merge-model-b", identity: "merge-model-b", settings });
+  b = await startServer({ name: "merge-model-b", identity: "peer", settings });
   model = new MergeModel(a, b, random);
   await model.prepare();
 });

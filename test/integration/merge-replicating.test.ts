@@ -34,7 +34,7 @@ const subscribe = (name: string, to: Server) =>
 
 beforeAll(async () => {
   a = await startServer({ name: "merge-pair-a", settings });
-  b = await startServer({ name: "merge-pair-b", identity: "merge-pair-b", settings });
+  b = await startServer({ name: "merge-pair-b", identity: "peer", settings });
   for (const server of [a, b])
     await server.query(
       `create extension steep_repl cascade; select pg_replication_origin_create('apart');
@@ -375,7 +375,7 @@ test("a subscription of one direction that is disabled is a backlog, too", async
 });
 
 test("a third node that would miss the rows is refused by its slot, or left to the caller", async () => {
-  const c = await startServer({ name: "merge-pair-c", identity: "merge-pair-c", settings });
+  const c = await startServer({ name: "merge-pair-c", identity: "third", settings });
   try {
     await c.query(
       "create table t (id int primary key, v text, writer text); create table u (id int primary key, v text); create table marker (id int primary key, at timestamptz)",

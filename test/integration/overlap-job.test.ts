@@ -14,7 +14,7 @@ const secret = "hush hush";
 
 beforeAll(async () => {
   a = await startServer({ name: "overlap-job", settings: { "steep_repl.poll_interval": "1s" } });
-  b = await startServer({ name: "overlap-job-b", identity: "overlap-job-b" });
+  b = await startServer({ name: "overlap-job-b", identity: "peer" });
   await a.query("create extension steep_repl cascade");
   for (const server of [a, b])
     await server.query(

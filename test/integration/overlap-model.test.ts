@@ -18,12 +18,12 @@ test("counts of random pairs of tables are those of a full join", {
 }, async () => {
   const other = await startServer({
     name: "model-peer",
-    identity: "model-peer",
+    identity: "peer",
     settings: { fsync: "off" },
   });
   const peer = { uri: other.uri(), query: (sql: string) => other.query(sql) };
   await prepareModel(local, peer);
-  await compareRandomPairs(400, local, peer);
+  await compareRandomPairs(250, local, peer);
   expect(await local.query("select public.dblink_get_connections() as open")).toEqual([
     { open: null },
   ]);

@@ -17,7 +17,7 @@ const settings = { wal_level: "logical", max_worker_processes: 16 };
 
 beforeAll(async () => {
   a = await startServer({ name: "pair-a", settings });
-  b = await startServer({ name: "pair-b", identity: "pair-b", settings });
+  b = await startServer({ name: "pair-b", identity: "peer", settings });
   await a.query("create extension steep_repl cascade");
   for (const server of [a, b])
     await server.query(

@@ -11,10 +11,10 @@ let differing: Server;
 
 beforeAll(async () => {
   a = await startServer({ name: "overlap-a", settings: { wal_level: "logical" } });
-  b = await startServer({ name: "overlap-b", identity: "overlap-b" });
+  b = await startServer({ name: "overlap-b", identity: "peer" });
   differing = await startServer({
     name: "overlap-differing",
-    identity: "overlap-differing",
+    identity: "third",
     settings: {
       timezone: "Asia/Kathmandu",
       datestyle: "SQL, DMY",

@@ -12,7 +12,7 @@ beforeAll(async () => {
   a = await startServer({ name: "peers-a" });
   b = await startServer({
     name: "peers-b",
-    identity: "peers-b",
+    identity: "peer",
     hba: ["host all visitor 127.0.0.1/32 scram-sha-256"],
   });
   await a.query("create extension steep_repl cascade");

@@ -9,7 +9,7 @@ beforeAll(async () => {
   local = await startServer({ name: "model-local", settings: { fsync: "off" } });
   peer = await startServer({
     name: "model-peer",
-    identity: "model-peer",
+    identity: "peer",
     settings: { fsync: "off" },
   });
 });

@@ -59,7 +59,7 @@ export function setMergePair(
     });
     b = await startServer({
       name: `${name}-b`,
-      identity: `${name}-b`,
+      identity: "peer",
       hba: ["host all merger 127.0.0.1/32 scram-sha-256"],
       settings,
     });
