@@ -59,7 +59,8 @@ export function joinQuery({ key }: Build): string {
   const names = keyNames(key);
   const arrays = (parameter: string) =>
     `unnest(${[...key.map(keyType), "int8"]
-      .map((type, i) => `(${parameter})[${i + 1}]::${type}[]`)
+      // in a subquery, or the planner would read the whole array as well, to see how long it is
+      .map((type, i) => `(select (${parameter})[${i + 1}]::${type}[])`)
       .join(", ")})`;
   const columns = [...names, "d"].join(", ");
   return `
