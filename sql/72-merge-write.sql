@@ -138,6 +138,28 @@ end
 $fn$;
 comment on function steep_repl._merge_keys_of(jsonb, int[]) is 'private: a FROM item of the keys of some rows';
 
+-- Puts what the peer has written so far on its disk. Else a crash of the peer could lose all of a transaction, and its id be
+-- given to another one, whose commit would be taken for that of the batch. Before version 17 that takes a WAL page
+-- that is full, which the WAL writer then flushes.
+create function steep_repl._merge_flush_peer(connection text) returns void
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  version constant int := (steep_repl._peer_json(connection, 'select current_setting(''server_version_num'')::int as v') -> 0 ->> 'v')::int;
+  reached text;
+begin
+  if version >= 170000 then
+    perform steep_repl._peer_json(connection, 'select pg_logical_emit_message(false, ''steep_repl'', '''', true)::text as lsn');
+    return;
+  end if;
+  reached := steep_repl._peer_json(connection, 'select pg_logical_emit_message(false, ''steep_repl'', '''')::text as lsn') -> 0 ->> 'lsn';
+  perform steep_repl._peer_json(connection, 'select pg_logical_emit_message(false, ''steep_repl'', repeat(''x'', 70000))::text as lsn');
+  while (steep_repl._peer_json(connection, format('select pg_current_wal_flush_lsn() < %L::pg_lsn as waits', reached)) -> 0 -> 'waits')::boolean loop
+    perform pg_sleep(0.02);
+  end loop;
+end
+$fn$;
+comment on function steep_repl._merge_flush_peer(text) is 'private: makes the id of a transaction at the peer last';
+
 -- One batch of a step. What came of it, for the audit log: what was read on both sides, and the numbers of the
 -- rows that were written; peer_xid where that was at the peer. Rows that are locked by others, or in the way of
 -- others, are put off.
@@ -179,6 +201,9 @@ begin
         case when action like 'delete%' then steep_repl._merge_keys_of(plan, numbers)
              else steep_repl._merge_images(case when action like '%local' then there else here end, numbers) end,
         cardinality(numbers));
+      if peer_xid is not null then
+        perform steep_repl._merge_flush_peer(connection);
+      end if;
     end if;
   exception when lock_not_available or deadlock_detected or serialization_failure or unique_violation then
     why := sqlerrm;

@@ -104,6 +104,9 @@ begin
   if cardinality(numbers) > 0 then
     peer_xid := steep_repl._merge_run(connection, plan, action,
       case when action like 'delete%' then steep_repl._undo_keys(plan, at_step.no, action, numbers) else images end, cardinality(numbers));
+    if peer_xid is not null then
+      perform steep_repl._merge_flush_peer(connection);
+    end if;
   else
     perform steep_repl._peer_command(connection, 'rollback');
   end if;
