@@ -144,6 +144,14 @@ end
 $fn$;
 comment on function steep_repl._peer_json(text, text) is 'private: rows that the peer answers to a query, few and small ones';
 
+create function steep_repl._peer_version(connection text) returns int
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  return (steep_repl._peer_json(connection, 'select current_setting(''server_version_num'')::int as v') -> 0 ->> 'v')::int;
+end
+$fn$;
+comment on function steep_repl._peer_version(text) is 'private: server_version_num of the peer';
+
 create function steep_repl._peer_command(connection text, command text) returns void
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 begin

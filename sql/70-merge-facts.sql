@@ -205,7 +205,7 @@ language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, p
 declare
   node_query constant text := steep_repl._merge_node_query(180000);
   peer_query constant text := steep_repl._merge_node_query(
-    (steep_repl._peer_json(connection, 'select current_setting(''server_version_num'')::int as v') -> 0 ->> 'v')::int);
+    steep_repl._peer_version(connection));
   before jsonb := steep_repl._query_here(node_query) -> 0;
   there jsonb := steep_repl._peer_json(connection, peer_query) -> 0;
   here jsonb := steep_repl._query_here(node_query) -> 0;

@@ -67,7 +67,7 @@ declare
 begin
   perform steep_repl._peer_command(connection, format('set lock_timeout = %L', current_setting('steep_repl.lock_timeout')));
   if (steep_repl._peer_json(connection, steep_repl._merge_node_query(
-        (steep_repl._peer_json(connection, 'select current_setting(''server_version_num'')::int as v') -> 0 ->> 'v')::int)) -> 0 -> 'may_skip_triggers') = 'true' then
+        steep_repl._peer_version(connection))) -> 0 -> 'may_skip_triggers') = 'true' then
     perform steep_repl._peer_command(connection, 'set session_replication_role = replica');
   end if;
   if replicates then
@@ -172,7 +172,7 @@ as $fn$
   select right(c.relname, -length('steep_repl_differences_'))::int
   from pg_class c where c.relnamespace = pg_my_temp_schema() and c.relkind = 'r' and c.relname ~ '^steep_repl_differences_[0-9]+$'
   union
-  select steep_repl._merge_current()
+  select c.no from steep_repl._merge_current() c(no) where c.no is not null
   order by 1
 $fn$;
 comment on function steep_repl._merge_tables_with_rows() is 'private: numbers of the tables that have rows that differ';
@@ -276,7 +276,7 @@ declare
 begin
   update pg_temp.steep_repl_merge set round = this_round;
   delete from pg_temp.steep_repl_steps;
-  for target in select t from steep_repl._merge_tables_with_rows() t where t is not null loop
+  for target in select t from steep_repl._merge_tables_with_rows() t loop
     perform steep_repl._merge_switch(target);
     insert into pg_temp.steep_repl_steps (step, no, category, action)
     select -(row_number() over () + 20 * target), target, a.category, a.action

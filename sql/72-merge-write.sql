@@ -144,7 +144,7 @@ comment on function steep_repl._merge_keys_of(jsonb, int[]) is 'private: a FROM 
 create function steep_repl._merge_flush_peer(connection text) returns void
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
-  version constant int := (steep_repl._peer_json(connection, 'select current_setting(''server_version_num'')::int as v') -> 0 ->> 'v')::int;
+  version constant int := steep_repl._peer_version(connection);
   reached text;
 begin
   if version >= 170000 then
@@ -253,7 +253,7 @@ declare
   plan jsonb;
   target int;
 begin
-  for target in select t from steep_repl._merge_tables_with_rows() t where t is not null loop
+  for target in select t from steep_repl._merge_tables_with_rows() t loop
     perform steep_repl._merge_switch(target);
     continue when not exists (select from pg_temp.steep_repl_differences d where d.action = 'again');
     select p.plan into plan from pg_temp.steep_repl_plans p where p.no = target;

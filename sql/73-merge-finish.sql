@@ -25,11 +25,8 @@ begin
     cross join lateral jsonb_to_recordset(s.facts -> 'sequences') q(name text, "column" text, may boolean)
     where q.may
   loop
-    if sequence.side = 'peer' then
-      perform steep_repl._peer_json(connection, steep_repl._merge_sequence_query(sequence.name, sequence."column", sequence.relation));
-    else
-      perform steep_repl._query_here(steep_repl._merge_sequence_query(sequence.name, sequence."column", sequence.relation));
-    end if;
+    perform steep_repl._merge_query(
+      connection, sequence.side, steep_repl._merge_sequence_query(sequence.name, sequence."column", sequence.relation));
   end loop;
 end
 $fn$;
@@ -140,7 +137,7 @@ declare
 begin
   foreach side in array array['local', 'peer'] loop
     continue when steep_repl._merge_query(connection, side, is_off) -> 0 ->> 'role' <> 'replica';
-    for target in select t from steep_repl._merge_tables_with_rows() t where t is not null loop
+    for target in select t from steep_repl._merge_tables_with_rows() t loop
       perform steep_repl._merge_switch(target);
       perform steep_repl._merge_check_table(connection, side, target);
     end loop;
@@ -159,7 +156,7 @@ declare
   result jsonb := '{}';
   target int;
 begin
-  for target in select t from steep_repl._merge_tables_with_rows() t where t is not null loop
+  for target in select t from steep_repl._merge_tables_with_rows() t loop
     perform steep_repl._merge_switch(target);
     result := result || jsonb_build_object(
       (select t.name from pg_temp.steep_repl_tables t where t.no = target),

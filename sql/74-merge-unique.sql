@@ -56,7 +56,7 @@ declare
   shown text[] := '{}';
 begin
   colliding := 0;
-  for target in select t from steep_repl._merge_tables_with_rows() t where t is not null loop
+  for target in select t from steep_repl._merge_tables_with_rows() t loop
     perform steep_repl._merge_switch(target);
     select p.plan into plan from pg_temp.steep_repl_plans p where p.no = target;
     for unique_check in
