@@ -115,12 +115,11 @@ frame_writer_append(FrameWriter *writer, const void *data, size_t len)
 	writer->staged += len;
 }
 
-/* Add a row, as COPY hands it over: without its newline. */
+/* Add a row, with the newline at its end. */
 void
 frame_writer_add_row(FrameWriter *writer, const void *row, size_t len)
 {
 	frame_writer_append(writer, row, len);
-	frame_writer_append(writer, "\n", 1);
 	writer->rows++;
 }
 

@@ -1,0 +1,110 @@
+import { readFile, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import type { Manifest } from "../support/archive.ts";
+import { expectNoLeaks } from "../support/leaks.ts";
+import { createRandom } from "../support/random.ts";
+import { type Server, startServer } from "../support/server.ts";
+import { dropSnapshots, freshPath, takeSnapshot } from "../support/snapshots.ts";
+
+// Workers format common types themselves. COPY is the judge: byte for byte.
+
+let server: Server;
+const app = { database: "app" };
+const random = createRandom();
+
+beforeAll(async () => {
+  server = await startServer({ name: "copy-text", settings: { TimeZone: "Europe/Berlin" } });
+  await server.createDatabase("app", { extension: true });
+});
+afterAll(() => server.destroy());
+afterEach(async () => {
+  await dropSnapshots(server, app);
+  await expectNoLeaks(server);
+});
+
+/** The data file of a table, and what COPY makes of the table where times are those of UTC. */
+async function bothTexts(table: string): Promise<readonly [ours: string, copy: string]> {
+  const { storage_path: path } = await takeSnapshot(server, {
+    args: `compression => 'none', parallel => 1, tables => '{public.${table}}'`,
+    ...app,
+  });
+  const manifest: Manifest = JSON.parse(await readFile(join(path, "manifest.json"), "utf8"));
+  const { name = "" } = manifest.files.find((file) => file.table === table) ?? {};
+  const copied = freshPath(server);
+  const client = await server.connect(app);
+  await client.query("set TimeZone = 'UTC'; set DateStyle = 'ISO'");
+  await client.query(`copy ${table} to '${copied}'`);
+  await client.end();
+  const ours = await readFile(join(path, name), "latin1");
+  const copy = await readFile(copied, "latin1");
+  await rm(copied);
+  return [ours, `${copy}\\.\n\n\n`];
+}
+
+/** Texts whose lengths and bytes that need a backslash fall anywhere in the vectors they are looked at by. */
+function randomText(): string {
+  const bytes = ["\\", "\t", "\n", "\r", "\v", "\f", "\b", "\u0001", "\u007f", "ä", "🐘", "N"];
+  let text = "";
+  for (let n = random.int(0, 70); n > 0; n--)
+    text += random.next() < 0.1 ? random.pick(bytes) : "a";
+  return text;
+}
+
+test("numbers, texts and truths are what COPY writes", async () => {
+  const rows = Array.from({ length: 5000 }, () => ({
+    i2: random.int(-32768, 32767),
+    i4: random.int(-(2 ** 31), 2 ** 31 - 1),
+    i8: (BigInt(random.int(-(2 ** 31), 2 ** 31 - 1)) << BigInt(random.int(0, 32))).toString(),
+    t: random.next() < 0.1 ? null : randomText(),
+    v: randomText(),
+    c: [...randomText()].slice(0, 20).join(""),
+    d: randomText(),
+    j: JSON.stringify({ [randomText()]: randomText() }),
+    b: random.pick([true, false, null]),
+  }));
+  await server.query(
+    `create domain word as text;
+     create domain words as word;
+     create table plain (i2 int2, i4 int4, i8 int8, t text, v varchar(80), c char(40), d words, j json, b bool, dropped int, none int);
+     alter table plain drop column dropped`,
+    [],
+    app,
+  );
+  await server.query(
+    "insert into plain select * from json_populate_recordset(null::plain, $1)",
+    [JSON.stringify(rows)],
+    app,
+  );
+  const [ours, copy] = await bothTexts("plain");
+  expect(ours === copy).toBe(true);
+  expect(ours.split("\n").length).toBe(5000 + 4);
+});
+
+test("dates and times are what COPY writes, in UTC", async () => {
+  await server.query(
+    `create table times (d date, t timestamp, z timestamptz);
+     select setseed(${random.next()});
+     insert into times select d, t, t at time zone 'UTC' from (
+       select d, d + random() * interval '1 day' - (random() < 0.5)::int * interval '0.999999 s' as t from (
+         select date '2000-01-01' + (s * power(10, random() * e))::int as d
+         from generate_series(1, 3000) g, (values (1, 6.9), (-1, 6.3), (1, 3), (-1, 3)) k(s, e))) x;
+     insert into times select d, d, d at time zone 'UTC' from (
+       select unnest(array['0001-01-01', '0001-12-31 BC', '4713-01-01 BC', '9999-12-31', '10000-01-01', '2000-02-29',
+         '1900-02-28', '1999-12-31', '2000-01-01', '1970-01-01', 'infinity', '-infinity'])::date) x(d);
+     insert into times select null, t, t at time zone 'UTC' from (
+       select unnest(array['0001-01-01 00:00:00', '0001-12-31 23:59:59.999999 BC', '9999-12-31 23:59:59.999999', '1999-12-31 23:59:59.999999',
+         '1999-12-31 23:59:59.9', '2000-01-01 00:00:00.000001', '2000-01-01 00:00:00.1', '294276-12-31 23:59:59.999999'])::timestamp) x(t)`,
+    [],
+    app,
+  );
+  const [ours, copy] = await bothTexts("times");
+  expect(ours === copy).toBe(true);
+  expect(ours.split("\n").length).toBe(12_020 + 4);
+});
+
+test("a row without columns is an empty line", async () => {
+  await server.query("create table empty (); insert into empty default values", [], app);
+  const [ours, copy] = await bothTexts("empty");
+  expect(ours).toBe(copy);
+});
