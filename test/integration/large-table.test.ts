@@ -84,11 +84,8 @@ test("chunks that several workers copy hold every row once, and every block", as
 });
 
 /** Take a snapshot that has begun to copy; slow enough to do something meanwhile. */
-async function copying() {
-  const snapshot = await startSnapshot(server, {
-    ...app,
-    args: "compression => 'gzip', level => 9, parallel => 2",
-  });
+async function copying(args = "compression => 'gzip', level => 9, parallel => 2") {
+  const snapshot = await startSnapshot(server, { ...app, args });
   await waitUntil(
     () =>
       server.query<{ bytes: string; phase: string }>(
@@ -124,6 +121,25 @@ test("what writers do while a table is copied is not in it, and sequences are no
     { database },
   );
   expect(sequence).toEqual({ ok: true });
+});
+
+// Up to level 6 of gzip, and 9 of zstd, a thread compresses a frame of 8 MB in one call.
+test.each([
+  ["gzip", 6],
+  ["gzip", 9],
+  ["zstd", 9],
+  ["zstd", 19],
+])("%s at level %i is cancelled within 2 s", async (codec, level) => {
+  const snapshot = await copying(`compression => '${codec}', level => ${level}, parallel => 1`);
+  const began = performance.now();
+  const [cancelled] = await server.query<{ ok: boolean }>(
+    "select steep_repl.cancel_snapshot($1) as ok",
+    [snapshot.snapshot_id],
+    app,
+  );
+  expect(cancelled).toEqual({ ok: true });
+  expect(await endOf(server, snapshot, app)).toMatchObject({ status: "cancelled", phase: "data" });
+  expect(performance.now() - began).toBeLessThan(2000);
 });
 
 test.each([
