@@ -1,0 +1,165 @@
+import type { Option } from "commander";
+import { type ExitCode, exitCode, usageError } from "../cli-error.ts";
+import { type JobOptions, jobOptions, option, yesOption } from "../command.ts";
+import { confirm, requireYes } from "../confirm.ts";
+import type { CommonOptions, Invocation } from "../invocation.ts";
+import type { ResultRow, Session } from "../session.ts";
+import { call, type Statement } from "../sql-call.ts";
+import { isLocalNode } from "./local-node.ts";
+import { mergeSummary } from "./merge-summary.ts";
+import { type CompareOptions, compareOptions, differs } from "./overlap.ts";
+import { peerOf } from "./peer.ts";
+
+export interface StartMergeOptions extends CompareOptions, JobOptions {
+  readonly strategy?: string;
+  readonly prefer?: string;
+  readonly dryRun?: boolean;
+  readonly lastModifiedColumn?: string;
+  readonly localOnly?: string;
+  readonly remoteOnly?: string;
+  readonly backlog?: string;
+  readonly otherSubscribers?: string;
+  readonly yes?: boolean;
+}
+
+export function startMergeOptions(): Option[] {
+  return [
+    ...compareOptions(),
+    option("--strategy <name>", "prefer-local (default), prefer-remote, last-modified or manual"),
+    option("--prefer <node>", "the node whose rows win, instead of --strategy"),
+    option("--last-modified-column <name>", "column that says which row is newer"),
+    option("--local-only <what>", "rows that only this side has: push (default), keep or delete"),
+    option("--remote-only <what>", "rows that only the peer has: pull (default), keep or delete"),
+    option(
+      "--backlog <what>",
+      "what to do when replication lags: refuse (default) or as start_merge says",
+    ),
+    option(
+      "--other-subscribers <what>",
+      "what to do when others replicate from here: refuse (default) or ignore",
+    ),
+    option("--dry-run", "compare and count only; asks nothing, 1 if anything differs"),
+    yesOption(),
+    ...jobOptions(),
+  ];
+}
+
+/** Compare, show what would be lost where, ask, merge. */
+export async function startMerge(
+  invocation: Invocation,
+  options: StartMergeOptions & CommonOptions,
+  nodes: readonly string[],
+): Promise<ExitCode> {
+  const { peer, checkLocal } = peerOf(nodes, options, "merge start");
+  if (options.dryRun !== true) requireYes(options.yes, `a merge with ${labelOf(peer)}`);
+  const session = await invocation.open();
+  try {
+    await checkLocal(session);
+    const strategy = await strategyOf(session, peer, options);
+    const statement = (dryRun: boolean) => mergeStatement(peer, strategy, dryRun, options);
+    const { startAndFollow } = await import("../job/run-job.ts");
+    if (options.dryRun) {
+      return await startAndFollow(invocation, session, statement(true), options, differs);
+    }
+    // --yes --no-wait is for scripts that wait for nothing
+    if (options.yes !== true || options.wait !== false) {
+      const stopped = await preview(invocation, session, statement(true), options);
+      if (stopped !== undefined) return stopped;
+    }
+    const current = await invocation.open();
+    try {
+      return await startAndFollow(invocation, current, statement(false), options, leftRows);
+    } finally {
+      await current.end();
+    }
+  } finally {
+    await session.end();
+  }
+}
+
+/** A connection string may hold a password. */
+function labelOf(peer: string): string {
+  return peer.includes("=") || peer.includes("://") ? "the peer" : `"${peer}"`;
+}
+
+async function strategyOf(
+  session: Session,
+  peer: string,
+  { strategy, prefer }: StartMergeOptions,
+): Promise<string | undefined> {
+  if (prefer === undefined) return strategy;
+  if (strategy !== undefined) {
+    throw usageError("--prefer and --strategy exclude each other", "give one of them");
+  }
+  if (prefer === peer) return "prefer-remote";
+  if (await isLocalNode(session, prefer)) return "prefer-local";
+  throw usageError(
+    `node "${prefer}" is neither the peer nor registered as this database`,
+    "give the peer's name as it is given above, or a name from steep-repl node list",
+  );
+}
+
+function mergeStatement(
+  peer: string,
+  strategy: string | undefined,
+  dryRun: boolean,
+  options: StartMergeOptions,
+): Statement {
+  return call("start_merge", {
+    ...{ peer, tables: options.tables ?? null, strategy, dry_run: dryRun },
+    last_modified_column: options.lastModifiedColumn,
+    ...{ local_only: options.localOnly, remote_only: options.remoteOnly },
+    ...{ primary_keys: options.primaryKeys, backlog: options.backlog },
+    other_subscribers: options.otherSubscribers,
+  });
+}
+
+/** A dry run, its counts, and the question; an exit code when there is no going on. */
+async function preview(
+  invocation: Invocation,
+  session: Session,
+  statement: Statement,
+  options: StartMergeOptions & CommonOptions,
+): Promise<ExitCode | undefined> {
+  const [{ follow, judge }, { startJob }, { subscribe }] = await Promise.all([
+    import("../job/run-job.ts"),
+    import("../job/job.ts"),
+    import("../job/follow.ts"),
+  ]);
+  invocation.output.message("dry run: comparing both sides, nothing is written");
+  await subscribe(session);
+  const job = await startJob(session, statement);
+  const [last, row] = await follow(invocation, session, job, options);
+  try {
+    const failure = judge(row.values, () => false);
+    if (failure !== exitCode.success) return failure;
+    await show(invocation, last, row, options);
+  } finally {
+    await last.end();
+  }
+  await confirm(options.yes, "Merge");
+  return undefined;
+}
+
+async function show(
+  invocation: Invocation,
+  session: Session,
+  row: ResultRow,
+  options: StartMergeOptions,
+): Promise<void> {
+  const tables = await session.query(
+    `select table_name, local_only_count, remote_only_count, conflict_count, match_count
+     from steep_repl.merge_tables where merge_id = $1 order by table_name`,
+    [row.values.merge_id ?? null],
+  );
+  const here = `${session.serverName}, database ${session.client.database}`;
+  for (const line of await mergeSummary(row.values, tables, here, options)) {
+    if (invocation.output.isJson) invocation.output.message(line);
+    else invocation.output.note(line);
+  }
+}
+
+/** Rows are still different: by choice, or because somebody has to decide. */
+function leftRows(values: ResultRow["values"]): boolean {
+  return (values.rows_left ?? "0") !== "0";
+}

@@ -1,0 +1,68 @@
+import type { Command } from "commander";
+import { exitCode } from "../cli-error.ts";
+import { addCommand, listOption, option } from "../command.ts";
+import type { ResultRow } from "../session.ts";
+import { call } from "../sql-call.ts";
+import { type PeerOptions, peerOf, peerOption } from "./peer.ts";
+
+export interface CompareOptions extends PeerOptions {
+  readonly tables?: readonly string[];
+  readonly primaryKeys?: string;
+}
+
+interface OverlapOptions extends CompareOptions {
+  readonly catchUpTimeout?: string;
+}
+
+export function compareOptions() {
+  return [
+    peerOption(),
+    listOption(
+      "--tables <names>",
+      "schema.table, quoted as in SQL, with commas between (default: all that both have)",
+    ),
+    option("--primary-keys <json>", `columns that identify rows, as '{"public.t": ["a", "b"]}'`),
+  ];
+}
+
+export function addOverlap(root: Command): void {
+  addCommand<OverlapOptions>(root, {
+    usage: "analyze-overlap [nodes...]",
+    description:
+      "count how the rows of tables differ between this database and a peer; 1 if any do",
+    examples: [
+      "analyze-overlap node-b",
+      "analyze-overlap node-a node-b --tables public.orders,public.customers",
+      "analyze-overlap --peer node-b --json",
+    ],
+    options: [
+      ...compareOptions(),
+      option(
+        "--catch-up-timeout <interval>",
+        "how long rows in flight are waited for (default: 1 min)",
+      ),
+    ],
+    action: (invocation, options, ...nodes) => {
+      const { peer, checkLocal } = peerOf(nodes, options, "analyze-overlap");
+      return invocation.withSession(async (session) => {
+        await checkLocal(session);
+        const { sql, params } = call("analyze_overlap", {
+          ...{ peer, tables: options.tables ?? null, primary_keys: options.primaryKeys },
+          catch_up_timeout: options.catchUpTimeout,
+        });
+        const result = await session.query(sql, params);
+        await invocation.output.rows(result);
+        return result.rows.some(({ values }) => differs(values))
+          ? exitCode.differs
+          : exitCode.success;
+      });
+    },
+  });
+}
+
+const counts = ["local_only_count", "remote_only_count", "conflict_count", "unsettled_count"];
+
+/** Whether a comparison found rows that are not the same on both sides. */
+export function differs(values: ResultRow["values"]): boolean {
+  return counts.some((name) => (values[name] ?? "0") !== "0");
+}

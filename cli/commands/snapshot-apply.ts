@@ -1,0 +1,62 @@
+import type { ExitCode } from "../cli-error.ts";
+import type { JobOptions } from "../command.ts";
+import { confirm, requireYes } from "../confirm.ts";
+import type { CommonOptions, Invocation } from "../invocation.ts";
+import type { Session } from "../session.ts";
+import { call } from "../sql-call.ts";
+import { refuseOtherNode } from "./local-node.ts";
+
+export interface ApplyOptions extends JobOptions {
+  readonly input: string;
+  readonly parallel?: string;
+  readonly verify: boolean;
+  readonly sections?: readonly string[];
+  readonly tables?: readonly string[];
+  readonly truncate?: boolean;
+  readonly owner: boolean;
+  readonly privileges: boolean;
+  readonly yes?: boolean;
+}
+
+/** Load a snapshot; with --truncate, say first which tables lose their rows, and ask. */
+export async function applySnapshot(
+  invocation: Invocation,
+  options: ApplyOptions & CommonOptions,
+  node: string | undefined,
+): Promise<ExitCode> {
+  if (options.truncate) requireYes(options.yes, "emptying tables (--truncate)");
+  const { startAndFollow } = await import("../job/run-job.ts");
+  const session = await invocation.open();
+  try {
+    await refuseOtherNode(session, node);
+    if (options.truncate) {
+      invocation.output.message(await loss(session, options));
+      await confirm(options.yes, "Empty them and load the snapshot");
+    }
+    const statement = call("start_apply", {
+      ...{ input_path: options.input, parallel: options.parallel, verify: options.verify },
+      ...{ sections: options.sections, tables: options.tables, truncate: options.truncate },
+      ...{ no_owner: !options.owner, no_privileges: !options.privileges },
+    });
+    return await startAndFollow(invocation, session, statement, options);
+  } finally {
+    await session.end();
+  }
+}
+
+/** Which tables a snapshot holds is known to the server only, so without --tables all are counted. */
+async function loss(session: Session, { tables, input }: ApplyOptions): Promise<string> {
+  const { values } = await session.row(
+    `select pg_catalog.count(*) as tables,
+            coalesce(pg_catalog.sum(greatest(c.reltuples, 0))::int8, 0) as rows
+     from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+     where c.relkind = 'r' and n.nspname not in ('pg_catalog', 'information_schema', 'steep_repl')
+       and n.nspname !~ '^pg_'
+       and ($1::text[] is null or c.oid = any (array(
+         select pg_catalog.to_regclass(t.name) from pg_catalog.unnest($1::text[]) t(name))))`,
+    [tables === undefined ? null : (call("", { tables }).params[0] ?? null)],
+  );
+  const place = `${session.serverName}, database ${session.client.database}`;
+  const of = tables === undefined ? "that the snapshot holds, of" : "named, of";
+  return `here (${place}) loses the rows of the tables ${of} ${values.tables} tables with about ${values.rows} rows, before ${input} on server ${session.serverName} is loaded`;
+}

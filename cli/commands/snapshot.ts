@@ -1,0 +1,182 @@
+import type { Command } from "commander";
+import { exitCode } from "../cli-error.ts";
+import {
+  addCommand,
+  integerOption,
+  type JobOptions,
+  jobOptions,
+  listOption,
+  option,
+  yesOption,
+} from "../command.ts";
+import { unquote } from "../split-names.ts";
+import { call } from "../sql-call.ts";
+import { formatFor } from "./format.ts";
+import { isHere } from "./here.ts";
+import { type ApplyOptions, applySnapshot } from "./snapshot-apply.ts";
+import { dropSnapshot } from "./snapshot-drop.ts";
+
+interface GenerateOptions extends JobOptions {
+  readonly output: string;
+  readonly compression?: string;
+  readonly parallel?: string;
+  readonly level?: string;
+  readonly tables?: readonly string[];
+  readonly schemas?: readonly string[];
+  readonly slotName?: string;
+  readonly publications?: readonly string[];
+  readonly largeObjects?: string;
+}
+
+export function addSnapshot(root: Command): void {
+  const snapshot = root
+    .command("snapshot")
+    .description("consistent copies of a database, in directories on its server");
+  addGenerate(snapshot);
+  addApply(snapshot);
+  addList(snapshot);
+  addVerify(snapshot);
+  addProgress(snapshot);
+  addDrop(snapshot);
+}
+
+function addGenerate(snapshot: Command): void {
+  addCommand<GenerateOptions>(snapshot, {
+    usage: "generate [node]",
+    description: "take a snapshot of the database into a directory on the server; NODE is a label",
+    examples: [
+      'snapshot generate my-node --output /backups/snapshot -c "postgresql://steep_repl@localhost:5432/mydb"',
+      "snapshot generate --output /backups/orders --tables public.orders,public.customers --parallel 8",
+      "snapshot generate --output /backups/seed --slot-name to_b --publications everything --no-wait",
+    ],
+    options: [
+      option("-o, --output <path>", "new or empty directory on the server").makeOptionMandatory(),
+      option("--compression <name>", "none, gzip, lz4 or zstd (default: zstd)"),
+      integerOption("--parallel <number>", "copy workers at most, 1 to 64 (default: 4)"),
+      integerOption("--level <number>", "of the compression"),
+      listOption(
+        "--tables <names>",
+        "only these: schema.table, quoted as in SQL, with commas between",
+      ),
+      listOption("--schemas <names>", "only these schemas"),
+      option("--slot-name <name>", "make a logical slot that begins where the snapshot ends"),
+      listOption("--publications <names>", "those that the slot's subscriber will use"),
+      option("--large-objects <what>", "refuse (default) or skip"),
+      ...jobOptions(),
+    ],
+    action: async (invocation, options, node) => {
+      const { startAndFollow } = await import("../job/run-job.ts");
+      const session = await invocation.open();
+      try {
+        const statement = call("start_snapshot", generateArguments(options, node));
+        return await startAndFollow(invocation, session, statement, options);
+      } finally {
+        await session.end();
+      }
+    },
+  });
+}
+
+function generateArguments(options: GenerateOptions, node: string | undefined) {
+  return {
+    ...{ output_path: options.output, compression: options.compression },
+    ...{ parallel: options.parallel, level: options.level, tables: options.tables },
+    ...{ schemas: options.schemas?.map(unquote), slot_name: options.slotName },
+    ...{ publications: options.publications?.map(unquote), node_id: node },
+    large_objects: options.largeObjects,
+  };
+}
+
+function addApply(snapshot: Command): void {
+  addCommand<ApplyOptions>(snapshot, {
+    usage: "apply [node]",
+    description:
+      "load a snapshot from a directory on the server into the database; NODE is a label",
+    examples: [
+      "snapshot apply --input /backups/snapshot -c service=copy",
+      "snapshot apply node-b --input /backups/orders --sections data --truncate",
+    ],
+    options: [
+      option("-i, --input <path>", "directory on the server").makeOptionMandatory(),
+      integerOption("--parallel <number>", "workers at most, 1 to 64 (default: 4)"),
+      option("--no-verify", "do not check every byte first"),
+      listOption("--sections <names>", "pre-data, data, post-data (default: all)"),
+      listOption(
+        "--tables <names>",
+        "only these: schema.table, quoted as in SQL, with commas between",
+      ),
+      option("--truncate", "empty existing tables before they are loaded; asks first"),
+      option("--no-owner", "do not set owners"),
+      option("--no-privileges", "do not grant or revoke"),
+      yesOption(),
+      ...jobOptions(),
+    ],
+    action: (invocation, options, node) => applySnapshot(invocation, options, node),
+  });
+}
+
+function addList(snapshot: Command): void {
+  const columns = `snapshot_id, operation, node_id, status, storage_path, table_count, rows_written, size_bytes, lsn, created_at, completed_at`;
+  addCommand(snapshot, {
+    usage: "list",
+    description: "list snapshots taken and applied in this database, the newest first",
+    examples: ["snapshot list", "snapshot list --json"],
+    action: (invocation) =>
+      invocation.withSession(async (session) => {
+        const result = await session.query(
+          `select ${invocation.output.isJson ? "s.*" : columns} from steep_repl.snapshots s
+           where ${isHere} order by created_at desc, snapshot_id`,
+        );
+        await invocation.output.rows(result, formatFor(session.serverName));
+        return exitCode.success;
+      }),
+  });
+}
+
+function addVerify(snapshot: Command): void {
+  addCommand(snapshot, {
+    usage: "verify <path>",
+    description: "read every byte of a snapshot again; lists problems, 1 if there are any",
+    examples: ["snapshot verify /backups/snapshot"],
+    action: (invocation, _, path = "") =>
+      invocation.withSession(async (session) => {
+        const { sql, params } = call("verify_snapshot", { path });
+        const result = await session.query(sql, params);
+        const { output } = invocation;
+        await output.rows(result);
+        const found =
+          result.rows.length === 0 ? "sound" : `damaged: ${result.rows.length} problems`;
+        if (!output.isJson) output.line(`${path} on server ${session.serverName} is ${found}`);
+        return result.rows.length === 0 ? exitCode.success : exitCode.differs;
+      }),
+  });
+}
+
+function addProgress(snapshot: Command): void {
+  addCommand(snapshot, {
+    usage: "progress [snapshot-id]",
+    description: "show how far a snapshot or an apply is: all active ones, or the latest",
+    examples: ["snapshot progress", "snapshot progress snap_20261126_120000_1a2b3c4d --json"],
+    action: (invocation, _, id) =>
+      invocation.withSession(async (session) => {
+        const { sql, params } = call("snapshot_progress", { snapshot_id: id });
+        const result = await session.query(sql, params);
+        await invocation.output.rows(result, formatFor(session.serverName));
+        return exitCode.success;
+      }),
+  });
+}
+
+function addDrop(snapshot: Command): void {
+  addCommand<{ readonly yes?: boolean }>(snapshot, {
+    usage: "drop <snapshot-id>",
+    description:
+      "remove a snapshot's files, its unused slot and its row; of an apply the row; asks first",
+    examples: [
+      "snapshot drop snap_20261126_120000_1a2b3c4d",
+      "snapshot drop snap_20261126_120000_1a2b3c4d --yes",
+    ],
+    options: [yesOption()],
+    action: (invocation, { yes }, id = "") => dropSnapshot(invocation, yes, id),
+  });
+}

@@ -1,0 +1,106 @@
+import { CliError, connectionError, exitCode, usageError } from "./cli-error.ts";
+import { type Environment, processEnvironment } from "./connection/environment.ts";
+import type { Target } from "./connection/resolve.ts";
+import { onInterrupt } from "./interrupt.ts";
+import { Output } from "./output/output.ts";
+import { commandOptions } from "./output/shell-words.ts";
+import type { Session } from "./session.ts";
+
+/** Options of every command. */
+export interface CommonOptions {
+  readonly connection?: string;
+  readonly direct?: boolean;
+  readonly remote?: string;
+  readonly json?: boolean;
+  /** Seconds. */
+  readonly timeout?: number;
+}
+
+/** One call of a command: how it connects, and where its output goes. */
+export class Invocation {
+  readonly output: Output;
+  readonly options: CommonOptions;
+  readonly #environment: Environment;
+  #target: Target | undefined;
+
+  constructor(options: CommonOptions) {
+    this.options = options;
+    this.output = new Output(options.json === true);
+    const warned = new Set<string>();
+    this.#environment = processEnvironment((text) => {
+      if (!warned.has(text)) this.output.message(`warning: ${text}`);
+      warned.add(text);
+    });
+  }
+
+  /** Connect. The caller ends the session. */
+  async open(): Promise<Session> {
+    this.#refuseRemote();
+    const [{ resolveTarget }, { Session }] = await Promise.all([
+      import("./connection/resolve.ts"),
+      import("./session.ts"),
+    ]);
+    this.#target ??= resolveTarget(this.options.connection, this.#environment);
+    return Session.open(this.#target, this.#environment, ({ severity, message }) =>
+      this.output.message(`${severity.toLowerCase()}: ${message}`),
+    );
+  }
+
+  #refuseRemote(): void {
+    const { direct, remote } = this.options;
+    if (remote === undefined) return;
+    if (direct) throw usageError("--direct and --remote exclude each other", "give one of them");
+    throw connectionError(
+      `there is no steep-repl daemon yet, so ${remote} cannot be reached with --remote`,
+      "connect to PostgreSQL itself, with --direct and -c or the PG* variables",
+    );
+  }
+
+  /** Flags that connect another call to the same server, as a shell reads them; no password. */
+  get connectionFlags(): string {
+    return commandOptions(this.options.connection, this.options.direct === true);
+  }
+
+  /**
+   * Connect, do something that the server answers at once or after some work, and disconnect.
+   * Ctrl-C cancels that work there, too.
+   */
+  async withSession<T>(action: (session: Session) => Promise<T>): Promise<T> {
+    const session = await this.open();
+    try {
+      return await this.interruptible(session, () => action(session));
+    } finally {
+      await session.end();
+    }
+  }
+
+  /** Run statements that Ctrl-C, and --timeout, cancel in the server. */
+  async interruptible<T>(session: Session, action: () => Promise<T>): Promise<T> {
+    const { timeout } = this.options;
+    if (timeout !== undefined) {
+      await session.client.query(`set statement_timeout = ${Math.round(timeout * 1000)}`);
+    }
+    const cancel = () =>
+      void this.#cancel(session).finally(() => process.exit(exitCode.interrupted));
+    try {
+      return await onInterrupt(cancel, action);
+    } catch (error) {
+      if (timeout !== undefined && isStatementTimeout(error)) {
+        throw new CliError(exitCode.timeout, `timed out after ${timeout} s`, "raise --timeout");
+      }
+      throw error;
+    }
+  }
+
+  async #cancel(session: Session): Promise<void> {
+    const { processID } = session.client as unknown as { readonly processID: number };
+    setTimeout(() => process.exit(exitCode.interrupted), 3000).unref();
+    const other = await this.open();
+    await other.client.query("select pg_catalog.pg_cancel_backend($1)", [processID]);
+  }
+}
+
+function isStatementTimeout(error: unknown): boolean {
+  const { code, message = "" } = error as { readonly code?: string; readonly message?: string };
+  return code === "57014" && message.includes("statement timeout");
+}

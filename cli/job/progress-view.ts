@@ -1,0 +1,129 @@
+import type { SingleBar } from "cli-progress";
+import { visible } from "../output/one-line.ts";
+import type { Output } from "../output/output.ts";
+import { colorsFor } from "../output/output.ts";
+import { duration } from "../output/units.ts";
+import type { ResultRow } from "../session.ts";
+import { Rate } from "./rate.ts";
+
+/** Shows where a job is, on stderr. */
+export interface ProgressView {
+  show(state: ResultRow): void;
+  /** Something else is printed next. */
+  interrupt(): void;
+  end(): void;
+}
+
+/** A bar on a terminal, a line a second elsewhere; with --json, lines of JSON. */
+export async function progressView(output: Output): Promise<ProgressView> {
+  if (output.isJson) return new Lines(output, (state) => state.json);
+  if (!process.stderr.isTTY) {
+    const rate = new Rate();
+    return new Lines(output, (state) => lineOf(state.values, rate));
+  }
+  const { default: cliProgress } = await import("cli-progress");
+  return new Bar(new cliProgress.SingleBar(barOptions()));
+}
+
+function barOptions() {
+  const { cyan } = colorsFor(process.stderr);
+  return {
+    stream: process.stderr,
+    format: `{phase} ${cyan("{bar}")} {shown}%{rest}`,
+    barsize: 24,
+    hideCursor: true,
+    clearOnComplete: true,
+    // what happens between two polls is nothing new
+    autopadding: false,
+    fps: 20,
+    barCompleteChar: "█",
+    barIncompleteChar: "░",
+  };
+}
+
+class Bar implements ProgressView {
+  readonly #bar: SingleBar;
+  readonly #rate = new Rate();
+  #isShown = false;
+
+  constructor(bar: SingleBar) {
+    this.#bar = bar;
+  }
+
+  show({ values }: ResultRow): void {
+    const percent = values.overall_percent ?? "0";
+    const payload = {
+      phase: visible(values.phase ?? values.status ?? ""),
+      shown: Number(percent).toFixed(1),
+      rest: details(values, this.#rate)
+        .map((part) => `  ${part}`)
+        .join(""),
+    };
+    if (this.#isShown) this.#bar.update(Number(percent), payload);
+    else this.#bar.start(100, Number(percent), payload);
+    this.#isShown = true;
+  }
+
+  interrupt(): void {
+    this.end();
+  }
+
+  end(): void {
+    if (!this.#isShown) return;
+    this.#isShown = false;
+    this.#bar.stop();
+  }
+}
+
+class Lines implements ProgressView {
+  readonly #output: Output;
+  readonly #format: (state: ResultRow) => string;
+  #last = "";
+  #next = 0;
+
+  constructor(output: Output, format: (state: ResultRow) => string) {
+    this.#output = output;
+    this.#format = format;
+  }
+
+  show(state: ResultRow): void {
+    const line = this.#format(state);
+    const now = performance.now();
+    const isEnd = isLast(state);
+    if (line === this.#last || (now < this.#next && !isEnd)) return;
+    this.#output.note(line);
+    this.#last = line;
+    this.#next = now + 950;
+  }
+
+  interrupt(): void {}
+
+  end(): void {}
+}
+
+function isLast({ values }: ResultRow): boolean {
+  return values.status !== "pending" && values.status !== "running";
+}
+
+type Values = ResultRow["values"];
+
+function lineOf(values: Values, rate: Rate): string {
+  const percent = `${Number(values.overall_percent ?? 0).toFixed(1)}%`;
+  return [values.phase ?? "", percent, ...details(values, rate)].map(visible).join("  ");
+}
+
+/** Table, speed and what is left, as far as they are known. */
+function details(values: Values, rate: Rate): string[] {
+  if (values.status === "pending") return [values.waits_for ?? "waiting"].map(visible);
+  if (values.bytes_processed) rate.add(Number(values.bytes_processed), performance.now());
+  const speed = rate.perSecond ?? (Number(values.throughput_bytes_sec ?? 0) || undefined);
+  return [
+    ...(values.current_table ? [visible(values.current_table)] : []),
+    ...(values.tables_total
+      ? [`${values.tables_completed ?? 0}/${values.tables_total} tables`]
+      : []),
+    ...(values.rows_merged && values.rows_merged !== "0" ? [`${values.rows_merged} rows`] : []),
+    ...(speed === undefined ? [] : [`${(speed / 1e6).toFixed(1)} MB/s`]),
+    ...(values.eta_seconds ? [`ETA ${duration(Number(values.eta_seconds))}`] : []),
+  ];
+}
