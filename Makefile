@@ -15,13 +15,14 @@ server_port := $(call given,PORT)
 server_conf := $(call given,CONF)
 
 # These goals must work on a machine without any PostgreSQL.
-without_pg = help clean distclean format node_modules
+without_pg = help clean distclean format node_modules cli
 needs_pg := $(if $(MAKECMDGOALS),$(filter-out $(without_pg),$(MAKECMDGOALS)),all)
 
-BUILT = build/plv8 build/pljs build/stage build/tools build/regress build/settings
+BUILT = build/plv8 build/pljs build/stage build/tools build/regress build/settings build/cli
 OBJS := $(patsubst %.c,%.o,$(sort $(wildcard bgworker-c/*.c)))
 npm_stamp = node_modules/.package-lock.json
 bin = node_modules/.bin
+cli = build/cli/steep-repl.cjs
 
 ifneq ($(needs_pg),)
 override PG_CONFIG := $(shell PG_CONFIG='$(PG_CONFIG)' scripts/find-pg.sh)
@@ -132,7 +133,7 @@ pg-env:
 
 .PHONY: test regress soak bench
 # Unit tests know no engine and run once; the others run on each one there is.
-test: $(npm_stamp)
+test: $(npm_stamp) $(cli)
 	@status=0; unit='--project unit'; \
 	for engine in $(if $(filter command\ line,$(origin JS)),$(JS),$(ENGINES)); do \
 		$(MAKE) -s --no-print-directory stage JS=$$engine || exit 1; \
@@ -171,7 +172,7 @@ clean:
 
 endif
 
-.PHONY: format distclean help node_modules
+.PHONY: format distclean help node_modules cli
 format: $(npm_stamp)
 	@scripts/lint.sh --fix
 
@@ -182,6 +183,12 @@ distclean:
 	rm -rf build node_modules
 
 node_modules: $(npm_stamp)
+
+# the command line: one file, and the package.json to install it by
+cli: $(cli)
+
+$(cli): $(npm_stamp) steep_repl.control $(shell find cli -type f 2>/dev/null)
+	@node cli/build.mjs
 
 $(npm_stamp): package.json package-lock.json
 	@command -v npm >/dev/null || { echo "steep_repl is built with Node.js 20 or newer and npm: install them first" >&2; exit 1; }
@@ -194,6 +201,7 @@ help:
 	@echo '  make                   build the library and the extension script'
 	@echo '  make install           install them into the PostgreSQL that PG_CONFIG names (DESTDIR is honoured)'
 	@echo '  make installcheck      run the regression tests on a running server'
+	@echo '  make cli               bundle the command line (then npm install -g ./build/cli)'
 	@echo '  make clean             remove what was built; distclean: also what was fetched'
 	@echo 'Try it out'
 	@echo '  make server NAME=a PORT=5601 CONF="max_worker_processes=32"'

@@ -104,7 +104,7 @@ async function requireExtension(client: pg.Client): Promise<void> {
             exists (select from pg_catalog.pg_available_extensions where name = 'steep_repl') as available,
             pg_catalog.has_schema_privilege(
               (select oid from pg_catalog.pg_namespace where nspname = 'steep_repl'), 'usage') as allowed,
-            pg_catalog.current_user as role`,
+            current_user as role`,
   );
   const { database, server, server_num, extension, available, allowed, role } = rows[0] ?? {};
   if (Number(server_num) < 180000) {

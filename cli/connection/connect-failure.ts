@@ -43,11 +43,19 @@ function explain(error: unknown, target: Target, { isSocket }: Candidate): Expla
     };
   }
   if (error instanceof pg.DatabaseError) {
-    const hint = hints[error.code ?? ""]?.(target) ?? error.hint ?? "see the server's log";
+    const hint = hintOf(error, target) ?? error.hint ?? "see the server's log";
     return { message: error.message, hint };
   }
   const { code, message } = firstOf(error);
   return explainNetwork(code ?? "", message, isSocket);
+}
+
+function hintOf({ code = "", message }: pg.DatabaseError, target: Target): string | undefined {
+  // a role that does not exist, or has no LOGIN, has the same SQLSTATE as a missing line of pg_hba.conf
+  if (code === "28000" && message.startsWith("role ")) {
+    return "name another role with user=... in -c, or PGUSER, or have this one created with LOGIN";
+  }
+  return hints[code]?.(target);
 }
 
 /** Of a name with several addresses Node.js reports all failures in one. */

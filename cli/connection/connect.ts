@@ -73,8 +73,8 @@ async function tryCandidate(
       return { client, candidate };
     } catch (error) {
       client.end().catch(() => {});
-      // of two failures the first says more: the second is often "no encryption" alone
-      failure ??= error;
+      // what a server says counts more than that it has no SSL
+      if (!(failure instanceof pg.DatabaseError)) failure = error;
       if (!mayTryOther(error)) break;
     }
   }

@@ -5,7 +5,7 @@ const uriStart = /^postgres(?:ql)?:\/\//;
 
 // key, blanks around "=", then a quoted value or a bare one; in both a backslash takes the next character as it is
 const pair =
-  /\s*([^\s=]+)\s*(=?)\s*('((?:[^'\\]|\\[^])*)('?)|((?:[^\s'\\]|\\[^])(?:[^\s\\]|\\[^])*)?)/y;
+  /\s*([^\s=]+)\s*(=?)\s*('((?:[^'\\]|\\[\s\S])*)('?)|((?:[^\s'\\]|\\[\s\S])(?:[^\s\\]|\\[\s\S])*)?)/y;
 
 /**
  * Read a connection string in either of libpq's forms.
@@ -38,7 +38,7 @@ function parsePairs(text: string): Conninfo {
     if (value.startsWith("'") && !closed) {
       throw usageError("unterminated quoted string in the connection string", formHint);
     }
-    setKeyword(conninfo, name, unescape(quoted ?? bare ?? ""), "the connection string");
+    setKeyword(conninfo, name, unescaped(quoted ?? bare ?? ""), "the connection string");
   }
   return conninfo;
 }
@@ -51,8 +51,8 @@ function nameOnly(name: string): string {
   return isKeyword(name) ? name : "...";
 }
 
-function unescape(text: string): string {
-  return text.replace(/\\([^])/g, "$1");
+function unescaped(text: string): string {
+  return text.replace(/\\([\s\S])/g, "$1");
 }
 
 function parseUri(uri: string): Conninfo {

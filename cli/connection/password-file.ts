@@ -37,9 +37,9 @@ export function passwordIn(text: string, { host, port, dbname, user }: PasswordK
     const fields = splitFields(line);
     if (fields.length < 5) continue;
     const wanted = [host, port, dbname, user];
-    const fits = wanted.every((value, i) => fields[i] === "*" || unescape(fields[i]) === value);
+    const fits = wanted.every((value, i) => fields[i] === "*" || unescaped(fields[i]) === value);
     // an empty password is none, as for libpq
-    if (fits) return unescape(fields[4]) || undefined;
+    if (fits) return unescaped(fields[4]) || undefined;
   }
   return undefined;
 }
@@ -51,6 +51,6 @@ function splitFields(line: string): readonly string[] {
   return fields?.slice(1) ?? [];
 }
 
-function unescape(text = ""): string {
+function unescaped(text = ""): string {
   return text.replace(/\\(.)/g, "$1");
 }

@@ -51,6 +51,7 @@ export class Output {
     });
     const alignments = result.columns.map(({ isNumber }) => (isNumber ? "right" : "left"));
     if (cells.length > 0) this.line(table([titles, ...cells], alignments));
+    else this.message("no rows");
   }
 
   /** One row: a line a column that has a value, or with --json an object. */
@@ -61,8 +62,8 @@ export class Output {
     }
     const { table } = await import("./table.ts");
     const lines = Object.entries(row.values)
-      .filter(([, value]) => value !== null && value !== "")
-      .map(([name, value]) => [this.colors.bold(visible(name)), cell(name, value, format)]);
+      .map(([name, value]) => [this.colors.bold(visible(name)), cell(name, value, format)])
+      .filter(([, text]) => text !== "");
     this.line(table(lines, ["left", "left"]));
   }
 }
