@@ -26,3 +26,17 @@ export async function isLocalNode(session: Session, node: string): Promise<boole
   );
   return rows.length > 0;
 }
+
+/** Where a peer is, for people: of a node or a foreign server also its host and database. */
+export async function placeOf(session: Session, peer: string): Promise<string> {
+  const { rows } = await session.query(
+    `select pg_catalog.concat_ws(', ', 'host ' || n.host, 'port ' || n.port, 'database ' || n.dbname) as place
+     from steep_repl.nodes n where n.node_id = $1 and n.foreign_server is null
+     union all
+     select pg_catalog.array_to_string(s.srvoptions, ', ') from pg_catalog.pg_foreign_server s
+     where s.srvname in ($1, (select n.foreign_server from steep_repl.nodes n where n.node_id = $1))`,
+    [peer],
+  );
+  const place = rows[0]?.values.place;
+  return place ? `${peer}: ${place}` : peer;
+}

@@ -5,7 +5,7 @@ import { confirm, requireYes } from "../confirm.ts";
 import type { CommonOptions, Invocation } from "../invocation.ts";
 import type { ResultRow, Session } from "../session.ts";
 import { call, type Statement } from "../sql-call.ts";
-import { isLocalNode } from "./local-node.ts";
+import { isLocalNode, placeOf } from "./local-node.ts";
 import { mergeSummary } from "./merge-summary.ts";
 import { type CompareOptions, compareOptions, differs } from "./overlap.ts";
 import { peerOf } from "./peer.ts";
@@ -153,7 +153,8 @@ async function show(
     [row.values.merge_id ?? null],
   );
   const here = `${session.serverName}, database ${session.client.database}`;
-  for (const line of await mergeSummary(row.values, tables, here, options)) {
+  const peer = await placeOf(session, row.values.peer ?? "");
+  for (const line of await mergeSummary(row.values, tables, { here, peer }, options)) {
     if (invocation.output.isJson) invocation.output.message(line);
     else invocation.output.note(line);
   }

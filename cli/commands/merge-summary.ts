@@ -11,7 +11,7 @@ interface Choices {
 export async function mergeSummary(
   values: ResultRow["values"],
   tables: Result,
-  here: string,
+  { here, peer }: { readonly here: string; readonly peer: string },
   choices: Choices,
 ): Promise<string[]> {
   const titles = ["table", "only here", "only at the peer", "differ", "equal"];
@@ -20,7 +20,7 @@ export async function mergeSummary(
     ...[t.local_only_count, t.remote_only_count, t.conflict_count, t.match_count].map(String),
   ]);
   return [
-    `merge of here (${visible(here)}) with the peer (${visible(values.peer ?? "")}), strategy ${values.strategy}`,
+    `merge of here (${visible(here)}) with the peer (${visible(peer)}), strategy ${values.strategy}`,
     ...table([titles, ...rows], ["left", "right", "right", "right", "right"]).split("\n"),
     ...losses(values, choices),
   ];

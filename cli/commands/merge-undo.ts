@@ -4,6 +4,7 @@ import { confirm, requireYes } from "../confirm.ts";
 import type { CommonOptions, Invocation } from "../invocation.ts";
 import type { Session } from "../session.ts";
 import { call } from "../sql-call.ts";
+import { placeOf } from "./local-node.ts";
 import type { PeerOptions } from "./peer.ts";
 
 type UndoOptions = PeerOptions & JobOptions & CommonOptions & { readonly yes?: boolean };
@@ -43,5 +44,6 @@ async function summary(session: Session, id: string): Promise<string> {
     [id],
   );
   const here = `${session.serverName}, database ${session.client.database}`;
-  return `undo of ${id}: here (${here}) loses ${values.here} changes, the peer (${values.peer}) loses ${values.there} changes of that merge; rows that changed since are left`;
+  const peer = await placeOf(session, values.peer ?? "");
+  return `undo of ${id}: here (${here}) loses ${values.here} changes, the peer (${peer}) loses ${values.there} changes of that merge; rows that changed since are left`;
 }
