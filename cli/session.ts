@@ -32,10 +32,15 @@ const numberTypes: ReadonlySet<number> = new Set([INT2, INT4, INT8, OID, FLOAT4,
 export class Session {
   readonly client: pg.Client;
   readonly candidate: Candidate;
+  /** Why the connection was lost, which a query that fails after that does not say. */
+  lossReason: string | undefined;
 
   private constructor(client: pg.Client, candidate: Candidate) {
     this.client = client;
     this.candidate = candidate;
+    client.on("error", ({ message }) => {
+      this.lossReason ??= message;
+    });
   }
 
   /** Throws a CliError when there is no connection, or the extension is not there. */

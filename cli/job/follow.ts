@@ -112,8 +112,9 @@ export class Follower {
   async #reconnect(cause: Error): Promise<void> {
     const { output } = this.#invocation;
     const deadline = performance.now() + this.#options.reconnectTimeout * 1000;
+    const reason = this.#session.lossReason ?? cause.message;
     this.#session.destroy();
-    output.message(`connection lost (${cause.message}); trying to reconnect`);
+    output.message(`connection lost (${reason}); trying to reconnect`);
     for (let pause = 250; ; pause = Math.min(pause * 2, 5000)) {
       try {
         this.#session = await this.#answer(this.#invocation.open());

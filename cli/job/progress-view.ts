@@ -96,7 +96,10 @@ class Lines implements ProgressView {
     this.#next = now + 950;
   }
 
-  interrupt(): void {}
+  /** What was there before a message is worth saying again. */
+  interrupt(): void {
+    this.#last = "";
+  }
 
   end(): void {}
 }

@@ -56,6 +56,7 @@ export class RunningCli {
       },
       (text) => pattern.test(text),
       `it prints ${pattern}`,
+      { timeoutMs: 15_000 },
     );
   }
 
