@@ -35,6 +35,16 @@ test("columns are as wide as the widest, numbers on the right, wide characters t
   ]);
 });
 
+test("many rows are aligned alike, and soon there", () => {
+  const rows = Array.from({ length: 5000 }, (_, i) => ["x".repeat(1 + (i % 40)), `${i}`, ""]);
+  const began = performance.now();
+  const lines = table(rows, ["left", "right", "left"]).split("\n");
+  // 60 s where all rows go through the printer at once
+  expect(performance.now() - began).toBeLessThan(10_000);
+  expect(lines).toHaveLength(5000);
+  expect(new Set(lines.map((line) => line.length))).toEqual(new Set([40 + 2 + 4]));
+});
+
 test("lists are split at commas that are not within quotes", () => {
   expect(splitNames('a.b, "c,d"."e""f",g')).toEqual(["a.b", '"c,d"."e""f"', "g"]);
   expect(splitNames("")).toEqual([]);
