@@ -30,13 +30,10 @@ export function startMergeOptions(): Option[] {
     option("--last-modified-column <name>", "column that says which row is newer"),
     option("--local-only <what>", "rows that only this side has: push (default), keep or delete"),
     option("--remote-only <what>", "rows that only the peer has: pull (default), keep or delete"),
-    option(
-      "--backlog <what>",
-      "what to do when replication lags: refuse (default) or as start_merge says",
-    ),
+    option("--backlog <what>", "when replication lags: refuse (default) or discard"),
     option(
       "--other-subscribers <what>",
-      "what to do when others replicate from here: refuse (default) or ignore",
+      "when others replicate from here: refuse (default) or ignore",
     ),
     option("--dry-run", "compare and count only; asks nothing, 1 if anything differs"),
     yesOption(),

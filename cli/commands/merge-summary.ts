@@ -53,5 +53,7 @@ function conflictLoss(strategy: string, conflicts: string): string | undefined {
 }
 
 function lose(side: string, rows: string, how: string): string | undefined {
-  return rows === "0" ? undefined : `LOSES: ${side} loses ${rows} rows, ${how}`;
+  return rows === "0"
+    ? undefined
+    : `LOSES: ${side} loses ${rows} ${rows === "1" ? "row" : "rows"}, ${how}`;
 }

@@ -143,7 +143,7 @@ function addVerify(snapshot: Command): void {
         const { sql, params } = call("verify_snapshot", { path });
         const result = await session.query(sql, params);
         const { output } = invocation;
-        await output.rows(result);
+        if (output.isJson || result.rows.length > 0) await output.rows(result);
         const found =
           result.rows.length === 0 ? "sound" : `damaged: ${result.rows.length} problems`;
         if (!output.isJson) output.line(`${path} on server ${session.serverName} is ${found}`);

@@ -42,6 +42,7 @@ export function reportError(error: unknown): ExitCode {
 const hints: Readonly<Record<string, string>> = {
   "42501": "connect as a role that may do this, or have the right granted",
   "57014": "raise --timeout, or look who cancelled it",
+  "58P01": "paths are on the server: create the parent directory there, or check the spelling",
   "42883":
     "the extension in this database is older than steep-repl: ALTER EXTENSION steep_repl UPDATE",
 };

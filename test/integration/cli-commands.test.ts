@@ -286,7 +286,7 @@ describe("merges", () => {
     });
     const merged = await on(0, [...start, "--prefer", "node-a", "--yes"]);
     expect(merged.stderr).toContain(`node-b: host 127.0.0.1, port ${b.port}, database postgres`);
-    expect(merged.stderr).toContain("LOSES: the peer loses 1 rows");
+    expect(merged.stderr).toContain("LOSES: the peer loses 1 row, overwritten");
     expect(merged.stdout).toMatch(/rows_merged +22\n/);
     const [{ merge_id: id } = { merge_id: "" }] = await json<{ merge_id: string }[]>(0, [
       "merge",
