@@ -107,6 +107,8 @@ async function requireExtension(client: pg.Client): Promise<void> {
             pg_catalog.current_setting('server_version_num') as server_num,
             (select extversion from pg_catalog.pg_extension where extname = 'steep_repl') as extension,
             exists (select from pg_catalog.pg_available_extensions where name = 'steep_repl') as available,
+            -- nothing that a user has made must answer for what we call
+            pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false),
             pg_catalog.has_schema_privilege(
               (select oid from pg_catalog.pg_namespace where nspname = 'steep_repl'), 'usage') as allowed,
             current_user as role`,

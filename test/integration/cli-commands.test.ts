@@ -13,7 +13,11 @@ let b: Server;
 beforeAll(async () => {
   const settings = { max_worker_processes: 16, "steep_repl.poll_interval": "1s" };
   [a, b] = await Promise.all([
-    startServer({ name: "cli-a", settings }),
+    startServer({
+      name: "cli-a",
+      settings,
+      hba: ["host all steep_repl 127.0.0.1/32 scram-sha-256"],
+    }),
     startServer({ name: "cli-b", identity: "peer", settings }),
   ]);
   await a.query("create extension steep_repl cascade");
@@ -328,6 +332,57 @@ describe("merges", () => {
     const result = await on(0, ["merge", "start", "--peer", peer, ...orders, "--yes"]);
     expect(result.stdout + result.stderr).not.toContain("topsecret");
     expect(result.stdout).toContain(`port=${b.port}`);
+  });
+});
+
+describe("as written in the manual", () => {
+  test("the role with its password, and the PG* variables", async () => {
+    await a.createDatabase("mydb", { extension: true });
+    await a.query(
+      `create role steep_repl with login replication password 'password';
+       grant usage on schema steep_repl to steep_repl;
+       grant select, insert, update, delete on all tables in schema steep_repl to steep_repl;
+       grant select on all tables in schema public to steep_repl`,
+      [],
+      { database: "mydb" },
+    );
+    const uri = `postgresql://steep_repl:password@localhost:${a.port}/mydb`;
+    const path = freshPath(a);
+    const generate = ["snapshot", "generate", "my-node", "--output", path, "--direct", "-c", uri];
+    const { code, stdout, stderr } = await cli(generate);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: expect.stringContaining("100.0%") });
+    expect(stdout).toContain(`${path} on server localhost`);
+    const env = { PGHOST: "localhost", PGPORT: `${a.port}`, PGUSER: "postgres" };
+    expect(await cli(["schema", "compare", "node-a", "node-b", "--direct"], { env })).toMatchObject(
+      {
+        code: 1,
+        stdout: expect.stringContaining("mismatch"),
+      },
+    );
+    expect(await cli(["node", "status", "--direct"], { env })).toMatchObject({ code: 0 });
+  });
+
+  test.each([
+    [["node", "list"]],
+    [["schema", "compare", "node-a", "node-b"]],
+    [["schema", "diff", "node-a", "node-b", `public."o'dd ""name"""`]],
+    [["schema", "capture", "node-a"]],
+    [["snapshot", "list"]],
+    [["snapshot", "progress"]],
+    [["analyze-overlap", "node-b", "--tables", "public.orders"]],
+    [["merge", "progress"]],
+    [["merge", "conflicts", "--all"]],
+    [["ops", "list"]],
+    [["health"]],
+  ] as const)("%s prints on a terminal what it prints in a pipe, with colours", async (args) => {
+    const piped = await cli([...args, "-c", a.uri()]);
+    const shown = await cli([...args, "-c", a.uri()], { terminal: true });
+    expect(shown.code).toBe(piped.code);
+    expect(shown.stdout).toContain("\u001b[1m");
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: colours
+    const plain = shown.stdout.replace(/\u001b\[\d+m/g, "").replaceAll("\r\n", "\n");
+    expect(plain.replace(/ +$/gm, "")).toBe(piped.stdout.replace(/ +$/gm, ""));
+    expect(piped.stderr).toBe("");
   });
 });
 
