@@ -40,7 +40,7 @@ ${exitCodes}`,
 /** Errors are thrown and printed by us, in one line. */
 function prepare(command: Command): void {
   command.exitOverride().configureOutput({ outputError: () => {} });
-  if (command.commands.length > 0) command.helpCommand(false);
+  if (command.commands.length > 0 && command.parent) command.helpCommand(false);
   for (const child of command.commands) prepare(child);
 }
 

@@ -1,5 +1,5 @@
 import pg from "pg";
-import { CliError, connectionError, exitCode } from "../cli-error.ts";
+import { CliError, connectionError } from "../cli-error.ts";
 import { oneLine } from "../output/one-line.ts";
 import { addressOf } from "./connect.ts";
 import type { Candidate, Target } from "./resolve.ts";
@@ -97,18 +97,4 @@ function explainNetwork(code: string, message: string, isSocket: boolean): Expla
     };
   }
   return { message: message || code, hint: "see the server's log" };
-}
-
-/** Whether an error of a query means that the session is gone, and not that the query is wrong. */
-export function isConnectionLoss(error: unknown): boolean {
-  if (error instanceof pg.DatabaseError) return /^(57P0[123]|08...)$/.test(error.code ?? "");
-  if (error instanceof CliError) return error.code === exitCode.connection;
-  const { code, message = "" } = error as NodeJS.ErrnoException;
-  return (
-    /^(ECONNRESET|EPIPE|ECONNREFUSED|ETIMEDOUT|ENETDOWN|EHOSTUNREACH)$/.test(code ?? "") ||
-    /^(Connection terminated|Client has encountered a connection error|Client was closed)/.test(
-      message,
-    ) ||
-    message === "server does not answer"
-  );
 }

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Notification } from "pg";
 import { CliError, exitCode } from "../cli-error.ts";
-import { isConnectionLoss } from "../connection/connect-failure.ts";
+import { isConnectionLoss } from "../connection/connection-loss.ts";
 import { onInterrupt } from "../interrupt.ts";
 import type { Invocation } from "../invocation.ts";
 import type { ResultRow, Session } from "../session.ts";

@@ -1,7 +1,7 @@
 import { CliError, type ExitCode, exitCode } from "../cli-error.ts";
 import type { JobOptions } from "../command.ts";
 import { formatFor } from "../commands/format.ts";
-import { isConnectionLoss } from "../connection/connect-failure.ts";
+import { isConnectionLoss } from "../connection/connection-loss.ts";
 import type { CommonOptions, Invocation } from "../invocation.ts";
 import { errorLine } from "../output/report-error.ts";
 import type { ResultRow, Session } from "../session.ts";

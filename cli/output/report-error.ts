@@ -1,4 +1,5 @@
 import { CliError, type ExitCode, exitCode } from "../cli-error.ts";
+import { isConnectionLoss } from "../connection/connection-loss.ts";
 import { oneLine } from "./one-line.ts";
 
 /** What PostgreSQL says of a failed statement; not an instanceof, so that pg need not be loaded. */
@@ -28,6 +29,11 @@ export function reportError(error: unknown): ExitCode {
       process.stderr.write(`${errorLine(error.message, null, error.hint)}\n`);
     return error.code;
   }
+  if (isConnectionLoss(error)) {
+    const { message } = error as Error;
+    process.stderr.write(`${errorLine(`the connection was lost: ${message}`, null, lostHint)}\n`);
+    return exitCode.connection;
+  }
   if (isServerError(error)) {
     const { message, detail, hint, code } = error;
     process.stderr.write(`${errorLine(message, detail, hint ?? hints[code])}\n`);
@@ -37,6 +43,8 @@ export function reportError(error: unknown): ExitCode {
   process.stderr.write(`steep-repl: a bug in steep-repl, please report it: ${text}\n`);
   return exitCode.bug;
 }
+
+const lostHint = "try again; jobs go on in the server, see steep-repl ops list";
 
 /** Where the server has none of its own. */
 const hints: Readonly<Record<string, string>> = {
@@ -51,6 +59,5 @@ function codeOf(sqlstate: string): ExitCode {
   // the arguments were wrong
   if (sqlstate.startsWith("22")) return exitCode.usage;
   if (sqlstate === "57014") return exitCode.cancelled;
-  if (/^(57P0|08)/.test(sqlstate)) return exitCode.connection;
   return exitCode.failed;
 }

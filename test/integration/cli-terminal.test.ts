@@ -228,6 +228,21 @@ describe("a connection that is lost", () => {
   });
 });
 
+test("a server that goes away in a query is told in one line", async () => {
+  holder = await server.connect();
+  await holder.query("begin; lock table steep_repl.nodes in access exclusive mode");
+  const running = startCli(["node", "list", "-c", conninfo]);
+  const ours = "from pg_stat_activity where application_name = 'steep-repl' and state = 'active'";
+  const waiting = () => server.query(`select pid ${ours}`);
+  await waitUntil(waiting, (rows) => rows.length === 1, "the query waits for the lock");
+  await server.query(`select pg_terminate_backend(pid) ${ours}`);
+  expect(await running.end).toMatchObject({
+    code: 6,
+    stdout: "",
+    stderr: expect.stringMatching(/^steep-repl: the connection was lost: [^\n]+; hint: [^\n]+\n$/),
+  });
+});
+
 test("a password of the command line is not in the list of processes", async () => {
   const holder = await hold();
   const running = startCli(generate());
