@@ -108,7 +108,7 @@ export class Container implements PgNode {
 
   /** Pull the cable. */
   async disconnectFrom(network: StartedNetwork): Promise<void> {
-    await docker(["network", "disconnect", "--force", network.getName(), this.id]);
+    await docker(["network", "disconnect", network.getName(), this.id]);
   }
 
   async #answers(): Promise<boolean> {
