@@ -179,13 +179,16 @@ bundle: $(bundle).sql
 # ---- the container image
 
 .PHONY: image test-image
-image: export VERSION := $(EXTVERSION)
+image test-image: export VERSION := $(EXTVERSION)
+image test-image: export BASE := $(call given,BASE)
+image test-image: export TAG := $(call given,TAG)
+image test-image: export JS := $(JS)
 image:
-	@JS=$(JS) BASE=$(BASE) TAG=$(TAG) scripts/with-engine.sh scripts/image.sh
+	@scripts/with-engine.sh scripts/image.sh
 
-test-image: export VERSION := $(EXTVERSION)
+test-image: export ARGS := $(ARGS)
 test-image: $(npm_stamp)
-	@JS=$(JS) BASE=$(BASE) TAG=$(TAG) ARGS='$(ARGS)' scripts/test-image.sh
+	@scripts/test-image.sh
 
 .PHONY: format distclean help node_modules
 format: $(npm_stamp)

@@ -29,7 +29,6 @@ daemon=
 # The bridge and the rules of the packet filter are the machine's: one such engine at a time.
 exec 8>/run/lock/steep-repl-engine
 flock -n 8 || { say "waiting for the engine of another checkout to end"; flock 8; }
-had_bridge=$(ls -d /sys/class/net/docker0 2>/dev/null)
 
 # Services are not to be started by the installation: what runs afterwards must be what we stop.
 install_engine() {
@@ -51,6 +50,22 @@ empty_engine() {
   docker network ls -q --filter type=custom | xargs -r docker network rm
 }
 
+note_network() {
+  had_bridge=$(ls -d /sys/class/net/docker0 2>/dev/null)
+  had_rules=$(iptables-save 2>/dev/null | grep -c DOCKER)
+  forward_policy=$(iptables -S FORWARD 2>/dev/null | sed -n 's/^-P FORWARD //p')
+  forwards=$(cat /proc/sys/net/ipv4/ip_forward)
+}
+
+# dockerd leaves its bridge and its rules, and lets the machine forward packets.
+# shellcheck disable=SC2317 # called by the trap
+restore_network() {
+  [ -n "$had_bridge" ] || ip link delete docker0 2>/dev/null
+  [ "$had_rules" = 0 ] || return
+  iptables-save | grep -vE 'DOCKER|docker0' | sed "s/^:FORWARD [A-Z]*/:FORWARD ${forward_policy:-ACCEPT}/" | iptables-restore
+  echo "$forwards" >/proc/sys/net/ipv4/ip_forward
+}
+
 # shellcheck disable=SC2317 # called by the trap
 finish() {
   trap '' INT TERM HUP
@@ -58,8 +73,8 @@ finish() {
     empty_engine >/dev/null 2>&1
     kill "$daemon"
     wait "$daemon"
+    restore_network
   fi
-  [ -n "$had_bridge" ] || ip link delete docker0 2>/dev/null
   [ -z "$work" ] || rm -rf "$work"
 }
 trap finish EXIT
@@ -70,6 +85,7 @@ trap 'exit 143' TERM
 start_engine() {
   local tries
   mkdir -p "$store"
+  note_network
   # its session of its own keeps Ctrl-C from reaching it before we have emptied it
   setsid dockerd --data-root "$store" --exec-root "$work/exec" --pidfile "$work/pid" \
     --host "unix://$work/docker.sock" >"$store/log" 2>&1 8>&- &

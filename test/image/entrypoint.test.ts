@@ -8,6 +8,7 @@ import { type Container, docker, image, startContainer } from "../support/contai
 let scripts: string;
 let node: Container;
 const shop = { database: "shop" };
+const shopless = { database: "postgres" };
 
 beforeAll(async () => {
   scripts = await mkdtemp(join(tmpdir(), "steep-initdb-"));
@@ -151,6 +152,29 @@ test("the healthcheck says what health() says, and passes without the extension"
   await node.query("create extension steep_repl", [], shop);
 });
 
+test("the healthcheck fails when health() says unhealthy, or nothing", async () => {
+  const check = () =>
+    node.exec(["/usr/local/lib/steep_repl/healthcheck.sh"], { allowFailure: true });
+  const counts = "steep_repl._operation_counts()";
+  await node.query(
+    `alter extension steep_repl drop function ${counts}; alter function ${counts} rename to gone`,
+    [],
+    shop,
+  );
+  const ill = await check();
+  expect(ill.stdout).toMatch(/^unhealthy\|.*_operation_counts/);
+  expect(ill.code).toBe(1);
+  await node.query(
+    `alter function steep_repl.gone() rename to _operation_counts; alter extension steep_repl add function ${counts}`,
+    [],
+    shop,
+  );
+  expect((await check()).code).toBe(0);
+  await node.query("alter database shop rename to closed", [], shopless);
+  expect((await check()).code).not.toBe(0);
+  await node.query("alter database closed rename to shop", [], shopless);
+});
+
 test("docker stop ends it in order, and the data is there after a start", async () => {
   const session = await node.connect(shop);
   await session.query("insert into ran values ('before the stop')");
@@ -176,6 +200,15 @@ test("a setup that was interrupted is begun again", async () => {
 
     again = await startContainer({ volumes: { "/var/lib/postgresql": volume } });
     expect(await again.log()).toContain("was interrupted: beginning again");
+    expect(await again.query("select status from steep_repl.health()")).toEqual([
+      { status: "healthy" },
+    ]);
+
+    // as if it had been cut off while the finished directory was moved to its place
+    await again.stop();
+    const undo = "cd $PGDATA && mkdir initialized && mv PG_VERSION base pg_* initialized";
+    await runImage(["-v", `${volume}:/var/lib/postgresql`, image, "bash", "-c", undo]);
+    await again.start();
     expect(await again.query("select status from steep_repl.health()")).toEqual([
       { status: "healthy" },
     ]);

@@ -116,7 +116,7 @@ export class Container implements PgNode {
       throw new Error(`${this.name} ended while it started:\n${(await this.log()).slice(-4000)}`);
     }
     try {
-      await this.query("select 1");
+      await this.query("select 1", [], { user: this.#options.env?.POSTGRES_USER ?? "postgres" });
       return true;
     } catch (error) {
       const { code, message } = error as { code?: string; message: string };
