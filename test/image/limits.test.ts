@@ -11,11 +11,11 @@ async function start(...options: Parameters<typeof startContainer>): Promise<Con
 }
 afterAll(() => Promise.all(started.map((container) => container.destroy())));
 
-/** Rows of values that do not compress, so many MB of them. */
+/** So many MB of rows of 1 KB, which a table does not compress. */
 function fill(node: Container, megabytes: number): Promise<unknown> {
   return node.query(
     `create table big as
-       select g as id, (select string_agg(md5(random()::text), '') from generate_series(1, 32) where g = g) as filler
+       select g as id, repeat(md5(g::text) || md5(random()::text), 16) as filler
        from generate_series(1, ${megabytes * 1000}) g`,
   );
 }

@@ -8,8 +8,9 @@ export default defineConfig({
     // The container that would clean up after us has an image of its own, which not every registry has;
     // the tests remove what they start.
     env: { TESTCONTAINERS_RYUK_DISABLED: "true" },
-    testTimeout: 120_000,
-    hookTimeout: 120_000,
+    // generous, since a busy machine takes some times as long
+    testTimeout: 240_000,
+    hookTimeout: 240_000,
     maxWorkers: 2,
   },
 });

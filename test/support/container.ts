@@ -79,7 +79,7 @@ export class Container implements PgNode {
     if (this.#id === undefined) await this.#create();
     else await docker(["start", this.#id]);
     await waitUntil(() => this.#answers(), Boolean, `${this.name} accepts connections`, {
-      timeoutMs: 60_000,
+      timeoutMs: 120_000,
     });
   }
 
@@ -93,7 +93,7 @@ export class Container implements PgNode {
       .withTmpFs({ ...tmpfs })
       .withBindMounts(Object.entries(volumes).map(([target, source]) => ({ source, target })))
       .withWaitStrategy(Wait.forHealthCheck())
-      .withStartupTimeout(90_000);
+      .withStartupTimeout(150_000);
     if (memoryMb !== undefined) definition.withResourcesQuota({ memory: memoryMb / 1024 });
     const started = await definition.start();
     this.#id = started.getId();
