@@ -15,7 +15,7 @@ server_port := $(call given,PORT)
 server_conf := $(call given,CONF)
 
 # These goals must work on a machine without any PostgreSQL.
-without_pg = help clean distclean format node_modules cli
+without_pg = help clean distclean format node_modules bundle image test-image cli
 needs_pg := $(if $(MAKECMDGOALS),$(filter-out $(without_pg),$(MAKECMDGOALS)),all)
 
 BUILT = build/plv8 build/pljs build/stage build/tools build/regress build/settings build/cli
@@ -23,6 +23,7 @@ OBJS := $(patsubst %.c,%.o,$(sort $(wildcard bgworker-c/*.c)))
 npm_stamp = node_modules/.package-lock.json
 bin = node_modules/.bin
 cli = build/cli/steep-repl.cjs
+bundle = build/$(JS)/steep_repl--$(EXTVERSION)
 
 ifneq ($(needs_pg),)
 override PG_CONFIG := $(shell PG_CONFIG='$(PG_CONFIG)' scripts/find-pg.sh)
@@ -42,7 +43,6 @@ ifeq ($(filter plv8 pljs,$(JS)),)
 $(error JS=$(JS): it is plv8 or pljs)
 endif
 
-bundle = build/$(JS)/steep_repl--$(EXTVERSION)
 stage = $(CURDIR)/build/stage/$(JS)
 
 DATA = $(sort $(wildcard sql/upgrade/steep_repl--*--*.sql))
@@ -81,20 +81,6 @@ $(shell mkdir -p build; \
 	rm build/settings.new)
 
 $(OBJS): $(wildcard bgworker-c/*.h) steep_repl.control build/settings
-
-# ---- SQL: the hand-written files and the bundle of TypeScript
-
-$(bundle).control: $(bundle).sql
-
-$(bundle).sql: build/tools/build.mjs steep_repl.control $(sort $(wildcard sql/*.sql)) \
-		$(shell find plv8 -type f -not -path 'plv8/build/*' 2>/dev/null)
-	@mkdir -p $(@D)
-	node build/tools/build.mjs --engine $(JS) --version $(EXTVERSION) --out $(@D)
-	@touch $(bundle).control
-
-build/tools/build.mjs: $(npm_stamp) $(wildcard plv8/build/*) $(shell find plv8/api -type f 2>/dev/null)
-	$(bin)/esbuild plv8/build/build.ts --bundle --platform=node --format=esm --external:esbuild \
-		--log-level=warning --outfile=$@
 
 # ---- an installed copy to run from, which needs no rights; servers that run from it see it whole
 
@@ -166,11 +152,44 @@ lint: $(npm_stamp)
 
 else
 
+JS ?= pljs
+
 .PHONY: clean
 clean:
 	rm -rf $(BUILT) $(OBJS) $(addprefix $(MODULE_big).,so dylib)
 
 endif
+
+# ---- SQL: the hand-written files and the bundle of TypeScript
+
+$(bundle).control: $(bundle).sql
+
+$(bundle).sql: build/tools/build.mjs steep_repl.control $(sort $(wildcard sql/*.sql)) \
+		$(shell find plv8 -type f -not -path 'plv8/build/*' 2>/dev/null)
+	@mkdir -p $(@D)
+	node build/tools/build.mjs --engine $(JS) --version $(EXTVERSION) --out $(@D)
+	@touch $(bundle).control
+
+build/tools/build.mjs: $(npm_stamp) $(wildcard plv8/build/*) $(shell find plv8/api -type f 2>/dev/null)
+	$(bin)/esbuild plv8/build/build.ts --bundle --platform=node --format=esm --external:esbuild \
+		--log-level=warning --outfile=$@
+
+.PHONY: bundle
+bundle: $(bundle).sql
+
+# ---- the container image
+
+.PHONY: image test-image
+image test-image: export VERSION := $(EXTVERSION)
+image test-image: export BASE := $(call given,BASE)
+image test-image: export TAG := $(call given,TAG)
+image test-image: export JS := $(JS)
+image:
+	@scripts/with-engine.sh scripts/image.sh
+
+test-image: export ARGS := $(ARGS)
+test-image: $(npm_stamp)
+	@scripts/test-image.sh
 
 .PHONY: format distclean help node_modules cli
 format: $(npm_stamp)
@@ -215,5 +234,7 @@ help:
 	@echo '  make regress           installcheck on a server of its own'
 	@echo '  make soak              the long tests'
 	@echo '  make bench             measurements'
+	@echo '  make image             build the container image steep_repl:dev (TAG=..., BASE=... what it is made from)'
+	@echo '  make test-image        build it and test it, in containers'
 	@echo '  make lint, format      check the style, repair it'
 	@echo 'Variables: PG_CONFIG=... which PostgreSQL 18, JS=plv8|pljs which JavaScript language'

@@ -67,9 +67,9 @@ listen &
 listener=$!
 
 progress_bar() {
-  local phase percent done total table state last='' blocks
+  local phase percent copied total table state last='' blocks
   while :; do
-    IFS='|' read -r phase percent done total table < <(value "
+    IFS='|' read -r phase percent copied total table < <(value "
       select phase, coalesce(round(overall_percent), 0), tables_completed, tables_total,
              translate(current_table, E'|\n', '  ')
       from steep_repl.snapshot_progress('$1')") || true
@@ -77,10 +77,10 @@ progress_bar() {
     if [ -t 1 ]; then
       blocks=$((${percent:-0} * 30 / 100))
       printf '\r\033[K[%-30s] %3d%%  %-10s %s/%s %s' "$(printf '%*s' "$blocks" '' | tr ' ' '#')" \
-        "${percent:-0}" "$phase" "${done:-0}" "${total:-?}" "$table"
+        "${percent:-0}" "$phase" "${copied:-0}" "${total:-?}" "$table"
     elif [ "$phase $percent" != "$last" ]; then
       last="$phase $percent"
-      printf '%3d%%  %-10s %s of %s tables  %s\n' "${percent:-0}" "$phase" "${done:-0}" "${total:-?}" "$table"
+      printf '%3d%%  %-10s %s of %s tables  %s\n' "${percent:-0}" "$phase" "${copied:-0}" "${total:-?}" "$table"
     fi
     case $state in complete | failed | cancelled) break ;; esac
     sleep 0.1
@@ -113,6 +113,7 @@ title "Read every byte of it again"
 sql "SELECT * FROM steep_repl.verify_snapshot('$path')"
 [ "$(value "select count(*) from steep_repl.verify_snapshot('$path')")" = 0 ] || fail "the snapshot is not sound"
 sql "SELECT status, js_engine, active_operations, pending_operations, reasons FROM steep_repl.health()"
+# shellcheck disable=SC2012 # names are ours, and ls writes sizes for people
 (cd "$path" && ls -lhS | awk 'NR > 1 { print $5 "\t" $9 }' >"$work/files")
 head -n 8 "$work/files"
 [ "$(wc -l <"$work/files")" -le 8 ] || echo "... $(wc -l <"$work/files") files in all"

@@ -13,6 +13,7 @@
 set -euo pipefail
 
 suite=forky
+here=$(cd "$(dirname "$0")" && pwd)
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
 say() { printf 'fetch-pg18: %s\n' "$*" >&2; }
@@ -44,17 +45,11 @@ apt=$work/apt
 mkdir -p "$root" "$apt"/{etc,empty,lists/partial,cache/archives/partial,debs}
 : >"$apt/status"
 
-host_mirror() {
-  # shellcheck disable=SC2016 # the format's names are apt's
-  apt-get indextargets --format '$(ORIGIN) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
-    awk '$1 == "Debian" && $2 !~ /security/ && !found { print $2; found = 1 }'
-}
-
 # apt with an empty package database and directories of its own. How the host reaches its mirror
 # (proxies, retries) is kept; everything else of its configuration is left out.
 configure_apt() {
   local mirror=$1 reach
-  reach=$(apt-config dump 2>/dev/null | grep -E '^Acquire::(http|https|ftp|Retries|ForceIPv)' || true)
+  reach=$("$here/host-apt.sh" settings)
   printf 'deb [signed-by=%s] %s %s main\n' "$keyring" "$mirror" "$suite" >"$apt/etc/sources.list"
   cat >"$apt/apt.conf" <<CONF
 $reach
@@ -92,6 +87,7 @@ wanted_packages() {
     awk '/^Package:/ { name = $2 }
          /^Section:/ { if ($2 == "libs" || $2 == "database") print name }' |
     grep -vE '^(libperl|perl-modules|libgdbm|libdb5|libc-bin|libc-gconv|libsystemd-shared|libproc2|libncursesw|libdebconf|postgresql-(client-)?common)'
+  # shellcheck disable=SC2086
   printf '%s\n' $headers postgresql-server-dev-18
 }
 
@@ -156,7 +152,7 @@ WRAP
   [ "$n" -gt 0 ] || die "found no programs among the unpacked packages"
 }
 
-mirror=${DEBIAN_MIRROR:-$(host_mirror)}
+mirror=$("$here/host-apt.sh" mirror)
 [ -n "$mirror" ] || die "no Debian mirror in this host's apt sources: set DEBIAN_MIRROR to one"
 configure_apt "$mirror"
 say "reading the package list of Debian $suite"

@@ -62,6 +62,7 @@ as_settings() {
   while IFS= read -r item; do
     [ -n "$item" ] || continue
     [[ $item == *=* ]] || die "CONF is a list of setting=value, and this is not: $item"
+    # shellcheck disable=SC2001 # quotes in a pattern of bash are unreadable
     printf "%s = '%s'\n" "${item%%=*}" "$(sed "s/'/''/g" <<<"${item#*=}")"
   done < <(xargs -n 1 printf '%s\n' <<<"$1")
 }

@@ -197,10 +197,24 @@ return $sql$
                ('row_security', 'off'), ('application_name', 'steep_repl peer'),
                ('statement_timeout', '0'), ('transaction_timeout', '0'), ('lock_timeout', '0'),
                ('idle_in_transaction_session_timeout', '0'), ('jit', 'off'),
-               ('client_connection_check_interval', '1000')) p(name, setting)
+               ('client_connection_check_interval', '1000'),
+               ('tcp_keepalives_idle', '15'), ('tcp_keepalives_interval', '5'), ('tcp_keepalives_count', '3')) p(name, setting)
   join pg_catalog.pg_settings s on lower(s.name) operator(pg_catalog.=) p.name
 $sql$;
 comment on function steep_repl._peer_settings() is 'private: what the session at the peer sets';
+
+-- A network that is cut says nothing: without these a job would wait for its peer for hours. What a
+-- connection string says itself goes before them; a foreign server has its options.
+create function steep_repl._noticing_silence(target text) returns text
+language sql immutable strict parallel unsafe set search_path = pg_catalog, pg_temp
+return case
+  when not steep_repl._is_conninfo(target) or target ~ '(keepalives|tcp_user_timeout)' then target
+  when target ~ '^postgres(ql)?://' then
+    target || case when position('?' in target) > 0 then '&' else '?' end
+      || 'keepalives_idle=15&keepalives_interval=5&keepalives_count=3&tcp_user_timeout=30000'
+  else 'keepalives_idle=15 keepalives_interval=5 keepalives_count=3 tcp_user_timeout=30000 ' || target
+end;
+comment on function steep_repl._noticing_silence(text) is 'private: what dblink connects to, such that a peer that vanishes is noticed in half a minute';
 
 create function steep_repl._peer_open(peer text) returns text
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
@@ -212,7 +226,7 @@ declare
 begin
   begin
     perform steep_repl._start_deadline(10000);
-    execute format('select %s.dblink_connect($1, $2)', steep_repl._dblink()) using connection, target;
+    execute format('select %s.dblink_connect($1, $2)', steep_repl._dblink()) using connection, steep_repl._noticing_silence(target);
     perform steep_repl._end_deadline();
   exception
     when query_canceled then

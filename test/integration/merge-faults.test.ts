@@ -287,15 +287,14 @@ describe.each([{ name: "a foreign server" }, { name: "a connection string" }])(
 
       test("which the peer finished, without anybody to hear of it", () =>
         whileCommitsWait(async (release, xid) => {
-          const [peerSession] = await b.query<{ pid: number }>(
-            "select pid from pg_stat_activity where application_name = 'steep_repl peer'",
+          const [job] = await a.query<{ worker_pid: number }>(
+            "select worker_pid from steep_repl.work_queue where status = 'running'",
           );
-          // stopped, it cannot notice that we are gone before it has the lock
-          signal(peerSession?.pid ?? 0, "SIGSTOP");
-          await a.kill9();
+          // stopped, it holds the connection and does not hear the answer
+          signal(Number(job?.worker_pid), "SIGSTOP");
           await release();
-          signal(peerSession?.pid ?? 0, "SIGCONT");
           await expectAtPeer(xid, "committed");
+          await a.kill9();
           await a.start();
         }));
 

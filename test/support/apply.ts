@@ -1,5 +1,4 @@
-import type { ConnectOptions } from "./node.ts";
-import type { Server } from "./server.ts";
+import type { ConnectOptions, PgNode } from "./node.ts";
 import { endOf, type SnapshotRow } from "./snapshots.ts";
 
 export interface ApplyRow extends SnapshotRow {
@@ -18,7 +17,7 @@ export interface ApplyOptions extends ConnectOptions {
 
 /** Queue an apply; returns its row as start_apply answers it. */
 export async function startApply(
-  server: Server,
+  server: PgNode,
   path: string,
   options: ApplyOptions,
 ): Promise<ApplyRow> {
@@ -34,7 +33,7 @@ export async function startApply(
 
 /** The row of an apply once it is over. */
 export async function endOfApply(
-  server: Server,
+  server: PgNode,
   apply: ApplyRow,
   options: ConnectOptions,
 ): Promise<ApplyRow> {
@@ -43,7 +42,7 @@ export async function endOfApply(
 
 /** Apply a snapshot to its end, whatever that is. */
 export async function runApply(
-  server: Server,
+  server: PgNode,
   path: string,
   options: ApplyOptions,
 ): Promise<ApplyRow> {
@@ -52,7 +51,7 @@ export async function runApply(
 
 /** Apply a snapshot, which must succeed. */
 export async function applySnapshot(
-  server: Server,
+  server: PgNode,
   path: string,
   options: ApplyOptions,
 ): Promise<ApplyRow> {
@@ -67,7 +66,7 @@ export async function applySnapshot(
 
 /** Retry an apply that failed, and wait for its end. */
 export async function retryApply(
-  server: Server,
+  server: PgNode,
   apply: ApplyRow,
   options: ConnectOptions,
 ): Promise<ApplyRow> {

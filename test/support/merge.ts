@@ -1,5 +1,4 @@
-import type { ConnectOptions, Row } from "./node.ts";
-import type { Server } from "./server.ts";
+import type { ConnectOptions, PgNode, Row } from "./node.ts";
 import { waitUntil } from "./wait-until.ts";
 
 /** bigint columns are text, as node-postgres gives them. */
@@ -31,7 +30,7 @@ export interface MergeOptions extends ConnectOptions {
 
 /** Queue a merge; its row at once. */
 export async function startMerge(
-  server: Server,
+  server: PgNode,
   peer: string | null,
   { tables = null, args, ...options }: MergeOptions = {},
 ): Promise<MergeRow> {
@@ -46,7 +45,7 @@ export async function startMerge(
 
 /** The row of a merge once it is over. */
 export async function endOfMerge(
-  server: Server,
+  server: PgNode,
   merge: MergeRow,
   { database }: ConnectOptions = {},
   timeoutMs = 50_000,
@@ -63,7 +62,7 @@ export async function endOfMerge(
 
 /** The row of a merge now. */
 export async function mergeRow(
-  server: Server,
+  server: PgNode,
   merge: MergeRow,
   database?: string,
 ): Promise<MergeRow | undefined> {
@@ -78,7 +77,7 @@ export async function mergeRow(
 
 /** Merge, and wait for the end. */
 export async function runMerge(
-  server: Server,
+  server: PgNode,
   peer: string,
   options: MergeOptions = {},
 ): Promise<MergeRow> {
@@ -111,7 +110,7 @@ export interface AuditRow extends Row {
 
 /** What a merge wrote down, in the order of its doing. */
 export function auditOf(
-  server: Server,
+  server: PgNode,
   merge: MergeRow,
   options: ConnectOptions = {},
 ): Promise<AuditRow[]> {
@@ -132,7 +131,7 @@ export function actions(audit: readonly AuditRow[]): Record<string, number> {
 
 /** All rows of FROM items as the texts of their types' output functions, which nothing of ours has touched. */
 export async function imagesOf(
-  server: Server,
+  server: PgNode,
   items: readonly string[],
   { columns = "*", ...options }: ConnectOptions & { readonly columns?: string } = {},
 ): Promise<Image[][]> {

@@ -17,6 +17,8 @@ export type Row = Record<string, unknown>;
 /** A PostgreSQL that tests talk to, whatever it runs in. */
 export interface PgNode {
   readonly name: string;
+  /** Where snapshots may be written, as the server sees it. */
+  readonly snapshotDir: string;
   start(): Promise<void>;
   stop(mode?: StopMode): Promise<void>;
   /** End every process at once, as a power cut would. */
@@ -25,6 +27,12 @@ export interface PgNode {
   configure(settings: Settings): Promise<void>;
   /** The caller may end it; whoever forgets has it ended with the node. */
   connect(options?: ConnectOptions): Promise<Client>;
+  /** One statement in a session of its own; returns its rows. */
+  query<R extends Row = Row>(
+    sql: string,
+    params?: readonly unknown[],
+    options?: ConnectOptions,
+  ): Promise<R[]>;
   /** A connection string, for programs and for peers. */
   uri(database?: string, user?: string): string;
   /** Stop it and delete what it stored. */

@@ -1,5 +1,4 @@
-import type { ConnectOptions, Row } from "./node.ts";
-import type { Server } from "./server.ts";
+import type { ConnectOptions, PgNode, Row } from "./node.ts";
 import { waitUntil } from "./wait-until.ts";
 
 export interface OverlapCounts extends Row {
@@ -19,7 +18,7 @@ export interface OverlapOptions extends ConnectOptions {
 
 /** What analyze_overlap answers, with counts as numbers. */
 export function analyzeOverlap(
-  server: Server,
+  server: PgNode,
   peer: string,
   { tables = null, args, ...options }: OverlapOptions = {},
 ): Promise<OverlapCounts[]> {
@@ -56,7 +55,7 @@ export interface OverlapRow extends Row {
 
 /** The row of a queued comparison once it is over. */
 export async function endOfOverlap(
-  server: Server,
+  server: PgNode,
   operationId: string,
   options: ConnectOptions = {},
 ): Promise<OverlapRow> {

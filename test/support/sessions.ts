@@ -4,6 +4,8 @@ import type { ConnectOptions, Row } from "./node.ts";
 export interface Endpoint {
   readonly host: string;
   readonly port: number;
+  /** For those who give no other. */
+  readonly password?: string;
 }
 
 /** The clients of one node, so that none survives it. */

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { join } from "node:path";
 import pg from "pg";
-import type { ConnectOptions, Row } from "./node.ts";
+import type { ConnectOptions, PgNode, Row } from "./node.ts";
 import { bin, type RunResult, run } from "./pg.ts";
 import type { Server } from "./server.ts";
 import { waitUntil } from "./wait-until.ts";
@@ -24,13 +24,13 @@ export interface SnapshotOptions extends ConnectOptions {
 }
 
 /** A path in the server's snapshot directory that nothing has yet. */
-export function freshPath(server: Server): string {
+export function freshPath(server: PgNode): string {
   return join(server.snapshotDir, `s-${randomUUID().slice(0, 8)}`);
 }
 
 /** Queue a snapshot; returns its row as start_snapshot answers it. */
 export async function startSnapshot(
-  server: Server,
+  server: PgNode,
   options: SnapshotOptions = {},
 ): Promise<SnapshotRow> {
   const path = options.path ?? freshPath(server);
@@ -47,7 +47,7 @@ export async function startSnapshot(
 
 /** The snapshot's row once it is over. */
 export async function endOf(
-  server: Server,
+  server: PgNode,
   snapshot: SnapshotRow,
   options: ConnectOptions = {},
 ): Promise<SnapshotRow> {
@@ -72,7 +72,7 @@ export async function endOf(
 
 /** Take a snapshot to its end, whatever that is. */
 export async function runSnapshot(
-  server: Server,
+  server: PgNode,
   options: SnapshotOptions = {},
 ): Promise<SnapshotRow> {
   return endOf(server, await startSnapshot(server, options), options);
@@ -80,7 +80,7 @@ export async function runSnapshot(
 
 /** Take a snapshot that must succeed. */
 export async function takeSnapshot(
-  server: Server,
+  server: PgNode,
   options: SnapshotOptions = {},
 ): Promise<SnapshotRow> {
   const row = await runSnapshot(server, options);
@@ -112,7 +112,7 @@ export async function restore(
 }
 
 /** Rows and an order-independent digest of every user table, by name. */
-export async function digests(server: Server, database: string): Promise<Record<string, string>> {
+export async function digests(server: PgNode, database: string): Promise<Record<string, string>> {
   const tables = await server.query<{ name: string }>(
     `select format('%I.%I', n.nspname, c.relname) as name
      from pg_class c join pg_namespace n on n.oid = c.relnamespace
@@ -135,7 +135,7 @@ export async function digests(server: Server, database: string): Promise<Record<
 
 /** How many problems verify_snapshot finds. */
 export async function problems(
-  server: Server,
+  server: PgNode,
   path: string,
   options: ConnectOptions = {},
 ): Promise<Row[]> {
@@ -149,14 +149,14 @@ export const withoutOurs = ["-N", "steep_repl", "--exclude-extension=steep_repl"
  * The schema as pg_dump writes it, without ours and without subscriptions, entry by entry. Sorted:
  * what pg_dump writes first may depend on what it leaves out.
  */
-export async function schemaOf(server: Server, database: string): Promise<readonly string[]> {
+export async function schemaOf(server: PgNode, database: string): Promise<readonly string[]> {
   const options = ["--schema-only", "--no-subscriptions", "--restrict-key=x", ...withoutOurs];
   const { stdout } = await run(bin("pg_dump"), [...options, server.uri(database)]);
   return stdout.split("\n--\n-- Name: ").sort();
 }
 
 /** Drop every snapshot that is over: what one test left would fail the next. */
-export async function dropSnapshots(server: Server, options: ConnectOptions = {}): Promise<void> {
+export async function dropSnapshots(server: PgNode, options: ConnectOptions = {}): Promise<void> {
   await server.query(
     "select steep_repl.drop_snapshot(snapshot_id) from steep_repl.snapshots where status not in ('pending', 'running')",
     [],
