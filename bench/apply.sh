@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2154 # variables of run.sh
 # Applying a snapshot beside pg_restore of the same archive, indexes included.
 
 cases_apply() {

@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2154 # variables of run.sh
 # What is measured: databases, filled when a case first needs them.
 
 fill_pgbench() {

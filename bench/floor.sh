@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2154 # variables of run.sh
 # One table with one worker beside what cannot be had for less: the server's COPY to nowhere, and the
 # zstd program on the same text.
 

@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2154 # variables of run.sh
 # How long a job waits, and how long the smallest one takes.
 
 cases_latency() { echo latency:latency:zstd:1; }

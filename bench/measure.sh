@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2154 # variables of run.sh
 # Taking turns, and the table that is printed.
 
 # CPU seconds of the server so far: its own, and those of processes that it has reaped.

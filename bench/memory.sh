@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2154 # variables of run.sh
 # The most private memory that a copy worker and an applier have: shared buffers do not count. It must not grow with
 # the number of rows, and not beyond 4 times the largest row.
 

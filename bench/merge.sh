@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2154 # variables of run.sh
 # Merging two servers on this machine: dataset, direction, and how many of the rows differ. Beside it a statement
 # written by hand, INSERT ... SELECT FROM dblink(...) of the same rows, without a comparison, locks or an audit log.
 # For conflicts that is an UPDATE. The peer of bench/overlap.sh is used.

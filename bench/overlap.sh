@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2154 # variables of run.sh
 # Comparing the rows of two servers on this machine: dataset, key, and how many of the rows differ. Beside it (a) one
 # scan with hash_record_extended on each side at the same time, which is what reading costs, and (b) the naive
 # way: every key and md5 of the row fetched over dblink, and a full join.

@@ -10,6 +10,7 @@
 #
 # A kind of case is a file bench/KIND.sh, which lists its cases and says how to run one: with
 # `compare`, functions ours_KIND and peer_KIND, and clean_KIND, which removes what both left.
+# shellcheck disable=SC2034 # the files below use what is set here
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/.."

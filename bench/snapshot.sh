@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2154 # variables of run.sh
 # Snapshots beside pg_dump -Fd with the same compression and number of workers.
 
 cases_snapshot() {
