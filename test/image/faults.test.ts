@@ -1,3 +1,4 @@
+import type { Client } from "pg";
 import type { StartedNetwork } from "testcontainers";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { endOfApply, startApply } from "../support/apply.ts";
@@ -89,11 +90,8 @@ test("a server killed during an apply goes on with it, and no row is lost or dou
   expect(await digests(a, "target")).toEqual(await digests(a, "postgres"));
 });
 
-/** Hold what a job wants to read at the peer, cut the network when it waits there, and run on. */
-async function cutWhileWaiting(start: () => Promise<string>): Promise<void> {
-  const holder = await b.connect();
-  await holder.query("begin; lock table small in access exclusive mode");
-  const id = await start();
+/** How a job ends whose network is cut while it waits for the peer, which has a table locked until then. */
+async function endWithoutNetwork<T>(id: string, holder: Client, ended: () => Promise<T>) {
   await waitUntil(
     () =>
       b.query(
@@ -103,26 +101,36 @@ async function cutWhileWaiting(start: () => Promise<string>): Promise<void> {
     `operation ${id} waits at the peer`,
   );
   await b.disconnectFrom(network);
-  await holder.end();
+  try {
+    return await ended();
+  } finally {
+    // not earlier: what the peer then says may find another way, over the host
+    await holder.end();
+    await b.connectTo(network);
+  }
 }
 
+/** A session at the peer that keeps others from reading the table. */
+async function holdSmall(): Promise<Client> {
+  const holder = await b.connect();
+  await holder.query("begin; lock table small in access exclusive mode");
+  return holder;
+}
+
+const lost = { status: "failed", error_sqlstate: expect.stringMatching(/^08/) };
+
 test("a comparison whose network is cut fails within a minute, says so, and can be retried", async () => {
-  let id = "";
+  const holder = await holdSmall();
   const since = Date.now();
-  await cutWhileWaiting(async () => {
-    const [row] = await a.query<{ operation_id: string }>(
-      "select operation_id from steep_repl.start_overlap($1, '{public.small}')",
-      [conninfo],
-    );
-    id = row?.operation_id ?? "";
-    return id;
-  });
-  const cut = await endOfOverlap(a, id);
+  const [{ operation_id: id = "" } = {}] = await a.query<{ operation_id: string }>(
+    "select operation_id from steep_repl.start_overlap($1, '{public.small}')",
+    [conninfo],
+  );
+  const cut = await endWithoutNetwork(id, holder, () => endOfOverlap(a, id));
   expect(Date.now() - since).toBeLessThan(60_000);
-  expect(cut).toMatchObject({ status: "failed", error_sqlstate: expect.stringMatching(/^08/) });
+  expect(cut).toMatchObject(lost);
   expect(cut.error_message).toMatch(/peer/);
 
-  await b.connectTo(network);
   await a.query("select steep_repl.retry_operation($1, peer => $2)", [id, conninfo]);
   expect(await endOfOverlap(a, id)).toMatchObject({ status: "complete", error_message: null });
 });
@@ -130,21 +138,14 @@ test("a comparison whose network is cut fails within a minute, says so, and can 
 test("a merge whose network is cut fails and can be retried, and both sides are equal then", async () => {
   await a.query("insert into small select g, 'a' from generate_series(1, 1000) g");
   await b.query("insert into small select g, 'b' from generate_series(501, 1500) g");
-  let merge: Awaited<ReturnType<typeof startMerge>> | undefined;
-  await cutWhileWaiting(async () => {
-    merge = await startMerge(a, conninfo, { tables: ["public.small"] });
-    return merge.operation_id;
-  });
-  if (!merge) throw new Error("no merge");
-  const cut = await endOfMerge(a, merge);
-  expect(cut).toMatchObject({ status: "failed", error_sqlstate: expect.stringMatching(/^08/) });
+  const holder = await holdSmall();
+  const merge = await startMerge(a, conninfo, { tables: ["public.small"] });
+  const id = merge.operation_id;
+  const cut = await endWithoutNetwork(id, holder, () => endOfMerge(a, merge));
+  expect(cut).toMatchObject(lost);
   expect(cut.error_message).toMatch(/peer/);
 
-  await b.connectTo(network);
-  await a.query("select steep_repl.retry_operation($1, peer => $2)", [
-    merge.operation_id,
-    conninfo,
-  ]);
+  await a.query("select steep_repl.retry_operation($1, peer => $2)", [id, conninfo]);
   await endOfMerge(a, merge);
   expect(await mergeRow(a, merge)).toMatchObject({ status: "complete", conflict_count: "500" });
   const digest = "select count(*), sum(hashtextextended(s::text, 0)) from small s";
