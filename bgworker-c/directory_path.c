@@ -246,6 +246,10 @@ directory_check_write(const char *path)
 		refuse_path(path, "pg_write_server_files");
 
 	parent = directory_open_parent(normal, &problem);
+	if (parent < 0 && problem == NULL && errno == ENOENT)
+		ereport(ERROR,
+				(errcode_for_file_access(), errmsg("could not create directory \"%s\": %m", path),
+				 errhint("Create its parent directory on the server first.")));
 	if (parent < 0)
 		report_open_failure(path, problem);
 	rc = fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW);

@@ -4,21 +4,19 @@
  *
  * pg_dump compresses in its own process while a backend formats rows; one
  * process that did both in turns would take the sum of both times.  So there
- * are two frame writers: while one is filled by COPY, a thread completes the
- * other.  Where the thread is slower than COPY, this side completes frames too.
+ * are several frame writers: while one is filled, a thread completes others.
+ * Where the thread is the slower side and has one waiting already, this side
+ * completes a frame, too: both are busy all the time.
  */
 #include "frame_pipeline.h"
 
 #include "frame_thread.h"
-#include "portability/instr_time.h"
 
 struct FramePipeline
 {
-	FrameWriter *writers[2];
-	int filling;          /* index of the writer that takes rows */
-	bool waiting;         /* the other one's frame is with the thread */
-	instr_time submitted; /* since when */
-	double expected;      /* ms that completing a frame takes */
+	FrameWriter *filling;
+	FrameWriter *spare[THREAD_FRAMES]; /* those that the thread does not have */
+	int n_spare;
 	bool threaded;
 	FrameSink sink;
 };
@@ -30,8 +28,9 @@ frame_pipeline_create(Codec codec, int level, FrameSink sink)
 	FramePipeline *pipeline = palloc0_object(FramePipeline);
 
 	pipeline->sink = sink;
-	for (int i = 0; i < 2; i++)
-		pipeline->writers[i] = frame_writer_create(codec, level);
+	pipeline->filling = frame_writer_create(codec, level);
+	while (pipeline->n_spare < THREAD_FRAMES)
+		pipeline->spare[pipeline->n_spare++] = frame_writer_create(codec, level);
 	return pipeline;
 }
 
@@ -39,7 +38,7 @@ frame_pipeline_create(Codec codec, int level, FrameSink sink)
 FrameWriter *
 frame_pipeline_writer(FramePipeline *pipeline)
 {
-	return pipeline->writers[pipeline->filling];
+	return pipeline->filling;
 }
 
 static void
@@ -51,79 +50,57 @@ deliver(FramePipeline *pipeline, FrameWriter *writer)
 	pipeline->sink(&frame);
 }
 
-/* Take the frame back from the thread, when it is complete, and write it. */
+/* Take frames back from the thread, those that are complete or all of them, and write them. */
 static void
-collect(FramePipeline *pipeline)
+collect(FramePipeline *pipeline, bool all)
 {
-	if (!pipeline->waiting)
-		return;
-	frame_thread_wait();
-	pipeline->expected = frame_thread_duration();
-	pipeline->waiting = false;
-	deliver(pipeline, pipeline->writers[1 - pipeline->filling]);
-}
+	FrameWriter *writer;
 
-/* Whether the thread is free, or will be so soon that to wait is best. */
-static bool
-thread_is_near(FramePipeline *pipeline)
-{
-	instr_time elapsed;
-
-	if (!pipeline->waiting || frame_thread_is_idle())
-		return true;
-	INSTR_TIME_SET_CURRENT(elapsed);
-	INSTR_TIME_SUBTRACT(elapsed, pipeline->submitted);
-	return pipeline->expected - INSTR_TIME_GET_MILLISEC(elapsed) < pipeline->expected / 2;
-}
-
-/* Complete the frame here. */
-static void
-complete_here(FramePipeline *pipeline)
-{
-	frame_writer_complete(frame_pipeline_writer(pipeline));
-	deliver(pipeline, frame_pipeline_writer(pipeline));
+	while ((writer = frame_thread_collect(all)) != NULL)
+	{
+		deliver(pipeline, writer);
+		pipeline->spare[pipeline->n_spare++] = writer;
+	}
 }
 
 /* End the frame, with the thread's help if it can be had. */
 void
 frame_pipeline_end_frame(FramePipeline *pipeline)
 {
-	FrameWriter *writer = frame_pipeline_writer(pipeline);
-
-	frame_writer_prepare(writer);
+	frame_writer_prepare(pipeline->filling);
 	if (!pipeline->threaded)
 		pipeline->threaded = frame_thread_start();
-	if (!pipeline->threaded || !frame_writer_is_threadable(writer) || !thread_is_near(pipeline))
+	collect(pipeline, false);
+	if (pipeline->threaded && frame_writer_is_threadable(pipeline->filling) &&
+		pipeline->n_spare > 0)
 	{
-		complete_here(pipeline);
+		frame_thread_submit(pipeline->filling);
+		pipeline->filling = pipeline->spare[--pipeline->n_spare];
 		return;
 	}
-	collect(pipeline);
-	INSTR_TIME_SET_CURRENT(pipeline->submitted);
-	frame_thread_submit(writer);
-	pipeline->waiting = true;
-	pipeline->filling = 1 - pipeline->filling;
+	frame_writer_complete(pipeline->filling);
+	deliver(pipeline, pipeline->filling);
 }
 
 /* End the open frame, if it holds anything, and see all of them written. */
 void
 frame_pipeline_drain(FramePipeline *pipeline)
 {
-	FrameWriter *writer = frame_pipeline_writer(pipeline);
-
-	if (frame_writer_raw_bytes(writer) > 0)
+	if (frame_writer_raw_bytes(pipeline->filling) > 0)
 	{
-		frame_writer_prepare(writer);
-		complete_here(pipeline);
+		frame_writer_prepare(pipeline->filling);
+		frame_writer_complete(pipeline->filling);
+		deliver(pipeline, pipeline->filling);
 	}
-	collect(pipeline);
+	collect(pipeline, true);
 }
 
 /* Release the pipeline, which has been drained. */
 void
 frame_pipeline_destroy(FramePipeline *pipeline)
 {
-	for (int i = 0; i < 2; i++)
-		frame_writer_destroy(pipeline->writers[i]);
+	frame_writer_destroy(pipeline->filling);
+	while (pipeline->n_spare > 0)
+		frame_writer_destroy(pipeline->spare[--pipeline->n_spare]);
 	pfree(pipeline);
 }

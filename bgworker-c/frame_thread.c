@@ -13,17 +13,18 @@
 #include <signal.h>
 
 #include "frame_thread.h"
-#include "portability/instr_time.h"
 #include "storage/ipc.h"
 
 static pthread_t thread;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 
-/* guarded by the mutex */
-static FrameWriter *task = NULL; /* NULL = idle */
+/* A ring, guarded by the mutex: frames are completed, and collected, in the order in which they came. */
+static FrameWriter *frames[THREAD_FRAMES];
+static uint64 n_submitted = 0;
+static uint64 n_completed = 0;
+static uint64 n_collected = 0;
 static bool stopping = false;
-static double duration; /* ms that the last frame took */
 
 static void *
 run_thread(void *arg)
@@ -31,21 +32,17 @@ run_thread(void *arg)
 	pthread_mutex_lock(&mutex);
 	for (;;)
 	{
-		instr_time start;
-		instr_time end;
+		FrameWriter *writer;
 
-		while (task == NULL && !stopping)
+		while (n_completed == n_submitted && !stopping)
 			pthread_cond_wait(&changed, &mutex);
-		if (task == NULL)
+		if (stopping)
 			break;
+		writer = frames[n_completed % THREAD_FRAMES];
 		pthread_mutex_unlock(&mutex);
-		INSTR_TIME_SET_CURRENT(start);
-		frame_writer_complete(task);
-		INSTR_TIME_SET_CURRENT(end);
-		INSTR_TIME_SUBTRACT(end, start);
+		frame_writer_complete(writer);
 		pthread_mutex_lock(&mutex);
-		duration = INSTR_TIME_GET_MILLISEC(end);
-		task = NULL;
+		n_completed++;
 		pthread_cond_broadcast(&changed);
 	}
 	pthread_mutex_unlock(&mutex);
@@ -81,41 +78,31 @@ frame_thread_start(void)
 	return result == 0;
 }
 
-/* Give the idle thread a prepared frame to complete. */
+/* Give the thread a prepared frame to complete; at most THREAD_FRAMES that are not collected. */
 void
 frame_thread_submit(FrameWriter *writer)
 {
 	pthread_mutex_lock(&mutex);
-	Assert(task == NULL);
-	task = writer;
+	Assert(n_submitted - n_collected < THREAD_FRAMES);
+	frames[n_submitted++ % THREAD_FRAMES] = writer;
 	pthread_cond_broadcast(&changed);
 	pthread_mutex_unlock(&mutex);
 }
 
-bool
-frame_thread_is_idle(void)
+/*
+ * The next frame, if it is complete. To wait takes well under a second; then
+ * NULL means that there is none.
+ */
+FrameWriter *
+frame_thread_collect(bool wait)
 {
-	bool idle;
+	FrameWriter *writer = NULL;
 
 	pthread_mutex_lock(&mutex);
-	idle = task == NULL;
-	pthread_mutex_unlock(&mutex);
-	return idle;
-}
-
-/* Wait until the thread is idle; for one frame at most, which takes well under a second. */
-void
-frame_thread_wait(void)
-{
-	pthread_mutex_lock(&mutex);
-	while (task != NULL)
+	while (wait && n_collected == n_completed && n_completed < n_submitted)
 		pthread_cond_wait(&changed, &mutex);
+	if (n_collected < n_completed)
+		writer = frames[n_collected++ % THREAD_FRAMES];
 	pthread_mutex_unlock(&mutex);
-}
-
-/* How many ms the last frame took; of an idle thread. */
-double
-frame_thread_duration(void)
-{
-	return duration;
+	return writer;
 }

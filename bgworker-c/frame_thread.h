@@ -9,10 +9,11 @@
 
 #include "frame_writer.h"
 
+/* One that it completes, and one that waits. */
+#define THREAD_FRAMES 2
+
 extern bool frame_thread_start(void);
 extern void frame_thread_submit(FrameWriter *writer);
-extern bool frame_thread_is_idle(void);
-extern void frame_thread_wait(void);
-extern double frame_thread_duration(void);
+extern FrameWriter *frame_thread_collect(bool wait);
 
 #endif /* STEEP_FRAME_THREAD_H */

@@ -138,6 +138,8 @@ read_audit(JobRun *run, Jsonb *action)
 	steps = requester_text(run, "select steep_repl._undo_read($1)", 1, (Oid[]){TEXTOID},
 						   (Datum[]){CStringGetTextDatum(run->merge->undoes)});
 	requester_commit();
+	/* as those that a merge has compared */
+	pg_atomic_write_u32(&run->job->counters.tables_done, run->merge->n_tables);
 	begin_round(run, steps);
 }
 

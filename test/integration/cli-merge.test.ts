@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { startCli } from "../support/cli.ts";
 import { type CliPair, oneLine, setCliPair } from "../support/cli-pair.ts";
 
 let pair: CliPair;
@@ -77,6 +78,32 @@ describe("merges", () => {
     expect(resolved).toContain(`"conflict_id":${id},`);
     expect(await pair.json(0, ["merge", "conflicts"])).toEqual([]);
     await pair.on(0, ["analyze-overlap", "node-b", ...orders]);
+  });
+
+  test("on a terminal a merge and its undo show what is lost, ask, and show a bar", async () => {
+    await pair.a.query("insert into public.orders values (40, 'here', 1)");
+    await pair.b.query("insert into public.orders values (40, 'there', 1)");
+    const noteOf40 = async () =>
+      (await pair.b.query("select note from public.orders where id = 40"))[0]?.note;
+    const answer = async (args: string[], keys: string) => {
+      const running = startCli([...args, "-c", pair.a.uri()], { terminal: true });
+      await running.until(/\? \[y\/N\]/);
+      expect(running.printed).toMatch(/loses 1 (row|changes)/);
+      running.type(keys);
+      return running.end;
+    };
+
+    const start = ["merge", "start", "node-b", ...orders, "--prefer", "node-a"];
+    expect(await answer(start, "n\n")).toMatchObject({ code: 4 });
+    expect(await noteOf40()).toBe("there");
+    const { code, stdout } = await answer(start, "y\n");
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/[█░]/);
+    expect(await noteOf40()).toBe("here");
+
+    const [, id = ""] = /merge_id\S* +(merge_\w+)/.exec(stdout) ?? [];
+    expect(await answer(["merge", "undo", id], "y\n")).toMatchObject({ code: 0 });
+    expect(await noteOf40()).toBe("there");
   });
 
   test("a peer's password is in no list of processes and in no output", async () => {

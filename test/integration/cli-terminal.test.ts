@@ -84,6 +84,27 @@ describe("progress", () => {
     expect(stderr.trimEnd().split("\n").length).toBeLessThanOrEqual(seconds + 3);
   });
 
+  test("is a bar for an apply, too; what follows is shown on a terminal as in a pipe", async () => {
+    const { storage_path: path } = JSON.parse((await cli(generate("--json"))).stdout);
+    await server.createDatabase("copy", { extension: true });
+    const apply = ["snapshot", "apply", "--input", path, "-c", `${conninfo} dbname=copy`];
+    const applied = await cli(apply, { terminal: true });
+    expect(applied.code).toBe(0);
+    expect(applied.stdout).toMatch(/[█░]/);
+    expect(applied.stdout).toMatch(/rows_written\S* +1000\r\n/);
+    await server.query("insert into steep_repl.nodes (node_id, node_name) values ('far', 'Far')");
+    for (const args of [
+      ["snapshot", "verify", path, "-c", conninfo],
+      ["node", "status", "-c", conninfo],
+    ]) {
+      const [piped, shown] = [await cli(args), await cli(args, { terminal: true })];
+      expect([piped.code, shown.code]).toEqual([0, 0]);
+      // biome-ignore lint/suspicious/noControlCharactersInRegex: colours, which a pipe does not get
+      expect(shown.stdout.replaceAll(/\u001b\[[0-9;]*m|\r/g, "")).toBe(piped.stdout);
+    }
+    await server.query("delete from steep_repl.nodes");
+  });
+
   test("is lines of JSON with --json, on a terminal too", async () => {
     const piped = await cli(generate("--json"));
     expect(jsonLines(piped.stderr).at(-1)).toMatchObject({ status: "complete", phase: "complete" });

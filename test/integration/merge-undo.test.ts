@@ -68,6 +68,7 @@ describe.each([
       rows_merged: "64",
       rows_left: "0",
     });
+    expect(undone.tables_completed).toBe(undone.table_count);
     expect(await rows()).toEqual(before);
     const audit = await auditOf(pair.a, undone);
     expect(new Set(audit.map((r) => r.category))).toEqual(new Set(["undo"]));
