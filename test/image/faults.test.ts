@@ -1,4 +1,3 @@
-import type { Client } from "pg";
 import type { StartedNetwork } from "testcontainers";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { endOfApply, startApply } from "../support/apply.ts";
@@ -28,7 +27,7 @@ beforeAll(async () => {
   network = await startNetwork();
   [a, b] = await Promise.all([
     startContainer({ network, name: "node-a" }),
-    startContainer({ network, name: "node-b" }),
+    startContainer({ network, name: "node-b", settings: { max_prepared_transactions: 1 } }),
   ]);
   await b.query("create table small (id int primary key, value text)");
   // values that do not compress, so that copying takes a second or two
@@ -91,7 +90,7 @@ test("a server killed during an apply goes on with it, and no row is lost or dou
 });
 
 /** How a job ends whose network is cut while it waits for the peer, which has a table locked until then. */
-async function endWithoutNetwork<T>(id: string, holder: Client, ended: () => Promise<T>) {
+async function endWithoutNetwork<T>(id: string, ended: () => Promise<T>): Promise<T> {
   await waitUntil(
     () =>
       b.query(
@@ -105,28 +104,29 @@ async function endWithoutNetwork<T>(id: string, holder: Client, ended: () => Pro
     return await ended();
   } finally {
     // not earlier: what the peer then says may find another way, over the host
-    await holder.end();
+    await b.query("rollback prepared 'held'");
     await b.connectTo(network);
   }
 }
 
-/** A session at the peer that keeps others from reading the table. */
-async function holdSmall(): Promise<Client> {
-  const holder = await b.connect();
-  await holder.query("begin; lock table small in access exclusive mode");
-  return holder;
+/**
+ * Keep others from reading the table at the peer; without a session, since the engine may close those
+ * over the container's port when it takes a network away.
+ */
+async function holdSmall(): Promise<void> {
+  await b.query("begin; lock table small in access exclusive mode; prepare transaction 'held'");
 }
 
 const lost = { status: "failed", error_sqlstate: expect.stringMatching(/^08/) };
 
 test("a comparison whose network is cut fails within a minute, says so, and can be retried", async () => {
-  const holder = await holdSmall();
+  await holdSmall();
   const since = Date.now();
   const [{ operation_id: id = "" } = {}] = await a.query<{ operation_id: string }>(
     "select operation_id from steep_repl.start_overlap($1, '{public.small}')",
     [conninfo],
   );
-  const cut = await endWithoutNetwork(id, holder, () => endOfOverlap(a, id));
+  const cut = await endWithoutNetwork(id, () => endOfOverlap(a, id));
   expect(Date.now() - since).toBeLessThan(60_000);
   expect(cut).toMatchObject(lost);
   expect(cut.error_message).toMatch(/peer/);
@@ -138,10 +138,10 @@ test("a comparison whose network is cut fails within a minute, says so, and can 
 test("a merge whose network is cut fails and can be retried, and both sides are equal then", async () => {
   await a.query("insert into small select g, 'a' from generate_series(1, 1000) g");
   await b.query("insert into small select g, 'b' from generate_series(501, 1500) g");
-  const holder = await holdSmall();
+  await holdSmall();
   const merge = await startMerge(a, conninfo, { tables: ["public.small"] });
   const id = merge.operation_id;
-  const cut = await endWithoutNetwork(id, holder, () => endOfMerge(a, merge));
+  const cut = await endWithoutNetwork(id, () => endOfMerge(a, merge));
   expect(cut).toMatchObject(lost);
   expect(cut.error_message).toMatch(/peer/);
 

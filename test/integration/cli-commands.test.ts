@@ -225,9 +225,11 @@ describe("snapshots", () => {
         `ops cancel ${id}`,
       );
       expect(await pair.json(0, ["ops", "cancel", id])).toMatchObject({ cancelled: true });
-      await pair.on(4, ["ops", "wait", id]);
-      await pair.on(0, ["ops", "retry", id, "--no-wait"]);
-      await pair.on(0, ["ops", "cancel", id]);
+      for (const terminal of [false, true]) {
+        await pair.on(0, ["ops", "retry", id, "--no-wait"], { terminal });
+        await pair.on(0, ["ops", "cancel", id], { terminal });
+        await pair.on(4, ["ops", "wait", id], { terminal });
+      }
     } finally {
       await pair.a.configure({ "steep_repl.reserved_worker_slots": 3 });
     }

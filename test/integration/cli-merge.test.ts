@@ -76,6 +76,9 @@ describe("merges", () => {
     const resolved = (await pair.on(0, ["merge", "resolve", id, "--choice", "remote", "--json"]))
       .stdout;
     expect(resolved).toContain(`"conflict_id":${id},`);
+    const again = ["merge", "resolve", id, "--choice", "remote"];
+    const { stdout: refused } = await pair.on(3, again, { terminal: true });
+    expect(refused).toMatch(/^steep-repl: [^\n]+\r\n$/);
     expect(await pair.json(0, ["merge", "conflicts"])).toEqual([]);
     await pair.on(0, ["analyze-overlap", "node-b", ...orders]);
   });

@@ -3,6 +3,7 @@ import type { Client } from "pg";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { cli, jsonLines, type RunningCli, startCli } from "../support/cli.ts";
 import { run } from "../support/pg.ts";
+import { signal } from "../support/processes.ts";
 import { type Server, startServer } from "../support/server.ts";
 import { freshPath } from "../support/snapshots.ts";
 import { waitUntil } from "../support/wait-until.ts";
@@ -172,7 +173,9 @@ async function words(line: string): Promise<string[]> {
 
 describe("questions", () => {
   test("no changes nothing, yes does it, Ctrl-C ends it", async () => {
-    await cli(["node", "register", "gone", "-c", conninfo]);
+    expect(
+      await cli(["node", "register", "gone", "-c", conninfo], { terminal: true }),
+    ).toMatchObject({ code: 0 });
     const remove = ["node", "remove", "gone", "-c", conninfo];
     for (const [keys, expected] of [
       ["n\n", 4],
@@ -219,6 +222,23 @@ describe("a connection that is lost", () => {
       expect(await stopHeld(running, holder)).toMatchObject({ code: 0 });
     },
   );
+
+  test("is one that says nothing, too", async () => {
+    const holder = await hold();
+    const running = startCli(generate());
+    await running.until(/schema/);
+    const [session] = await server.query<{ pid: number }>(
+      "select pid from pg_stat_activity where application_name = 'steep-repl'",
+    );
+    const pid = Number(session?.pid);
+    signal(pid, "SIGSTOP");
+    try {
+      await running.until(/does not answer[\s\S]*reconnected/, 30_000);
+    } finally {
+      signal(pid, "SIGCONT");
+    }
+    expect(await stopHeld(running, holder)).toMatchObject({ code: 0 });
+  });
 
   test("is waited for while the server restarts; the job's end is told", async () => {
     const holder = await hold();

@@ -46,7 +46,7 @@ export class RunningCli {
   }
 
   /** Wait until it has printed something. */
-  async until(pattern: RegExp): Promise<void> {
+  async until(pattern: RegExp, timeoutMs = 15_000): Promise<void> {
     await waitUntil(
       () => {
         if (this.child.exitCode !== null && !pattern.test(this.printed)) {
@@ -56,7 +56,7 @@ export class RunningCli {
       },
       (text) => pattern.test(text),
       `it prints ${pattern}`,
-      { timeoutMs: 15_000 },
+      { timeoutMs },
     );
   }
 
