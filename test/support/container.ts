@@ -3,6 +3,7 @@ import { GenericContainer, Network, type StartedNetwork, Wait } from "testcontai
 import { freePort } from "./free-port.ts";
 import type { ConnectOptions, PgNode, Row, Settings, StopMode } from "./node.ts";
 import { type RunOptions, type RunResult, run } from "./pg.ts";
+import { reloadBy } from "./reload.ts";
 import { Sessions } from "./sessions.ts";
 import { waitUntil } from "./wait-until.ts";
 
@@ -164,11 +165,7 @@ export class Container implements PgNode {
         `alter system set ${name.split(".").map(pg.escapeIdentifier).join(".")} = ${pg.escapeLiteral(String(value))}`,
       );
     }
-    const loaded = async () =>
-      String((await this.query("select pg_conf_load_time()::text as at"))[0]?.at);
-    const before = await loaded();
-    await this.query("select pg_reload_conf()");
-    await waitUntil(loaded, (at) => at !== before, "the configuration is reloaded");
+    await reloadBy(this, () => this.query("select pg_reload_conf()"));
   }
 
   connect(options: ConnectOptions = {}): Promise<pg.Client> {

@@ -11,6 +11,7 @@ import { freePort } from "./free-port.ts";
 import type { ConnectOptions, PgNode, Row, Settings, StopMode } from "./node.ts";
 import { bin, inProject, run } from "./pg.ts";
 import { descendants, isAlive, signal } from "./processes.ts";
+import { reloadBy } from "./reload.ts";
 import { Sessions } from "./sessions.ts";
 import { waitUntil } from "./wait-until.ts";
 
@@ -187,12 +188,8 @@ export class Server implements PgNode {
   }
 
   /** Read the configuration again; returns when new sessions have it. */
-  async reload(): Promise<void> {
-    const loaded = async () =>
-      String((await this.query("select pg_conf_load_time()::text as at"))[0]?.at);
-    const before = await loaded();
-    signal(this.pid, "SIGHUP");
-    await waitUntil(loaded, (at) => at !== before, "the configuration is reloaded");
+  reload(): Promise<void> {
+    return reloadBy(this, () => signal(this.pid, "SIGHUP"));
   }
 
   connect(options: ConnectOptions = {}): Promise<pg.Client> {
