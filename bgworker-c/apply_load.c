@@ -11,9 +11,9 @@
 #include "access/table.h"
 #include "apply.h"
 #include "commands/copyfrom_internal.h"
-#include "decompressor.h"
+#include "copy_rows.h"
 #include "executor/executor.h"
-#include "frame_source.h"
+#include "frame_reader.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
@@ -32,9 +32,7 @@ static struct
 	SteepJob *job;
 	ApplyPlan *plan;
 	int dirfd;
-	FrameSource *source;
-	Decompressor *decompressor;
-
+	char file[64];      /* that holds the item's frames */
 	const char *table;  /* of the item at hand, for messages */
 	uint64 raw_bytes;   /* that its frames should have */
 	uint64 rows;        /* likewise */
@@ -50,21 +48,20 @@ apply_load_init(SteepJob *job, ApplyPlan *plan, int dirfd)
 	loader.job = job;
 	loader.plan = plan;
 	loader.dirfd = dirfd;
-	loader.source = frame_source_create();
-	loader.decompressor = decompressor_create(plan->codec);
+	frame_reader_init(plan->codec);
 }
 
 /* Decompressed bytes; more than the manifest says is a bomb, not data. */
 static size_t
 produce(void *buf, size_t len)
 {
-	size_t got = decompressor_read(loader.decompressor, buf, len);
+	size_t got = frame_reader_read(buf, len);
 
 	loader.produced += got;
 	if (loader.produced > loader.raw_bytes)
 		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
 						errmsg("snapshot file \"%s\" holds more data than the manifest says",
-							   loader.source->name)));
+							   loader.file)));
 	pg_atomic_fetch_add_u64(&loader.job->counters.raw_bytes, got);
 	pg_atomic_fetch_add_u64(&loader.job->counters.bytes_done, got);
 	return got;
@@ -83,7 +80,6 @@ begin_frames(const ApplyItem *item)
 {
 	const ApplyFrame *frames = plan_frames(loader.plan) + item->first_frame;
 	const ApplyTable *table = &plan_tables(loader.plan)[item->table];
-	char name[64];
 
 	loader.raw_bytes = loader.rows = loader.produced = 0;
 	for (uint32 i = 0; i < item->n_frames; i++)
@@ -91,10 +87,9 @@ begin_frames(const ApplyItem *item)
 		loader.raw_bytes += frames[i].raw_bytes;
 		loader.rows += frames[i].rows;
 	}
-	snprintf(name, sizeof(name), "%d.dat%s", table->dump_id, codec_suffix(loader.plan->codec));
-	frame_source_open(loader.source, loader.dirfd, name, table->stored_bytes);
-	frame_source_begin(loader.source, frames, item->n_frames);
-	decompressor_begin(loader.decompressor, frame_source_read, loader.source);
+	snprintf(loader.file, sizeof(loader.file), "%d.dat%s", table->dump_id,
+			 codec_suffix(loader.plan->codec));
+	frame_reader_begin(loader.dirfd, loader.file, table->stored_bytes, frames, item->n_frames);
 }
 
 /* The archive's COPY statement; nothing but a plain COPY of that table will do. */
@@ -167,13 +162,13 @@ check_totals(uint64 rows)
 				 errdetail(UINT64_FORMAT " of " UINT64_FORMAT " rows would have been loaded.", rows,
 						   loader.rows)));
 	if (rows != loader.rows || loader.produced != loader.raw_bytes)
-		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
-						errmsg("snapshot file \"%s\" does not hold what the manifest says",
-							   loader.source->name),
-						errdetail(UINT64_FORMAT " rows in " UINT64_FORMAT
-												" bytes were found, and not " UINT64_FORMAT
-												" rows in " UINT64_FORMAT " bytes.",
-								  rows, loader.produced, loader.rows, loader.raw_bytes)));
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("snapshot file \"%s\" does not hold what the manifest says", loader.file),
+				 errdetail(UINT64_FORMAT " rows in " UINT64_FORMAT
+										 " bytes were found, and not " UINT64_FORMAT
+										 " rows in " UINT64_FORMAT " bytes.",
+						   rows, loader.produced, loader.rows, loader.raw_bytes)));
 }
 
 /*
@@ -192,7 +187,7 @@ name_frame(void *arg)
 		line -= frame++->rows;
 	errcontext("loading table %s, line " UINT64_FORMAT " of the frame at offset " UINT64_FORMAT
 			   " of file \"%s\"",
-			   loader.table, line, frame->offset, loader.source->name);
+			   loader.table, line, frame->offset, loader.file);
 }
 
 /*
@@ -221,6 +216,7 @@ copy_from(const TocEntry *entry)
 	check_rights(pstate, nsitem, rel, copy->attlist);
 	loader.copy =
 		BeginCopyFrom(pstate, rel, NULL, NULL, false, provide_input, copy->attlist, options);
+	copy_rows_begin(loader.copy, produce);
 	loader.triggers = rel->trigdesc != NULL && rel->trigdesc->trig_insert_before_row;
 	rows = CopyFrom(loader.copy);
 	EndCopyFrom(loader.copy);

@@ -8,16 +8,13 @@
  *
  * Like a compressor, one of these serves all frames of a worker, and a
  * memory-context callback frees the library's context on every way out.
+ * Reading may happen in a thread, so what it finds wrong is not raised.
  */
 #include "postgres.h"
 
 #include "decompressor.h"
-#include "miscadmin.h"
 
 #define INPUT_BYTES ((size_t) 128 * 1024)
-
-/* A library call delivers at most this much, so that a cancel is soon seen. */
-#define PIECE_BYTES ((size_t) 1024 * 1024)
 
 struct Decompressor
 {
@@ -33,7 +30,7 @@ struct Decompressor
 };
 
 static void *
-none_create(void)
+none_create(FrameError *error)
 {
 	return NULL;
 }
@@ -44,12 +41,12 @@ none_free(void *state)
 }
 
 static void
-none_begin(void *state)
+none_begin(void *state, FrameError *error)
 {
 }
 
 static bool
-none_step(void *state, DecompressorInput *in, DecompressorOutput *out)
+none_step(void *state, DecompressorInput *in, DecompressorOutput *out, FrameError *error)
 {
 	size_t len = Min(in->len, out->len);
 
@@ -89,9 +86,12 @@ Decompressor *
 decompressor_create(Codec codec)
 {
 	Decompressor *decompressor = palloc0_object(Decompressor);
+	FrameError error = {0};
 
 	decompressor->ops = implementations[codec];
-	decompressor->state = decompressor->ops->create();
+	decompressor->state = decompressor->ops->create(&error);
+	if (error.kind != FRAME_SOUND)
+		frame_error_raise(&error, "");
 	decompressor->release.func = release_state;
 	decompressor->release.arg = decompressor;
 	MemoryContextRegisterResetCallback(CurrentMemoryContext, &decompressor->release);
@@ -102,7 +102,11 @@ decompressor_create(Codec codec)
 void
 decompressor_begin(Decompressor *decompressor, DecompressorSource source, void *arg)
 {
-	decompressor->ops->begin(decompressor->state);
+	FrameError error = {0};
+
+	decompressor->ops->begin(decompressor->state, &error);
+	if (error.kind != FRAME_SOUND)
+		frame_error_raise(&error, "");
 	decompressor->source = source;
 	decompressor->source_arg = arg;
 	decompressor->source_ended = false;
@@ -112,69 +116,66 @@ decompressor_begin(Decompressor *decompressor, DecompressorSource source, void *
 
 /* Get input where there is none. */
 static void
-refill(Decompressor *decompressor)
+refill(Decompressor *decompressor, FrameError *error)
 {
 	if (decompressor->input.len > 0 || decompressor->source_ended)
 		return;
 	decompressor->input.data = decompressor->buffer;
 	decompressor->input.len =
-		decompressor->source(decompressor->source_arg, decompressor->buffer, INPUT_BYTES);
+		decompressor->source(decompressor->source_arg, decompressor->buffer, INPUT_BYTES, error);
 	Assert(decompressor->input.len <= INPUT_BYTES);
 	decompressor->source_ended = decompressor->input.len == 0;
 }
 
 /* Decompress up to so many bytes in one call of the library. */
 static size_t
-step(Decompressor *decompressor, char *out, size_t len)
+step(Decompressor *decompressor, char *out, size_t len, FrameError *error)
 {
-	DecompressorOutput piece = {out, Min(len, PIECE_BYTES)};
+	DecompressorOutput piece = {out, len};
 
 	decompressor->in_frame =
-		decompressor->ops->step(decompressor->state, &decompressor->input, &piece);
+		decompressor->ops->step(decompressor->state, &decompressor->input, &piece, error);
 	return piece.data - out;
 }
 
 /*
- * Fill out; fewer bytes than len come only at the end of the input.  Checksums
- * stand at the end of a frame, so only that short read tells that the last
- * frame was sound.
+ * Fill out; fewer bytes than len come only at the end of the input, or with an
+ * error.  Checksums stand at the end of a frame, so only that short read tells
+ * that the last frame was sound.
  */
 size_t
-decompressor_read(Decompressor *decompressor, void *out, size_t len)
+decompressor_read(Decompressor *decompressor, void *out, size_t len, FrameError *error)
 {
 	size_t done = 0;
 
-	while (done < len)
+	while (done < len && error->kind == FRAME_SOUND)
 	{
 		size_t delivered;
 
-		CHECK_FOR_INTERRUPTS();
-		refill(decompressor);
-		if (decompressor->source_ended && !decompressor->in_frame)
+		refill(decompressor, error);
+		if (error->kind != FRAME_SOUND || (decompressor->source_ended && !decompressor->in_frame))
 			break;
-		delivered = step(decompressor, (char *) out + done, len - done);
+		delivered = step(decompressor, (char *) out + done, len - done, error);
 		/* without input a library may still have output to hand over */
-		if (decompressor->source_ended && decompressor->in_frame && delivered == 0)
-			ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
-							errmsg("compressed data is damaged: unexpected end")));
+		if (error->kind == FRAME_SOUND && decompressor->source_ended && decompressor->in_frame &&
+			delivered == 0)
+			error->kind = FRAME_UNENDED;
 		done += delivered;
 	}
 	return done;
 }
 
-/* Raise a library's own words. */
+/* Keep a library's own words. */
 void
-decompressor_failed(const char *reason)
+decompressor_failed(FrameError *error, const char *reason)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_DATA_CORRUPTED), errmsg("compressed data is damaged: invalid frame"),
-			 errdetail("The compression library says: %s.", reason)));
+	error->kind = FRAME_DAMAGED;
+	error->reason = reason;
 }
 
-/* A library's failure that is not the data's fault. */
+/* Keep a library's failure that is not the data's fault. */
 void
-decompressor_out_of_memory(void)
+decompressor_out_of_memory(FrameError *error)
 {
-	ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory"),
-					errdetail("The compression library could not get memory.")));
+	error->kind = FRAME_NO_MEMORY;
 }

@@ -8,9 +8,10 @@
 #include "postgres.h"
 
 #include "codec.h"
+#include "frame_error.h"
 
-/* Delivers compressed bytes, at most len of them; 0 at their end. */
-typedef size_t (*DecompressorSource)(void *arg, void *buf, size_t len);
+/* Delivers compressed bytes, at most len of them; 0 at their end, or with an error. */
+typedef size_t (*DecompressorSource)(void *arg, void *buf, size_t len, FrameError *error);
 
 typedef struct DecompressorInput
 {
@@ -26,15 +27,15 @@ typedef struct DecompressorOutput
 
 typedef struct DecompressorOps
 {
-	void *(*create)(void);
+	void *(*create)(FrameError *error);
 	void (*free)(void *state);
-	void (*begin)(void *state);
+	void (*begin)(void *state, FrameError *error);
 
 	/*
 	 * Turn input into output, moving both on; input or room may be used up, or
 	 * a frame may end.  True inside a frame: more of it must come.
 	 */
-	bool (*step)(void *state, DecompressorInput *in, DecompressorOutput *out);
+	bool (*step)(void *state, DecompressorInput *in, DecompressorOutput *out, FrameError *error);
 } DecompressorOps;
 
 typedef struct Decompressor Decompressor;
@@ -45,10 +46,11 @@ extern const DecompressorOps decompressor_zstd;
 
 extern Decompressor *decompressor_create(Codec codec);
 extern void decompressor_begin(Decompressor *decompressor, DecompressorSource source, void *arg);
-extern size_t decompressor_read(Decompressor *decompressor, void *out, size_t len);
+extern size_t
+decompressor_read(Decompressor *decompressor, void *out, size_t len, FrameError *error);
 
 /* for the implementations */
-pg_noreturn extern void decompressor_failed(const char *reason);
-pg_noreturn extern void decompressor_out_of_memory(void);
+extern void decompressor_failed(FrameError *error, const char *reason);
+extern void decompressor_out_of_memory(FrameError *error);
 
 #endif /* STEEP_DECOMPRESSOR_H */

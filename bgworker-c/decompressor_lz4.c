@@ -8,26 +8,27 @@
 
 #include "decompressor.h"
 
-/* Pass on a library result that is not an error. */
-static size_t
-check(size_t result)
+/* Keep what a library result says, if it is an error. */
+static void
+check(size_t result, FrameError *error)
 {
 	const char *reason;
 
 	if (!LZ4F_isError(result))
-		return result;
+		return;
 	reason = LZ4F_getErrorName(result); /* the codes are not in the shared library's interface */
 	if (strcmp(reason, "ERROR_allocation_failed") == 0)
-		decompressor_out_of_memory();
-	decompressor_failed(reason);
+		decompressor_out_of_memory(error);
+	else
+		decompressor_failed(error, reason);
 }
 
 static void *
-lz4_create(void)
+lz4_create(FrameError *error)
 {
-	LZ4F_dctx *dctx;
+	LZ4F_dctx *dctx = NULL;
 
-	check(LZ4F_createDecompressionContext(&dctx, LZ4F_VERSION));
+	check(LZ4F_createDecompressionContext(&dctx, LZ4F_VERSION), error);
 	return dctx;
 }
 
@@ -38,18 +39,19 @@ lz4_free(void *state)
 }
 
 static void
-lz4_begin(void *state)
+lz4_begin(void *state, FrameError *error)
 {
 	LZ4F_resetDecompressionContext(state);
 }
 
 static bool
-lz4_step(void *state, DecompressorInput *in, DecompressorOutput *out)
+lz4_step(void *state, DecompressorInput *in, DecompressorOutput *out, FrameError *error)
 {
 	size_t consumed = in->len;
 	size_t delivered = out->len;
-	size_t hint = check(LZ4F_decompress(state, out->data, &delivered, in->data, &consumed, NULL));
+	size_t hint = LZ4F_decompress(state, out->data, &delivered, in->data, &consumed, NULL);
 
+	check(hint, error);
 	in->data += consumed;
 	in->len -= consumed;
 	out->data += delivered;

@@ -15,31 +15,27 @@
  */
 #define ZSTD_WINDOW_LOG_MAX 27
 
-/* Pass on a library result that is not an error. */
-static size_t
-check(size_t result)
+/* Keep what a library result says, if it is an error. */
+static void
+check(size_t result, FrameError *error)
 {
 	if (!ZSTD_isError(result))
-		return result;
+		return;
 	if (ZSTD_getErrorCode(result) == ZSTD_error_memory_allocation)
-		decompressor_out_of_memory();
-	decompressor_failed(ZSTD_getErrorName(result));
+		decompressor_out_of_memory(error);
+	else
+		decompressor_failed(error, ZSTD_getErrorName(result));
 }
 
 static void *
-zstd_create(void)
+zstd_create(FrameError *error)
 {
 	ZSTD_DCtx *dctx = ZSTD_createDCtx();
-	size_t result;
 
 	if (dctx == NULL)
-		decompressor_out_of_memory();
-	result = ZSTD_DCtx_setParameter(dctx, ZSTD_d_windowLogMax, ZSTD_WINDOW_LOG_MAX);
-	if (ZSTD_isError(result))
-	{
-		ZSTD_freeDCtx(dctx);
-		check(result);
-	}
+		decompressor_out_of_memory(error);
+	else
+		check(ZSTD_DCtx_setParameter(dctx, ZSTD_d_windowLogMax, ZSTD_WINDOW_LOG_MAX), error);
 	return dctx;
 }
 
@@ -50,18 +46,19 @@ zstd_free(void *state)
 }
 
 static void
-zstd_begin(void *state)
+zstd_begin(void *state, FrameError *error)
 {
-	check(ZSTD_DCtx_reset(state, ZSTD_reset_session_only));
+	check(ZSTD_DCtx_reset(state, ZSTD_reset_session_only), error);
 }
 
 static bool
-zstd_step(void *state, DecompressorInput *in, DecompressorOutput *out)
+zstd_step(void *state, DecompressorInput *in, DecompressorOutput *out, FrameError *error)
 {
 	ZSTD_inBuffer source = {in->data, in->len, 0};
 	ZSTD_outBuffer target = {out->data, out->len, 0};
-	size_t hint = check(ZSTD_decompressStream(state, &target, &source));
+	size_t hint = ZSTD_decompressStream(state, &target, &source);
 
+	check(hint, error);
 	in->data += source.pos;
 	in->len -= source.pos;
 	out->data += target.pos;

@@ -12,8 +12,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "miscadmin.h"
-
 /* A source that lives as long as the process. */
 FrameSource *
 frame_source_create(void)
@@ -59,62 +57,81 @@ frame_source_begin(FrameSource *source, const ApplyFrame *frames, uint32 n_frame
 	source->digesting = false;
 }
 
-static void
-begin_digest(FrameSource *source)
+/* Whether a digest's call succeeded; if not, keep what it complains of. */
+static bool
+digested(FrameSource *source, int result, FrameError *error)
 {
-	if (!source->digesting)
-		digest_restart(source->digest);
+	if (result >= 0)
+		return true;
+	error->kind = FRAME_NO_DIGEST;
+	error->reason = pg_cryptohash_error(source->digest);
+	return false;
+}
+
+static bool
+begin_digest(FrameSource *source, FrameError *error)
+{
+	if (!source->digesting && !digested(source, pg_cryptohash_init(source->digest), error))
+		return false;
 	source->digesting = true;
+	return true;
 }
 
 /* Compare the digest of the frame at hand, and go on to the next one. */
-static void
-end_frame(FrameSource *source)
+static bool
+end_frame(FrameSource *source, FrameError *error)
 {
 	const ApplyFrame *frame = &source->frames[source->at];
 	uint8 found[DIGEST_BYTES];
 
-	begin_digest(source);
-	if (pg_cryptohash_final(source->digest, found, DIGEST_BYTES) < 0)
-		digest_fail(source->digest);
+	if (!begin_digest(source, error) ||
+		!digested(source, pg_cryptohash_final(source->digest, found, DIGEST_BYTES), error))
+		return false;
 	if (memcmp(found, frame->sha256, DIGEST_BYTES) != 0)
-		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
-						errmsg("frame at offset " UINT64_FORMAT
-							   " of snapshot file \"%s\" has changed: SHA-256 differs",
-							   frame->offset, source->name),
-						errhint("steep_repl.verify_snapshot(path) lists what is wrong.")));
+	{
+		error->kind = FRAME_CHANGED;
+		error->offset = frame->offset;
+		return false;
+	}
 	source->at++;
 	source->done = 0;
 	source->digesting = false;
+	return true;
 }
 
-/* A DecompressorSource: up to len bytes; 0 at the end of the last frame. */
-size_t
-frame_source_read(void *arg, void *buf, size_t len)
+/* Read some of the frame at hand, and digest it. */
+static size_t
+read_stored(FrameSource *source, void *buf, size_t len, FrameError *error)
 {
-	FrameSource *source = arg;
-	const ApplyFrame *frame;
+	const ApplyFrame *frame = &source->frames[source->at];
 	ssize_t got;
 
-	while (source->at < source->n_frames && source->frames[source->at].stored_bytes == source->done)
-		end_frame(source);
-	if (source->at == source->n_frames)
-		return 0;
-	frame = &source->frames[source->at];
-	begin_digest(source);
 	do
-	{
-		CHECK_FOR_INTERRUPTS();
 		got = pread(source->file->fd, buf, Min(len, frame->stored_bytes - source->done),
 					(off_t) (frame->offset + source->done));
-	} while (got < 0 && errno == EINTR);
-	if (got < 0)
-		ereport(ERROR, (errcode_for_file_access(),
-						errmsg("could not read snapshot file \"%s\": %m", source->name)));
-	if (got == 0)
-		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
-						errmsg("snapshot file \"%s\" is truncated", source->name)));
-	digest_add(source->digest, buf, got);
+	while (got < 0 && errno == EINTR);
+	if (got <= 0)
+	{
+		error->kind = got < 0 ? FRAME_UNREADABLE : FRAME_TRUNCATED;
+		error->errnum = errno;
+		return 0;
+	}
+	if (!digested(source, pg_cryptohash_update(source->digest, buf, got), error))
+		return 0;
 	source->done += got;
 	return got;
+}
+
+/* A DecompressorSource, in whichever thread: nothing at the end of the last frame. */
+size_t
+frame_source_read(void *arg, void *buf, size_t len, FrameError *error)
+{
+	FrameSource *source = arg;
+
+	while (source->at < source->n_frames && source->frames[source->at].stored_bytes == source->done)
+		if (!end_frame(source, error))
+			return 0;
+	if (source->at == source->n_frames || !begin_digest(source, error))
+		return 0;
+	return read_stored(source, buf, len, error);
 }

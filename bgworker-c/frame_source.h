@@ -7,6 +7,7 @@
 #define STEEP_FRAME_SOURCE_H
 
 #include "apply_plan.h"
+#include "frame_error.h"
 #include "owned_fd.h"
 
 typedef struct FrameSource
@@ -24,6 +25,6 @@ typedef struct FrameSource
 extern FrameSource *frame_source_create(void);
 extern void frame_source_open(FrameSource *source, int dirfd, const char *name, uint64 bytes);
 extern void frame_source_begin(FrameSource *source, const ApplyFrame *frames, uint32 n_frames);
-extern size_t frame_source_read(void *arg, void *buf, size_t len);
+extern size_t frame_source_read(void *arg, void *buf, size_t len, FrameError *error);
 
 #endif /* STEEP_FRAME_SOURCE_H */

@@ -10,12 +10,10 @@
 #include "postgres.h"
 
 #include <pthread.h>
-#include <signal.h>
 
 #include "frame_thread.h"
-#include "storage/ipc.h"
+#include "side_thread.h"
 
-static pthread_t thread;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 
@@ -49,33 +47,20 @@ run_thread(void *arg)
 	return NULL;
 }
 
-/* Libraries clean up at exit what the thread may be using. */
 static void
-stop_thread(int code, Datum arg)
+stop_thread(void)
 {
 	pthread_mutex_lock(&mutex);
 	stopping = true;
 	pthread_cond_broadcast(&changed);
 	pthread_mutex_unlock(&mutex);
-	pthread_join(thread, NULL);
 }
 
 /* Start the thread, one a process; false when the system refuses. */
 bool
 frame_thread_start(void)
 {
-	sigset_t all;
-	sigset_t previous;
-	int result;
-
-	/* The thread inherits the mask: the server's handlers are for its own thread. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &previous);
-	result = pthread_create(&thread, NULL, run_thread, NULL);
-	pthread_sigmask(SIG_SETMASK, &previous, NULL);
-	if (result == 0)
-		before_shmem_exit(stop_thread, (Datum) 0);
-	return result == 0;
+	return side_thread_start(run_thread, stop_thread);
 }
 
 /* Give the thread a prepared frame to complete; at most THREAD_FRAMES that are not collected. */

@@ -1,0 +1,15 @@
+/*
+ * frame_reader.h
+ *	  The raw bytes of stored frames, decompressed ahead of their use.
+ */
+#ifndef STEEP_FRAME_READER_H
+#define STEEP_FRAME_READER_H
+
+#include "apply_plan.h"
+
+extern void frame_reader_init(Codec codec);
+extern void frame_reader_begin(int dirfd, const char *name, uint64 file_bytes,
+							   const ApplyFrame *frames, uint32 n_frames);
+extern size_t frame_reader_read(void *buf, size_t len);
+
+#endif /* STEEP_FRAME_READER_H */

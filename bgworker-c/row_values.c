@@ -1,0 +1,359 @@
+/*
+ * row_values.c
+ *	  The values of a table's columns, from the text that COPY ... TO writes.
+ *
+ * The types' input functions read all that a user may write, and take most of
+ * the time of COPY ... FROM.  Here common types are read as their output
+ * functions write them; what looks different, and every other type, is given
+ * to the input function, which knows the words for what is wrong, too.
+ */
+#include "row_values.h"
+
+#include "byte_mask.h"
+#include "catalog/pg_type.h"
+#include "jsonb_text.h"
+#include "mb/pg_wchar.h"
+#include "numeric_text.h"
+#include "utils/builtins.h"
+#include "utils/date.h"
+#include "utils/datetime.h"
+#include "utils/timestamp.h"
+
+typedef struct Column Column;
+
+/* Reads a field, which ends with a zero; false where the input function has to. */
+typedef bool (*ColumnParse)(const Column *column, char *text, size_t len, Datum *value);
+
+struct Column
+{
+	ColumnParse parse;
+	int index; /* in the table */
+	int32 typmod;
+	const char *name;
+};
+
+struct RowValues
+{
+	CopyFromState copy;
+	int n_columns;
+	Column columns[FLEXIBLE_ARRAY_MEMBER];
+};
+
+static bool
+parse_by_input(const Column *column, char *text, size_t len, Datum *value)
+{
+	return false;
+}
+
+static bool
+parse_boolean(const Column *column, char *text, size_t len, Datum *value)
+{
+	*value = BoolGetDatum(text[0] == 't');
+	return len == 1 && (text[0] == 't' || text[0] == 'f');
+}
+
+/* A whole field that is an integer in these bounds. */
+static bool
+parse_integer(const char *text, size_t len, int64 min, int64 max, int64 *value)
+{
+	return integer_text_scan(text, value) == text + len && *value >= min && *value <= max;
+}
+
+static bool
+parse_int2(const Column *column, char *text, size_t len, Datum *value)
+{
+	int64 number = 0;
+	bool ok = parse_integer(text, len, PG_INT16_MIN, PG_INT16_MAX, &number);
+
+	*value = Int16GetDatum((int16) number);
+	return ok;
+}
+
+static bool
+parse_int4(const Column *column, char *text, size_t len, Datum *value)
+{
+	int64 number = 0;
+	bool ok = parse_integer(text, len, PG_INT32_MIN, PG_INT32_MAX, &number);
+
+	*value = Int32GetDatum((int32) number);
+	return ok;
+}
+
+static bool
+parse_int8(const Column *column, char *text, size_t len, Datum *value)
+{
+	int64 number = 0;
+	bool ok = parse_integer(text, len, PG_INT64_MIN, PG_INT64_MAX, &number);
+
+	*value = Int64GetDatum(number);
+	return ok;
+}
+
+/* As many digits behind the point as the column has, so that nothing is to be rounded. */
+static bool
+parse_numeric(const Column *column, char *text, size_t len, Datum *value)
+{
+	DecimalText decimal;
+
+	if (decimal_text_scan(text, &decimal) != text + len)
+		return false;
+	if (column->typmod >= (int32) VARHDRSZ)
+	{
+		int precision = ((column->typmod - VARHDRSZ) >> 16) & 0xffff;
+		int scale = (column->typmod - VARHDRSZ) & 0x7ff;
+
+		if (decimal.scale != scale || decimal.whole > precision - scale)
+			return false;
+	}
+	*value = NumericGetDatum(decimal_to_numeric(&decimal));
+	return true;
+}
+
+static bool
+parse_text(const Column *column, char *text, size_t len, Datum *value)
+{
+	*value = PointerGetDatum(cstring_to_text_with_len(text, len));
+	return true;
+}
+
+/* No text has more characters than bytes. */
+static bool
+parse_varchar(const Column *column, char *text, size_t len, Datum *value)
+{
+	if (column->typmod >= (int32) VARHDRSZ && (int64) len > column->typmod - VARHDRSZ)
+		return false;
+	return parse_text(column, text, len, value);
+}
+
+static bool
+is_ascii(const char *text, size_t len)
+{
+	uint8 bits = 0;
+
+	for (size_t i = 0; i < len; i++)
+		bits |= (uint8) text[i];
+	return !IS_HIGHBIT_SET(bits);
+}
+
+/* With its blanks, as it is stored. */
+static bool
+parse_bpchar(const Column *column, char *text, size_t len, Datum *value)
+{
+	if (column->typmod >= (int32) VARHDRSZ &&
+		((int64) len != column->typmod - VARHDRSZ || !is_ascii(text, len)))
+		return false;
+	return parse_text(column, text, len, value);
+}
+
+/* Two digits, and what stands behind them. */
+static bool
+two_digits(const char *text, int *value, char end)
+{
+	if (text[0] < '0' || text[0] > '9' || text[1] < '0' || text[1] > '9' || text[2] != end)
+		return false;
+	*value = (text[0] - '0') * 10 + (text[1] - '0');
+	return true;
+}
+
+/* YYYY-MM-DD and an end, as days since 2000-01-01. */
+static bool
+scan_date(const char *text, char end, int32 *days)
+{
+	int century;
+	int year;
+	int month;
+	int day;
+
+	if (!two_digits(text, &century, text[2]) || !two_digits(text + 2, &year, '-') ||
+		!two_digits(text + 5, &month, '-') || !two_digits(text + 8, &day, end))
+		return false;
+	year += century * 100;
+	if (year == 0 || month < 1 || month > MONTHS_PER_YEAR || day < 1 ||
+		day > day_tab[isleap(year)][month - 1])
+		return false;
+	*days = date2j(year, month, day) - POSTGRES_EPOCH_JDATE;
+	return true;
+}
+
+/* The part of a second, in microseconds, where there is one; where it ended. */
+static const char *
+scan_fraction(const char *text, int64 *microseconds)
+{
+	int64 unit = USECS_PER_SEC;
+
+	*microseconds = 0;
+	if (*text != '.')
+		return text;
+	for (text++; *text >= '0' && *text <= '9'; text++)
+	{
+		unit /= 10;
+		*microseconds += (*text - '0') * unit;
+		if (unit == 0)
+			return NULL;
+	}
+	return unit == USECS_PER_SEC ? NULL : text;
+}
+
+/* Date and time of day as ISO 8601 has them, but for the blank; where they ended. */
+static const char *
+scan_timestamp(const char *text, Timestamp *timestamp)
+{
+	int32 days;
+	int hours;
+	int minutes;
+	int seconds;
+	int64 fraction;
+
+	if (!scan_date(text, ' ', &days) || !two_digits(text + 11, &hours, ':') ||
+		!two_digits(text + 14, &minutes, ':') || !two_digits(text + 17, &seconds, text[19]) ||
+		hours >= HOURS_PER_DAY || minutes >= MINS_PER_HOUR || seconds >= SECS_PER_MINUTE)
+		return NULL;
+	text = scan_fraction(text + 19, &fraction);
+	*timestamp = days * USECS_PER_DAY + hours * USECS_PER_HOUR + minutes * USECS_PER_MINUTE +
+				 seconds * USECS_PER_SEC + fraction;
+	return text;
+}
+
+static bool
+parse_date(const Column *column, char *text, size_t len, Datum *value)
+{
+	int32 days;
+	bool ok = len == 10 && scan_date(text, '\0', &days);
+
+	*value = DateADTGetDatum(ok ? days : 0);
+	return ok;
+}
+
+static bool
+parse_timestamp(const Column *column, char *text, size_t len, Datum *value)
+{
+	Timestamp timestamp = 0;
+	bool ok = column->typmod < 0 && len >= 19 && scan_timestamp(text, &timestamp) == text + len;
+
+	*value = TimestampGetDatum(timestamp);
+	return ok;
+}
+
+/* In UTC, as snapshots have them. */
+static bool
+parse_timestamptz(const Column *column, char *text, size_t len, Datum *value)
+{
+	TimestampTz timestamp = 0;
+	const char *zone;
+
+	if (column->typmod >= 0 || len < 22)
+		return false;
+	zone = scan_timestamp(text, &timestamp);
+	*value = TimestampTzGetDatum(timestamp);
+	return zone != NULL && zone == text + len - 3 && strcmp(zone, "+00") == 0;
+}
+
+static bool
+parse_jsonb(const Column *column, char *text, size_t len, Datum *value)
+{
+	Jsonb *jsonb = jsonb_text_parse(text, len);
+
+	*value = PointerGetDatum(jsonb);
+	return jsonb != NULL;
+}
+
+static ColumnParse
+parse_of(Oid type)
+{
+	switch (type)
+	{
+		case BOOLOID:
+			return parse_boolean;
+		case INT2OID:
+			return parse_int2;
+		case INT4OID:
+			return parse_int4;
+		case INT8OID:
+			return parse_int8;
+		case NUMERICOID:
+			return parse_numeric;
+		case TEXTOID:
+			return parse_text;
+		case VARCHAROID:
+			return parse_varchar;
+		case BPCHAROID:
+			return parse_bpchar;
+		case DATEOID:
+			return parse_date;
+		case TIMESTAMPOID:
+			return parse_timestamp;
+		case TIMESTAMPTZOID:
+			return parse_timestamptz;
+		case JSONBOID:
+			return parse_jsonb;
+		default:
+			return parse_by_input;
+	}
+}
+
+/* For the columns of a COPY that has begun; in CurrentMemoryContext. */
+RowValues *
+row_values_create(CopyFromState copy)
+{
+	TupleDesc description = RelationGetDescr(copy->rel);
+	int n_columns = list_length(copy->attnumlist);
+	RowValues *row = palloc0(offsetof(RowValues, columns) + n_columns * sizeof(row->columns[0]));
+
+	row->copy = copy;
+	row->n_columns = n_columns;
+	for (int i = 0; i < n_columns; i++)
+	{
+		Column *column = &row->columns[i];
+		Form_pg_attribute attribute;
+
+		column->index = list_nth_int(copy->attnumlist, i) - 1;
+		attribute = TupleDescAttr(description, column->index);
+		column->parse = parse_of(attribute->atttypid);
+		column->typmod = attribute->atttypmod;
+		column->name = NameStr(attribute->attname);
+	}
+	return row;
+}
+
+/* As COPY does it: an input function that is not strict sees NULL, too. */
+static void
+call_input(RowValues *row, const Column *column, char *text, Datum *value)
+{
+	CopyFromState copy = row->copy;
+
+	copy->cur_attname = column->name;
+	copy->cur_attval = text;
+	*value = InputFunctionCall(&copy->in_functions[column->index], text,
+							   copy->typioparams[column->index], column->typmod);
+	copy->cur_attname = NULL;
+	copy->cur_attval = NULL;
+}
+
+static void
+parse_field(RowValues *row, const Column *column, RowField *field, Datum *value, bool *is_null)
+{
+	*is_null = row_field_is_null(field);
+	if (*is_null)
+	{
+		call_input(row, column, NULL, value);
+		return;
+	}
+	if (!row_field_unescape(field))
+		ereport(ERROR,
+				(errcode(ERRCODE_BAD_COPY_FILE_FORMAT),
+				 errmsg("column \"%s\" holds a backslash that COPY does not write", column->name)));
+	if (!column->parse(column, field->text, field->len, value))
+		call_input(row, column, field->text, value);
+}
+
+/* Parse a row of as many fields as there are columns. Values may point into its text. */
+void
+row_values_parse(RowValues *row, RowField *fields, Datum *values, bool *nulls)
+{
+	for (int i = 0; i < row->n_columns; i++)
+	{
+		const Column *column = &row->columns[i];
+
+		parse_field(row, column, &fields[i], &values[column->index], &nulls[column->index]);
+	}
+}

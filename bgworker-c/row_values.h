@@ -1,0 +1,18 @@
+/*
+ * row_values.h
+ *	  The values of a table's columns, from the text that COPY ... TO writes.
+ */
+#ifndef STEEP_ROW_VALUES_H
+#define STEEP_ROW_VALUES_H
+
+#include "postgres.h"
+
+#include "commands/copyfrom_internal.h"
+#include "row_fields.h"
+
+typedef struct RowValues RowValues;
+
+extern RowValues *row_values_create(CopyFromState copy);
+extern void row_values_parse(RowValues *row, RowField *fields, Datum *values, bool *nulls);
+
+#endif /* STEEP_ROW_VALUES_H */
