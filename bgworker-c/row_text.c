@@ -10,13 +10,15 @@
 #include "row_text.h"
 
 #include "catalog/pg_type.h"
+#include "copy_escape.h"
 #include "fmgr.h"
+#include "jsonb_format.h"
 #include "miscadmin.h"
 #include "pgtime.h"
-#include "port/simd.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/datetime.h"
+#include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -45,64 +47,12 @@ struct RowText
 	Column columns[FLEXIBLE_ARRAY_MEMBER];
 };
 
-/* What follows the backslash; 0 where none is needed. */
-static const char escapes[256] = {
-	['\b'] = 'b', ['\f'] = 'f', ['\n'] = 'n',  ['\r'] = 'r',
-	['\t'] = 't', ['\v'] = 'v', ['\\'] = '\\',
-};
-
-/* How many of the first bytes stand for themselves. */
-static size_t
-plain_bytes(const char *text, size_t len)
-{
-	size_t n = 0;
-
-	while (n < len)
-	{
-		size_t end = Min(n + sizeof(Vector8), len);
-
-		if (end - n == sizeof(Vector8))
-		{
-			Vector8 chunk;
-
-			vector8_load(&chunk, (const uint8 *) text + n);
-			if (!vector8_has_le(chunk, 0x1f) && !vector8_has(chunk, '\\'))
-			{
-				n = end;
-				continue;
-			}
-		}
-		for (; n < end; n++)
-			if (escapes[(uint8) text[n]] != 0)
-				return n;
-	}
-	return n;
-}
-
-/* In the server's encodings no byte of a longer character looks like ASCII. */
-static void
-append_escaped(StringInfo line, const char *text, size_t len)
-{
-	for (;;)
-	{
-		size_t n = plain_bytes(text, len);
-
-		appendBinaryStringInfo(line, text, n);
-		if (n == len)
-			return;
-		appendStringInfoCharMacro(line, '\\');
-		appendStringInfoCharMacro(line, escapes[(uint8) text[n]]);
-		text += n + 1;
-		len -= n + 1;
-	}
-}
-
 static void
 format_by_output(StringInfo line, Column *column, Datum value)
 {
 	const char *text = OutputFunctionCall(&column->output, value);
 
-	append_escaped(line, text, strlen(text));
+	copy_escape(line, text, strlen(text));
 }
 
 static void
@@ -110,7 +60,13 @@ format_text(StringInfo line, Column *column, Datum value)
 {
 	const text *packed = DatumGetTextPP(value);
 
-	append_escaped(line, VARDATA_ANY(packed), VARSIZE_ANY_EXHDR(packed));
+	copy_escape(line, VARDATA_ANY(packed), VARSIZE_ANY_EXHDR(packed));
+}
+
+static void
+format_jsonb(StringInfo line, Column *column, Datum value)
+{
+	jsonb_format(line, &DatumGetJsonbP(value)->root);
 }
 
 static void
@@ -261,6 +217,8 @@ format_of(Oid type)
 		case BPCHAROID:
 		case JSONOID:
 			return format_text;
+		case JSONBOID:
+			return format_jsonb;
 		case DATEOID:
 			return DateStyle == USE_ISO_DATES ? format_date : format_by_output;
 		case TIMESTAMPOID:

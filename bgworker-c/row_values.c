@@ -11,9 +11,9 @@
 
 #include "byte_mask.h"
 #include "catalog/pg_type.h"
-#include "jsonb_text.h"
+#include "jsonb_parse.h"
 #include "mb/pg_wchar.h"
-#include "numeric_text.h"
+#include "number_parse.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/datetime.h"
@@ -56,7 +56,7 @@ parse_boolean(const Column *column, char *text, size_t len, Datum *value)
 static bool
 parse_integer(const char *text, size_t len, int64 min, int64 max, int64 *value)
 {
-	return integer_text_scan(text, value) == text + len && *value >= min && *value <= max;
+	return integer_scan(text, value) == text + len && *value >= min && *value <= max;
 }
 
 static bool
@@ -93,9 +93,9 @@ parse_int8(const Column *column, char *text, size_t len, Datum *value)
 static bool
 parse_numeric(const Column *column, char *text, size_t len, Datum *value)
 {
-	DecimalText decimal;
+	Decimal decimal;
 
-	if (decimal_text_scan(text, &decimal) != text + len)
+	if (decimal_scan(text, &decimal) != text + len)
 		return false;
 	if (column->typmod >= (int32) VARHDRSZ)
 	{
@@ -251,7 +251,7 @@ parse_timestamptz(const Column *column, char *text, size_t len, Datum *value)
 static bool
 parse_jsonb(const Column *column, char *text, size_t len, Datum *value)
 {
-	Jsonb *jsonb = jsonb_text_parse(text, len);
+	Jsonb *jsonb = jsonb_parse(text, len);
 
 	*value = PointerGetDatum(jsonb);
 	return jsonb != NULL;

@@ -103,6 +103,42 @@ test("dates and times are what COPY writes, in UTC", async () => {
   expect(ours.split("\n").length).toBe(12_020 + 4);
 });
 
+/** A document of any shape; objects and arrays have more members than jsonb stores lengths of in a row. */
+function randomJson(depth: number): unknown {
+  const kind = random.int(0, depth > 0 ? 9 : 5);
+  if (kind === 0) return random.pick([true, false, null]);
+  if (kind === 1) return random.int(-1e9, 1e9);
+  if (kind === 2) return random.next() * 10 ** random.int(-20, 20);
+  if (kind <= 5) return random.next() < 0.5 ? randomText() : "plain";
+  const members = Array.from({ length: random.int(0, random.next() < 0.1 ? 80 : 4) }, () =>
+    randomJson(depth - 1),
+  );
+  if (kind <= 7) return members;
+  return Object.fromEntries(
+    members.map((m, i) => [random.next() < 0.1 ? randomText() : `k${i}`, m]),
+  );
+}
+
+test("documents are what COPY writes", async () => {
+  const documents = Array.from({ length: 2000 }, () => JSON.stringify(randomJson(5)));
+  documents.push(
+    "{}",
+    "[]",
+    "[[], {}]",
+    '""',
+    "0",
+    "-0.00",
+    '"\\u007f"',
+    `[${"1e-20, ".repeat(100)}1]`,
+  );
+  documents.push(`${"[".repeat(1000)}${"]".repeat(1000)}`, `["${"long ".repeat(100_000)}"]`);
+  await server.query("create table documents (j jsonb)", [], app);
+  await server.query("insert into documents select unnest($1::text[])::jsonb", [documents], app);
+  const [ours, copy] = await bothTexts("documents");
+  expect(ours === copy).toBe(true);
+  expect(ours.split("\n").length).toBe(documents.length + 4);
+});
+
 test("a row without columns is an empty line", async () => {
   await server.query("create table empty (); insert into empty default values", [], app);
   const [ours, copy] = await bothTexts("empty");

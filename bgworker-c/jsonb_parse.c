@@ -1,5 +1,5 @@
 /*
- * jsonb_text.c
+ * jsonb_parse.c
  *	  Reads jsonb from the text that jsonb's output function writes.
  *
  * That text has no white space but single spaces, keys in order and each only
@@ -7,10 +7,10 @@
  * they are.  Whatever looks different in any way is left to jsonb_in, which
  * also finds the words where it is no JSON at all.
  */
-#include "jsonb_text.h"
+#include "jsonb_parse.h"
 
 #include "byte_mask.h"
-#include "numeric_text.h"
+#include "number_parse.h"
 #include "port/pg_bitutils.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
@@ -96,8 +96,8 @@ static bool
 parse_number(Parse *parse, JsonbValue *value)
 {
 	const char *first = parse->at + (*parse->at == '-');
-	DecimalText decimal;
-	const char *end = decimal_text_scan(parse->at, &decimal);
+	Decimal decimal;
+	const char *end = decimal_scan(parse->at, &decimal);
 
 	if (first[0] == '0' && first[1] >= '0' && first[1] <= '9')
 		return false;
@@ -255,7 +255,7 @@ parse_value(Parse *parse, JsonbValue *value)
  * A zero, and as much as a vector may read, must follow the text.
  */
 Jsonb *
-jsonb_text_parse(char *text, size_t len)
+jsonb_parse(char *text, size_t len)
 {
 	Parse parse = {text, 0};
 	JsonbValue value;

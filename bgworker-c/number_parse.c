@@ -1,12 +1,12 @@
 /*
- * numeric_text.c
+ * number_parse.c
  *	  Reads numbers of common sizes from text.
  *
  * The types' input functions read whatever a user may write. What their output
  * functions write is an optional minus, digits, and perhaps a point and more
  * digits; of those this reads as many as an int64 holds for certain.
  */
-#include "numeric_text.h"
+#include "number_parse.h"
 
 #define MAX_DIGITS 18
 
@@ -31,7 +31,7 @@ with_sign(uint64 magnitude, bool negative)
 
 /* Read an integer; where it ended, or NULL where there is none of up to 18 digits. */
 const char *
-integer_text_scan(const char *text, int64 *value)
+integer_scan(const char *text, int64 *value)
 {
 	bool negative = *text == '-';
 	uint64 magnitude = 0;
@@ -47,7 +47,7 @@ integer_text_scan(const char *text, int64 *value)
 
 /* Read a number that may have a point; likewise. */
 const char *
-decimal_text_scan(const char *text, DecimalText *decimal)
+decimal_scan(const char *text, Decimal *decimal)
 {
 	bool negative = *text == '-';
 	uint64 magnitude = 0;
@@ -70,7 +70,7 @@ decimal_text_scan(const char *text, DecimalText *decimal)
 
 /* The number as numeric_in would read it, without a limit of its scale. */
 Numeric
-decimal_to_numeric(const DecimalText *decimal)
+decimal_to_numeric(const Decimal *decimal)
 {
 	return decimal->scale == 0 ? int64_to_numeric(decimal->digits)
 							   : int64_div_fast_to_numeric(decimal->digits, decimal->scale);

@@ -1,0 +1,141 @@
+/*
+ * jsonb_format.c
+ *	  Jsonb as it stands in a field of COPY's.
+ *
+ * jsonb_out walks through a document by an iterator that copies each value, and
+ * looks at each byte of a string; COPY looks at each once more.  Here values
+ * are written from where they are stored.
+ */
+#include "jsonb_format.h"
+
+#include "byte_mask.h"
+#include "copy_escape.h"
+#include "miscadmin.h"
+#include "utils/fmgrprotos.h"
+#include "utils/json.h"
+
+/* A container's children, each found from the end of the one before it. */
+typedef struct Children
+{
+	const JEntry *entries;
+	char *data;
+	uint32 offset; /* of the next one's data */
+} Children;
+
+/* Whether JSON has nothing to escape in a string, and so COPY neither. */
+static bool
+is_plain(const char *text, size_t len)
+{
+	size_t at = 0;
+
+	for (; at + MASK_BYTES <= len; at += MASK_BYTES)
+		if (mask_controls_or(text + at, '"', '\\') != 0)
+			return false;
+	for (; at < len; at++)
+		if ((uint8) text[at] <= 0x1f || text[at] == '"' || text[at] == '\\')
+			return false;
+	return true;
+}
+
+static void
+format_string(StringInfo line, const char *text, size_t len)
+{
+	if (is_plain(text, len))
+	{
+		appendStringInfoCharMacro(line, '"');
+		appendBinaryStringInfo(line, text, len);
+		appendStringInfoCharMacro(line, '"');
+	}
+	else
+	{
+		StringInfoData json;
+
+		initStringInfo(&json);
+		escape_json_with_len(&json, text, len);
+		copy_escape(line, json.data, json.len);
+		pfree(json.data);
+	}
+}
+
+static void
+format_numeric(StringInfo line, Numeric number)
+{
+	char *text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(number)));
+
+	appendStringInfoString(line, text);
+	pfree(text);
+}
+
+/* Write the next child. */
+static void
+format_next(StringInfo line, Children *children)
+{
+	JEntry entry = *children->entries++;
+	uint32 begin = children->offset;
+	char *aligned = children->data + INTALIGN(begin);
+
+	JBE_ADVANCE_OFFSET(children->offset, entry);
+	if (JBE_ISSTRING(entry))
+		format_string(line, children->data + begin, children->offset - begin);
+	else if (JBE_ISNUMERIC(entry))
+		format_numeric(line, (Numeric) aligned);
+	else if (JBE_ISCONTAINER(entry))
+		jsonb_format(line, (JsonbContainer *) aligned);
+	else if (JBE_ISNULL(entry))
+		appendBinaryStringInfo(line, "null", 4);
+	else if (JBE_ISBOOL_TRUE(entry))
+		appendBinaryStringInfo(line, "true", 4);
+	else
+		appendBinaryStringInfo(line, "false", 5);
+}
+
+static void
+format_array(StringInfo line, JsonbContainer *array)
+{
+	uint32 n = JsonContainerSize(array);
+	Children elements = {array->children, (char *) &array->children[n], 0};
+	bool is_scalar = JsonContainerIsScalar(array);
+
+	if (!is_scalar)
+		appendStringInfoCharMacro(line, '[');
+	for (uint32 i = 0; i < n; i++)
+	{
+		if (i > 0)
+			appendBinaryStringInfo(line, ", ", 2);
+		format_next(line, &elements);
+	}
+	if (!is_scalar)
+		appendStringInfoCharMacro(line, ']');
+}
+
+/* All keys are stored before the first value. */
+static void
+format_object(StringInfo line, JsonbContainer *object)
+{
+	uint32 n = JsonContainerSize(object);
+	char *data = (char *) &object->children[2 * n];
+	Children keys = {object->children, data, 0};
+	Children values = {object->children + n, data, n == 0 ? 0 : getJsonbOffset(object, n)};
+
+	appendStringInfoCharMacro(line, '{');
+	for (uint32 i = 0; i < n; i++)
+	{
+		if (i > 0)
+			appendBinaryStringInfo(line, ", ", 2);
+		format_next(line, &keys);
+		appendBinaryStringInfo(line, ": ", 2);
+		format_next(line, &values);
+	}
+	appendStringInfoCharMacro(line, '}');
+}
+
+/* Append a document, as jsonb_out writes it and COPY escapes that. */
+void
+jsonb_format(StringInfo line, JsonbContainer *container)
+{
+	check_stack_depth();
+	if (JsonContainerIsObject(container))
+		format_object(line, container);
+	else
+		format_array(line, container);
+}
