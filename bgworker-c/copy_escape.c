@@ -1,6 +1,6 @@
 /*
  * copy_escape.c
- *	  Text as it stands in a field of COPY's.
+ *	  Lines of COPY text, and text as it stands in their fields.
  */
 #include "copy_escape.h"
 
@@ -48,7 +48,7 @@ copy_escape(StringInfo line, const char *text, size_t len)
 	{
 		size_t n = plain_bytes(text, len);
 
-		appendBinaryStringInfo(line, text, n);
+		line_append(line, text, n);
 		if (n == len)
 			return;
 		appendStringInfoCharMacro(line, '\\');

@@ -43,7 +43,7 @@ format_string(StringInfo line, const char *text, size_t len)
 	if (is_plain(text, len))
 	{
 		appendStringInfoCharMacro(line, '"');
-		appendBinaryStringInfo(line, text, len);
+		line_append(line, text, len);
 		appendStringInfoCharMacro(line, '"');
 	}
 	else
@@ -62,7 +62,7 @@ format_numeric(StringInfo line, Numeric number)
 {
 	char *text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(number)));
 
-	appendStringInfoString(line, text);
+	line_append(line, text, strlen(text));
 	pfree(text);
 }
 
@@ -82,11 +82,11 @@ format_next(StringInfo line, Children *children)
 	else if (JBE_ISCONTAINER(entry))
 		jsonb_format(line, (JsonbContainer *) aligned);
 	else if (JBE_ISNULL(entry))
-		appendBinaryStringInfo(line, "null", 4);
+		line_append(line, "null", 4);
 	else if (JBE_ISBOOL_TRUE(entry))
-		appendBinaryStringInfo(line, "true", 4);
+		line_append(line, "true", 4);
 	else
-		appendBinaryStringInfo(line, "false", 5);
+		line_append(line, "false", 5);
 }
 
 static void
@@ -101,7 +101,7 @@ format_array(StringInfo line, JsonbContainer *array)
 	for (uint32 i = 0; i < n; i++)
 	{
 		if (i > 0)
-			appendBinaryStringInfo(line, ", ", 2);
+			line_append(line, ", ", 2);
 		format_next(line, &elements);
 	}
 	if (!is_scalar)
@@ -121,9 +121,9 @@ format_object(StringInfo line, JsonbContainer *object)
 	for (uint32 i = 0; i < n; i++)
 	{
 		if (i > 0)
-			appendBinaryStringInfo(line, ", ", 2);
+			line_append(line, ", ", 2);
 		format_next(line, &keys);
-		appendBinaryStringInfo(line, ": ", 2);
+		line_append(line, ": ", 2);
 		format_next(line, &values);
 	}
 	appendStringInfoCharMacro(line, '}');

@@ -185,7 +185,7 @@ static void
 format_utc(StringInfo line, Column *column, Datum value)
 {
 	if (put_timestamp(line, DatumGetTimestampTz(value)))
-		appendBinaryStringInfo(line, "+00", 3);
+		line_append(line, "+00", 3);
 	else
 		format_by_output(line, column, value);
 }
@@ -268,7 +268,7 @@ row_text_format(RowText *row, TupleTableSlot *slot)
 		if (i > 0)
 			appendStringInfoCharMacro(line, '\t');
 		if (slot->tts_isnull[i])
-			appendBinaryStringInfo(line, "\\N", 2);
+			line_append(line, "\\N", 2);
 		else
 			row->columns[i].format(line, &row->columns[i], slot->tts_values[i]);
 	}
