@@ -216,7 +216,7 @@ copy_from(const TocEntry *entry)
 	check_rights(pstate, nsitem, rel, copy->attlist);
 	loader.copy =
 		BeginCopyFrom(pstate, rel, NULL, NULL, false, provide_input, copy->attlist, options);
-	copy_rows_begin(loader.copy, produce);
+	copy_rows_begin(loader.copy, produce, loader.raw_bytes);
 	loader.triggers = rel->trigdesc != NULL && rel->trigdesc->trig_insert_before_row;
 	rows = CopyFrom(loader.copy);
 	EndCopyFrom(loader.copy);

@@ -41,14 +41,16 @@ mask_controls_or(const char *text, char a, char b)
 StaticAssertDecl(sizeof(Vector8) == MASK_BYTES, "a mask is of one vector");
 
 static inline uint32
-mask_any_of(const char *text, char a, char b, char c)
+mask_any_of(const char *text, char a, char b, char c, char d)
 {
 	Vector8 chunk;
+	Vector8 found;
 
 	vector8_load(&chunk, (const uint8 *) text);
-	return vector8_highbit_mask(vector8_or(vector8_or(vector8_eq(chunk, vector8_broadcast(a)),
-													  vector8_eq(chunk, vector8_broadcast(b))),
-										   vector8_eq(chunk, vector8_broadcast(c))));
+	found = vector8_or(vector8_eq(chunk, vector8_broadcast(a)),
+					   vector8_eq(chunk, vector8_broadcast(b)));
+	found = vector8_or(found, vector8_eq(chunk, vector8_broadcast(c)));
+	return vector8_highbit_mask(vector8_or(found, vector8_eq(chunk, vector8_broadcast(d))));
 }
 
 static inline uint32

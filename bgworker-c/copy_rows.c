@@ -24,29 +24,29 @@ static struct
 	RowBytes source;
 	CopyFromState copy;
 	CopyFromRoutine routine;
-} reader;
+} input;
 
 /* Bytes for the reader, counted for pg_stat_progress_copy. */
 static size_t
 read_bytes(void *buf, size_t len)
 {
-	size_t got = reader.source(buf, len);
+	size_t got = input.source(buf, len);
 
-	reader.copy->bytes_processed += got;
-	pgstat_progress_update_param(PROGRESS_COPY_BYTES_PROCESSED, reader.copy->bytes_processed);
+	input.copy->bytes_processed += got;
+	pgstat_progress_update_param(PROGRESS_COPY_BYTES_PROCESSED, input.copy->bytes_processed);
 	return got;
 }
 
 /*
- * Keep the line's begin, of which COPY's context shows 100 bytes, and dots
- * where there are more. By the whole line's length COPY bounds how many rows it
- * holds in memory.
+ * Keep the line's begin, of which COPY's context shows 100 bytes. The length is
+ * the whole line's, by which COPY bounds how many rows it holds in memory; it
+ * reads no bytes by it.
  */
 static void
 keep_line(CopyFromState copy)
 {
 	size_t len;
-	const char *line = row_fields_line(reader.rows, &len);
+	const char *line = row_fields_line(input.rows, &len);
 
 	resetStringInfo(&copy->line_buf);
 	appendBinaryStringInfo(&copy->line_buf, line, Min(len, LINE_BYTES));
@@ -85,7 +85,7 @@ static bool
 read_row(CopyFromState copy, ExprContext *econtext, Datum *values, bool *nulls)
 {
 	int n_columns = list_length(copy->attnumlist);
-	RowRead result = row_fields_next(reader.rows);
+	RowRead result = row_fields_next(input.rows);
 	RowField *fields;
 	int n_fields;
 
@@ -94,36 +94,41 @@ read_row(CopyFromState copy, ExprContext *econtext, Datum *values, bool *nulls)
 	copy->cur_lineno++;
 	copy->line_buf_valid = false;
 	if (result == ROW_INVALID)
-		row_fields_report_invalid(reader.rows);
-	keep_line(copy);
+		row_fields_report_invalid(input.rows);
+	if (result == ROW_CARRIAGE_RETURN)
+		ereport(ERROR, (errcode(ERRCODE_BAD_COPY_FILE_FORMAT),
+						errmsg("literal carriage return found in data")));
 	if (result == ROW_CUT_OFF)
 		ereport(ERROR,
 				(errcode(ERRCODE_BAD_COPY_FILE_FORMAT), errmsg("the data ends within a row")));
-	fields = row_fields_get(reader.rows, &n_fields);
+	keep_line(copy);
+	fields = row_fields_get(input.rows, &n_fields);
 	if (n_fields != n_columns && !(n_columns == 0 && is_empty(fields, n_fields)))
 		refuse_columns(copy, n_fields);
-	row_values_parse(reader.values, fields, values, nulls);
+	row_values_parse(input.values, fields, values, nulls);
 	return true;
 }
 
 /*
- * Have a COPY that has begun read its rows with our reader, from the source;
+ * Have a COPY that has begun read its rows with our reader, from the source,
+ * which has about so many bytes;
  * where it has to convert their encoding it keeps its own.
  */
 void
-copy_rows_begin(CopyFromState copy, RowBytes source)
+copy_rows_begin(CopyFromState copy, RowBytes source, uint64 expected)
 {
 	MemoryContext previous;
 
 	if (copy->need_transcoding)
 		return;
 	previous = MemoryContextSwitchTo(copy->copycontext);
-	reader.copy = copy;
-	reader.source = source;
-	reader.rows = row_fields_create(list_length(copy->attnumlist), copy->file_encoding, read_bytes);
-	reader.values = row_values_create(copy);
-	reader.routine = *copy->routine;
-	reader.routine.CopyFromOneRow = read_row;
-	copy->routine = &reader.routine;
+	input.copy = copy;
+	input.source = source;
+	input.rows =
+		row_fields_create(list_length(copy->attnumlist), copy->file_encoding, read_bytes, expected);
+	input.values = row_values_create(copy);
+	input.routine = *copy->routine;
+	input.routine.CopyFromOneRow = read_row;
+	copy->routine = &input.routine;
 	MemoryContextSwitchTo(previous);
 }

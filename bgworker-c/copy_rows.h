@@ -10,6 +10,6 @@
 #include "commands/copyfrom_internal.h"
 #include "row_fields.h"
 
-extern void copy_rows_begin(CopyFromState copy, RowBytes source);
+extern void copy_rows_begin(CopyFromState copy, RowBytes source, uint64 expected);
 
 #endif /* STEEP_COPY_ROWS_H */

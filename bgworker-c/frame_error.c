@@ -14,6 +14,8 @@ frame_error_raise(const FrameError *error, const char *file)
 	switch (error->kind)
 	{
 		case FRAME_SOUND:
+		case FRAME_STOPPED:
+			elog(ERROR, "snapshot file \"%s\" has no error", file);
 			break;
 		case FRAME_UNREADABLE:
 			errno = error->errnum;
@@ -49,5 +51,5 @@ frame_error_raise(const FrameError *error, const char *file)
 							errmsg("could not compute SHA-256: %s", error->reason)));
 			break;
 	}
-	elog(ERROR, "snapshot file \"%s\" has no error", file);
+	pg_unreachable();
 }

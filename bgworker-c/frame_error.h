@@ -10,6 +10,7 @@
 typedef enum FrameErrorKind
 {
 	FRAME_SOUND = 0,
+	FRAME_STOPPED,    /* nobody wants it any more */
 	FRAME_UNREADABLE, /* errnum */
 	FRAME_TRUNCATED,
 	FRAME_CHANGED, /* offset */

@@ -9,15 +9,20 @@
 #include "frame_reader.h"
 
 #include <pthread.h>
+#include <time.h>
 
 #include "decompressor.h"
 #include "frame_source.h"
 #include "miscadmin.h"
 #include "side_thread.h"
 #include "utils/memutils.h"
+#include "utils/wait_event.h"
 
 #define PIECE_BYTES ((size_t) 256 * 1024)
 #define N_PIECES 4
+
+#define WAIT_NS (100L * 1000 * 1000)
+#define NS_PER_S (1000L * 1000 * 1000)
 
 /* The thread has source, decompressor and error while the ring is busy. */
 static struct
@@ -32,11 +37,12 @@ static struct
 
 static struct
 {
-	bool started;
+	bool is_started;
+	bool is_refused; /* by the system */
 	pthread_mutex_t mutex;
 	pthread_cond_t changed;
 
-	/* guarded by the mutex: pieces from n_taken to n_filled are this process's, the others the thread's */
+	/* guarded by the mutex; pieces from n_taken to n_filled are for this side, the others for the thread */
 	bool reading; /* there is more to fill pieces with */
 	bool busy;    /* the thread fills one */
 	bool stopping;
@@ -46,7 +52,7 @@ static struct
 	char *pieces[N_PIECES];
 } ring = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
-/* Prepare this worker; what it makes lives in CurrentMemoryContext, which must live as long as it does. */
+/* Prepare this worker; what it makes lives in CurrentMemoryContext, as long as the worker. */
 void
 frame_reader_init(Codec codec)
 {
@@ -87,41 +93,56 @@ run_thread(void *arg)
 static void
 stop_thread(void)
 {
+	pg_atomic_write_u32(&reader.source->is_stopped, 1);
 	pthread_mutex_lock(&ring.mutex);
 	ring.stopping = true;
 	pthread_cond_broadcast(&ring.changed);
 	pthread_mutex_unlock(&ring.mutex);
 }
 
-/* Have the thread read the frames that were begun; false when there is none to be had. */
+/* Whether there is a thread, and started if not. */
 static bool
+has_thread(void)
+{
+	if (ring.is_started || ring.is_refused)
+		return ring.is_started;
+	for (int i = 0; i < N_PIECES; i++)
+		ring.pieces[i] = MemoryContextAlloc(TopMemoryContext, PIECE_BYTES);
+	ring.is_started = side_thread_start(run_thread, stop_thread);
+	ring.is_refused = !ring.is_started;
+	return ring.is_started;
+}
+
+/* Have the thread read the frames that were begun. */
+static void
 begin_thread(void)
 {
-	if (!ring.started)
-	{
-		for (int i = 0; i < N_PIECES; i++)
-			ring.pieces[i] = MemoryContextAlloc(TopMemoryContext, PIECE_BYTES);
-		ring.started = side_thread_start(run_thread, stop_thread);
-		if (!ring.started)
-			return false;
-	}
 	pthread_mutex_lock(&ring.mutex);
 	ring.reading = true;
 	pthread_cond_broadcast(&ring.changed);
 	pthread_mutex_unlock(&ring.mutex);
-	return true;
 }
 
 /* Have the thread leave frames that a failed attempt did not read to their end. */
 static void
 abandon(void)
 {
+	pg_atomic_write_u32(&reader.source->is_stopped, 1);
 	pthread_mutex_lock(&ring.mutex);
 	ring.reading = false;
 	while (ring.busy)
 		pthread_cond_wait(&ring.changed, &ring.mutex);
 	ring.n_taken = ring.n_filled;
 	pthread_mutex_unlock(&ring.mutex);
+	pg_atomic_write_u32(&reader.source->is_stopped, 0);
+}
+
+/* A DecompressorSource for this side. */
+static size_t
+read_here(void *arg, void *buf, size_t len, FrameError *error)
+{
+	CHECK_FOR_INTERRUPTS();
+	return frame_source_read(arg, buf, len, error);
 }
 
 /* Begin on these frames of a data file. */
@@ -137,23 +158,57 @@ frame_reader_begin(int dirfd, const char *name, uint64 file_bytes, const ApplyFr
 	reader.error = (FrameError){FRAME_SOUND};
 	reader.ended = false;
 	reader.taken = 0;
+	reader.threaded = raw_bytes > 2 * PIECE_BYTES && has_thread();
 	frame_source_open(reader.source, dirfd, name, file_bytes);
 	frame_source_begin(reader.source, frames, n_frames);
-	decompressor_begin(reader.decompressor, frame_source_read, reader.source);
-	reader.threaded = raw_bytes > 2 * PIECE_BYTES && begin_thread();
+	decompressor_begin(reader.decompressor, reader.threaded ? frame_source_read : read_here,
+					   reader.source);
+	if (reader.threaded)
+		begin_thread();
 }
 
-/* Wait until the thread has filled a piece. */
+/* Wait for the thread, for a moment; with the mutex. */
+static void
+wait_a_moment(void)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_nsec += WAIT_NS;
+	until.tv_sec += until.tv_nsec / NS_PER_S;
+	until.tv_nsec %= NS_PER_S;
+	(void) pthread_cond_timedwait(&ring.changed, &ring.mutex, &until);
+}
+
+/* Whether the thread has filled a piece, after a moment if not at once. */
+static bool
+has_piece(size_t *len)
+{
+	bool found;
+
+	pthread_mutex_lock(&ring.mutex);
+	if (ring.n_filled == ring.n_taken)
+		wait_a_moment();
+	found = ring.n_filled > ring.n_taken;
+	if (found)
+		*len = ring.lengths[ring.n_taken % N_PIECES];
+	pthread_mutex_unlock(&ring.mutex);
+	return found;
+}
+
+/* Wait until the thread has filled a piece: frames may take long that decompress to nothing. */
 static size_t
 await_piece(void)
 {
+	static uint32 wait_event = 0;
 	size_t len;
 
-	pthread_mutex_lock(&ring.mutex);
-	while (ring.n_filled == ring.n_taken)
-		pthread_cond_wait(&ring.changed, &ring.mutex);
-	len = ring.lengths[ring.n_taken % N_PIECES];
-	pthread_mutex_unlock(&ring.mutex);
+	if (wait_event == 0)
+		wait_event = WaitEventExtensionNew("SteepReplFrameRead");
+	pgstat_report_wait_start(wait_event);
+	while (!has_piece(&len))
+		CHECK_FOR_INTERRUPTS();
+	pgstat_report_wait_end();
 	return len;
 }
 

@@ -20,6 +20,7 @@ frame_source_create(void)
 
 	source->file = owned_fd_create(-1);
 	source->digest = digest_create();
+	pg_atomic_init_u32(&source->is_stopped, 0);
 	return source;
 }
 
@@ -31,6 +32,7 @@ frame_source_open(FrameSource *source, int dirfd, const char *name, uint64 bytes
 
 	if (source->file->fd >= 0 && strcmp(source->name, name) == 0)
 		return;
+	source->name[0] = '\0';
 	owned_fd_set(source->file, openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
 	if (source->file->fd < 0 && errno == ELOOP)
 		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
@@ -128,6 +130,11 @@ frame_source_read(void *arg, void *buf, size_t len, FrameError *error)
 {
 	FrameSource *source = arg;
 
+	if (pg_atomic_read_u32(&source->is_stopped) != 0)
+	{
+		error->kind = FRAME_STOPPED;
+		return 0;
+	}
 	while (source->at < source->n_frames && source->frames[source->at].stored_bytes == source->done)
 		if (!end_frame(source, error))
 			return 0;

@@ -9,6 +9,7 @@
 #include "apply_plan.h"
 #include "frame_error.h"
 #include "owned_fd.h"
+#include "port/atomics.h"
 
 typedef struct FrameSource
 {
@@ -19,7 +20,8 @@ typedef struct FrameSource
 	uint32 at;   /* the frame at hand */
 	uint64 done; /* of its stored bytes */
 	pg_cryptohash_ctx *digest;
-	bool digesting; /* the frame at hand has begun */
+	bool digesting;              /* the frame at hand has begun */
+	pg_atomic_uint32 is_stopped; /* by another thread: read no more */
 } FrameSource;
 
 extern FrameSource *frame_source_create(void);

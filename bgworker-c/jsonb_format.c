@@ -85,8 +85,10 @@ format_next(StringInfo line, Children *children)
 		line_append(line, "null", 4);
 	else if (JBE_ISBOOL_TRUE(entry))
 		line_append(line, "true", 4);
-	else
+	else if (JBE_ISBOOL_FALSE(entry))
 		line_append(line, "false", 5);
+	else
+		elog(ERROR, "unknown type of a jsonb value: %x", entry & JENTRY_TYPEMASK);
 }
 
 static void

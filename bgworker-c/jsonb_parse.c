@@ -17,7 +17,7 @@
 
 /* Deeper documents, and longer ones, are for jsonb_in, which has checks for them. */
 #define MAX_DEPTH 64
-#define MAX_BYTES (16 * 1024 * 1024)
+#define MAX_BYTES (1024 * 1024)
 
 typedef struct Parse
 {
@@ -38,16 +38,15 @@ static bool parse_value(Parse *parse, JsonbValue *value);
 static void
 push(const JsonbValue *value)
 {
-	if (pending.values == NULL)
+	if (pending.n == pending.size)
 	{
-		pending.size = 256;
-		pending.values =
-			MemoryContextAlloc(TopMemoryContext, pending.size * sizeof(pending.values[0]));
-	}
-	else if (pending.n == pending.size)
-	{
-		pending.size *= 2;
-		pending.values = repalloc_huge(pending.values, pending.size * sizeof(pending.values[0]));
+		int size = Max(256, pending.size * 2);
+
+		if (pending.values == NULL)
+			pending.values = MemoryContextAlloc(TopMemoryContext, size * sizeof(JsonbValue));
+		else
+			pending.values = repalloc(pending.values, size * sizeof(JsonbValue));
+		pending.size = size;
 	}
 	pending.values[pending.n++] = *value;
 }
@@ -74,7 +73,7 @@ take_word(Parse *parse, const char *word, size_t len)
 static bool
 parse_string(Parse *parse, JsonbValue *value)
 {
-	char *begin = parse->at;
+	char *begin;
 	char *end;
 	uint32 mask;
 
@@ -91,31 +90,54 @@ parse_string(Parse *parse, JsonbValue *value)
 	return take(parse, '"');
 }
 
-/* A number; its longer kinds by numeric_in. */
+static const char *
+skip_digits(const char *text)
+{
+	while (*text >= '0' && *text <= '9')
+		text++;
+	return text;
+}
+
+/* Where a number ends; NULL where there is none. */
+static const char *
+number_end(const char *text)
+{
+	const char *whole = text + (*text == '-');
+	const char *end = skip_digits(whole);
+	const char *fraction = end + 1;
+
+	if (end == whole || *end != '.')
+		return end == whole ? NULL : end;
+	end = skip_digits(fraction);
+	return end == fraction ? NULL : end;
+}
+
+static Numeric
+long_number(const char *text, size_t len)
+{
+	char *copy = pnstrdup(text, len);
+
+	return DatumGetNumeric(
+		DirectFunctionCall3(numeric_in, CStringGetDatum(copy), InvalidOid, Int32GetDatum(-1)));
+}
+
+/* What must not stand behind it is seen by who called. */
 static bool
 parse_number(Parse *parse, JsonbValue *value)
 {
 	const char *first = parse->at + (*parse->at == '-');
 	Decimal decimal;
 	const char *end = decimal_scan(parse->at, &decimal);
+	bool is_short = end != NULL;
 
-	if (first[0] == '0' && first[1] >= '0' && first[1] <= '9')
+	if (!is_short)
+		end = number_end(parse->at);
+	if (end == NULL || (first[0] == '0' && first[1] >= '0' && first[1] <= '9'))
 		return false;
 	value->type = jbvNumeric;
-	if (end != NULL)
-		value->val.numeric = decimal_to_numeric(&decimal);
-	else
-	{
-		size_t len = strspn(parse->at, "-.0123456789");
-		char *text = pnstrdup(parse->at, len);
-
-		if (len == 0 || first[0] < '0' || first[0] > '9' || text[len - 1] == '.')
-			return false;
-		value->val.numeric = DatumGetNumeric(
-			DirectFunctionCall3(numeric_in, CStringGetDatum(text), InvalidOid, Int32GetDatum(-1)));
-		end = parse->at + len;
-	}
-	parse->at += end - parse->at;
+	value->val.numeric =
+		is_short ? decimal_to_numeric(&decimal) : long_number(parse->at, end - parse->at);
+	parse->at = unconstify(char *, end);
 	return true;
 }
 

@@ -47,7 +47,7 @@ typedef char *Batch[N_BATCH_FIELDS];
 	"  b.numbers::text, cardinality(b.numbers), " fields " from steep_repl." call " b, "                                     \
 	"  pg_temp.steep_repl_steps s join pg_temp.steep_repl_plans p using (no) where s.step = $2"
 #define MERGE_BATCH_SQL \
-	BATCH_SQL("b.n_changed, b.peer_xid, b.is_last, b.why, '{}'", "_merge_batch($1, $2, $3)")
+	BATCH_SQL("b.n_changed, b.peer_xid, b.is_last, b.why, '{}'", "_merge_batch($1, $2, $3, $4)")
 
 /* merge_open.c */
 extern void merge_open_peer(JobRun *run, Jsonb *action);

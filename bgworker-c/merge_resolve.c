@@ -61,10 +61,10 @@ run_batch(const char *connection, char **batch)
 	bool found;
 
 	SPI_connect();
-	if (SPI_execute_with_args(
-			MERGE_BATCH_SQL, 3, (Oid[]){TEXTOID, INT4OID, BOOLOID},
-			(Datum[]){CStringGetTextDatum(connection), Int32GetDatum(1), BoolGetDatum(false)}, NULL,
-			false, 0) != SPI_OK_SELECT)
+	if (SPI_execute_with_args(MERGE_BATCH_SQL, 4, (Oid[]){TEXTOID, INT4OID, BOOLOID, BOOLOID},
+							  (Datum[]){CStringGetTextDatum(connection), Int32GetDatum(1),
+										BoolGetDatum(false), BoolGetDatum(false)},
+							  NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "a batch is no SELECT");
 	found = SPI_processed == 1;
 	for (int i = 0; found && i < N_BATCH_FIELDS; i++)

@@ -15,6 +15,7 @@
 #include "replication/origin.h"
 #include "requester.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 
 static void
 free_batch(char **batch)
@@ -277,9 +278,20 @@ end_peer_transaction(JobRun *run, int step, char **batch)
 				 error[3] ? errhint("%s", error[3]) : 0));
 }
 
+/*
+ * Rows that are written here only. A crash that loses the transaction loses
+ * the audit records with it, and the resumed job finds the rows once more.
+ */
+static void
+commit_without_waiting(void)
+{
+	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_LOCAL, true, 0, false);
+}
+
 /* One batch; false when it was the step's last one. */
 static bool
-write_batch(JobRun *run, int step)
+write_batch(JobRun *run, int step, bool reads_ahead)
 {
 	static const char *const sql_undo =
 		BATCH_SQL("cardinality(b.refused), b.peer_xid, b.is_last, null, b.refused::text",
@@ -292,10 +304,12 @@ write_batch(JobRun *run, int step)
 
 	requester_begin();
 	set_origin(run, true);
-	requester_select(run, is_undo ? sql_undo : MERGE_BATCH_SQL, is_undo ? 2 : 3,
-					 (Oid[]){TEXTOID, INT4OID, BOOLOID},
+	if (reads_ahead)
+		commit_without_waiting();
+	requester_select(run, is_undo ? sql_undo : MERGE_BATCH_SQL, is_undo ? 2 : 4,
+					 (Oid[]){TEXTOID, INT4OID, BOOLOID, BOOLOID},
 					 (Datum[]){CStringGetTextDatum(merge->connection), Int32GetDatum(step),
-							   BoolGetDatum(merge->dry_run)},
+							   BoolGetDatum(merge->dry_run), BoolGetDatum(reads_ahead)},
 					 N_BATCH_FIELDS, batch);
 	merge_check_batch(batch);
 	is_last = batch[BATCH_IS_LAST][0] == 't';
@@ -312,7 +326,7 @@ write_batch(JobRun *run, int step)
 	if (batch[BATCH_WHY] != NULL)
 		ereport(LOG, (errmsg("steep_repl: %s puts rows of %s off: %s", run->job->object_id,
 							 batch[BATCH_TABLE], batch[BATCH_WHY])));
-	if (is_written && !merge->dry_run && strcmp(batch[BATCH_ACTION], "manual") != 0)
+	if (is_written && !merge->dry_run && !reads_ahead && strcmp(batch[BATCH_ACTION], "manual") != 0)
 		end_peer_transaction(run, step, batch);
 	free_batch(batch);
 	return !is_last;
@@ -323,20 +337,25 @@ void
 merge_write(JobRun *run, Jsonb *action)
 {
 	int step = action_int(action, "no", 0);
-	char *table;
+	char *found[2]; /* the table, and whether rows are written here */
+	bool reads_ahead;
 
 	requester_begin();
-	table = requester_text(
+	requester_select(
 		run,
-		"select t.name from pg_temp.steep_repl_steps s join pg_temp.steep_repl_tables t using (no) where s.step = $1",
-		1, (Oid[]){INT4OID}, (Datum[]){Int32GetDatum(step)});
+		"select t.name, s.action like '%local' from pg_temp.steep_repl_steps s join pg_temp.steep_repl_tables t using (no) where s.step = $1",
+		1, (Oid[]){INT4OID}, (Datum[]){Int32GetDatum(step)}, 2, found);
 	requester_commit();
-	run_show_table(run, table);
+	if (found[0] == NULL || found[1] == NULL)
+		elog(ERROR, "step %d of the merge has no table", step);
+	run_show_table(run, found[0]);
+	/* else rows at the peer have to stay as they were read until these here are committed */
+	reads_ahead = found[1][0] == 't' && !run->merge->replicates && run->merge->undoes == NULL;
 	do
 	{
 		worker_check_cancel(run->job);
 		run_tick(run);
-	} while (write_batch(run, step));
+	} while (write_batch(run, step, reads_ahead));
 
 	pg_atomic_write_u32(&run->job->counters.items_done, step);
 	merge_report(run, step);

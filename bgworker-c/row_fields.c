@@ -15,6 +15,7 @@
 #include "utils/memutils.h"
 
 #define FIRST_CAPACITY ((size_t) 256 * 1024)
+#define LEAST_CAPACITY ((size_t) 8 * 1024)
 
 /* What vectors may read behind the last byte. */
 #define PADDING (2 * MASK_BYTES)
@@ -36,17 +37,17 @@ struct RowFields
 	RowField fields[FLEXIBLE_ARRAY_MEMBER];
 };
 
-/* In CurrentMemoryContext. */
+/* In CurrentMemoryContext. So many bytes are expected: there are many small tables. */
 RowFields *
-row_fields_create(int max_fields, int encoding, RowBytes source)
+row_fields_create(int max_fields, int encoding, RowBytes source, uint64 expected)
 {
 	RowFields *rows = palloc0(offsetof(RowFields, fields) + Max(max_fields, 1) * sizeof(RowField));
 
 	rows->source = source;
 	rows->encoding = encoding;
-	rows->max_fields = max_fields;
-	rows->capacity = FIRST_CAPACITY;
-	rows->buffer = palloc0(rows->capacity + PADDING);
+	rows->max_fields = Max(max_fields, 1); /* that there is nothing is a field, too */
+	rows->capacity = Max(Min(expected + 1, FIRST_CAPACITY), LEAST_CAPACITY);
+	rows->buffer = palloc(rows->capacity + PADDING);
 	return rows;
 }
 
@@ -109,8 +110,8 @@ add_field(RowFields *rows, char *text, size_t len, bool escaped)
 	rows->n_fields++;
 }
 
-/* Find the row's fields; false where the valid text ends before the row does. */
-static bool
+/* Find the row's fields. */
+static RowRead
 split(RowFields *rows)
 {
 	char *field = rows->buffer + rows->next;
@@ -122,14 +123,16 @@ split(RowFields *rows)
 	rows->n_fields = 0;
 	for (char *chunk = field; chunk < end; chunk += MASK_BYTES)
 	{
-		for (uint32 mask = mask_any_of(chunk, '\t', '\n', '\\'); mask != 0; mask &= mask - 1)
+		for (uint32 mask = mask_any_of(chunk, '\t', '\n', '\\', '\r'); mask != 0; mask &= mask - 1)
 		{
 			char *at = chunk + pg_rightmost_one_pos32(mask);
 
 			if (at == skip)
 				continue;
 			if (at >= end)
-				return false;
+				break;
+			if (*at == '\r')
+				return ROW_CARRIAGE_RETURN;
 			if (*at == '\\')
 			{
 				skip = at + 1;
@@ -142,26 +145,28 @@ split(RowFields *rows)
 			if (*at == '\n')
 			{
 				rows->next = field - rows->buffer;
-				return true;
+				return ROW_FOUND;
 			}
 		}
 	}
-	return false;
+	return rows->valid < rows->whole ? ROW_INVALID : ROW_CUT_OFF;
 }
 
 /* Find the next row. What the last one's fields were is forgotten. */
 RowRead
 row_fields_next(RowFields *rows)
 {
+	RowRead result;
+
 	if (rows->next == rows->whole)
 		read_more(rows);
 	if (rows->next == rows->len)
 		return ROW_END;
-	if (!split(rows))
-		return rows->valid < rows->whole ? ROW_INVALID : ROW_CUT_OFF;
-	if (rows->next - rows->row == 3 && memcmp(rows->buffer + rows->row, "\\.\n", 3) == 0)
+	result = split(rows);
+	if (result == ROW_FOUND && rows->next - rows->row == 3 &&
+		memcmp(rows->buffer + rows->row, "\\.\n", 3) == 0)
 		return ROW_END;
-	return ROW_FOUND;
+	return result;
 }
 
 /* The row's fields, of which no more than max_fields are there, and how many it has. */

@@ -22,13 +22,14 @@ typedef enum RowRead
 {
 	ROW_FOUND,
 	ROW_END,
-	ROW_CUT_OFF, /* the bytes end within it */
-	ROW_INVALID, /* no text in that encoding */
+	ROW_CUT_OFF,         /* the bytes end within it */
+	ROW_CARRIAGE_RETURN, /* it holds one that COPY would have written as \\r */
+	ROW_INVALID,         /* no text in that encoding */
 } RowRead;
 
 typedef struct RowFields RowFields;
 
-extern RowFields *row_fields_create(int max_fields, int encoding, RowBytes source);
+extern RowFields *row_fields_create(int max_fields, int encoding, RowBytes source, uint64 expected);
 extern RowRead row_fields_next(RowFields *rows);
 extern RowField *row_fields_get(RowFields *rows, int *n_fields);
 extern const char *row_fields_line(const RowFields *rows, size_t *len);

@@ -164,6 +164,7 @@ scan_date(const char *text, char end, int32 *days)
 	int month;
 	int day;
 
+	/* behind the century anything may stand: the year's digits, as is then seen */
 	if (!two_digits(text, &century, text[2]) || !two_digits(text + 2, &year, '-') ||
 		!two_digits(text + 5, &month, '-') || !two_digits(text + 8, &day, end))
 		return false;
@@ -346,7 +347,7 @@ parse_field(RowValues *row, const Column *column, RowField *field, Datum *value,
 		call_input(row, column, field->text, value);
 }
 
-/* Parse a row of as many fields as there are columns. Values may point into its text. */
+/* Parse a row of as many fields as there are columns. */
 void
 row_values_parse(RowValues *row, RowField *fields, Datum *values, bool *nulls)
 {

@@ -13,44 +13,70 @@ $fn$;
 comment on function steep_repl._merge_one_text(text) is 'private: as _one_text, for a statement that locks rows';
 
 -- What reading answers: three lines, which are numbers and digests as arrays, and a JSON array of images.
+create function steep_repl._merge_nothing() returns text
+language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
+return '{}' || chr(10) || '{}' || chr(10) || '[]';
+comment on function steep_repl._merge_nothing() is 'private: the answer to reading no row';
+
+-- Whether a side is read: one that is to get new rows under a key that its index guards is not, for the index will say.
+-- Where the sides do not replicate to each other, it is enough to lock what is written.
+create function steep_repl._merge_reading(plan jsonb, side text, action text, locks boolean) returns jsonb
+language sql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+  select case
+    when locks and is_written and action like 'insert%' and plan -> 'merge' -> side -> 'is_guarded' = 'true' then null
+    when locks and (is_written or m.replicates) then plan -> 'merge' -> side -> 'lock'
+    else plan -> 'merge' -> side -> 'read' end
+  from pg_temp.steep_repl_merge m, (select (side = 'local') = (action like '%local')) w(is_written)
+$fn$;
+comment on function steep_repl._merge_reading(jsonb, text, text, boolean) is 'private: the statement by which a side is read for an action, if it is';
 
 -- Reads rows on both sides. Where they are locked that is one side after the other, for all merges have to lock in the
--- same order. A side that is to get new rows under a key that its index guards is not read: the index will say.
+-- same order.
 create function steep_repl._merge_read(connection text, plan jsonb, keys text, action text, dry_run boolean, out here text, out there text)
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
-  merge constant record := (select m from pg_temp.steep_repl_merge m);
   locks constant boolean := not dry_run and action <> 'manual';
-  is_local constant boolean := action like '%local';
-  reads_here constant boolean := not (action = 'insert_local' and locks and plan -> 'merge' -> 'local' -> 'is_guarded' = 'true');
-  reads_there constant boolean := not (action = 'insert_remote' and locks and plan -> 'merge' -> 'peer' -> 'is_guarded' = 'true');
-  -- where the sides do not replicate to each other, it is enough to lock what is written
-  local_statement constant text := steep_repl._fill(
-    plan -> 'merge' -> 'local' -> case when locks and (is_local or merge.replicates) then 'lock' else 'read' end, keys);
-  peer_statement constant text := steep_repl._fill(
-    plan -> 'merge' -> 'peer' -> case when locks and (not is_local or merge.replicates) then 'lock' else 'read' end, keys);
-  nothing constant text := '{}' || chr(10) || '{}' || chr(10) || '[]';
+  is_local_first constant boolean := (select m.is_local_first from pg_temp.steep_repl_merge m);
+  local_statement constant text := steep_repl._fill(steep_repl._merge_reading(plan, 'local', action, locks), keys);
+  peer_statement constant text := steep_repl._fill(steep_repl._merge_reading(plan, 'peer', action, locks), keys);
 begin
-  here := nothing;
-  there := nothing;
-  if reads_there and not (locks and merge.is_local_first) then
+  if peer_statement is not null and not (locks and is_local_first) then
     perform steep_repl._peer_send(connection, peer_statement);
     if locks then
       there := steep_repl._peer_answer(connection);
     end if;
   end if;
-  if reads_here then
-    here := steep_repl._merge_one_text(local_statement);
-  end if;
-  if reads_there and locks and merge.is_local_first then
+  here := coalesce(steep_repl._merge_one_text(local_statement), steep_repl._merge_nothing());
+  if peer_statement is not null and locks and is_local_first then
     perform steep_repl._peer_send(connection, peer_statement);
     there := steep_repl._peer_answer(connection);
-  elsif reads_there and not locks then
+  elsif peer_statement is not null and not locks then
     there := steep_repl._peer_answer(connection);
   end if;
+  there := coalesce(there, steep_repl._merge_nothing());
 end
 $fn$;
 comment on function steep_repl._merge_read(text, jsonb, text, text, boolean) is 'private: reads rows on both sides by their keys, and locks them';
+
+-- Reads rows at the peer that are written here and locked nowhere but here; then the peer is asked for those of the next
+-- batch, which it reads while these are written.
+create function steep_repl._merge_read_ahead(connection text, plan jsonb, batch int[], is_asked boolean, next_batch int[]) returns text
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  statement constant jsonb := plan -> 'merge' -> 'peer' -> 'read';
+  there text;
+begin
+  if not is_asked then
+    perform steep_repl._peer_send(connection, steep_repl._fill(statement, steep_repl._merge_keys_of(plan, batch)));
+  end if;
+  there := steep_repl._peer_answer(connection);
+  if cardinality(next_batch) > 0 then
+    perform steep_repl._peer_send(connection, steep_repl._fill(statement, steep_repl._merge_keys_of(plan, next_batch)));
+  end if;
+  return there;
+end
+$fn$;
+comment on function steep_repl._merge_read_ahead(text, jsonb, int[], boolean, int[]) is 'private: reads a batch at the peer, and has it read the next one';
 
 -- Of the rows of a batch, those that are on both sides as they were when they were compared; where there is no answer
 -- of the peer, on this side. No nested loops: the planner thinks that few digests are the same.
@@ -160,41 +186,60 @@ end
 $fn$;
 comment on function steep_repl._merge_flush_peer(text) is 'private: makes the id of a transaction at the peer last';
 
+-- The next rows of a step, after one of them.
+create function steep_repl._merge_rows_after(step int, after int) returns int[]
+language sql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+  select coalesce(array_agg(r.no), '{}')
+  from (select d.no
+        from pg_temp.steep_repl_steps s, pg_temp.steep_repl_merge m, pg_temp.steep_repl_differences d
+        where s.step = _merge_rows_after.step and d.no > after
+          and case when s.category is null then d.action = s.action and d.round = m.round
+                   else d.action is null and d.category = s.category end
+        order by d.no limit 5000) r
+$fn$;
+comment on function steep_repl._merge_rows_after(int, int) is 'private: numbers of the next rows of a step of a merge, a batch';
+
 -- One batch of a step. What came of it, for the audit log: what was read on both sides, and the numbers of the
 -- rows that were written; peer_xid where that was at the peer. Rows that are locked by others, or in the way of
--- others, are put off.
+-- others, are put off. If it reads ahead, no transaction is opened at the peer.
 create function steep_repl._merge_batch(
-  connection text, step int, dry_run boolean,
+  connection text, step int, dry_run boolean, reads_ahead boolean,
   out action text, out here text, out there text, out numbers int[], out n_changed int, out peer_xid text, out is_last boolean, out why text)
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
 @SET_VALUES@ @SET_SCAN@ as $fn$
 declare
-  rows_of_batch constant int := 5000;
   at_step record;
   batch int[];
+  next_batch int[] := '{}';
   plan jsonb;
 begin
-  select s.no, s.category, s.action, s.last, m.round into at_step
-  from pg_temp.steep_repl_steps s, pg_temp.steep_repl_merge m where s.step = _merge_batch.step;
+  select s.no, s.action, s.last, s.ahead into at_step from pg_temp.steep_repl_steps s where s.step = _merge_batch.step;
   action := at_step.action;
   perform steep_repl._merge_switch(at_step.no);
   select p.plan into plan from pg_temp.steep_repl_plans p where p.no = at_step.no;
-  select coalesce(array_agg(d.no), '{}') into batch
-  from (select d.no from pg_temp.steep_repl_differences d
-        where d.no > at_step.last
-          and case when at_step.category is null then d.action = at_step.action and d.round = at_step.round
-                   else d.action is null and d.category = at_step.category end
-        order by d.no limit rows_of_batch) d;
-  is_last := cardinality(batch) < rows_of_batch;
+  batch := coalesce(at_step.ahead, steep_repl._merge_rows_after(step, at_step.last));
   numbers := '{}';
   n_changed := 0;
-  if cardinality(batch) = 0 then
+  is_last := cardinality(batch) = 0;
+  if is_last then
     return;
   end if;
-  perform steep_repl._peer_command(connection, 'begin');
+  if reads_ahead then
+    next_batch := steep_repl._merge_rows_after(step, batch[cardinality(batch)]);
+    is_last := cardinality(next_batch) = 0;
+    there := steep_repl._merge_read_ahead(connection, plan, batch, at_step.ahead is not null, next_batch);
+  else
+    perform steep_repl._peer_command(connection, 'begin');
+  end if;
   begin
-    select r.here, r.there into here, there
-    from steep_repl._merge_read(connection, plan, steep_repl._merge_keys_of(plan, batch), action, dry_run) r;
+    if reads_ahead then
+      here := coalesce(
+        steep_repl._merge_one_text(steep_repl._fill(steep_repl._merge_reading(plan, 'local', action, not dry_run), steep_repl._merge_keys_of(plan, batch))),
+        steep_repl._merge_nothing());
+    else
+      select r.here, r.there into here, there
+      from steep_repl._merge_read(connection, plan, steep_repl._merge_keys_of(plan, batch), action, dry_run) r;
+    end if;
     numbers := steep_repl._merge_unchanged(batch, here, there);
     if cardinality(numbers) > 0 and not dry_run and action <> 'manual' then
       peer_xid := steep_repl._merge_run(connection, plan, action,
@@ -210,17 +255,17 @@ begin
     numbers := '{}';
     peer_xid := null;
   end;
-  if dry_run or action = 'manual' or cardinality(numbers) = 0 then
+  if not reads_ahead and (dry_run or action = 'manual' or cardinality(numbers) = 0) then
     perform steep_repl._peer_command(connection, 'rollback');
   end if;
   n_changed := cardinality(batch) - cardinality(numbers);
   if n_changed > 0 then
     update pg_temp.steep_repl_differences d set action = 'again' where d.no = any (batch) and d.no <> all (numbers) and d.no between batch[1] and batch[cardinality(batch)];
   end if;
-  update pg_temp.steep_repl_steps s set last = batch[cardinality(batch)] where s.step = _merge_batch.step;
+  update pg_temp.steep_repl_steps s set last = batch[cardinality(batch)], ahead = nullif(next_batch, '{}') where s.step = _merge_batch.step;
 end
 $fn$;
-comment on function steep_repl._merge_batch(text, int, boolean) is 'private: the next batch of a step of a merge';
+comment on function steep_repl._merge_batch(text, int, boolean, boolean) is 'private: the next batch of a step of a merge';
 
 -- Whether rows that were written at the peer are still here as they were, once our own part is committed and has
 -- let go of them; they are locked again. If not, replication may already have brought a change that found no row there.

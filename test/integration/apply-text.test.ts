@@ -356,6 +356,8 @@ describe("what COPY refuses is refused in its words:", () => {
     ["JSON with a leading zero", line({ j: "[01]" })],
     ["JSON with a bare minus", line({ j: "[-]" })],
     ["JSON with a bare point", line({ j: "[1.]" })],
+    ["JSON with a long number that is two", line({ j: "[1234567890123456789-5]" })],
+    ["JSON with a long number of two points", line({ j: "[12345678901234567.1.2]" })],
     ["JSON with more behind it", line({ j: "{}}" })],
     ["JSON with a control character", line({ j: '{"a": "\u0001"}' })],
     ["JSON without a colon", line({ j: '{"a", 1}' })],
@@ -364,6 +366,7 @@ describe("what COPY refuses is refused in its words:", () => {
     ["too many columns", line({}).replace("\n", "\tx\n")],
     ["too few columns", line({}).replace("\t\\N\n", "\n")],
     ["text of another encoding", Buffer.from(line({ t: "x\u00e4" }), "latin1")],
+    ["a literal carriage return", line({ t: "x" }) + line({ t: "x" }).replace("x", "a\rb")],
     ["a zero byte", line({ t: "x\0y" })],
   ])("%s", async (_, text) => {
     await bothWays(text, 1, async (path, file) => {
@@ -381,7 +384,7 @@ describe("what COPY refuses is refused in its words:", () => {
     });
   });
 
-  test.each<[what: string, text: string, says: RegExp]>([
+  test.each<[what: string, text: string | Buffer, says: RegExp]>([
     [
       "a backslash that COPY does not write",
       line({ t: "x" }).replace("x", "\\x41"),
@@ -389,6 +392,11 @@ describe("what COPY refuses is refused in its words:", () => {
     ],
     ["a backslash before the end of a row", line({}).replace("\n", "\\\n"), /ends within a row/],
     ["data that ends within a row", line({}).replace("\n", ""), /ends within a row/],
+    [
+      "data that ends in no text",
+      Buffer.from([0xff, 0xfe, 0x80]),
+      /^the data ends within a row: COPY kinds, line 1\n/,
+    ],
   ])("and %s", async (_, text, says) => {
     await bothWays(text, 1, async (path) => {
       const row = await runApply(server, path, intoEmptied);
@@ -398,8 +406,14 @@ describe("what COPY refuses is refused in its words:", () => {
   });
 });
 
-test("rows of a table without columns are empty lines", async () => {
+test("rows of a table without columns are empty lines, and nothing else", async () => {
   const archive = await Archive.copyOf(server, original);
+  await archive.setData("nothing", "\nx\n", 2);
+  await archive.write();
+  expect(await runApply(server, archive.path, intoEmptied)).toMatchObject({
+    status: "failed",
+    error_message: expect.stringContaining("extra data after last expected column"),
+  });
   await archive.setData("nothing", "\n\n\n\\.\n\n\n", 3);
   await archive.write();
   await applySnapshot(server, archive.path, intoEmptied);
