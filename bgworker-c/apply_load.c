@@ -48,7 +48,7 @@ apply_load_init(SteepJob *job, ApplyPlan *plan, int dirfd)
 	loader.job = job;
 	loader.plan = plan;
 	loader.dirfd = dirfd;
-	frame_reader_init(plan->codec);
+	frame_reader_init(job, plan->codec);
 }
 
 /* Decompressed bytes; more than the manifest says is a bomb, not data. */

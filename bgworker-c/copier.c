@@ -265,7 +265,8 @@ run_copier(SteepJob *job)
 	copier.unsynced =
 		palloc_extended((copier.plan->n_tables + 1) * sizeof(uint32), MCXT_ALLOC_HUGE);
 	copier.log = frame_log_create(copier.dirfd, copier.number);
-	copier.pipeline = frame_pipeline_create(copier.plan->codec, copier.plan->level, write_frame);
+	copier.pipeline =
+		frame_pipeline_create(job, copier.plan->codec, copier.plan->level, write_frame);
 	while (plan_next_chunk(copier.plan, &copier.chunk))
 	{
 		worker_check_cancel(job);

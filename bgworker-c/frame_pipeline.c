@@ -11,9 +11,11 @@
 #include "frame_pipeline.h"
 
 #include "frame_thread.h"
+#include "side_thread.h"
 
 struct FramePipeline
 {
+	SteepJob *job;
 	FrameWriter *filling;
 	FrameWriter *spare[THREAD_FRAMES]; /* those that the thread does not have */
 	int n_spare;
@@ -23,10 +25,11 @@ struct FramePipeline
 
 /* A pipeline in CurrentMemoryContext; one a process. */
 FramePipeline *
-frame_pipeline_create(Codec codec, int level, FrameSink sink)
+frame_pipeline_create(SteepJob *job, Codec codec, int level, FrameSink sink)
 {
 	FramePipeline *pipeline = palloc0_object(FramePipeline);
 
+	pipeline->job = job;
 	pipeline->sink = sink;
 	pipeline->filling = frame_writer_create(codec, level);
 	while (pipeline->n_spare < THREAD_FRAMES)
@@ -63,16 +66,24 @@ collect(FramePipeline *pipeline, bool all)
 	}
 }
 
+static bool
+is_for_thread(FramePipeline *pipeline)
+{
+	if (!frame_writer_is_threadable(pipeline->filling) || pipeline->n_spare == 0 ||
+		!side_thread_pays(pipeline->job))
+		return false;
+	if (!pipeline->threaded)
+		pipeline->threaded = frame_thread_start();
+	return pipeline->threaded;
+}
+
 /* End the frame, with the thread's help if it can be had. */
 void
 frame_pipeline_end_frame(FramePipeline *pipeline)
 {
 	frame_writer_prepare(pipeline->filling);
-	if (!pipeline->threaded)
-		pipeline->threaded = frame_thread_start();
 	collect(pipeline, false);
-	if (pipeline->threaded && frame_writer_is_threadable(pipeline->filling) &&
-		pipeline->n_spare > 0)
+	if (is_for_thread(pipeline))
 	{
 		frame_thread_submit(pipeline->filling);
 		pipeline->filling = pipeline->spare[--pipeline->n_spare];

@@ -7,7 +7,7 @@
 
 #include "apply_plan.h"
 
-extern void frame_reader_init(Codec codec);
+extern void frame_reader_init(SteepJob *job, Codec codec);
 extern void frame_reader_begin(int dirfd, const char *name, uint64 file_bytes,
 							   const ApplyFrame *frames, uint32 n_frames);
 extern size_t frame_reader_read(void *buf, size_t len);

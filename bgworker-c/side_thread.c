@@ -11,11 +11,32 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include "storage/ipc.h"
+#include "storage/spin.h"
 
 static pthread_t thread;
 static SideThreadStop stop_running;
+
+/*
+ * Whether there are more cores than workers of the job. Elsewhere two threads
+ * of a worker only take the cache from each other.
+ */
+bool
+side_thread_pays(SteepJob *job)
+{
+	static long n_cores = 0;
+	long n_workers = 0;
+
+	if (n_cores == 0)
+		n_cores = sysconf(_SC_NPROCESSORS_ONLN);
+	SpinLockAcquire(&job->mutex);
+	for (int i = 0; i < STEEP_MAX_COPIERS; i++)
+		n_workers += job->copier_pids[i] != 0;
+	SpinLockRelease(&job->mutex);
+	return n_workers < n_cores;
+}
 
 /* Libraries clean up at exit what the thread may be using. */
 static void
