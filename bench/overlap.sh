@@ -2,11 +2,13 @@
 # shellcheck disable=SC2154 # variables of run.sh
 # Comparing the rows of two servers on this machine: dataset, key, and how many of the rows differ. Beside it (a) one
 # scan with hash_record_extended on each side at the same time, which is what reading costs, and (b) the naive
-# way: every key and md5 of the row fetched over dblink, and a full join.
+# way: every key and md5 of the row fetched over dblink, and a full join. Key "both" is "int" where both sides have
+# steep_repl; elsewhere only this one has it.
 
 cases_overlap() {
   local dataset differing
   for dataset in two_million twenty_million; do
+    for differing in 0 10 10000 tenth; do echo "overlap:$dataset:both:$differing"; done
     for differing in 0 10 10000 tenth; do echo "overlap:$dataset:int:$differing"; done
   done
   for differing in 0 10 10000; do echo "overlap:two_million:numeric:$differing"; done
@@ -103,6 +105,12 @@ overlap_memory() {
 run_overlap() {
   local table=by_$2 before run bytes memory
   use_peer "$1"
+  if [ "$2" = both ]; then
+    table=by_int
+    on_peer psql -c "create extension if not exists steep_repl cascade"
+  else
+    on_peer psql -c "drop extension if exists steep_repl"
+  fi
   peer="host=127.0.0.1 port=$peer_port user=postgres dbname=$1"
   make_differ "$table" "$3"
   rm -f "$work"/{ours,scan,naive}

@@ -1,3 +1,7 @@
+create function steep_repl._row_digest(variadic "any") returns bigint
+language c immutable parallel safe as 'MODULE_PATHNAME', 'steep_repl_row_digest';
+comment on function steep_repl._row_digest("any") is 'private: a digest of values by their bytes, which are those of this version and machine';
+
 -- What the catalogs of either side say of the tables to compare. The queries run on PostgreSQL 14 and newer,
 -- and where there is no steep_repl; with search_path = pg_catalog, so that type names are qualified alike.
 
@@ -55,6 +59,10 @@ judged as (
   group by p.attnum)
 select t.relkind::text as kind,
        current_setting('server_encoding') as encoding,
+       -- where _row_digest can be called: what its digests depend on
+       (select concat_ws(' ', e.extversion, current_setting('server_version_num')::int / 10000, substring(version() from ' on ([^-, ]+)'))
+        from pg_extension e join pg_namespace n on n.nspname = 'steep_repl' join pg_proc p on p.pronamespace = n.oid and p.proname = '_row_digest'
+        where e.extname = 'steep_repl' and has_schema_privilege(n.oid, 'USAGE') and has_function_privilege(p.oid, 'EXECUTE')) as row_digest,
        (select coalesce(sum(pg_relation_size(l.oid)), 0)::float8 from leaf l) as bytes,
        (select coalesce(sum(case when l.reltuples < 0 then pg_relation_size(l.oid) / 100 else l.reltuples end), 0)::float8
         from leaf l) as rows,

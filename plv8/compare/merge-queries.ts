@@ -72,7 +72,7 @@ function readQuery(build: Build, side: TableFacts, lock: boolean): Gap {
   const list = (column: string) => `coalesce(array_agg(x.${column}), '{}')`;
   return [
     `select concat_ws(chr(10), ${list("n")}::text, ${list("d")}::text, '[' || coalesce(string_agg(x.r::text, ','), '') || ']') from (
-      select w.no as n, ${quickDigest(build.readers)} as d, json_object(${names}, array[${columns.map(output).join(", ")}]) as r from `,
+      select w.no as n, ${quickDigest(build)} as d, json_object(${names}, array[${columns.map(output).join(", ")}]) as r from `,
     `${withKeys(build, side)} order by ${order}${lock ? " for update of t" : ""}) x`,
   ];
 }

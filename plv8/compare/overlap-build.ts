@@ -17,6 +17,8 @@ export interface Build {
   readonly readers: readonly ColumnReader[];
   readonly buckets: number;
   readonly range: RangeType | null;
+  /** both sides have steep_repl._row_digest, and it is the same */
+  readonly hasRowDigest: boolean;
 }
 
 /** A table in a FROM clause: without those that inherit from it. */

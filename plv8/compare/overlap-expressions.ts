@@ -107,18 +107,27 @@ export function exactDigest(readers: readonly ColumnReader[]): string {
   return hashOf(readers.flatMap(exactInputs));
 }
 
-/** The quick digest of a row. */
-export function quickDigest(readers: readonly ColumnReader[]): string {
-  return hashOf(readers.flatMap((r) => inputs(r, quick)));
+/** What the quick digest of a row is made of. */
+export interface QuickReaders {
+  readonly readers: readonly ColumnReader[];
+  readonly hasRowDigest: boolean;
+}
+
+/** The quick digest of a row; of values as they are stored, where both sides can do that. */
+export function quickDigest({ readers, hasRowDigest }: QuickReaders): string {
+  return hasRowDigest
+    ? `steep_repl._row_digest(${readers.flatMap((r) => inputs(r, {})).join(", ")})`
+    : hashOf(readers.flatMap((r) => inputs(r, quick)));
 }
 
 /**
- * A quick digest that can be combined with those of other rows. Hashed once more: the first hash adds up
+ * A quick digest that can be combined with those of other rows. That of SQL is hashed once more: it adds up
  * those of the columns, so that two rows which swapped their values would cancel out. As a float, since
  * the hash of an int8 has 32 bits.
  */
-export function summand(readers: readonly ColumnReader[]): string {
-  return `hashfloat8extended(${quickDigest(readers)}::float8, 0)`;
+export function summand(quick: QuickReaders): string {
+  const digest = quickDigest(quick);
+  return quick.hasRowDigest ? digest : `hashfloat8extended(${digest}::float8, 0)`;
 }
 
 /** Whether equal values may have different quick digests. */

@@ -54,6 +54,11 @@ export function planOverlap(facts: PairFacts): OverlapPlan {
   return overlapPlan(buildOf(facts));
 }
 
+/** A function has no more than 100 arguments. */
+function haveRowDigest({ local, peer }: CheckedPair, columns: number): boolean {
+  return columns <= 100 && local.row_digest !== null && local.row_digest === peer.row_digest;
+}
+
 /** What the plan of a comparison, or of a merge, is made from. */
 export function buildOf(facts: PairFacts): Build {
   const pair = checkPair(facts);
@@ -70,6 +75,7 @@ export function buildOf(facts: PairFacts): Build {
     readers: compared.map(reader),
     buckets,
     range: rangeType(key),
+    hasRowDigest: haveRowDigest(pair, compared.length),
   };
 }
 

@@ -29,7 +29,7 @@ export function hashBucket({ keyReaders, buckets }: Build): string {
 function bucketQuery(build: Build, side: TableFacts): Gap {
   return [
     `select ${packed(["bucket", "n", "digest"])} from (select `,
-    ` as bucket, count(*) as n, bit_xor(${summand(build.readers)}) as digest
+    ` as bucket, count(*) as n, bit_xor(${summand(build)}) as digest
       from ${relation(side, build.pair.table)} t group by 1) b`,
   ];
 }
@@ -48,7 +48,7 @@ function rowQuery(build: Build, side: TableFacts): Gap {
         ];
   return [
     `select ${packed([...names, "digest"], ` order by ${names.join(", ")}`)} from (
-      select w.g, ${values}, ${quickDigest(build.readers)} as digest from `,
+      select w.g, ${values}, ${quickDigest(build)} as digest from `,
     // offset 0: the digest is made before the rows are sorted, and not the rows are
     ` ${before} join ${relation(side, pair.table)} t ${after} offset 0) r group by g order by g`,
   ];
@@ -102,7 +102,7 @@ export function sidePlan(build: Build, side: TableFacts): SidePlan {
     sample: sample(build, side),
     buckets: bucketQuery(build, side),
     rows: rowQuery(build, side),
-    look: lookQuery(build, side, [quickDigest(build.readers), exactDigest(build.readers)]),
+    look: lookQuery(build, side, [quickDigest(build), exactDigest(build.readers)]),
     columns: lookQuery(build, side, [
       `array[${build.readers.map((r) => exactDigest([r])).join(", ")}]`,
     ]),

@@ -21,5 +21,8 @@ afterAll(async () => {
 test("counts of 5000 random pairs of tables are those of a full join", async () => {
   const other = { uri: peer.uri(), query: (sql: string) => peer.query(sql) };
   await prepareModel(local, other);
-  await compareRandomPairs(5000, local, other);
+  await compareRandomPairs(2500, local, other);
+  // where both sides have it, rows are digested by a function of ours
+  await peer.query("create extension steep_repl cascade");
+  await compareRandomPairs(2500, local, other);
 });

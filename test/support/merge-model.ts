@@ -285,6 +285,15 @@ export class MergeModel {
       }
   }
 
+  /** Whether the peers have steep_repl, too: both sides then digest rows by a function of it. */
+  async setPeersHaveExtension(have: boolean): Promise<void> {
+    const sql = have
+      ? "create extension if not exists steep_repl cascade"
+      : "drop extension if exists steep_repl";
+    await this.#b.query(sql, [], { database: "direct" });
+    await this.#a.query(sql, [], { database: "mirrored" });
+  }
+
   async #everywhere(statements: (side: 0 | 1) => string): Promise<void> {
     await Promise.all(
       ["direct", "mirrored"].flatMap((database) => [

@@ -26,6 +26,7 @@ function table(columns: readonly ColumnFacts[], more: Partial<TableFacts> = {}):
   return {
     kind: "r",
     encoding: "UTF8",
+    row_digest: null,
     bytes: 8192,
     rows: 10,
     columns,

@@ -24,6 +24,7 @@ function facts(columns: readonly ColumnFacts[], more: Partial<TableFacts> = {}):
   return {
     kind: "r",
     encoding: "UTF8",
+    row_digest: null,
     bytes: 8192 * 1000,
     rows: 100_000,
     columns,
@@ -50,6 +51,23 @@ function refusal(more: Partial<PairFacts>): unknown {
   }
   throw new Error("it was not refused");
 }
+
+test("rows are digested by our function where both sides have the same, and by SQL elsewhere", () => {
+  const plan = (local: string | null, peer: string | null, wide = columns) =>
+    planOverlap(
+      pair({
+        local: facts(wide, { row_digest: local }),
+        peer: facts(wide, { row_digest: peer }),
+      }),
+    ).peer.buckets.join();
+  const ours = "steep_repl._row_digest(";
+  expect(plan("0.2.0 18 x86_64", "0.2.0 18 x86_64")).toContain(`${ours}t."id", t."v")`);
+  expect(plan("0.2.0 18 x86_64", "0.2.0 18 aarch64")).not.toContain(ours);
+  expect(plan("0.2.0 18 x86_64", null)).not.toContain(ours);
+  expect(plan(null, null)).not.toContain(ours);
+  const many = Array.from({ length: 100 }, (_, i) => column(`c${i}`, "integer"));
+  expect(plan("x", "x", [columns[0] as ColumnFacts, ...many])).not.toContain(ours);
+});
 
 describe("buckets", () => {
   test.each([
