@@ -8,8 +8,8 @@
 cases_overlap() {
   local dataset differing
   for dataset in two_million twenty_million; do
-    for differing in 0 10 10000 tenth; do echo "overlap:$dataset:both:$differing"; done
-    for differing in 0 10 10000 tenth; do echo "overlap:$dataset:int:$differing"; done
+    # what differs goes on to do so
+    for differing in 0 10 10000 tenth; do echo "overlap:$dataset:both:$differing overlap:$dataset:int:$differing"; done
   done
   for differing in 0 10 10000; do echo "overlap:two_million:numeric:$differing"; done
 }
@@ -107,9 +107,9 @@ run_overlap() {
   use_peer "$1"
   if [ "$2" = both ]; then
     table=by_int
-    on_peer psql -c "create extension if not exists steep_repl cascade"
+    on_peer psql -c "set client_min_messages = warning" -c "create extension if not exists steep_repl cascade"
   else
-    on_peer psql -c "drop extension if exists steep_repl"
+    on_peer psql -c "set client_min_messages = warning" -c "drop extension if exists steep_repl"
   fi
   peer="host=127.0.0.1 port=$peer_port user=postgres dbname=$1"
   make_differ "$table" "$3"
