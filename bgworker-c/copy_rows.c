@@ -111,8 +111,8 @@ read_row(CopyFromState copy, ExprContext *econtext, Datum *values, bool *nulls)
 
 /*
  * Have a COPY that has begun read its rows with our reader, from the source,
- * which has about so many bytes;
- * where it has to convert their encoding it keeps its own.
+ * which has about so many bytes.  Where it has to convert their encoding it
+ * keeps its own.
  */
 void
 copy_rows_begin(CopyFromState copy, RowBytes source, uint64 expected)

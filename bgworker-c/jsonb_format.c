@@ -11,6 +11,7 @@
 #include "byte_mask.h"
 #include "copy_escape.h"
 #include "miscadmin.h"
+#include "numeric_format.h"
 #include "utils/fmgrprotos.h"
 #include "utils/json.h"
 
@@ -60,8 +61,11 @@ format_string(StringInfo line, const char *text, size_t len)
 static void
 format_numeric(StringInfo line, Numeric number)
 {
-	char *text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(number)));
+	char *text;
 
+	if (numeric_format(line, NumericGetDatum(number)))
+		return;
+	text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(number)));
 	line_append(line, text, strlen(text));
 	pfree(text);
 }

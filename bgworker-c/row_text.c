@@ -14,6 +14,7 @@
 #include "fmgr.h"
 #include "jsonb_format.h"
 #include "miscadmin.h"
+#include "numeric_format.h"
 #include "pgtime.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
@@ -61,6 +62,13 @@ format_text(StringInfo line, Column *column, Datum value)
 	const text *packed = DatumGetTextPP(value);
 
 	copy_escape(line, VARDATA_ANY(packed), VARSIZE_ANY_EXHDR(packed));
+}
+
+static void
+format_numeric(StringInfo line, Column *column, Datum value)
+{
+	if (!numeric_format(line, value))
+		format_by_output(line, column, value);
 }
 
 static void
@@ -217,6 +225,8 @@ format_of(Oid type)
 		case BPCHAROID:
 		case JSONOID:
 			return format_text;
+		case NUMERICOID:
+			return format_numeric;
 		case JSONBOID:
 			return format_jsonb;
 		case DATEOID:

@@ -103,6 +103,26 @@ test("dates and times are what COPY writes, in UTC", async () => {
   expect(ours.split("\n").length).toBe(12_020 + 4);
 });
 
+test("numerics are what COPY writes", async () => {
+  await server.query(
+    `create domain price as numeric(12, 2);
+     create table numerics (n numeric, s numeric(20, 6), d price);
+     select setseed(${random.next()});
+     insert into numerics
+     select case when g % 3 = 0 then -n else n end, (n % 1e13)::numeric(20, 6), (n % 1e9)::numeric(12, 2) from (
+       select g, round((random()::numeric * 10::numeric ^ (random() * 40)::int + random()::numeric / 10::numeric ^ (random() * 30)::int)
+                       / 10::numeric ^ (random() * 40)::int, (random() * 60)::int) as n
+       from generate_series(1, 4000) g) x;
+     insert into numerics (n) select unnest(array['0', '-0', '0.000', '1', '-1', '9999', '10000', '0.0001', '0.00001', '-0.00010000',
+       '10000.0001', '100000000', '1e-1000', '1e1000', '-12345e2000', '1e-16383', '9e131071', 'NaN', 'Infinity', '-Infinity', '1.0000', '0.5', '99999999.99999999']::numeric[])`,
+    [],
+    app,
+  );
+  const [ours, copy] = await bothTexts("numerics");
+  expect(ours === copy).toBe(true);
+  expect(ours.split("\n").length).toBe(4023 + 4);
+});
+
 /** A document of any shape; objects and arrays have more members than jsonb stores lengths of in a row. */
 function randomJson(depth: number): unknown {
   const kind = random.int(0, depth > 0 ? 9 : 5);
