@@ -114,16 +114,18 @@ comment on function steep_repl._check_wait(bigint, int) is 'private: refuses a w
 create function steep_repl.wait_operation(id bigint, timeout_seconds int default 86400) returns steep_repl.work_queue
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
 declare
-  deadline constant timestamptz := clock_timestamp() + make_interval(secs => timeout_seconds);
-  pause float8 := 0.01;
+  began constant timestamptz := clock_timestamp();
+  deadline constant timestamptz := began + make_interval(secs => timeout_seconds);
+  pause float8;
   result steep_repl.work_queue;
 begin
   perform steep_repl._check_wait(wait_operation.id, timeout_seconds);
   loop
     result := steep_repl._operation(wait_operation.id);
     exit when result.status not in ('pending', 'running') or clock_timestamp() >= deadline;
+    -- late by a twentieth of the time at most
+    pause := least(greatest(extract(epoch from clock_timestamp() - began) / 20, 0.01), 0.25);
     perform pg_sleep(least(pause, extract(epoch from deadline - clock_timestamp())));
-    pause := least(pause * 1.5, 0.25);
   end loop;
   return result;
 end
