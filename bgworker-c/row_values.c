@@ -14,9 +14,9 @@
 #include "jsonb_parse.h"
 #include "mb/pg_wchar.h"
 #include "number_parse.h"
+#include "time_parse.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
-#include "utils/datetime.h"
 #include "utils/timestamp.h"
 
 typedef struct Column Column;
@@ -145,81 +145,11 @@ parse_bpchar(const Column *column, char *text, size_t len, Datum *value)
 	return parse_text(column, text, len, value);
 }
 
-/* Two digits, and what stands behind them. */
-static bool
-two_digits(const char *text, int *value, char end)
-{
-	if (text[0] < '0' || text[0] > '9' || text[1] < '0' || text[1] > '9' || text[2] != end)
-		return false;
-	*value = (text[0] - '0') * 10 + (text[1] - '0');
-	return true;
-}
-
-/* YYYY-MM-DD and an end, as days since 2000-01-01. */
-static bool
-scan_date(const char *text, char end, int32 *days)
-{
-	int century;
-	int year;
-	int month;
-	int day;
-
-	/* behind the century anything may stand: the year's digits, as is then seen */
-	if (!two_digits(text, &century, text[2]) || !two_digits(text + 2, &year, '-') ||
-		!two_digits(text + 5, &month, '-') || !two_digits(text + 8, &day, end))
-		return false;
-	year += century * 100;
-	if (year == 0 || month < 1 || month > MONTHS_PER_YEAR || day < 1 ||
-		day > day_tab[isleap(year)][month - 1])
-		return false;
-	*days = date2j(year, month, day) - POSTGRES_EPOCH_JDATE;
-	return true;
-}
-
-/* The part of a second, in microseconds, where there is one; where it ended. */
-static const char *
-scan_fraction(const char *text, int64 *microseconds)
-{
-	int64 unit = USECS_PER_SEC;
-
-	*microseconds = 0;
-	if (*text != '.')
-		return text;
-	for (text++; *text >= '0' && *text <= '9'; text++)
-	{
-		unit /= 10;
-		*microseconds += (*text - '0') * unit;
-		if (unit == 0)
-			return NULL;
-	}
-	return unit == USECS_PER_SEC ? NULL : text;
-}
-
-/* Date and time of day as ISO 8601 has them, but for the blank; where they ended. */
-static const char *
-scan_timestamp(const char *text, Timestamp *timestamp)
-{
-	int32 days;
-	int hours;
-	int minutes;
-	int seconds;
-	int64 fraction;
-
-	if (!scan_date(text, ' ', &days) || !two_digits(text + 11, &hours, ':') ||
-		!two_digits(text + 14, &minutes, ':') || !two_digits(text + 17, &seconds, text[19]) ||
-		hours >= HOURS_PER_DAY || minutes >= MINS_PER_HOUR || seconds >= SECS_PER_MINUTE)
-		return NULL;
-	text = scan_fraction(text + 19, &fraction);
-	*timestamp = days * USECS_PER_DAY + hours * USECS_PER_HOUR + minutes * USECS_PER_MINUTE +
-				 seconds * USECS_PER_SEC + fraction;
-	return text;
-}
-
 static bool
 parse_date(const Column *column, char *text, size_t len, Datum *value)
 {
 	int32 days;
-	bool ok = len == 10 && scan_date(text, '\0', &days);
+	bool ok = len == 10 && date_scan(text, '\0', &days);
 
 	*value = DateADTGetDatum(ok ? days : 0);
 	return ok;
@@ -229,7 +159,7 @@ static bool
 parse_timestamp(const Column *column, char *text, size_t len, Datum *value)
 {
 	Timestamp timestamp = 0;
-	bool ok = column->typmod < 0 && len >= 19 && scan_timestamp(text, &timestamp) == text + len;
+	bool ok = column->typmod < 0 && len >= 19 && timestamp_scan(text, &timestamp) == text + len;
 
 	*value = TimestampGetDatum(timestamp);
 	return ok;
@@ -244,7 +174,7 @@ parse_timestamptz(const Column *column, char *text, size_t len, Datum *value)
 
 	if (column->typmod >= 0 || len < 22)
 		return false;
-	zone = scan_timestamp(text, &timestamp);
+	zone = timestamp_scan(text, &timestamp);
 	*value = TimestampTzGetDatum(timestamp);
 	return zone != NULL && zone == text + len - 3 && strcmp(zone, "+00") == 0;
 }
