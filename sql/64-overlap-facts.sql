@@ -1,5 +1,5 @@
 create function steep_repl._row_digest(variadic "any") returns bigint
-language c immutable parallel safe as 'MODULE_PATHNAME', 'steep_repl_row_digest';
+language c immutable parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_row_digest';
 comment on function steep_repl._row_digest("any") is 'private: a digest of values by their bytes, which are those of this version and machine';
 
 -- What the catalogs of either side say of the tables to compare. The queries run on PostgreSQL 14 and newer,
