@@ -69,8 +69,8 @@ test("a server killed during a snapshot recovers, fails the job and removes its 
   expect(row).toMatchObject({ status: "failed" });
   expect(row.error_message).toMatch(/server or .* worker ended before the job did/);
   await waitUntil(
-    async () => (await a.exec(["ls", "-A", "/snapshots"])).stdout,
-    (names) => names === "",
+    async () => (await a.exec(["find", "/snapshots", "-mindepth", "1", "-ls"])).stdout,
+    (files) => files === "",
     "the files are gone",
   );
   expect(await a.query("select status from steep_repl.health()")).toEqual([{ status: "healthy" }]);
