@@ -17,6 +17,7 @@
 #include "steep_repl.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "storage/pmsignal.h"
 #include "storage/proc.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -131,6 +132,10 @@ remove_directory(JobRun *run)
  * A coordinator that is terminated in mid-job (shutdown, DROP DATABASE WITH
  * FORCE) can run no SQL any more. It ends its helpers and removes the files; a
  * dispatcher says later in the row that the job failed.
+ *
+ * Where the postmaster is gone, this process may be, too, in a moment. What it
+ * had half removed would no longer carry the marker that tells the dispatcher
+ * of the next start to remove it: so it is left to that one as a whole.
  */
 static void
 at_exit(int code, Datum arg)
@@ -138,7 +143,7 @@ at_exit(int code, Datum arg)
 	JobRun *run = current_run;
 	DirectoryMark mark;
 
-	if (run == NULL || run->job->state == JOB_ENDED)
+	if (run == NULL || run->job->state == JOB_ENDED || !PostmasterIsAlive())
 		return;
 	job_end_helpers(run->job, SIGTERM);
 	for (int waited = 0; waited < EXIT_WAIT_MS; waited += 10)
