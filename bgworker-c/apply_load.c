@@ -89,7 +89,8 @@ begin_frames(const ApplyItem *item)
 	}
 	snprintf(loader.file, sizeof(loader.file), "%d.dat%s", table->dump_id,
 			 codec_suffix(loader.plan->codec));
-	frame_reader_begin(loader.dirfd, loader.file, table->stored_bytes, frames, item->n_frames);
+	frame_reader_begin(loader.dirfd, loader.file, table->stored_bytes, frames, item->n_frames,
+					   loader.raw_bytes);
 }
 
 /* The archive's COPY statement; nothing but a plain COPY of that table will do. */

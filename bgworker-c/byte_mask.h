@@ -17,12 +17,12 @@
 #ifdef USE_NO_SIMD
 
 static inline uint32
-mask_any_of(const char *text, char a, char b, char c)
+mask_any_of(const char *text, char a, char b, char c, char d)
 {
 	uint32 mask = 0;
 
 	for (int i = 0; i < MASK_BYTES; i++)
-		mask |= (uint32) (text[i] == a || text[i] == b || text[i] == c) << i;
+		mask |= (uint32) (text[i] == a || text[i] == b || text[i] == c || text[i] == d) << i;
 	return mask;
 }
 

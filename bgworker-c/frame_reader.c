@@ -147,15 +147,11 @@ read_here(void *arg, void *buf, size_t len, FrameError *error)
 	return frame_source_read(arg, buf, len, error);
 }
 
-/* Begin on these frames of a data file. */
+/* Begin on these frames of a data file, which hold so many raw bytes. */
 void
 frame_reader_begin(int dirfd, const char *name, uint64 file_bytes, const ApplyFrame *frames,
-				   uint32 n_frames)
+				   uint32 n_frames, uint64 raw_bytes)
 {
-	uint64 raw_bytes = 0;
-
-	for (uint32 i = 0; i < n_frames; i++)
-		raw_bytes += frames[i].raw_bytes;
 	abandon();
 	reader.error = (FrameError){FRAME_SOUND};
 	reader.ended = false;

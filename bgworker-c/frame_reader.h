@@ -9,7 +9,7 @@
 
 extern void frame_reader_init(SteepJob *job, Codec codec);
 extern void frame_reader_begin(int dirfd, const char *name, uint64 file_bytes,
-							   const ApplyFrame *frames, uint32 n_frames);
+							   const ApplyFrame *frames, uint32 n_frames, uint64 raw_bytes);
 extern size_t frame_reader_read(void *buf, size_t len);
 
 #endif /* STEEP_FRAME_READER_H */

@@ -1,11 +1,6 @@
 /*
  * frame_thread.c
  *	  The thread that completes frames beside the process's own.
- *
- * The server's code is for one thread, so this one runs none of it: it calls
- * the compression library and the digest on memory that the process leaves
- * alone meanwhile.  It gets no signals, raises no errors, and has ended before
- * the process exits.
  */
 #include "postgres.h"
 
