@@ -1,22 +1,26 @@
 -- The batches of a merge. Each writes on one side only, and holds locks on its rows on both sides until that
 -- is committed; ARCHITECTURE.md says why. The transaction at the peer is left open: the coordinator ends it.
 
-create function steep_repl._merge_one_text(statement text) returns text
-language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
-declare
-  answer text;
-begin
-  execute statement into answer;
-  return answer;
-end
-$fn$;
-comment on function steep_repl._merge_one_text(text) is 'private: as _one_text, for a statement that locks rows';
-
 -- What reading answers: three lines, which are numbers and digests as arrays, and a JSON array of images.
 create function steep_repl._merge_nothing() returns text
 language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
 return '{}' || chr(10) || '{}' || chr(10) || '[]';
 comment on function steep_repl._merge_nothing() is 'private: the answer to reading no row';
+
+-- As _one_text, for a statement that locks rows; without a statement no row is read.
+create function steep_repl._merge_one_text(statement text) returns text
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  answer text;
+begin
+  if statement is null then
+    return steep_repl._merge_nothing();
+  end if;
+  execute statement into answer;
+  return answer;
+end
+$fn$;
+comment on function steep_repl._merge_one_text(text) is 'private: as _one_text, for a statement that locks rows';
 
 -- Whether a side is read: one that is to get new rows under a key that its index guards is not, for the index will say.
 -- Where the sides do not replicate to each other, it is enough to lock what is written.
@@ -46,7 +50,7 @@ begin
       there := steep_repl._peer_answer(connection);
     end if;
   end if;
-  here := coalesce(steep_repl._merge_one_text(local_statement), steep_repl._merge_nothing());
+  here := steep_repl._merge_one_text(local_statement);
   if peer_statement is not null and locks and is_local_first then
     perform steep_repl._peer_send(connection, peer_statement);
     there := steep_repl._peer_answer(connection);
@@ -212,6 +216,7 @@ declare
   batch int[];
   next_batch int[] := '{}';
   plan jsonb;
+  reading jsonb;
 begin
   select s.no, s.action, s.last, s.ahead into at_step from pg_temp.steep_repl_steps s where s.step = _merge_batch.step;
   action := at_step.action;
@@ -228,14 +233,13 @@ begin
     next_batch := steep_repl._merge_rows_after(step, batch[cardinality(batch)]);
     is_last := cardinality(next_batch) = 0;
     there := steep_repl._merge_read_ahead(connection, plan, batch, at_step.ahead is not null, next_batch);
+    reading := steep_repl._merge_reading(plan, 'local', action, not dry_run);
   else
     perform steep_repl._peer_command(connection, 'begin');
   end if;
   begin
     if reads_ahead then
-      here := coalesce(
-        steep_repl._merge_one_text(steep_repl._fill(steep_repl._merge_reading(plan, 'local', action, not dry_run), steep_repl._merge_keys_of(plan, batch))),
-        steep_repl._merge_nothing());
+      here := steep_repl._merge_one_text(case when reading is not null then steep_repl._fill(reading, steep_repl._merge_keys_of(plan, batch)) end);
     else
       select r.here, r.there into here, there
       from steep_repl._merge_read(connection, plan, steep_repl._merge_keys_of(plan, batch), action, dry_run) r;
