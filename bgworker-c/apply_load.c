@@ -2,9 +2,7 @@
  * apply_load.c
  *	  Loads frames of a table's data into the table: decompressor into COPY.
  *
- * COPY checks no rights when it is called from C: they are checked here, as
- * the statement would. A frame is loaded as a whole or, by the caller's
- * transaction, not at all.
+ * A frame is loaded as a whole or, by the caller's transaction, not at all.
  */
 #include "apply_load.h"
 
@@ -12,19 +10,15 @@
 #include "apply.h"
 #include "commands/copyfrom_internal.h"
 #include "copy_rows.h"
-#include "executor/executor.h"
 #include "frame_reader.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "parser/parse_node.h"
-#include "parser/parse_relation.h"
+#include "row_copy.h"
 #include "tcop/tcopprot.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
 #include "utils/rel.h"
-#include "utils/rls.h"
 
 /* The state of this worker; COPY's callback has no argument to pass it in. */
 static struct
@@ -114,35 +108,6 @@ parse_copy(const TocEntry *entry)
 	return copy;
 }
 
-/* The right to INSERT into these columns, and no row security, as for COPY FROM. */
-static void
-check_rights(ParseState *pstate, ParseNamespaceItem *nsitem, Relation rel, List *columns)
-{
-	RTEPermissionInfo *perminfo = nsitem->p_perminfo;
-	TupleDesc desc = RelationGetDescr(rel);
-	ListCell *lc;
-
-	perminfo->requiredPerms = ACL_INSERT;
-	foreach (lc, columns)
-	{
-		AttrNumber attnum = get_attnum(RelationGetRelid(rel), strVal(lfirst(lc)));
-
-		if (attnum > 0)
-			perminfo->insertedCols =
-				bms_add_member(perminfo->insertedCols, attnum - FirstLowInvalidHeapAttributeNumber);
-	}
-	if (columns == NIL)
-		for (int i = 0; i < desc->natts; i++)
-			if (!TupleDescAttr(desc, i)->attisdropped)
-				perminfo->insertedCols = bms_add_member(perminfo->insertedCols,
-														i + 1 - FirstLowInvalidHeapAttributeNumber);
-	(void) ExecCheckPermissions(pstate->p_rtable, pstate->p_rteperminfos, true);
-
-	if (check_enable_rls(RelationGetRelid(rel), InvalidOid, false) == RLS_ENABLED)
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						errmsg("COPY FROM is not supported with row-level security")));
-}
-
 /* Read what COPY left unread: only then are all digests known to be right. */
 static void
 drain(void)
@@ -207,14 +172,11 @@ copy_from(const TocEntry *entry)
 {
 	CopyStmt *copy = parse_copy(entry);
 	Relation rel = table_openrv(copy->relation, RowExclusiveLock);
-	ParseState *pstate = make_parsestate(NULL);
-	ParseNamespaceItem *nsitem =
-		addRangeTableEntryForRelation(pstate, rel, RowExclusiveLock, NULL, false, false);
+	ParseState *pstate = row_copy_rights(rel, copy->attlist);
 	List *options =
 		list_make1(makeDefElem("encoding", (Node *) makeString(pstrdup(data_encoding())), -1));
 	uint64 rows;
 
-	check_rights(pstate, nsitem, rel, copy->attlist);
 	loader.copy =
 		BeginCopyFrom(pstate, rel, NULL, NULL, false, provide_input, copy->attlist, options);
 	copy_rows_begin(loader.copy, produce, loader.raw_bytes);

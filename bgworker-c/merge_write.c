@@ -51,79 +51,12 @@ is_at_peer(char **batch)
 	return batch[BATCH_PEER_XID] != NULL;
 }
 
-/* What both sides had, of the rows in $5, as they were read into $3 and $4. */
-#define IMAGES(answer)                                              \
-	"rows from (unnest(split_part(" answer ", e'\\n', 1)::int[]), " \
-	"jsonb_array_elements(split_part(" answer ", e'\\n', 3)::jsonb))"
+/* Rows that were read, by their numbers in $5: of each side, in $3 and $4, and what identifies them, by the columns in $6. */
 #define READ_ROWS                                                                                         \
 	"with r as (select l.image as local_row, p.image as remote_row, coalesce(l.image, p.image) as image " \
-	"  from unnest($5::int[]) n(no) left join " IMAGES(                                                   \
-		"$3") " l(no, image) using (no) "                                                                 \
-			  "  left join " IMAGES("$4") " p(no, image) using (no)) "
-
-/* The same of all rows that were read, if either side has none, or both have them in the same order: without joins. */
-#define READ_ALL_ROWS                                                                            \
-	"with r as (select u.local_row, u.remote_row, coalesce(u.local_row, u.remote_row) as image " \
-	"  from rows from (jsonb_array_elements(split_part($3, e'\\n', 3)::jsonb), "                 \
-	"    jsonb_array_elements(split_part($4, e'\\n', 3)::jsonb)) u(local_row, remote_row) where $5 is not null) "
-
-#define KEY                                                                                                       \
-	"case when cardinality($6::text[]) = 1 then jsonb_build_object(($6::text[])[1], r.image -> ($6::text[])[1]) " \
-	"  else (select jsonb_object_agg(k.name, r.image -> k.name) from unnest($6::text[]) k(name)) end"
-
-#define KEEP_AUDIT                                                                                                                                               \
-	"insert into steep_repl.merge_audit_log (merge_id, table_name, key, category, action, local_row, remote_row, requested_by, batch) "                          \
-	"select $1, $2, " KEY ", "                                                                                                                                   \
-	"  case when m.undoes is not null then 'undo' when r.local_row is null then 'remote_only' when r.remote_row is null then 'local_only' else 'conflict' end, " \
-	"  $7, r.local_row, r.remote_row, coalesce($9, m.requested_by), $8 "                                                                                         \
-	"from r, steep_repl.merges m where m.merge_id = $1"
-
-/* How many elements an array's text has, up to the end of the line. */
-static int
-count_elements(const char *line)
-{
-	int n = strncmp(line, "{}", 2) == 0 ? 0 : 1;
-
-	for (; n > 0 && *line != '\n' && *line != '\0'; line++)
-		n += *line == ',';
-	return n;
-}
-
-/* Whether READ_ALL_ROWS may read a batch: all rows were written, and the numbers of both sides agree. */
-static bool
-is_read_in_order(char **batch)
-{
-	const char *here = batch[BATCH_HERE];
-	const char *there = batch[BATCH_THERE];
-	int n_here = count_elements(here);
-	int n_there = count_elements(there);
-	size_t len = strcspn(here, "\n");
-
-	if (Max(n_here, n_there) != atoi(batch[BATCH_N_WRITTEN]))
-		return false;
-	return n_here == 0 || n_there == 0 || strncmp(here, there, len + 1) == 0;
-}
-
-/* What a batch wrote, row by row. Inside a transaction as the owner. */
-void
-merge_keep_audit(const char *merge_id, int64 number, const char *role, char **batch)
-{
-	Oid types[] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, TEXTOID};
-	char nulls[] = "         ";
-	Datum values[] = {CStringGetTextDatum(merge_id),
-					  CStringGetTextDatum(batch[BATCH_TABLE]),
-					  CStringGetTextDatum(batch[BATCH_HERE]),
-					  CStringGetTextDatum(batch[BATCH_THERE]),
-					  CStringGetTextDatum(batch[BATCH_NUMBERS]),
-					  CStringGetTextDatum(batch[BATCH_KEY]),
-					  CStringGetTextDatum(batch[BATCH_ACTION]),
-					  Int64GetDatum(number),
-					  role ? CStringGetTextDatum(role) : (Datum) 0};
-
-	nulls[8] = role ? ' ' : 'n';
-	owner_execute(is_read_in_order(batch) ? READ_ALL_ROWS KEEP_AUDIT : READ_ROWS KEEP_AUDIT, 9,
-				  types, values, nulls);
-}
+	"  from unnest($5::int[]) n(no) left join steep_repl._merge_rows_of($3) l using (no) "                \
+	"  left join steep_repl._merge_rows_of($4) p using (no)) "
+#define KEY "(select jsonb_object_agg(k.name, r.image -> k.name) from unnest($6::text[]) k(name))"
 
 /* That the peer has yet to commit the batch; what was said of earlier ones is settled. */
 static void

@@ -260,21 +260,18 @@ call_input(RowValues *row, const Column *column, char *text, Datum *value)
 	copy->cur_attval = NULL;
 }
 
-static void
-parse_field(RowValues *row, const Column *column, RowField *field, Datum *value, bool *is_null)
+/*
+ * Parse the value of a column, of those that COPY names, from text that a zero
+ * ends; NULL is NULL.
+ */
+void
+row_value_parse(RowValues *row, int number, char *text, size_t len, Datum *values, bool *nulls)
 {
-	*is_null = row_field_is_null(field);
-	if (*is_null)
-	{
-		call_input(row, column, NULL, value);
-		return;
-	}
-	if (!row_field_unescape(field))
-		ereport(ERROR,
-				(errcode(ERRCODE_BAD_COPY_FILE_FORMAT),
-				 errmsg("column \"%s\" holds a backslash that COPY does not write", column->name)));
-	if (!column->parse(column, field->text, field->len, value))
-		call_input(row, column, field->text, value);
+	const Column *column = &row->columns[number];
+
+	nulls[column->index] = text == NULL;
+	if (text == NULL || !column->parse(column, text, len, &values[column->index]))
+		call_input(row, column, text, &values[column->index]);
 }
 
 /* Parse a row of as many fields as there are columns. */
@@ -283,8 +280,13 @@ row_values_parse(RowValues *row, RowField *fields, Datum *values, bool *nulls)
 {
 	for (int i = 0; i < row->n_columns; i++)
 	{
-		const Column *column = &row->columns[i];
+		RowField *field = &fields[i];
+		bool is_null = row_field_is_null(field);
 
-		parse_field(row, column, &fields[i], &values[column->index], &nulls[column->index]);
+		if (!is_null && !row_field_unescape(field))
+			ereport(ERROR, (errcode(ERRCODE_BAD_COPY_FILE_FORMAT),
+							errmsg("column \"%s\" holds a backslash that COPY does not write",
+								   row->columns[i].name)));
+		row_value_parse(row, i, is_null ? NULL : field->text, field->len, values, nulls);
 	}
 }

@@ -1,6 +1,6 @@
 /*
  * row_values.h
- *	  The values of a table's columns, from the text that COPY ... TO writes.
+ *	  The values of a table's columns, from their types' text output.
  */
 #ifndef STEEP_ROW_VALUES_H
 #define STEEP_ROW_VALUES_H
@@ -13,6 +13,8 @@
 typedef struct RowValues RowValues;
 
 extern RowValues *row_values_create(CopyFromState copy);
+extern void
+row_value_parse(RowValues *row, int number, char *text, size_t len, Datum *values, bool *nulls);
 extern void row_values_parse(RowValues *row, RowField *fields, Datum *values, bool *nulls);
 
 #endif /* STEEP_ROW_VALUES_H */

@@ -1,11 +1,30 @@
 -- The batches of a merge. Each writes on one side only, and holds locks on its rows on both sides until that
 -- is committed; ARCHITECTURE.md says why. The transaction at the peer is left open: the coordinator ends it.
 
--- What reading answers: three lines, which are numbers and digests as arrays, and a JSON array of images.
+-- What reading answers: lines, of which the first two are numbers and digests as arrays, and each other is an image.
 create function steep_repl._merge_nothing() returns text
 language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
-return '{}' || chr(10) || '{}' || chr(10) || '[]';
+return '{}' || chr(10) || '{}';
 comment on function steep_repl._merge_nothing() is 'private: the answer to reading no row';
+
+create function steep_repl._merge_rows_of(answer text) returns table (no int, image jsonb)
+language sql immutable strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+  select u.no, u.image::jsonb
+  from string_to_array(answer, chr(10)) lines(a), lateral unnest(a[1]::int[], a[3:]) u(no, image)
+$fn$;
+comment on function steep_repl._merge_rows_of(text) is 'private: the rows of an answer';
+
+create function steep_repl._merge_images(answer text, numbers int[]) returns text
+language c immutable strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_merge_images';
+comment on function steep_repl._merge_images(text, int[]) is 'private: the images of some rows of an answer, a line each';
+
+create function steep_repl._merge_unchanged(numbers int[], local_digests bigint[], peer_digests bigint[], here text, there text) returns int[]
+language c immutable parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_merge_unchanged';
+comment on function steep_repl._merge_unchanged(int[], bigint[], bigint[], text, text) is 'private: rows of a batch that nobody changed since they were compared, on both sides; without an answer of the peer, here';
+
+create function steep_repl._insert_images(target regclass, columns text[], images text) returns bigint
+language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_insert_images';
+comment on function steep_repl._insert_images(regclass, text[], text) is 'private: inserts rows by their images, with the caller''s rights; how many';
 
 -- As _one_text, for a statement that locks rows; without a statement no row is read.
 create function steep_repl._merge_one_text(statement text) returns text
@@ -64,65 +83,23 @@ comment on function steep_repl._merge_read(text, jsonb, text, text, boolean) is 
 
 -- Reads rows at the peer that are written here and locked nowhere but here; then the peer is asked for those of the next
 -- batch, which it reads while these are written.
-create function steep_repl._merge_read_ahead(connection text, plan jsonb, batch int[], is_asked boolean, next_batch int[]) returns text
-language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+create function steep_repl._merge_read_ahead(connection text, plan jsonb, keys text, is_asked boolean, next_keys text) returns text
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
   statement constant jsonb := plan -> 'merge' -> 'peer' -> 'read';
   there text;
 begin
   if not is_asked then
-    perform steep_repl._peer_send(connection, steep_repl._fill(statement, steep_repl._merge_keys_of(plan, batch)));
+    perform steep_repl._peer_send(connection, steep_repl._fill(statement, keys));
   end if;
   there := steep_repl._peer_answer(connection);
-  if cardinality(next_batch) > 0 then
-    perform steep_repl._peer_send(connection, steep_repl._fill(statement, steep_repl._merge_keys_of(plan, next_batch)));
+  if next_keys is not null then
+    perform steep_repl._peer_send(connection, steep_repl._fill(statement, next_keys));
   end if;
   return there;
 end
 $fn$;
-comment on function steep_repl._merge_read_ahead(text, jsonb, int[], boolean, int[]) is 'private: reads a batch at the peer, and has it read the next one';
-
--- Of the rows of a batch, those that are on both sides as they were when they were compared; where there is no answer
--- of the peer, on this side. No nested loops: the planner thinks that few digests are the same.
-create function steep_repl._merge_unchanged(batch int[], here text, there text) returns int[]
-language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set enable_nestloop = off as $fn$
-declare
-  -- as variables, so that the planner knows how long they are
-  local_numbers constant int[] := split_part(here, chr(10), 1);
-  local_digests constant bigint[] := split_part(here, chr(10), 2);
-  peer_numbers constant int[] := split_part(there, chr(10), 1);
-  peer_digests constant bigint[] := split_part(there, chr(10), 2);
-  result int[];
-begin
-  select array_agg(d.no order by d.no) into result
-  from unnest(batch) b(no) join pg_temp.steep_repl_differences d using (no)
-  left join unnest(local_numbers, local_digests) l(no, digest) using (no)
-  left join unnest(peer_numbers, peer_digests) p(no, digest) using (no)
-  where d.no between batch[1] and batch[cardinality(batch)]
-    and l.digest is not distinct from d.local_digest and (there is null or p.digest is not distinct from d.peer_digest);
-  return coalesce(result, '{}');
-end
-$fn$;
-comment on function steep_repl._merge_unchanged(int[], text, text) is 'private: rows of a batch that nobody changed since they were compared';
-
--- The images of what was read, as text; only those of some rows, if not all are wanted.
-create function steep_repl._merge_images(answer text, numbers int[]) returns text
-language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
-declare
-  read constant int[] := split_part(answer, chr(10), 1)::int[];
-  images constant text := split_part(answer, chr(10), 3);
-  result text;
-begin
-  if cardinality(read) = cardinality(numbers) then
-    return images;
-  end if;
-  select coalesce('[' || string_agg(r.image::text, ',') || ']', '[]') into result
-  from rows from (unnest(read), jsonb_array_elements(images::jsonb)) r(no, image)
-  where r.no = any (numbers);
-  return result;
-end
-$fn$;
-comment on function steep_repl._merge_images(text, int[]) is 'private: a JSON array of the images of rows';
+comment on function steep_repl._merge_read_ahead(text, jsonb, text, boolean, text) is 'private: reads a batch at the peer, and has it read the next one';
 
 -- Runs a writing statement on one side; raises unless it wrote so many rows. The id of its transaction at the peer.
 create function steep_repl._merge_run(connection text, plan jsonb, action text, filling text, expected int) returns text
@@ -190,18 +167,29 @@ end
 $fn$;
 comment on function steep_repl._merge_flush_peer(text) is 'private: makes the id of a transaction at the peer last';
 
+-- Rows of the current table that differ: a FROM item of their keys, and what they were when they were compared.
+create type steep_repl._merge_rows as (numbers int[], local_digests bigint[], peer_digests bigint[], keys text);
+comment on type steep_repl._merge_rows is 'private: rows of a batch of a merge, in the order of their numbers; no numbers: there are none';
+
 -- The next rows of a step, after one of them.
-create function steep_repl._merge_rows_after(step int, after int) returns int[]
-language sql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
-  select coalesce(array_agg(r.no), '{}')
-  from (select d.no
-        from pg_temp.steep_repl_steps s, pg_temp.steep_repl_merge m, pg_temp.steep_repl_differences d
-        where s.step = _merge_rows_after.step and d.no > after
-          and case when s.category is null then d.action = s.action and d.round = m.round
-                   else d.action is null and d.category = s.category end
-        order by d.no limit 5000) r
+create function steep_repl._merge_rows_after(plan jsonb, step int, after int) returns steep_repl._merge_rows
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  result steep_repl._merge_rows;
+begin
+  execute format($sql$
+    select array_agg(d.no), array_agg(d.local_digest), array_agg(d.peer_digest), %s
+    from (select d.no, d.local_digest, d.peer_digest, d.key
+          from pg_temp.steep_repl_steps s, pg_temp.steep_repl_merge m, pg_temp.steep_repl_differences d
+          where s.step = $1 and d.no > $2
+            and case when s.category is null then d.action = s.action and d.round = m.round
+                     else d.action is null and d.category = s.category end
+          order by d.no limit 5000) d$sql$, plan -> 'merge' ->> 'keys')
+  into result using step, after;
+  return result;
+end
 $fn$;
-comment on function steep_repl._merge_rows_after(int, int) is 'private: numbers of the next rows of a step of a merge, a batch';
+comment on function steep_repl._merge_rows_after(jsonb, int, int) is 'private: the next rows of a step of a merge, a batch';
 
 -- One batch of a step. What came of it, for the audit log: what was read on both sides, and the numbers of the
 -- rows that were written; peer_xid where that was at the peer. Rows that are locked by others, or in the way of
@@ -213,8 +201,8 @@ language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, p
 @SET_VALUES@ @SET_SCAN@ as $fn$
 declare
   at_step record;
-  batch int[];
-  next_batch int[] := '{}';
+  batch steep_repl._merge_rows;
+  next_batch steep_repl._merge_rows;
   plan jsonb;
   reading jsonb;
 begin
@@ -222,32 +210,33 @@ begin
   action := at_step.action;
   perform steep_repl._merge_switch(at_step.no);
   select p.plan into plan from pg_temp.steep_repl_plans p where p.no = at_step.no;
-  batch := coalesce(at_step.ahead, steep_repl._merge_rows_after(step, at_step.last));
+  batch := coalesce(at_step.ahead, steep_repl._merge_rows_after(plan, step, at_step.last));
   numbers := '{}';
   n_changed := 0;
-  is_last := cardinality(batch) = 0;
+  is_last := batch.numbers is null;
   if is_last then
     return;
   end if;
   if reads_ahead then
-    next_batch := steep_repl._merge_rows_after(step, batch[cardinality(batch)]);
-    is_last := cardinality(next_batch) = 0;
-    there := steep_repl._merge_read_ahead(connection, plan, batch, at_step.ahead is not null, next_batch);
+    next_batch := steep_repl._merge_rows_after(plan, step, batch.numbers[cardinality(batch.numbers)]);
+    is_last := next_batch.numbers is null;
+    there := steep_repl._merge_read_ahead(connection, plan, batch.keys, at_step.ahead is not null, case when not is_last then next_batch.keys end);
     reading := steep_repl._merge_reading(plan, 'local', action, not dry_run);
   else
     perform steep_repl._peer_command(connection, 'begin');
   end if;
   begin
     if reads_ahead then
-      here := steep_repl._merge_one_text(case when reading is not null then steep_repl._fill(reading, steep_repl._merge_keys_of(plan, batch)) end);
+      here := steep_repl._merge_one_text(steep_repl._fill(reading, batch.keys));
     else
       select r.here, r.there into here, there
-      from steep_repl._merge_read(connection, plan, steep_repl._merge_keys_of(plan, batch), action, dry_run) r;
+      from steep_repl._merge_read(connection, plan, batch.keys, action, dry_run) r;
     end if;
-    numbers := steep_repl._merge_unchanged(batch, here, there);
+    numbers := steep_repl._merge_unchanged(batch.numbers, batch.local_digests, batch.peer_digests, here, there);
     if cardinality(numbers) > 0 and not dry_run and action <> 'manual' then
       peer_xid := steep_repl._merge_run(connection, plan, action,
-        case when action like 'delete%' then steep_repl._merge_keys_of(plan, numbers)
+        case when action like 'delete%' and numbers = batch.numbers then batch.keys
+             when action like 'delete%' then steep_repl._merge_keys_of(plan, numbers)
              else steep_repl._merge_images(case when action like '%local' then there else here end, numbers) end,
         cardinality(numbers));
       if peer_xid is not null then
@@ -262,11 +251,13 @@ begin
   if not reads_ahead and (dry_run or action = 'manual' or cardinality(numbers) = 0) then
     perform steep_repl._peer_command(connection, 'rollback');
   end if;
-  n_changed := cardinality(batch) - cardinality(numbers);
+  n_changed := cardinality(batch.numbers) - cardinality(numbers);
   if n_changed > 0 then
-    update pg_temp.steep_repl_differences d set action = 'again' where d.no = any (batch) and d.no <> all (numbers) and d.no between batch[1] and batch[cardinality(batch)];
+    update pg_temp.steep_repl_differences d set action = 'again'
+    where d.no = any (batch.numbers) and d.no <> all (numbers) and d.no between batch.numbers[1] and batch.numbers[cardinality(batch.numbers)];
   end if;
-  update pg_temp.steep_repl_steps s set last = batch[cardinality(batch)], ahead = nullif(next_batch, '{}') where s.step = _merge_batch.step;
+  update pg_temp.steep_repl_steps s
+  set last = batch.numbers[cardinality(batch.numbers)], ahead = case when not is_last then next_batch end where s.step = _merge_batch.step;
 end
 $fn$;
 comment on function steep_repl._merge_batch(text, int, boolean, boolean) is 'private: the next batch of a step of a merge';
@@ -278,10 +269,13 @@ language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, p
 @SET_VALUES@ @SET_SCAN@ as $fn$
 declare
   plan constant jsonb := (select p.plan from pg_temp.steep_repl_steps s join pg_temp.steep_repl_plans p using (no) where s.step = _merge_is_still.step);
+  before record;
   here text;
 begin
+  select array_agg(d.local_digest order by d.no) as local_digests, array_agg(d.peer_digest order by d.no) as peer_digests into before
+  from pg_temp.steep_repl_differences d where d.no = any (numbers) and d.no between numbers[1] and numbers[cardinality(numbers)];
   here := steep_repl._merge_one_text(steep_repl._fill(plan -> 'merge' -> 'local' -> 'lock', steep_repl._merge_keys_of(plan, numbers)));
-  if cardinality(steep_repl._merge_unchanged(numbers, here, null)) = cardinality(numbers) then
+  if cardinality(steep_repl._merge_unchanged(numbers, before.local_digests, before.peer_digests, here, null)) = cardinality(numbers) then
     return true;
   end if;
   update pg_temp.steep_repl_differences d set action = 'again' where d.no = any (numbers);

@@ -63,14 +63,13 @@ declare
   plan jsonb;
   statement text;
   found text;
-  found_numbers int[];
   images text;
   restored text;
 begin
   select s.no, s.action, s.last into at_step from pg_temp.steep_repl_steps s where s.step = _undo_batch.step;
   action := at_step.action;
   select p.plan into plan from pg_temp.steep_repl_plans p where p.no = at_step.no;
-  select coalesce(array_agg(u.row_no), '{}'), coalesce('[' || string_agg(coalesce(u.image::text, 'null'), ',') || ']', '[]') into batch, restored
+  select coalesce(array_agg(u.row_no), '{}'), string_agg(coalesce(u.image::text, 'null'), chr(10)) into batch, restored
   from (select u.row_no, u.image from pg_temp.steep_repl_undo u
         where u.no = at_step.no and u.action = at_step.action and u.row_no > at_step.last order by u.row_no limit rows_of_batch) u;
   is_last := cardinality(batch) < rows_of_batch;
@@ -88,17 +87,14 @@ begin
     perform steep_repl._peer_send(connection, statement);
     found := steep_repl._peer_answer(connection);
   end if;
-  found_numbers := split_part(found, chr(10), 1);
-  with now as (
-    select * from rows from (unnest(found_numbers), jsonb_array_elements(split_part(found, chr(10), 3)::jsonb)) n(row_no, image))
   select coalesce(array_agg(u.row_no order by u.row_no) filter (where n.image is not distinct from u.expected), '{}'),
          coalesce(array_agg(u.row_no order by u.row_no) filter (
            where n.image is distinct from u.expected and n.image is distinct from u.image), '{}'),
-         coalesce('[' || string_agg(u.image::text, ',') filter (where n.image is not distinct from u.expected) || ']', '[]')
+         string_agg(u.image::text, chr(10)) filter (where n.image is not distinct from u.expected)
   into numbers, refused, images
-  from pg_temp.steep_repl_undo u left join now n using (row_no)
+  from pg_temp.steep_repl_undo u left join steep_repl._merge_rows_of(found) n on n.no = u.row_no
   where u.no = at_step.no and u.action = at_step.action and u.row_no = any (batch);
-  restored := array_to_string(array[batch::text, '{}', restored], chr(10));
+  restored := concat_ws(chr(10), batch, array_fill(0, array[cardinality(batch)]), restored);
   here := case when action like '%local' then found else restored end;
   there := case when action like '%local' then restored else found end;
   if cardinality(numbers) > 0 then

@@ -38,7 +38,7 @@ declare
     jsonb_build_object(conflict.table_name, (select jsonb_agg(k.name) from jsonb_object_keys(conflict.key) k(name))));
   facts jsonb;
   plan jsonb;
-  answer record;
+  found record;
 begin
   perform steep_repl._merge_plans(connection, array[conflict.table_name], params);
   facts := steep_repl._merge_facts(connection, params);
@@ -48,13 +48,12 @@ begin
   insert into pg_temp.steep_repl_differences (no, category, key)
   values (1, 'conflict', array(select conflict.key ->> k.name from jsonb_array_elements_text(plan -> 'key') with ordinality k(name, i) order by k.i));
   perform steep_repl._overlap_look_at_all(connection, plan, false);
-  select * into answer from steep_repl._merge_read(connection, plan, steep_repl._merge_keys_of(plan, '{1}'), 'manual', false);
+  select (select l.image from steep_repl._merge_rows_of(r.here) l) as here, (select p.image from steep_repl._merge_rows_of(r.there) p) as there
+  into found from steep_repl._merge_read(connection, plan, steep_repl._merge_keys_of(plan, '{1}'), 'manual', false) r;
   if exists (select from pg_temp.steep_repl_differences)
-     and (split_part(answer.here, chr(10), 3)::jsonb -> 0, split_part(answer.there, chr(10), 3)::jsonb -> 0)
-         is distinct from (conflict.local_row, conflict.remote_row) then
+     and (found.here, found.there) is distinct from (conflict.local_row, conflict.remote_row) then
     raise exception 'the row has changed since conflict % was found', conflict.conflict_id using errcode = 'serialization_failure',
-      detail = format('Here it is %s, at the peer %s.', coalesce(split_part(answer.here, chr(10), 3)::jsonb ->> 0, 'gone'),
-                      coalesce(split_part(answer.there, chr(10), 3)::jsonb ->> 0, 'gone')),
+      detail = format('Here it is %s, at the peer %s.', coalesce(found.here::text, 'gone'), coalesce(found.there::text, 'gone')),
       hint = 'Merge the table again, which brings the conflict up to date.';
   end if;
   perform steep_repl._merge_steps(1);

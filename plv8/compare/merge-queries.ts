@@ -1,6 +1,6 @@
 import { type Build, type Gap, keyNames, packed, relation } from "./overlap-build.ts";
 import { isGuarded } from "./overlap-check.ts";
-import { keyValue, quickDigest } from "./overlap-expressions.ts";
+import { keyType, keyValue, quickDigest } from "./overlap-expressions.ts";
 import type { ColumnFacts, TableFacts } from "./overlap-facts.ts";
 import { quoteIdent, quoteLiteral } from "./sql-text.ts";
 
@@ -12,11 +12,11 @@ import { quoteIdent, quoteLiteral } from "./sql-text.ts";
 
 /** Statements for writing on one side. Those that write answer how many rows, and their transaction's id. */
 export interface MergeSidePlan {
-  /** three lines: numbers and digests of rows as arrays, images as a JSON array; gap: keys, a FROM item */
+  /** lines: numbers and digests of rows, as arrays; then an image each. gap: keys, a FROM item */
   readonly read: Gap;
   /** the same, and locks them, in the order of their keys */
   readonly lock: Gap;
-  /** gap: images, a JSON array */
+  /** gap: images, a line each */
   readonly insert: Gap;
   /** gap as in `insert`; null where there are only key columns */
   readonly update: Gap | null;
@@ -53,10 +53,6 @@ function imageValue(column: ColumnFacts): string {
   return imageType(column) === column.type ? value : `${value}::${column.type}`;
 }
 
-function imagesAs(columns: readonly ColumnFacts[]): string {
-  return `r(${columns.map((c) => `${quoteIdent(c.name)} ${imageType(c)}`).join(", ")})`;
-}
-
 /** Keys in the FROM item `w`, joined with the table. */
 function withKeys({ key, pair }: Build, side: TableFacts): string {
   const names = keyNames(key);
@@ -71,7 +67,7 @@ function readQuery(build: Build, side: TableFacts, lock: boolean): Gap {
   const order = build.key.map((c) => `${output(c)} collate "C"`).join(", ");
   const list = (column: string) => `coalesce(array_agg(x.${column}), '{}')`;
   return [
-    `select concat_ws(chr(10), ${list("n")}::text, ${list("d")}::text, '[' || coalesce(string_agg(x.r::text, ','), '') || ']') from (
+    `select concat_ws(chr(10), ${list("n")}::text, ${list("d")}::text, string_agg(x.r::text, chr(10))) from (
       select w.no as n, ${quickDigest(build)} as d, json_object(${names}, array[${columns.map(output).join(", ")}]) as r from `,
     `${withKeys(build, side)} order by ${order}${lock ? " for update of t" : ""}) x`,
   ];
@@ -79,12 +75,28 @@ function readQuery(build: Build, side: TableFacts, lock: boolean): Gap {
 
 const written = "returning 1) select concat(count(*), ' ', pg_current_xact_id()) from x";
 
-function insertQuery(build: Build): Gap {
-  const columns = build.readers.map((r) => r.column).filter((c) => !c.generated);
+/** A FROM item of images, which fill the gap. */
+function images(columns: readonly ColumnFacts[]): Gap {
   return [
-    `with x as (insert into ${build.pair.table} (${columns.map((c) => quoteIdent(c.name)).join(", ")}) overriding system value
-      select ${columns.map(imageValue).join(", ")} from jsonb_to_recordset(`,
-    `::jsonb) ${imagesAs(columns)} ${written}`,
+    "jsonb_to_recordset(('[' || replace(",
+    `, chr(10), ',') || ']')::jsonb) r(${columns.map((c) => `${quoteIdent(c.name)} ${imageType(c)}`).join(", ")})`,
+  ];
+}
+
+function insertQuery({ pair, readers }: Build, isHere: boolean): Gap {
+  const columns = readers.map((r) => r.column).filter((c) => !c.generated);
+  if (isHere) {
+    const names = columns.map((c) => quoteLiteral(c.name)).join(", ");
+    return [
+      `select steep_repl._insert_images(${quoteLiteral(pair.table)}::regclass, array[${names}], `,
+      ")::text",
+    ];
+  }
+  const [before, after] = images(columns);
+  return [
+    `with x as (insert into ${pair.table} (${columns.map((c) => quoteIdent(c.name)).join(", ")}) overriding system value
+      select ${columns.map(imageValue).join(", ")} from ${before}`,
+    `${after} ${written}`,
   ];
 }
 
@@ -99,10 +111,11 @@ function updateQuery(build: Build, side: TableFacts): Gap | null {
       ? `${keyValue(c)} = ${imageValue(c)}`
       : `${keyValue(c)} = r.${quoteIdent(c.name)}::text collate "C"`,
   );
+  const [before, after] = images([...build.key, ...changed]);
   return [
     `with x as (update ${relation(side, build.pair.table)} t
-      set ${changed.map((c) => `${quoteIdent(c.name)} = ${imageValue(c)}`).join(", ")} from jsonb_to_recordset(`,
-    `::jsonb) ${imagesAs([...build.key, ...changed])} where ${matches.join(" and ")} ${written}`,
+      set ${changed.map((c) => `${quoteIdent(c.name)} = ${imageValue(c)}`).join(", ")} from ${before}`,
+    `${after} where ${matches.join(" and ")} ${written}`,
   ];
 }
 
@@ -120,16 +133,24 @@ function stampQuery(build: Build, side: TableFacts, column: string | null): Gap 
   return [`select ${packed(["w.no", stamp])} from `, withKeys(build, side)];
 }
 
+/** A FROM item of the keys of rows, as an expression over the aggregated columns no and key. */
+export function keysExpression({ key }: Build): string {
+  const gaps = key.map((c) => `, %L::${keyType(c).replace(/%/g, "%%")}[]`).join("");
+  const values = key.map((_, i) => `, array_agg(d.key[${i + 1}])`).join("");
+  return `format(${quoteLiteral(`unnest(%L::int[]${gaps})`)}, array_agg(d.no)${values})`;
+}
+
 /** All statements for writing on one side. */
 export function mergeSidePlan(
   build: Build,
   side: TableFacts,
   lastModified: string | null,
 ): MergeSidePlan {
+  const isHere = side === build.pair.local;
   return {
     read: readQuery(build, side, false),
     lock: readQuery(build, side, true),
-    insert: insertQuery(build),
+    insert: insertQuery(build, isHere),
     update: updateQuery(build, side),
     delete: deleteQuery(build, side),
     is_guarded: isGuarded({ ...side, keys: side.keys.filter((k) => k.immediate) }, build.key),

@@ -1,0 +1,362 @@
+/*
+ * image_read.c
+ *	  Reads the images of rows that a merge has read.
+ *
+ * An image is a flat JSON object of strings and NULLs, as json_object and
+ * jsonb write it, on a line of its own. PostgreSQL would read the JSON once for
+ * the audit log and once more for the row, into jsonb first. Here values are
+ * made plain where they lie, and all images of an answer have the same names.
+ * What looks like nothing that a server would answer is refused.
+ */
+#include "image_read.h"
+
+#include "byte_mask.h"
+#include "mb/pg_wchar.h"
+#include "port/pg_bitutils.h"
+
+/* What vectors may read behind the last byte. */
+#define PADDING (2 * MASK_BYTES)
+
+struct ImageReader
+{
+	int n_fields;
+	int room;
+	bool is_new; /* the last image had other names than the one before */
+	ImageField *fields;
+	int *sorted;    /* fields in the order of jsonb's keys */
+	JsonbPair *pairs;
+	MemoryContext context;
+};
+
+pg_noreturn static void
+refuse(const char *what)
+{
+	ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION),
+					errmsg("a batch of a merge is not what a server answers"),
+					errdetail_internal("%s", what)));
+}
+
+/* A copy that may be written to and read by vectors, in CurrentMemoryContext. */
+char *
+images_copy(const char *text, size_t len)
+{
+	char *copy = palloc_extended(len + PADDING, MCXT_ALLOC_HUGE);
+
+	memcpy(copy, text, len);
+	memset(copy + len, 0, PADDING);
+	if (!pg_verifymbstr(copy, (int) len, true))
+		refuse("Its text is not valid in this database's encoding.");
+	return copy;
+}
+
+/* The end of the line. */
+static char *
+line_end(char *text)
+{
+	return text + strcspn(text, "\n");
+}
+
+static int
+compare_numbers(const void *a, const void *b)
+{
+	int left = ((const AnswerRow *) a)->number;
+	int right = ((const AnswerRow *) b)->number;
+
+	return (left > right) - (left < right);
+}
+
+/* The next number of an array such as {1,2}, which `at` stands before; false at its end. */
+static bool
+next_number(char **at, int64 *number)
+{
+	char *end;
+
+	if (**at == '}' || (**at == '{' && (*at)[1] == '}'))
+		return false;
+	if (**at != '{' && **at != ',')
+		refuse("It holds what is no array of numbers.");
+	errno = 0;
+	*number = strtoi64(*at + 1, &end, 10);
+	if (errno != 0 || end == *at + 1)
+		refuse("It holds what is no number.");
+	*at = end;
+	return true;
+}
+
+/* The next line of an answer. */
+static char *
+next_line(char *text)
+{
+	char *end = line_end(text);
+
+	if (*end == '\0')
+		refuse("It is cut off.");
+	return end + 1;
+}
+
+/* Take an answer apart: a line of numbers, one of digests, and then one for each image. */
+Answer
+answer_read(char *text)
+{
+	char *digests = next_line(text);
+	char *image = line_end(digests);
+	Answer result = {0, palloc(((digests - text) / 2 + 1) * sizeof(AnswerRow)), image + (*image != '\0')};
+	bool is_sorted = true;
+	int64 number;
+
+	while (next_number(&text, &number))
+	{
+		AnswerRow *row = &result.rows[result.n];
+
+		if (number < PG_INT32_MIN || number > PG_INT32_MAX || !next_number(&digests, &row->digest) || *image == '\0')
+			refuse("Its rows are not whole.");
+		row->number = (int) number;
+		row->image = image + 1;
+		image = line_end(row->image);
+		is_sorted = is_sorted && (result.n == 0 || row[-1].number < row->number);
+		result.n++;
+	}
+	if (!is_sorted)
+		qsort(result.rows, result.n, sizeof(AnswerRow), compare_numbers);
+	return result;
+}
+
+/* In CurrentMemoryContext. */
+ImageReader *
+image_reader_create(void)
+{
+	ImageReader *reader = palloc0(sizeof(ImageReader));
+
+	reader->context = CurrentMemoryContext;
+	return reader;
+}
+
+static int
+hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* What is behind a backslash, which `at` stands on, into `to`; where it ends. */
+static char *
+read_escape(char *at, char *to)
+{
+	static const char plain[256] = {
+		['"'] = '"', ['\\'] = '\\', ['b'] = '\b', ['f'] = '\f', ['n'] = '\n', ['r'] = '\r', ['t'] = '\t',
+	};
+
+	at++;
+	*to = plain[(uint8) *at];
+	if (*to != '\0')
+		return at + 1;
+	/* servers write other characters below 32 only so */
+	if (*at == 'u' && at[1] == '0' && at[2] == '0' && hex_digit(at[3]) >= 0 && hex_digit(at[3]) < 8 && hex_digit(at[4]) >= 0)
+	{
+		*to = (char) (hex_digit(at[3]) << 4 | hex_digit(at[4]));
+		if (*to != '\0')
+			return at + 5;
+	}
+	refuse("An image has an escape that no server writes.");
+}
+
+/* A string, which `at` stands on, is made plain where it is; what follows it. */
+static char *
+read_string(char *at, char **string, size_t *len)
+{
+	char *to;
+
+	if (*at++ != '"')
+		refuse("An image holds what is no string.");
+	*string = to = at;
+	for (;;)
+	{
+		char *from = at;
+		uint32 mask;
+
+		while ((mask = mask_controls_or(at, '"', '\\')) == 0)
+			at += MASK_BYTES;
+		at += pg_rightmost_one_pos32(mask);
+		if (to != from)
+			memmove(to, from, at - from);
+		to += at - from;
+		if (*at != '\\')
+			break;
+		at = read_escape(at, to++);
+	}
+	if (*at++ != '"')
+		refuse("An image holds a string that does not end.");
+	*len = to - *string;
+	*to = '\0';
+	return at;
+}
+
+static char *
+skip_space(char *at)
+{
+	while (*at == ' ')
+		at++;
+	return at;
+}
+
+static void
+make_room(ImageReader *reader)
+{
+	int room = Max(16, reader->room * 2);
+	MemoryContext previous = MemoryContextSwitchTo(reader->context);
+	ImageField *fields = palloc0(room * sizeof(ImageField));
+
+	if (reader->n_fields > 0)
+		memcpy(fields, reader->fields, reader->n_fields * sizeof(ImageField));
+	reader->fields = fields;
+	reader->sorted = palloc(room * sizeof(int));
+	reader->pairs = palloc(room * sizeof(JsonbPair));
+	reader->room = room;
+	MemoryContextSwitchTo(previous);
+}
+
+/* The name of a field, which is most often that of the image before. */
+static void
+set_name(ImageReader *reader, int i, const char *name, size_t len)
+{
+	ImageField *field = &reader->fields[i];
+
+	if (!reader->is_new && (size_t) field->name_len == len && memcmp(field->name, name, len) == 0)
+		return;
+	reader->is_new = true;
+	field->name = MemoryContextStrdup(reader->context, name);
+	field->name_len = (int) len;
+}
+
+static bool
+key_is_less(const ImageField *left, const ImageField *right)
+{
+	if (left->name_len != right->name_len)
+		return left->name_len < right->name_len;
+	return memcmp(left->name, right->name, left->name_len) < 0;
+}
+
+/* Few fields, and once an answer: by insertion. */
+static void
+sort_fields(ImageReader *reader)
+{
+	for (int i = 0; i < reader->n_fields; i++)
+	{
+		int at = i;
+
+		for (; at > 0 && key_is_less(&reader->fields[i], &reader->fields[reader->sorted[at - 1]]); at--)
+			reader->sorted[at] = reader->sorted[at - 1];
+		reader->sorted[at] = i;
+		if (at > 0 && !key_is_less(&reader->fields[reader->sorted[at - 1]], &reader->fields[i]))
+			refuse("An image has a name twice.");
+	}
+}
+
+/* Read one image, whose text becomes its fields; where it ended. */
+char *
+image_read(ImageReader *reader, char *text)
+{
+	int n = 0;
+	char *at = text;
+	int n_before = reader->n_fields;
+
+	reader->is_new = false;
+	if (*at != '{')
+		refuse("An image is no object.");
+	at = skip_space(at + 1);
+	while (*at != '}')
+	{
+		char *name;
+		size_t name_len;
+		ImageField *field;
+
+		if (n == reader->room)
+			make_room(reader);
+		reader->is_new = reader->is_new || n >= n_before;
+		at = read_string(at, &name, &name_len);
+		set_name(reader, n, name, name_len);
+		n++;
+		reader->n_fields = Max(reader->n_fields, n);
+		at = skip_space(at);
+		if (*at++ != ':')
+			refuse("An image has a name without a value.");
+		at = skip_space(at);
+		field = &reader->fields[n - 1];
+		if (strncmp(at, "null", 4) == 0)
+		{
+			field->value = NULL;
+			field->len = 0;
+			at += 4;
+		}
+		else
+			at = read_string(at, &field->value, &field->len);
+		at = skip_space(at);
+		if (*at != ',' && *at != '}')
+			refuse("An image is not taken apart.");
+		at = skip_space(at + (*at == ','));
+	}
+	reader->is_new = reader->is_new || n != n_before;
+	reader->n_fields = n;
+	if (reader->is_new)
+		sort_fields(reader);
+	return at + 1;
+}
+
+/* The fields of the image that was read last, as they stood in it. */
+ImageField *
+image_fields(ImageReader *reader, int *n_fields)
+{
+	*n_fields = reader->n_fields;
+	return reader->fields;
+}
+
+/* The field of that name; NULL where there is none. */
+const ImageField *
+image_field(ImageReader *reader, const char *name)
+{
+	size_t len = strlen(name);
+
+	for (int i = 0; i < reader->n_fields; i++)
+		if ((size_t) reader->fields[i].name_len == len && memcmp(reader->fields[i].name, name, len) == 0)
+			return &reader->fields[i];
+	return NULL;
+}
+
+/* Whether that image has other names than the one before. */
+bool
+image_shape_is_new(const ImageReader *reader)
+{
+	return reader->is_new;
+}
+
+static JsonbValue
+string_value(const char *text, size_t len)
+{
+	JsonbValue value = {.type = text == NULL ? jbvNull : jbvString};
+
+	if (text != NULL)
+	{
+		value.val.string.val = unconstify(char *, text);
+		value.val.string.len = (int) len;
+	}
+	return value;
+}
+
+/* That image as jsonb, in CurrentMemoryContext. */
+Jsonb *
+image_to_jsonb(ImageReader *reader)
+{
+	JsonbValue object = {.type = jbvObject};
+
+	object.val.object.nPairs = reader->n_fields;
+	object.val.object.pairs = reader->pairs;
+	for (int i = 0; i < reader->n_fields; i++)
+	{
+		const ImageField *field = &reader->fields[reader->sorted[i]];
+
+		reader->pairs[i] = (JsonbPair){string_value(field->name, field->name_len),
+									   string_value(field->value, field->len), i};
+	}
+	return JsonbValueToJsonb(&object);
+}
