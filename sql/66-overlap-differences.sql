@@ -66,6 +66,10 @@ end
 $fn$;
 comment on function steep_repl._overlap_buckets(text, jsonb) is 'private: how rows are put into buckets, from a sample of both sides';
 
+create function steep_repl._overlap_join(here text, there text, n_keys int) returns setof steep_repl._overlap_difference
+language c immutable parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_overlap_join';
+comment on function steep_repl._overlap_join(text, text, int) is 'private: the rows that differ between two answers, by the text of their keys';
+
 -- STABLE, and each caller's statement is one query: so all that it reads here is of one snapshot, as all that
 -- the peer reads is of one transaction.
 create function steep_repl._overlap_differences(connection text, plan jsonb)
@@ -73,13 +77,14 @@ returns setof steep_repl._overlap_difference
 language plpgsql stable strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
   rows_of_group constant int := 20000;
+  fetch_group constant text := 'fetch 1 from steep_repl_rows';
   buckets record;
   counts record;
   differing record;
   windows text;
   local_rows refcursor;
-  here text[];
-  there text[];
+  here text;
+  there text;
 begin
   select * into buckets from steep_repl._overlap_buckets(connection, plan);
   select * into counts from steep_repl._on_both(connection,
@@ -115,19 +120,27 @@ begin
   perform steep_repl._peer_command(connection, 'declare steep_repl_rows no scroll cursor for '
     || steep_repl._fill(plan -> 'peer' -> 'rows', windows));
   open local_rows no scroll for execute steep_repl._fill(plan -> 'local' -> 'rows', windows);
+  if differing.is_there[1] then
+    perform steep_repl._peer_send(connection, fetch_group);
+  end if;
   for i in 1 .. cardinality(differing.is_here) loop
     here := null;
     there := null;
-    if differing.is_there[i] then
-      perform steep_repl._peer_send(connection, 'fetch 1 from steep_repl_rows');
-    end if;
     if differing.is_here[i] then
       fetch local_rows into here;
     end if;
     if differing.is_there[i] then
       there := steep_repl._peer_answer(connection);
     end if;
-    return query execute plan ->> 'join' using here, there;
+    -- the peer reads the next group while this one is joined
+    if differing.is_there[i + 1] then
+      perform steep_repl._peer_send(connection, fetch_group);
+    end if;
+    if plan ->> 'join' is null then
+      return query select j.* from steep_repl._overlap_join(here, there, jsonb_array_length(plan -> 'key')) j;
+    else
+      return query execute plan ->> 'join' using here::text[], there::text[];
+    end if;
   end loop;
   close local_rows;
   perform steep_repl._peer_command(connection, 'close steep_repl_rows');

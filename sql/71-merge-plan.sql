@@ -14,6 +14,8 @@ begin
   create temp table steep_repl_tables (no int primary key, name text not null, local jsonb, peer jsonb, level int) on commit preserve rows;
   create temp table steep_repl_steps (
     step int primary key, no int not null, category text, action text not null, last int not null default 0, ahead steep_repl._merge_rows) on commit preserve rows;
+  -- compressing what is read back at once takes longer than to write it
+  alter table pg_temp.steep_repl_steps alter ahead set storage external;
   create temp table steep_repl_merge (
     is_local_first boolean not null, replicates boolean not null default false, round int not null default 1,
     current int not null default 1, actions jsonb not null, writes text) on commit preserve rows;

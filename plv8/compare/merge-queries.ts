@@ -1,6 +1,6 @@
 import { type Build, type Gap, keyNames, packed, relation } from "./overlap-build.ts";
 import { isGuarded } from "./overlap-check.ts";
-import { keyType, keyValue, quickDigest } from "./overlap-expressions.ts";
+import { isCastOutput, keyType, keyValue, quickDigest } from "./overlap-expressions.ts";
 import type { ColumnFacts, TableFacts } from "./overlap-facts.ts";
 import { quoteIdent, quoteLiteral } from "./sql-text.ts";
 
@@ -28,15 +28,9 @@ export interface MergeSidePlan {
   readonly stamps: Gap;
 }
 
-/** Types whose cast to text is their output; that of bool or character is not. */
-const castIsOutput: ReadonlySet<string> = new Set([
-  ...["int2", "int4", "int8", "float4", "float8", "numeric", "oid", "uuid", "text", "varchar"],
-  ...["date", "time", "timetz", "timestamp", "timestamptz", "interval", "bytea", "jsonb"],
-]);
-
 function output(column: ColumnFacts): string {
   const value = `t.${quoteIdent(column.name)}`;
-  return column.kind === "scalar" && castIsOutput.has(column.base)
+  return column.kind === "scalar" && isCastOutput(column)
     ? `${value}::text`
     : // not IS NULL, which is true of a row of NULLs
       `case when num_nulls(${value}) = 0 then concat(${value}) end`;

@@ -33,3 +33,8 @@ export const keyNames = (key: readonly ColumnFacts[]) => key.map((_, i) => `k${i
 export function packed(columns: readonly string[], order = ""): string {
   return `array[${columns.map((c) => `array_agg(${c}${order})::text`).join(", ")}]::text`;
 }
+
+/** Likewise, an array literal a line. */
+export function lines(columns: readonly string[], order: string): string {
+  return `concat_ws(chr(10), ${columns.map((c) => `array_agg(${c}${order})::text`).join(", ")})`;
+}

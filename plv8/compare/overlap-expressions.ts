@@ -135,6 +135,17 @@ export function hasSpellings({ column }: ColumnReader): boolean {
   return column.kind !== "other" && column.has_spellings;
 }
 
+/** Types whose cast to text is their output; that of bool or character is not. */
+const castIsOutput: ReadonlySet<string> = new Set([
+  ...["int2", "int4", "int8", "float4", "float8", "numeric", "oid", "uuid", "text", "varchar"],
+  ...["date", "time", "timetz", "timestamp", "timestamptz", "interval", "bytea", "jsonb"],
+]);
+
+/** Whether a scalar's cast to text is what its type's output function writes. */
+export function isCastOutput({ base }: ColumnFacts): boolean {
+  return castIsOutput.has(base);
+}
+
 /** A key column's value as it is fetched and compared: by the type's own equality, or as text. */
 export function keyValue(column: ColumnFacts): string {
   return column.kind === "scalar" ? field(column) : `${field(column)}::text collate "C"`;

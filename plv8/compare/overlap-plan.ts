@@ -23,8 +23,8 @@ export interface OverlapPlan {
   readonly ranges: RangePlan | null;
   /** else the bucket of a row */
   readonly hash_bucket: string;
-  /** (category, key, local digest, peer digest) of a group: $1, $2 what `rows` answered on each side */
-  readonly join: string;
+  /** (category, key, local digest, peer digest) of a group: $1, $2 what `rows` answered on each side; null: by the texts */
+  readonly join: string | null;
 }
 
 /** What the sides do not take for the same, such as composite types of other fields, enters as text on both. */

@@ -1,6 +1,6 @@
-import { type Build, type Gap, keyNames, packed, relation } from "./overlap-build.ts";
+import { type Build, type Gap, keyNames, lines, packed, relation } from "./overlap-build.ts";
 import { isGuarded } from "./overlap-check.ts";
-import { exactDigest, keyType, keyValue, quickDigest, summand } from "./overlap-expressions.ts";
+import { exactDigest, isCastOutput, keyType, keyValue, quickDigest, summand } from "./overlap-expressions.ts";
 import type { TableFacts } from "./overlap-facts.ts";
 import { sample } from "./overlap-ranges.ts";
 import { quoteIdent } from "./sql-text.ts";
@@ -13,7 +13,7 @@ export interface SidePlan {
   readonly sample: string | null;
   /** arrays bucket, count, digest; gap: the bucket of a row */
   readonly buckets: Gap;
-  /** a row a group: arrays of each key column and the digest; gap: the windows, a FROM item */
+  /** a row a group: arrays of each key column and the digest, `packed` or in `lines`; gap: the windows, a FROM item */
   readonly rows: Gap;
   /** arrays no, quick and exact digest of rows with given keys; gap: the keys, a FROM item */
   readonly look: Gap;
@@ -46,16 +46,28 @@ function rowQuery(build: Build, side: TableFacts): Gap {
           "w(lo, hi, is_last, g)",
           `on ${k} >= w.lo and ${k} <= w.hi and (w.is_last or ${k} < w.hi)`,
         ];
+  const columns = [...names, "digest"];
+  const order = ` order by ${names.join(", ")}`;
+  const answer = isJoinedByText(build) ? lines(columns, order) : packed(columns, order);
   return [
-    `select ${packed([...names, "digest"], ` order by ${names.join(", ")}`)} from (
+    `select ${answer} from (
       select w.g, ${values}, ${quickDigest(build)} as digest from `,
     // offset 0: the digest is made before the rows are sorted, and not the rows are
     ` ${before} join ${relation(side, pair.table)} t ${after} offset 0) r group by g order by g`,
   ];
 }
 
-/** Joins what `rows` answered for a group on each side. */
-export function joinQuery({ key }: Build): string {
+/** Whether keys are the same if their texts are, and only then. */
+function isJoinedByText({ key }: Build): boolean {
+  return key.every((c) => c.kind !== "scalar" || (!c.has_spellings && isCastOutput(c)));
+}
+
+/** Joins what `rows` answered for a group on each side; null where that is done by the texts. */
+export function joinQuery(build: Build): string | null {
+  const { key } = build;
+  if (isJoinedByText(build)) {
+    return null;
+  }
   const names = keyNames(key);
   const arrays = (parameter: string) =>
     `unnest(${[...key.map(keyType), "int8"]
