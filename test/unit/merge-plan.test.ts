@@ -107,7 +107,7 @@ describe("columns GENERATED ALWAYS AS IDENTITY", () => {
   test("are fine in the key, which is written by INSERT only, and overrides what would be generated", () => {
     const identity = writes({ identity: ["id"] });
     const plan = planOf(undefined, { local_writes: identity, peer_writes: identity });
-    expect(text(plan.local.insert)).toContain('("id", "v") overriding system value select');
+    expect(text(plan.peer.insert)).toContain('("id", "v") overriding system value select');
     expect(text(plan.local.update)).not.toMatch(/set [^=]*"id" =/);
   });
 });
@@ -286,7 +286,7 @@ describe("generated columns", () => {
       table: { keys: [{ primary: true, immediate: true, columns: ["made"] }] },
     });
     expect(text(plan.local.read)).toContain(`'made'`);
-    expect(text(plan.local.insert)).toMatch(/\("id", "v"\) .* r\("id" integer, "v" text\)/);
+    expect(text(plan.peer.insert)).toMatch(/\("id", "v"\) .* r\("id" integer, "v" text\)/);
     expect(text(plan.local.update)).toMatch(
       /set "id" = r\."id", "v" = r\."v" from .* where t\."made" = r\."made"/,
     );
@@ -310,11 +310,12 @@ describe("images", () => {
   ] as const)("have a value of type %s (%j) as %s", (type, more, read) => {
     const plan = planOf([id, column("x", type, more)]);
     const value = read === type ? 'r."x"' : `r."x"::${type}`;
-    expect(text(plan.local.insert)).toContain(`r("id" integer, "x" ${read})`);
-    expect(text(plan.local.insert)).toContain(
-      `select r."id", ${value} from jsonb_to_recordset(GAP`,
+    expect(text(plan.peer.insert)).toContain(`r("id" integer, "x" ${read})`);
+    expect(text(plan.peer.insert)).toContain(
+      `select r."id", ${value} from jsonb_to_recordset(('[' || replace(GAP`,
     );
-    expect(text(plan.local.update)).toContain(`set "x" = ${value} from jsonb_to_recordset(GAP`);
+    expect(text(plan.local.insert)).toContain("array['id', 'x'], GAP)");
+    expect(text(plan.local.update)).toContain(`set "x" = ${value} from jsonb_to_recordset(('[' || replace(GAP`);
   });
 
   test.each(["integer", "text", "jsonb", "timestamptz", "uuid"])(
@@ -354,11 +355,27 @@ describe("statements", () => {
     expect(planOf(undefined, { table: { kind: "p" } }).relation).toBe("p");
   });
 
+  test("insert here by the images, and at the peer, which may lack steep_repl, by SQL", () => {
+    const { local, peer } = planOf([id, column(`o'dd "x"`, "text")]);
+    expect(text(local.insert)).toBe(
+      `select steep_repl._insert_images('public.t'::regclass, array['id', 'o''dd "x"'], GAP)::text`,
+    );
+    expect(text(peer.insert)).not.toContain("steep_repl");
+  });
+
+  test("write the keys of rows from what is aggregated of them", () => {
+    const odd = column("n", 'public."%odd"');
+    const keys = [{ primary: true, immediate: true, columns: ["id", "n"] }];
+    expect(planOf([id, odd], { table: { keys } }).keys).toBe(
+      `format('unnest(%L::int[], %L::integer[], %L::public."%%odd"[])', array_agg(d.no), array_agg(d.key[1]), array_agg(d.key[2]))`,
+    );
+  });
+
   test("of a table of key columns only have no update", () => {
     const plan = planOf([id]);
     expect(plan.local.update).toBeNull();
     expect(plan.peer.update).toBeNull();
-    expect(text(plan.local.insert)).toContain('insert into public.t ("id")');
+    expect(text(plan.peer.insert)).toContain('insert into public.t ("id")');
     expect(planOf([id, column("made", "text", { generated: true })]).local.update).toBeNull();
   });
 
