@@ -1,6 +1,6 @@
 /*
  * jsonb_format.c
- *	  Jsonb as it stands in a field of COPY's.
+ *	  Jsonb as its output function writes it.
  *
  * jsonb_out walks through a document by an iterator that copies each value, and
  * looks at each byte of a string; COPY looks at each once more.  Here values
@@ -23,7 +23,7 @@ typedef struct Children
 	uint32 offset; /* of the next one's data */
 } Children;
 
-/* Whether JSON has nothing to escape in a string, and so COPY neither. */
+/* Whether JSON has nothing to escape in a string, and so no format of lines either. */
 static bool
 is_plain(const char *text, size_t len)
 {
@@ -39,7 +39,7 @@ is_plain(const char *text, size_t len)
 }
 
 static void
-format_string(StringInfo line, const char *text, size_t len)
+format_string(StringInfo line, const char *text, size_t len, TextEscape escape)
 {
 	if (is_plain(text, len))
 	{
@@ -53,7 +53,7 @@ format_string(StringInfo line, const char *text, size_t len)
 
 		initStringInfo(&json);
 		escape_json_with_len(&json, text, len);
-		copy_escape(line, json.data, json.len);
+		escape(line, json.data, json.len);
 		pfree(json.data);
 	}
 }
@@ -72,7 +72,7 @@ format_numeric(StringInfo line, Numeric number)
 
 /* Write the next child. */
 static void
-format_next(StringInfo line, Children *children)
+format_next(StringInfo line, Children *children, TextEscape escape)
 {
 	JEntry entry = *children->entries++;
 	uint32 begin = children->offset;
@@ -80,11 +80,11 @@ format_next(StringInfo line, Children *children)
 
 	JBE_ADVANCE_OFFSET(children->offset, entry);
 	if (JBE_ISSTRING(entry))
-		format_string(line, children->data + begin, children->offset - begin);
+		format_string(line, children->data + begin, children->offset - begin, escape);
 	else if (JBE_ISNUMERIC(entry))
 		format_numeric(line, (Numeric) aligned);
 	else if (JBE_ISCONTAINER(entry))
-		jsonb_format(line, (JsonbContainer *) aligned);
+		jsonb_format(line, (JsonbContainer *) aligned, escape);
 	else if (JBE_ISNULL(entry))
 		line_append(line, "null", 4);
 	else if (JBE_ISBOOL_TRUE(entry))
@@ -96,7 +96,7 @@ format_next(StringInfo line, Children *children)
 }
 
 static void
-format_array(StringInfo line, JsonbContainer *array)
+format_array(StringInfo line, JsonbContainer *array, TextEscape escape)
 {
 	uint32 n = JsonContainerSize(array);
 	Children elements = {array->children, (char *) &array->children[n], 0};
@@ -108,7 +108,7 @@ format_array(StringInfo line, JsonbContainer *array)
 	{
 		if (i > 0)
 			line_append(line, ", ", 2);
-		format_next(line, &elements);
+		format_next(line, &elements, escape);
 	}
 	if (!is_scalar)
 		appendStringInfoCharMacro(line, ']');
@@ -116,7 +116,7 @@ format_array(StringInfo line, JsonbContainer *array)
 
 /* All keys are stored before the first value. */
 static void
-format_object(StringInfo line, JsonbContainer *object)
+format_object(StringInfo line, JsonbContainer *object, TextEscape escape)
 {
 	uint32 n = JsonContainerSize(object);
 	char *data = (char *) &object->children[2 * n];
@@ -128,20 +128,20 @@ format_object(StringInfo line, JsonbContainer *object)
 	{
 		if (i > 0)
 			line_append(line, ", ", 2);
-		format_next(line, &keys);
+		format_next(line, &keys, escape);
 		line_append(line, ": ", 2);
-		format_next(line, &values);
+		format_next(line, &values, escape);
 	}
 	appendStringInfoCharMacro(line, '}');
 }
 
-/* Append a document, as jsonb_out writes it and COPY escapes that. */
+/* Append a document, as jsonb_out writes it, with what is not plain escaped for the line. */
 void
-jsonb_format(StringInfo line, JsonbContainer *container)
+jsonb_format(StringInfo line, JsonbContainer *container, TextEscape escape)
 {
 	check_stack_depth();
 	if (JsonContainerIsObject(container))
-		format_object(line, container);
+		format_object(line, container, escape);
 	else
-		format_array(line, container);
+		format_array(line, container, escape);
 }

@@ -1,6 +1,6 @@
 /*
  * jsonb_format.h
- *	  Jsonb as it stands in a field of COPY's.
+ *	  Jsonb as its output function writes it.
  */
 #ifndef STEEP_JSONB_FORMAT_H
 #define STEEP_JSONB_FORMAT_H
@@ -9,7 +9,8 @@
 
 #include "lib/stringinfo.h"
 #include "utils/jsonb.h"
+#include "value_text.h"
 
-extern void jsonb_format(StringInfo line, JsonbContainer *container);
+extern void jsonb_format(StringInfo line, JsonbContainer *container, TextEscape escape);
 
 #endif /* STEEP_JSONB_FORMAT_H */

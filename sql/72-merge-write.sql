@@ -14,6 +14,10 @@ language sql immutable strict parallel unsafe set search_path = pg_catalog, pg_t
 $fn$;
 comment on function steep_repl._merge_rows_of(text) is 'private: the rows of an answer';
 
+create function steep_repl._row_image(names text[], variadic "any") returns text
+language c stable parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_row_image';
+comment on function steep_repl._row_image(text[], "any") is 'private: the image of a row, from the values of its columns';
+
 create function steep_repl._merge_images(answer text, numbers int[]) returns text
 language c immutable strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_merge_images';
 comment on function steep_repl._merge_images(text, int[]) is 'private: the images of some rows of an answer, a line each';

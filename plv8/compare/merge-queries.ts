@@ -55,14 +55,26 @@ function withKeys({ key, pair }: Build, side: TableFacts): string {
     .join(" and ")}`;
 }
 
-function readQuery(build: Build, side: TableFacts, lock: boolean): Gap {
+/** Whether a side has our functions in C, as this side has; a function has no more than 100 arguments. */
+function hasFunctions({ pair, hasRowDigest, readers }: Build, side: TableFacts): boolean {
+  return (side === pair.local || hasRowDigest) && readers.length < 100;
+}
+
+/** The image of a row. */
+function image(build: Build, side: TableFacts): string {
   const columns = build.readers.map((r) => r.column);
   const names = `array[${columns.map((c) => quoteLiteral(c.name)).join(", ")}]`;
+  return hasFunctions(build, side)
+    ? `steep_repl._row_image(${[names, ...columns.map((c) => `t.${quoteIdent(c.name)}`)].join(", ")})`
+    : `json_object(${names}, array[${columns.map(output).join(", ")}])::text`;
+}
+
+function readQuery(build: Build, side: TableFacts, lock: boolean): Gap {
   const order = build.key.map((c) => `${output(c)} collate "C"`).join(", ");
   const list = (column: string) => `coalesce(array_agg(x.${column}), '{}')`;
   return [
-    `select concat_ws(chr(10), ${list("n")}::text, ${list("d")}::text, string_agg(x.r::text, chr(10))) from (
-      select w.no as n, ${quickDigest(build)} as d, json_object(${names}, array[${columns.map(output).join(", ")}]) as r from `,
+    `select concat_ws(chr(10), ${list("n")}::text, ${list("d")}::text, string_agg(x.r, chr(10))) from (
+      select w.no as n, ${quickDigest(build)} as d, ${image(build, side)} as r from `,
     `${withKeys(build, side)} order by ${order}${lock ? " for update of t" : ""}) x`,
   ];
 }
@@ -77,13 +89,14 @@ function images(columns: readonly ColumnFacts[]): Gap {
   ];
 }
 
-function insertQuery({ pair, readers }: Build, isHere: boolean): Gap {
+function insertQuery(build: Build, side: TableFacts): Gap {
+  const { pair, readers } = build;
   const columns = readers.map((r) => r.column).filter((c) => !c.generated);
-  if (isHere) {
+  if (hasFunctions(build, side)) {
     const names = columns.map((c) => quoteLiteral(c.name)).join(", ");
     return [
       `select steep_repl._insert_images(${quoteLiteral(pair.table)}::regclass, array[${names}], `,
-      ")::text",
+      ") || ' ' || pg_current_xact_id()",
     ];
   }
   const [before, after] = images(columns);
@@ -140,11 +153,10 @@ export function mergeSidePlan(
   side: TableFacts,
   lastModified: string | null,
 ): MergeSidePlan {
-  const isHere = side === build.pair.local;
   return {
     read: readQuery(build, side, false),
     lock: readQuery(build, side, true),
-    insert: insertQuery(build, isHere),
+    insert: insertQuery(build, side),
     update: updateQuery(build, side),
     delete: deleteQuery(build, side),
     is_guarded: isGuarded({ ...side, keys: side.keys.filter((k) => k.immediate) }, build.key),
