@@ -167,6 +167,9 @@ declare
   lsns record;
   n_equal bigint := 0;
 begin
+  if not exists (select from pg_temp.steep_repl_differences d where not d.is_settled) then
+    return 0;
+  end if;
   if slots.to_peer is null and slots.from_peer is null then
     n_equal := steep_repl._overlap_look_at_all(connection, plan, false);
   end if;

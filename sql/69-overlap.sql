@@ -11,6 +11,7 @@ language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, p
 declare
   slots constant record := steep_repl._overlap_slots(connection, plan);
   is_in_flight constant boolean := slots.to_peer is not null or slots.from_peer is not null;
+  has_spellings constant boolean := plan -> 'spellings' = 'true';
   n_differing bigint;
 begin
   perform steep_repl._overlap_check_key(connection, plan);
@@ -19,9 +20,9 @@ begin
   peer_snapshot := steep_repl._peer_json(connection, 'select pg_current_snapshot()::text as snapshot') -> 0 ->> 'snapshot';
   -- Where nothing is in flight, only rows that differ in their spelling at most have to be looked at again.
   insert into pg_temp.steep_repl_differences (no, category, key, local_digest, peer_digest, is_settled)
-  select row_number() over () - 1, f.category, f.key, f.local_digest, f.peer_digest,
-         not is_in_flight and (plan -> 'spellings' <> 'true' or f.local_digest is null or f.peer_digest is null)
-  from steep_repl._overlap_differences(connection, plan) f;
+  select f.n - 1, f.category, f.key, f.local_digest, f.peer_digest,
+         not is_in_flight and (not has_spellings or f.local_digest is null or f.peer_digest is null)
+  from steep_repl._overlap_differences(connection, plan) with ordinality f(category, key, local_digest, peer_digest, n);
   delete from pg_temp.steep_repl_differences d where d.no = 0 returning d.key[1], d.local_digest into local_snapshot, match_count;
   select count(d.local_digest) into n_differing from pg_temp.steep_repl_differences d;
   perform steep_repl._peer_command(connection, 'commit');

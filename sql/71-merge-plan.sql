@@ -239,9 +239,10 @@ create function steep_repl._merge_choose(connection text, plan jsonb, this_round
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
   actions constant jsonb := (select m.actions from pg_temp.steep_repl_merge m);
+  by_row constant text[] := array(select a.key from jsonb_each_text(actions) a where a.value in ('stamps', 'again'));
 begin
   update pg_temp.steep_repl_differences d set round = this_round, action = actions ->> d.category
-  where d.action = 'again' or d.action is null and actions ->> d.category in ('stamps', 'again');
+  where d.action = 'again' or d.action is null and d.category = any (by_row);
   if actions ->> 'conflict' = 'stamps' then
     perform steep_repl._merge_choose_by_stamps(connection, plan);
   end if;
@@ -283,7 +284,8 @@ begin
     insert into pg_temp.steep_repl_steps (step, no, category, action)
     select -(row_number() over () + 20 * target), target, a.category, a.action
     from (select distinct case when d.action is null then d.category end as category, coalesce(d.action, actions ->> d.category) as action
-          from pg_temp.steep_repl_differences d where d.action is null and this_round = 1 or d.action is not null and d.round = this_round) a
+          from (select distinct d.category, d.action from pg_temp.steep_repl_differences d
+                where d.action is null and this_round = 1 or d.action is not null and d.round = this_round) d) a
     where a.action not in ('keep', 'again');
   end loop;
   update pg_temp.steep_repl_steps s set step = o.n

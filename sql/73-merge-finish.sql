@@ -160,7 +160,8 @@ begin
     perform steep_repl._merge_switch(target);
     result := result || jsonb_build_object(
       (select t.name from pg_temp.steep_repl_tables t where t.no = target),
-      (select count(*) from pg_temp.steep_repl_differences d
+      (select coalesce(sum(d.n), 0)::bigint
+       from (select d.action, d.category, count(*) as n from pg_temp.steep_repl_differences d group by 1, 2) d
        where coalesce(d.action, (select m.actions from pg_temp.steep_repl_merge m) ->> d.category) in ('keep', 'manual', 'again')));
   end loop;
   return result;

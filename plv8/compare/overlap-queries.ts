@@ -34,27 +34,39 @@ function bucketQuery(build: Build, side: TableFacts): Gap {
   ];
 }
 
-function rowQuery(build: Build, side: TableFacts): Gap {
-  const { key, range, pair } = build;
+/** Rows of differing buckets that are found by a hash, which one scan has to put into groups. */
+function hashedRowQuery(build: Build, side: TableFacts): Gap {
+  const { key, pair } = build;
+  const names = keyNames(key);
+  const values = key.map((c, i) => `${keyValue(c)} as ${names[i]}`).join(", ");
+  return [
+    `select ${answer(build, ` order by ${names.join(", ")}`)} from (
+      select w.g, ${values}, ${quickDigest(build)} as digest from `,
+    // offset 0: the digest is made before the rows are sorted, and not the rows are
+    ` w(bucket, g) join ${relation(side, pair.table)} t on w.bucket = ${hashBucket(build)} offset 0) r group by g order by g`,
+  ];
+}
+
+/** Rows of differing ranges, read group by group: nothing is sorted, and the first is there before the last is read. */
+function rangeRowQuery(build: Build, side: TableFacts): Gap {
+  const { key, pair } = build;
   const names = keyNames(key);
   const values = key.map((c, i) => `${keyValue(c)} as ${names[i]}`).join(", ");
   const k = key[0] === undefined ? "" : keyValue(key[0]);
-  const [before, after] =
-    range === null
-      ? ["w(bucket, g)", `on w.bucket = ${hashBucket(build)}`]
-      : [
-          "w(lo, hi, is_last, g)",
-          `on ${k} >= w.lo and ${k} <= w.hi and (w.is_last or ${k} < w.hi)`,
-        ];
-  const columns = [...names, "digest"];
-  const order = ` order by ${names.join(", ")}`;
-  const answer = isJoinedByText(build) ? lines(columns, order) : packed(columns, order);
   return [
-    `select ${answer} from (
-      select w.g, ${values}, ${quickDigest(build)} as digest from `,
-    // offset 0: the digest is made before the rows are sorted, and not the rows are
-    ` ${before} join ${relation(side, pair.table)} t ${after} offset 0) r group by g order by g`,
+    "with w(lo, hi, is_last, g) as materialized (select * from ",
+    `) select x.answer from generate_series(0, (select max(w.g) from w)) g(no)
+      cross join lateral (select count(*) as n, ${answer(build, "")} as answer from (
+        select ${values}, ${quickDigest(build)} as digest from w
+        join ${relation(side, pair.table)} t on ${k} >= w.lo and ${k} <= w.hi and (w.is_last or ${k} < w.hi)
+        where w.g = g.no) r) x where x.n > 0`,
   ];
+}
+
+/** What `rows` answers of a group. */
+function answer(build: Build, order: string): string {
+  const columns = [...keyNames(build.key), "digest"];
+  return isJoinedByText(build) ? lines(columns, order) : packed(columns, order);
 }
 
 /** Whether keys are the same if their texts are, and only then. */
@@ -113,7 +125,7 @@ export function sidePlan(build: Build, side: TableFacts): SidePlan {
     check: checkQuery(build, side),
     sample: sample(build, side),
     buckets: bucketQuery(build, side),
-    rows: rowQuery(build, side),
+    rows: build.range === null ? hashedRowQuery(build, side) : rangeRowQuery(build, side),
     look: lookQuery(build, side, [quickDigest(build), exactDigest(build.readers)]),
     columns: lookQuery(build, side, [
       `array[${build.readers.map((r) => exactDigest([r])).join(", ")}]`,
