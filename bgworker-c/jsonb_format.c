@@ -10,18 +10,11 @@
 
 #include "byte_mask.h"
 #include "copy_escape.h"
+#include "jsonb_children.h"
 #include "miscadmin.h"
 #include "numeric_format.h"
 #include "utils/fmgrprotos.h"
 #include "utils/json.h"
-
-/* A container's children, each found from the end of the one before it. */
-typedef struct Children
-{
-	const JEntry *entries;
-	char *data;
-	uint32 offset; /* of the next one's data */
-} Children;
 
 /* Whether JSON has nothing to escape in a string, and so no format of lines either. */
 static bool
@@ -72,19 +65,17 @@ format_numeric(StringInfo line, Numeric number)
 
 /* Write the next child. */
 static void
-format_next(StringInfo line, Children *children, TextEscape escape)
+format_next(StringInfo line, JsonbChildren *children, TextEscape escape)
 {
-	JEntry entry = *children->entries++;
-	uint32 begin = children->offset;
-	char *aligned = children->data + INTALIGN(begin);
+	JsonbChild child = jsonb_next_child(children);
+	JEntry entry = child.entry;
 
-	JBE_ADVANCE_OFFSET(children->offset, entry);
 	if (JBE_ISSTRING(entry))
-		format_string(line, children->data + begin, children->offset - begin, escape);
+		format_string(line, child.data, child.len, escape);
 	else if (JBE_ISNUMERIC(entry))
-		format_numeric(line, (Numeric) aligned);
+		format_numeric(line, (Numeric) child.aligned);
 	else if (JBE_ISCONTAINER(entry))
-		jsonb_format(line, (JsonbContainer *) aligned, escape);
+		jsonb_format(line, (JsonbContainer *) child.aligned, escape);
 	else if (JBE_ISNULL(entry))
 		line_append(line, "null", 4);
 	else if (JBE_ISBOOL_TRUE(entry))
@@ -99,7 +90,7 @@ static void
 format_array(StringInfo line, JsonbContainer *array, TextEscape escape)
 {
 	uint32 n = JsonContainerSize(array);
-	Children elements = {array->children, (char *) &array->children[n], 0};
+	JsonbChildren elements = jsonb_children(array, 0, n);
 	bool is_scalar = JsonContainerIsScalar(array);
 
 	if (!is_scalar)
@@ -114,14 +105,12 @@ format_array(StringInfo line, JsonbContainer *array, TextEscape escape)
 		appendStringInfoCharMacro(line, ']');
 }
 
-/* All keys are stored before the first value. */
 static void
 format_object(StringInfo line, JsonbContainer *object, TextEscape escape)
 {
 	uint32 n = JsonContainerSize(object);
-	char *data = (char *) &object->children[2 * n];
-	Children keys = {object->children, data, 0};
-	Children values = {object->children + n, data, n == 0 ? 0 : getJsonbOffset(object, n)};
+	JsonbChildren keys = jsonb_children(object, 0, 2 * n);
+	JsonbChildren values = jsonb_children(object, n, 2 * n);
 
 	appendStringInfoCharMacro(line, '{');
 	for (uint32 i = 0; i < n; i++)

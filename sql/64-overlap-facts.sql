@@ -1,6 +1,6 @@
 create function steep_repl._row_digest(variadic "any") returns bigint
 language c immutable parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_row_digest';
-comment on function steep_repl._row_digest("any") is 'private: a digest of values by their bytes, which are those of this version and machine';
+comment on function steep_repl._row_digest("any") is 'private: a digest of values, the same for equal ones; of this version and machine';
 
 -- What the catalogs of either side say of the tables to compare. The queries run on PostgreSQL 14 and newer,
 -- and where there is no steep_repl; with search_path = pg_catalog, so that type names are qualified alike.

@@ -113,10 +113,17 @@ export interface QuickReaders {
   readonly hasRowDigest: boolean;
 }
 
-/** The quick digest of a row; of values as they are stored, where both sides can do that. */
+/** What our own digest is given: it knows of the spellings of scalars. */
+function ownInput(reader: ColumnReader): string {
+  const { column } = reader;
+  const hasSpellings = column.kind === "container" && column.has_spellings;
+  return hasSpellings ? hashOf(exactInputs(reader)) : (inputs(reader, {})[0] ?? "");
+}
+
+/** The quick digest of a row. Where both sides have our own, that is as exact as the other. */
 export function quickDigest({ readers, hasRowDigest }: QuickReaders): string {
   return hasRowDigest
-    ? `steep_repl._row_digest(${readers.flatMap((r) => inputs(r, {})).join(", ")})`
+    ? `steep_repl._row_digest(${readers.map(ownInput).join(", ")})`
     : hashOf(readers.flatMap((r) => inputs(r, quick)));
 }
 

@@ -88,7 +88,7 @@ export function overlapPlan(build: Build): OverlapPlan {
     columns: build.readers.map((r) => r.column.name),
     local: sidePlan(build, pair.local),
     peer: sidePlan(build, pair.peer),
-    spellings: build.readers.some(hasSpellings),
+    spellings: !build.hasRowDigest && build.readers.some(hasSpellings),
     buckets,
     ranges: rangePlan(build),
     hash_bucket: hashBucket(build),
