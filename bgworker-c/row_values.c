@@ -17,6 +17,8 @@
 #include "time_parse.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
 #include "utils/timestamp.h"
 
 typedef struct Column Column;
@@ -34,7 +36,9 @@ struct Column
 
 struct RowValues
 {
-	CopyFromState copy;
+	CopyFromState copy; /* whose errors name the column; NULL: there is none */
+	const FmgrInfo *inputs;
+	const Oid *io_params;
 	int n_columns;
 	Column columns[FLEXIBLE_ARRAY_MEMBER];
 };
@@ -222,27 +226,59 @@ parse_of(Oid type)
 	}
 }
 
+static RowValues *
+create(int n_columns)
+{
+	RowValues *row = palloc0(offsetof(RowValues, columns) + n_columns * sizeof(row->columns[0]));
+
+	row->n_columns = n_columns;
+	return row;
+}
+
+static void
+set_column(Column *column, TupleDesc description, int index)
+{
+	Form_pg_attribute attribute = TupleDescAttr(description, index);
+
+	column->index = index;
+	column->parse = parse_of(attribute->atttypid);
+	column->typmod = attribute->atttypmod;
+	column->name = NameStr(attribute->attname);
+}
+
 /* For the columns of a COPY that has begun; in CurrentMemoryContext. */
 RowValues *
 row_values_create(CopyFromState copy)
 {
-	TupleDesc description = RelationGetDescr(copy->rel);
-	int n_columns = list_length(copy->attnumlist);
-	RowValues *row = palloc0(offsetof(RowValues, columns) + n_columns * sizeof(row->columns[0]));
+	RowValues *row = create(list_length(copy->attnumlist));
 
 	row->copy = copy;
-	row->n_columns = n_columns;
-	for (int i = 0; i < n_columns; i++)
-	{
-		Column *column = &row->columns[i];
-		Form_pg_attribute attribute;
+	row->inputs = copy->in_functions;
+	row->io_params = copy->typioparams;
+	for (int i = 0; i < row->n_columns; i++)
+		set_column(&row->columns[i], RelationGetDescr(copy->rel),
+				   list_nth_int(copy->attnumlist, i) - 1);
+	return row;
+}
 
-		column->index = list_nth_int(copy->attnumlist, i) - 1;
-		attribute = TupleDescAttr(description, column->index);
-		column->parse = parse_of(attribute->atttypid);
-		column->typmod = attribute->atttypmod;
-		column->name = NameStr(attribute->attname);
+/* For all columns of such rows; likewise. */
+RowValues *
+row_values_create_for(TupleDesc description)
+{
+	RowValues *row = create(description->natts);
+	FmgrInfo *inputs = palloc(description->natts * sizeof(FmgrInfo));
+	Oid *io_params = palloc(description->natts * sizeof(Oid));
+
+	for (int i = 0; i < row->n_columns; i++)
+	{
+		Oid function;
+
+		getTypeInputInfo(TupleDescAttr(description, i)->atttypid, &function, &io_params[i]);
+		fmgr_info(function, &inputs[i]);
+		set_column(&row->columns[i], description, i);
 	}
+	row->inputs = inputs;
+	row->io_params = io_params;
 	return row;
 }
 
@@ -252,12 +288,15 @@ call_input(RowValues *row, const Column *column, char *text, Datum *value)
 {
 	CopyFromState copy = row->copy;
 
-	copy->cur_attname = column->name;
-	copy->cur_attval = text;
-	*value = InputFunctionCall(&copy->in_functions[column->index], text,
-							   copy->typioparams[column->index], column->typmod);
-	copy->cur_attname = NULL;
-	copy->cur_attval = NULL;
+	if (copy != NULL)
+	{
+		copy->cur_attname = column->name;
+		copy->cur_attval = text;
+	}
+	*value = InputFunctionCall(unconstify(FmgrInfo *, &row->inputs[column->index]), text,
+							   row->io_params[column->index], column->typmod);
+	if (copy != NULL)
+		copy->cur_attname = copy->cur_attval = NULL;
 }
 
 /*

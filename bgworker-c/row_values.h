@@ -13,6 +13,7 @@
 typedef struct RowValues RowValues;
 
 extern RowValues *row_values_create(CopyFromState copy);
+extern RowValues *row_values_create_for(TupleDesc description);
 extern void
 row_value_parse(RowValues *row, int number, char *text, size_t len, Datum *values, bool *nulls);
 extern void row_values_parse(RowValues *row, RowField *fields, Datum *values, bool *nulls);

@@ -26,6 +26,10 @@ create function steep_repl._merge_unchanged(numbers int[], local_digests bigint[
 language c immutable parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_merge_unchanged';
 comment on function steep_repl._merge_unchanged(int[], bigint[], bigint[], text, text) is 'private: rows of a batch that nobody changed since they were compared, on both sides; without an answer of the peer, here';
 
+create function steep_repl._image_rows(images text) returns setof record
+language c stable strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_image_rows';
+comment on function steep_repl._image_rows(text) is 'private: rows from their images, with the columns that are asked for';
+
 create function steep_repl._insert_images(target regclass, columns text[], images text) returns bigint
 language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_insert_images';
 comment on function steep_repl._insert_images(regclass, text[], text) is 'private: inserts rows by their images, with the caller''s rights; how many';

@@ -42,11 +42,6 @@ function imageType(column: ColumnFacts): string {
   return isText ? "text" : column.type;
 }
 
-function imageValue(column: ColumnFacts): string {
-  const value = `r.${quoteIdent(column.name)}`;
-  return imageType(column) === column.type ? value : `${value}::${column.type}`;
-}
-
 /** Keys in the FROM item `w`, joined with the table. */
 function withKeys({ key, pair }: Build, side: TableFacts): string {
   const names = keyNames(key);
@@ -82,11 +77,19 @@ function readQuery(build: Build, side: TableFacts, lock: boolean): Gap {
 const written = "returning 1) select concat(count(*), ' ', pg_current_xact_id()) from x";
 
 /** A FROM item of images, which fill the gap. */
-function images(columns: readonly ColumnFacts[]): Gap {
-  return [
-    "jsonb_to_recordset(('[' || replace(",
-    `, chr(10), ',') || ']')::jsonb) r(${columns.map((c) => `${quoteIdent(c.name)} ${imageType(c)}`).join(", ")})`,
-  ];
+function images(build: Build, side: TableFacts, columns: readonly ColumnFacts[]): Gap {
+  const isOurs = hasFunctions(build, side);
+  const names = columns.map((c) => `${quoteIdent(c.name)} ${isOurs ? c.type : imageType(c)}`);
+  return isOurs
+    ? ["steep_repl._image_rows(", `) r(${names.join(", ")})`]
+    : ["jsonb_to_recordset(('[' || replace(", `, chr(10), ',') || ']')::jsonb) r(${names.join(", ")})`];
+}
+
+/** A value of such an image. */
+function imageValue(build: Build, side: TableFacts, column: ColumnFacts): string {
+  const value = `r.${quoteIdent(column.name)}`;
+  const isTyped = hasFunctions(build, side) || imageType(column) === column.type;
+  return isTyped ? value : `${value}::${column.type}`;
 }
 
 function insertQuery(build: Build, side: TableFacts): Gap {
@@ -99,10 +102,10 @@ function insertQuery(build: Build, side: TableFacts): Gap {
       ") || ' ' || pg_current_xact_id()",
     ];
   }
-  const [before, after] = images(columns);
+  const [before, after] = images(build, side, columns);
   return [
     `with x as (insert into ${pair.table} (${columns.map((c) => quoteIdent(c.name)).join(", ")}) overriding system value
-      select ${columns.map(imageValue).join(", ")} from ${before}`,
+      select ${columns.map((c) => imageValue(build, side, c)).join(", ")} from ${before}`,
     `${after} ${written}`,
   ];
 }
@@ -113,15 +116,16 @@ function updateQuery(build: Build, side: TableFacts): Gap | null {
   if (changed.length === 0) {
     return null;
   }
+  const value = (c: ColumnFacts) => imageValue(build, side, c);
   const matches = build.key.map((c) =>
     c.kind === "scalar"
-      ? `${keyValue(c)} = ${imageValue(c)}`
+      ? `${keyValue(c)} = ${value(c)}`
       : `${keyValue(c)} = r.${quoteIdent(c.name)}::text collate "C"`,
   );
-  const [before, after] = images([...build.key, ...changed]);
+  const [before, after] = images(build, side, [...build.key, ...changed]);
   return [
     `with x as (update ${relation(side, build.pair.table)} t
-      set ${changed.map((c) => `${quoteIdent(c.name)} = ${imageValue(c)}`).join(", ")} from ${before}`,
+      set ${changed.map((c) => `${quoteIdent(c.name)} = ${value(c)}`).join(", ")} from ${before}`,
     `${after} where ${matches.join(" and ")} ${written}`,
   ];
 }
