@@ -13,7 +13,8 @@ declare
 begin
   create temp table steep_repl_tables (no int primary key, name text not null, local jsonb, peer jsonb, level int) on commit preserve rows;
   create temp table steep_repl_steps (
-    step int primary key, no int not null, category text, action text not null, last int not null default 0, ahead steep_repl._merge_rows) on commit preserve rows;
+    step int primary key, no int not null, category text, action text not null, last int not null default 0, size int not null default 50,
+    ahead steep_repl._merge_rows) on commit preserve rows;
   -- compressing what is read back at once takes longer than to write it
   alter table pg_temp.steep_repl_steps alter ahead set storage external;
   create temp table steep_repl_merge (

@@ -180,7 +180,7 @@ create type steep_repl._merge_rows as (numbers int[], local_digests bigint[], pe
 comment on type steep_repl._merge_rows is 'private: rows of a batch of a merge, in the order of their numbers; no numbers: there are none';
 
 -- The next rows of a step, after one of them.
-create function steep_repl._merge_rows_after(plan jsonb, step int, after int) returns steep_repl._merge_rows
+create function steep_repl._merge_rows_after(plan jsonb, step int, after int, size int) returns steep_repl._merge_rows
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
   result steep_repl._merge_rows;
@@ -192,12 +192,19 @@ begin
           where s.step = $1 and d.no > $2
             and case when s.category is null then d.action = s.action and d.round = m.round
                      else d.action is null and d.category = s.category end
-          order by d.no limit 5000) d$sql$, plan -> 'merge' ->> 'keys')
-  into result using step, after;
+          order by d.no limit $3) d$sql$, plan -> 'merge' ->> 'keys')
+  into result using step, after, size;
   return result;
 end
 $fn$;
-comment on function steep_repl._merge_rows_after(jsonb, int, int) is 'private: the next rows of a step of a merge, a batch';
+comment on function steep_repl._merge_rows_after(jsonb, int, int, int) is 'private: the next rows of a step of a merge, a batch of that size';
+
+-- Rows are read as one text, which has to fit into memory several times. A step begins with few, which may be as large as
+-- they like; then 5,000, or as many as have about 8 MB.
+create function steep_repl._merge_next_size(size int, bytes bigint) returns int
+language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
+return case when bytes is null then size else greatest(1, least(5000, size * 10, size * 8000000::bigint / greatest(bytes, 1))) end;
+comment on function steep_repl._merge_next_size(int, bigint) is 'private: how many rows the next batch has, after one of so many rows and bytes; NULL: it was not read';
 
 -- One batch of a step. What came of it, for the audit log: what was read on both sides, and the numbers of the
 -- rows that were written; peer_xid where that was at the peer. Rows that are locked by others, or in the way of
@@ -214,11 +221,11 @@ declare
   plan jsonb;
   reading jsonb;
 begin
-  select s.no, s.action, s.last, s.ahead into at_step from pg_temp.steep_repl_steps s where s.step = _merge_batch.step;
+  select s.no, s.action, s.last, s.size, s.ahead into at_step from pg_temp.steep_repl_steps s where s.step = _merge_batch.step;
   action := at_step.action;
   perform steep_repl._merge_switch(at_step.no);
   select p.plan into plan from pg_temp.steep_repl_plans p where p.no = at_step.no;
-  batch := coalesce(at_step.ahead, steep_repl._merge_rows_after(plan, step, at_step.last));
+  batch := coalesce(at_step.ahead, steep_repl._merge_rows_after(plan, step, at_step.last, at_step.size));
   numbers := '{}';
   n_changed := 0;
   is_last := batch.numbers is null;
@@ -226,7 +233,7 @@ begin
     return;
   end if;
   if reads_ahead then
-    next_batch := steep_repl._merge_rows_after(plan, step, batch.numbers[cardinality(batch.numbers)]);
+    next_batch := steep_repl._merge_rows_after(plan, step, batch.numbers[cardinality(batch.numbers)], at_step.size);
     is_last := next_batch.numbers is null;
     there := steep_repl._merge_read_ahead(connection, plan, batch.keys, at_step.ahead is not null, case when not is_last then next_batch.keys end);
     reading := steep_repl._merge_reading(plan, 'local', action, not dry_run);
@@ -265,7 +272,8 @@ begin
     where d.no = any (batch.numbers) and d.no <> all (numbers) and d.no between batch.numbers[1] and batch.numbers[cardinality(batch.numbers)];
   end if;
   update pg_temp.steep_repl_steps s
-  set last = batch.numbers[cardinality(batch.numbers)], ahead = case when not is_last then next_batch end where s.step = _merge_batch.step;
+  set last = batch.numbers[cardinality(batch.numbers)],
+      size = steep_repl._merge_next_size(cardinality(batch.numbers), octet_length(here)::bigint + octet_length(there)), ahead = case when not is_last then next_batch end where s.step = _merge_batch.step;
 end
 $fn$;
 comment on function steep_repl._merge_batch(text, int, boolean, boolean) is 'private: the next batch of a step of a merge';

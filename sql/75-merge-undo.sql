@@ -57,7 +57,6 @@ create function steep_repl._undo_batch(
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
 @SET_VALUES@ @SET_SCAN@ as $fn$
 declare
-  rows_of_batch constant int := 5000;
   at_step record;
   batch int[];
   plan jsonb;
@@ -66,13 +65,13 @@ declare
   images text;
   restored text;
 begin
-  select s.no, s.action, s.last into at_step from pg_temp.steep_repl_steps s where s.step = _undo_batch.step;
+  select s.no, s.action, s.last, s.size into at_step from pg_temp.steep_repl_steps s where s.step = _undo_batch.step;
   action := at_step.action;
   select p.plan into plan from pg_temp.steep_repl_plans p where p.no = at_step.no;
   select coalesce(array_agg(u.row_no), '{}'), string_agg(coalesce(u.image::text, 'null'), chr(10)) into batch, restored
   from (select u.row_no, u.image from pg_temp.steep_repl_undo u
-        where u.no = at_step.no and u.action = at_step.action and u.row_no > at_step.last order by u.row_no limit rows_of_batch) u;
-  is_last := cardinality(batch) < rows_of_batch;
+        where u.no = at_step.no and u.action = at_step.action and u.row_no > at_step.last order by u.row_no limit at_step.size) u;
+  is_last := cardinality(batch) < at_step.size;
   numbers := '{}';
   refused := '{}';
   if cardinality(batch) = 0 then
@@ -106,7 +105,9 @@ begin
   else
     perform steep_repl._peer_command(connection, 'rollback');
   end if;
-  update pg_temp.steep_repl_steps s set last = batch[cardinality(batch)] where s.step = _undo_batch.step;
+  update pg_temp.steep_repl_steps s
+  set last = batch[cardinality(batch)],
+      size = steep_repl._merge_next_size(cardinality(batch), octet_length(here)::bigint + octet_length(there)) where s.step = _undo_batch.step;
 end
 $fn$;
 comment on function steep_repl._undo_batch(text, int) is 'private: the next batch of a step of an undo';
