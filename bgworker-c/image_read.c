@@ -23,7 +23,7 @@ struct ImageReader
 	int room;
 	bool is_new; /* the last image had other names than the one before */
 	ImageField *fields;
-	int *sorted;    /* fields in the order of jsonb's keys */
+	int *sorted; /* fields in the order of jsonb's keys */
 	JsonbPair *pairs;
 	MemoryContext context;
 };
@@ -100,7 +100,8 @@ answer_read(char *text)
 {
 	char *digests = next_line(text);
 	char *image = line_end(digests);
-	Answer result = {0, palloc(((digests - text) / 2 + 1) * sizeof(AnswerRow)), image + (*image != '\0')};
+	Answer result = {0, palloc(((digests - text) / 2 + 1) * sizeof(AnswerRow)),
+					 image + (*image != '\0')};
 	bool is_sorted = true;
 	int64 number;
 
@@ -108,7 +109,8 @@ answer_read(char *text)
 	{
 		AnswerRow *row = &result.rows[result.n];
 
-		if (number < PG_INT32_MIN || number > PG_INT32_MAX || !next_number(&digests, &row->digest) || *image == '\0')
+		if (number < PG_INT32_MIN || number > PG_INT32_MAX ||
+			!next_number(&digests, &row->digest) || *image == '\0')
 			refuse("Its rows are not whole.");
 		row->number = (int) number;
 		row->image = image + 1;
@@ -144,7 +146,8 @@ static char *
 read_escape(char *at, char *to)
 {
 	static const char plain[256] = {
-		['"'] = '"', ['\\'] = '\\', ['b'] = '\b', ['f'] = '\f', ['n'] = '\n', ['r'] = '\r', ['t'] = '\t',
+		['"'] = '"',  ['\\'] = '\\', ['b'] = '\b', ['f'] = '\f',
+		['n'] = '\n', ['r'] = '\r',  ['t'] = '\t',
 	};
 
 	at++;
@@ -152,7 +155,8 @@ read_escape(char *at, char *to)
 	if (*to != '\0')
 		return at + 1;
 	/* servers write other characters below 32 only so */
-	if (*at == 'u' && at[1] == '0' && at[2] == '0' && hex_digit(at[3]) >= 0 && hex_digit(at[3]) < 8 && hex_digit(at[4]) >= 0)
+	if (*at == 'u' && at[1] == '0' && at[2] == '0' && hex_digit(at[3]) >= 0 &&
+		hex_digit(at[3]) < 8 && hex_digit(at[4]) >= 0)
 	{
 		*to = (char) (hex_digit(at[3]) << 4 | hex_digit(at[4]));
 		if (*to != '\0')
@@ -245,7 +249,8 @@ sort_fields(ImageReader *reader)
 	{
 		int at = i;
 
-		for (; at > 0 && key_is_less(&reader->fields[i], &reader->fields[reader->sorted[at - 1]]); at--)
+		for (; at > 0 && key_is_less(&reader->fields[i], &reader->fields[reader->sorted[at - 1]]);
+			 at--)
 			reader->sorted[at] = reader->sorted[at - 1];
 		reader->sorted[at] = i;
 		if (at > 0 && !key_is_less(&reader->fields[reader->sorted[at - 1]], &reader->fields[i]))
@@ -318,7 +323,8 @@ image_field(ImageReader *reader, const char *name)
 	size_t len = strlen(name);
 
 	for (int i = 0; i < reader->n_fields; i++)
-		if ((size_t) reader->fields[i].name_len == len && memcmp(reader->fields[i].name, name, len) == 0)
+		if ((size_t) reader->fields[i].name_len == len &&
+			memcmp(reader->fields[i].name, name, len) == 0)
 			return &reader->fields[i];
 	return NULL;
 }

@@ -42,7 +42,8 @@ digests_of(ArrayType *array, int n)
 	Digests digests;
 	int n_digests;
 
-	deconstruct_array(array, INT8OID, sizeof(int64), true, TYPALIGN_DOUBLE, &digests.values, &digests.nulls, &n_digests);
+	deconstruct_array(array, INT8OID, sizeof(int64), true, TYPALIGN_DOUBLE, &digests.values,
+					  &digests.nulls, &n_digests);
 	if (n_digests != n)
 		elog(ERROR, "a batch of a merge has %d rows and %d digests", n, n_digests);
 	return digests;
@@ -89,7 +90,8 @@ steep_repl_merge_unchanged(PG_FUNCTION_ARGS)
 		there = answer_of(PG_GETARG_TEXT_PP(4));
 	for (int i = 0; i < n; i++)
 		if (is_unchanged(find_row(&here, &at_here, DatumGetInt32(numbers[i])), &local, i) &&
-			(!has_there || is_unchanged(find_row(&there, &at_there, DatumGetInt32(numbers[i])), &peer, i)))
+			(!has_there ||
+			 is_unchanged(find_row(&there, &at_there, DatumGetInt32(numbers[i])), &peer, i)))
 			unchanged[n_unchanged++] = numbers[i];
 	PG_RETURN_ARRAYTYPE_P(construct_array_builtin(unchanged, n_unchanged, INT4OID));
 }

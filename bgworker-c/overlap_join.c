@@ -195,8 +195,8 @@ static void
 add_difference(ReturnSetInfo *result, const char *category, RowRef ref, const int64 *here,
 			   const int64 *there)
 {
-	Datum values[] = {CStringGetTextDatum(category), key_of(ref),
-					  Int64GetDatum(here ? *here : 0), Int64GetDatum(there ? *there : 0)};
+	Datum values[] = {CStringGetTextDatum(category), key_of(ref), Int64GetDatum(here ? *here : 0),
+					  Int64GetDatum(there ? *there : 0)};
 	bool nulls[] = {false, false, here == NULL, there == NULL};
 
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
@@ -205,11 +205,10 @@ add_difference(ReturnSetInfo *result, const char *category, RowRef ref, const in
 pg_noreturn static void
 refuse_double(RowRef ref)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_UNIQUE_VIOLATION),
-			 errmsg("rows with the same key were written while the table was compared"),
-			 errdetail("Key: %s.", OidOutputFunctionCall(F_ARRAY_OUT, key_of(ref))),
-			 errhint("Make the key unique, or name another in primary_keys.")));
+	ereport(ERROR, (errcode(ERRCODE_UNIQUE_VIOLATION),
+					errmsg("rows with the same key were written while the table was compared"),
+					errdetail("Key: %s.", OidOutputFunctionCall(F_ARRAY_OUT, key_of(ref))),
+					errhint("Make the key unique, or name another in primary_keys.")));
 }
 
 static rows_hash *
@@ -258,7 +257,8 @@ steep_repl_overlap_join(PG_FUNCTION_ARGS)
 			refuse_double(ref);
 		here.is_joined[found->key.row] = true;
 		if (here.digests[found->key.row] != there.digests[i])
-			add_difference(result, "conflict", ref, &here.digests[found->key.row], &there.digests[i]);
+			add_difference(result, "conflict", ref, &here.digests[found->key.row],
+						   &there.digests[i]);
 	}
 	for (int i = 0; i < here.n; i++)
 		if (!here.is_joined[i])

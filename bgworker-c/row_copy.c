@@ -67,8 +67,7 @@ uint64
 row_copy(Relation rel, List *columns, RowSourceBegin begin, RowSource source)
 {
 	ParseState *pstate = row_copy_rights(rel, columns);
-	CopyFromState copy =
-		BeginCopyFrom(pstate, rel, NULL, NULL, false, no_bytes, columns, NIL);
+	CopyFromState copy = BeginCopyFrom(pstate, rel, NULL, NULL, false, no_bytes, columns, NIL);
 	CopyFromRoutine routine = *copy->routine;
 	uint64 rows;
 

@@ -58,7 +58,8 @@ static void
 json_escape(StringInfo line, const char *text, size_t len)
 {
 	static const char escapes[256] = {
-		['\b'] = 'b', ['\f'] = 'f', ['\n'] = 'n', ['\r'] = 'r', ['\t'] = 't', ['"'] = '"', ['\\'] = '\\',
+		['\b'] = 'b', ['\f'] = 'f', ['\n'] = 'n',  ['\r'] = 'r',
+		['\t'] = 't', ['"'] = '"',  ['\\'] = '\\',
 	};
 
 	for (;;)
@@ -106,7 +107,8 @@ make_layout(FunctionCallInfo fcinfo)
 		appendStringInfoString(&name, " : ");
 		layout->fields[i].name = name.data;
 		layout->fields[i].name_len = name.len;
-		value_text_init(&layout->fields[i].text, get_fn_expr_argtype(fcinfo->flinfo, i + 1), json_escape);
+		value_text_init(&layout->fields[i].text, get_fn_expr_argtype(fcinfo->flinfo, i + 1),
+						json_escape);
 	}
 	MemoryContextSwitchTo(previous);
 	return layout;

@@ -59,10 +59,12 @@ judged as (
   group by p.attnum)
 select t.relkind::text as kind,
        current_setting('server_encoding') as encoding,
-       -- where _row_digest can be called: what its digests depend on
+       -- where our functions in C can be called: what their answers depend on
        (select concat_ws(' ', e.extversion, current_setting('server_version_num')::int / 10000, substring(version() from ' on ([^-, ]+)'))
-        from pg_extension e join pg_namespace n on n.nspname = 'steep_repl' join pg_proc p on p.pronamespace = n.oid and p.proname = '_row_digest'
-        where e.extname = 'steep_repl' and has_schema_privilege(n.oid, 'USAGE') and has_function_privilege(p.oid, 'EXECUTE')) as row_digest,
+        from pg_extension e join pg_namespace n on n.nspname = 'steep_repl'
+        where e.extname = 'steep_repl' and has_schema_privilege(n.oid, 'USAGE')
+          and (select count(*) from pg_proc p where p.pronamespace = n.oid and has_function_privilege(p.oid, 'EXECUTE')
+               and p.proname in ('_row_digest', '_row_image', '_image_rows', '_insert_images')) = 4) as functions,
        (select coalesce(sum(pg_relation_size(l.oid)), 0)::float8 from leaf l) as bytes,
        (select coalesce(sum(case when l.reltuples < 0 then pg_relation_size(l.oid) / 100 else l.reltuples end), 0)::float8
         from leaf l) as rows,

@@ -1,7 +1,8 @@
-import { type Build, type Gap, keyNames, packed, relation } from "./overlap-build.ts";
+import { type Build, type Gap, keyNames, maxArguments, packed, relation } from "./overlap-build.ts";
 import { isGuarded } from "./overlap-check.ts";
-import { isCastOutput, keyType, keyValue, quickDigest } from "./overlap-expressions.ts";
+import { isCastOutput, keyType, keyValue } from "./overlap-expressions.ts";
 import type { ColumnFacts, TableFacts } from "./overlap-facts.ts";
+import { rowDigest } from "./overlap-queries.ts";
 import { quoteIdent, quoteLiteral } from "./sql-text.ts";
 
 /*
@@ -50,16 +51,16 @@ function withKeys({ key, pair }: Build, side: TableFacts): string {
     .join(" and ")}`;
 }
 
-/** Whether a side has our functions in C, as this side has; a function has no more than 100 arguments. */
-function hasFunctions({ pair, hasRowDigest, readers }: Build, side: TableFacts): boolean {
-  return (side === pair.local || hasRowDigest) && readers.length < 100;
+/** Whether a side has our functions in C, as this side has. */
+function hasFunctions({ pair, peerHasFunctions }: Build, side: TableFacts): boolean {
+  return side === pair.local || peerHasFunctions;
 }
 
 /** The image of a row. */
 function image(build: Build, side: TableFacts): string {
   const columns = build.readers.map((r) => r.column);
   const names = `array[${columns.map((c) => quoteLiteral(c.name)).join(", ")}]`;
-  return hasFunctions(build, side)
+  return hasFunctions(build, side) && columns.length < maxArguments
     ? `steep_repl._row_image(${[names, ...columns.map((c) => `t.${quoteIdent(c.name)}`)].join(", ")})`
     : `json_object(${names}, array[${columns.map(output).join(", ")}])::text`;
 }
@@ -69,7 +70,7 @@ function readQuery(build: Build, side: TableFacts, lock: boolean): Gap {
   const list = (column: string) => `coalesce(array_agg(x.${column}), '{}')`;
   return [
     `select concat_ws(chr(10), ${list("n")}::text, ${list("d")}::text, string_agg(x.r, chr(10))) from (
-      select w.no as n, ${quickDigest(build)} as d, ${image(build, side)} as r from `,
+      select w.no as n, ${rowDigest(build)} as d, ${image(build, side)} as r from `,
     `${withKeys(build, side)} order by ${order}${lock ? " for update of t" : ""}) x`,
   ];
 }
@@ -82,7 +83,10 @@ function images(build: Build, side: TableFacts, columns: readonly ColumnFacts[])
   const names = columns.map((c) => `${quoteIdent(c.name)} ${isOurs ? c.type : imageType(c)}`);
   return isOurs
     ? ["steep_repl._image_rows(", `) r(${names.join(", ")})`]
-    : ["jsonb_to_recordset(('[' || replace(", `, chr(10), ',') || ']')::jsonb) r(${names.join(", ")})`];
+    : [
+        "jsonb_to_recordset(('[' || replace(",
+        `, chr(10), ',') || ']')::jsonb) r(${names.join(", ")})`,
+      ];
 }
 
 /** A value of such an image. */

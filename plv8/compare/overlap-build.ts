@@ -17,9 +17,12 @@ export interface Build {
   readonly readers: readonly ColumnReader[];
   readonly buckets: number;
   readonly range: RangeType | null;
-  /** both sides have steep_repl._row_digest, and it is the same */
-  readonly hasRowDigest: boolean;
+  /** whether the peer has our functions in C as this side has them, with the same digests */
+  readonly peerHasFunctions: boolean;
 }
+
+/** How many arguments a function takes. */
+export const maxArguments = 100;
 
 /** A table in a FROM clause: without those that inherit from it. */
 export function relation(facts: TableFacts, table: string): string {

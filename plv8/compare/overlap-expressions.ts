@@ -107,10 +107,10 @@ export function exactDigest(readers: readonly ColumnReader[]): string {
   return hashOf(readers.flatMap(exactInputs));
 }
 
-/** What the quick digest of a row is made of. */
+/** What the quick digest of a row is made of; isOurs: by our own function, which both sides have. */
 export interface QuickReaders {
   readonly readers: readonly ColumnReader[];
-  readonly hasRowDigest: boolean;
+  readonly isOurs: boolean;
 }
 
 /** What our own digest is given: it knows of the spellings of scalars. */
@@ -121,8 +121,8 @@ function ownInput(reader: ColumnReader): string {
 }
 
 /** The quick digest of a row. Where both sides have our own, that is as exact as the other. */
-export function quickDigest({ readers, hasRowDigest }: QuickReaders): string {
-  return hasRowDigest
+export function quickDigest({ readers, isOurs }: QuickReaders): string {
+  return isOurs
     ? `steep_repl._row_digest(${readers.map(ownInput).join(", ")})`
     : hashOf(readers.flatMap((r) => inputs(r, quick)));
 }
@@ -134,7 +134,7 @@ export function quickDigest({ readers, hasRowDigest }: QuickReaders): string {
  */
 export function summand(quick: QuickReaders): string {
   const digest = quickDigest(quick);
-  return quick.hasRowDigest ? digest : `hashfloat8extended(${digest}::float8, 0)`;
+  return quick.isOurs ? digest : `hashfloat8extended(${digest}::float8, 0)`;
 }
 
 /** Whether equal values may have different quick digests. */

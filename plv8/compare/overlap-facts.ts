@@ -4,8 +4,8 @@ export interface TableFacts {
   readonly kind: string;
   /** server_encoding */
   readonly encoding: string;
-  /** where steep_repl._row_digest can be called: what its digests depend on, such as versions */
-  readonly row_digest: string | null;
+  /** where our functions in C can be called: what their answers depend on, such as versions */
+  readonly functions: string | null;
   /** of the table without its indexes, partitions included */
   readonly bytes: number;
   /** an estimate */

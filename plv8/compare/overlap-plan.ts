@@ -3,7 +3,7 @@ import type { Build } from "./overlap-build.ts";
 import { type CheckedPair, checkPair, chooseKey } from "./overlap-check.ts";
 import { type ColumnReader, hasSpellings, keyType } from "./overlap-expressions.ts";
 import type { ColumnFacts, PairFacts } from "./overlap-facts.ts";
-import { hashBucket, joinQuery, type SidePlan, sidePlan } from "./overlap-queries.ts";
+import { hashBucket, hasOwnDigest, joinQuery, type SidePlan, sidePlan } from "./overlap-queries.ts";
 import { type RangePlan, rangePlan } from "./overlap-ranges.ts";
 
 /** How one table is compared, for `steep_repl._overlap_*`. */
@@ -54,11 +54,6 @@ export function planOverlap(facts: PairFacts): OverlapPlan {
   return overlapPlan(buildOf(facts));
 }
 
-/** A function has no more than 100 arguments. */
-function haveRowDigest({ local, peer }: CheckedPair, columns: number): boolean {
-  return columns <= 100 && local.row_digest !== null && local.row_digest === peer.row_digest;
-}
-
 /** What the plan of a comparison, or of a merge, is made from. */
 export function buildOf(facts: PairFacts): Build {
   const pair = checkPair(facts);
@@ -75,7 +70,7 @@ export function buildOf(facts: PairFacts): Build {
     readers: compared.map(reader),
     buckets,
     range: rangeType(key),
-    hasRowDigest: haveRowDigest(pair, compared.length),
+    peerHasFunctions: pair.local.functions !== null && pair.local.functions === pair.peer.functions,
   };
 }
 
@@ -88,7 +83,7 @@ export function overlapPlan(build: Build): OverlapPlan {
     columns: build.readers.map((r) => r.column.name),
     local: sidePlan(build, pair.local),
     peer: sidePlan(build, pair.peer),
-    spellings: !build.hasRowDigest && build.readers.some(hasSpellings),
+    spellings: !hasOwnDigest(build) && build.readers.some(hasSpellings),
     buckets,
     ranges: rangePlan(build),
     hash_bucket: hashBucket(build),

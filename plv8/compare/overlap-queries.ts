@@ -1,6 +1,21 @@
-import { type Build, type Gap, keyNames, lines, packed, relation } from "./overlap-build.ts";
+import {
+  type Build,
+  type Gap,
+  keyNames,
+  lines,
+  maxArguments,
+  packed,
+  relation,
+} from "./overlap-build.ts";
 import { isGuarded } from "./overlap-check.ts";
-import { exactDigest, isCastOutput, keyType, keyValue, quickDigest, summand } from "./overlap-expressions.ts";
+import {
+  exactDigest,
+  isCastOutput,
+  keyType,
+  keyValue,
+  quickDigest,
+  summand,
+} from "./overlap-expressions.ts";
 import type { TableFacts } from "./overlap-facts.ts";
 import { sample } from "./overlap-ranges.ts";
 import { quoteIdent } from "./sql-text.ts";
@@ -21,6 +36,16 @@ export interface SidePlan {
   readonly columns: Gap;
 }
 
+/** Whether both sides digest rows by our own function. */
+export function hasOwnDigest({ peerHasFunctions, readers }: Build): boolean {
+  return peerHasFunctions && readers.length <= maxArguments;
+}
+
+/** The quick digest of a row, as both sides make it. */
+export function rowDigest(build: Build): string {
+  return quickDigest({ readers: build.readers, isOurs: hasOwnDigest(build) });
+}
+
 /** The bucket of a row by a hash of its key. */
 export function hashBucket({ keyReaders, buckets }: Build): string {
   return `(${exactDigest(keyReaders)} & ${buckets - 1})`;
@@ -29,7 +54,7 @@ export function hashBucket({ keyReaders, buckets }: Build): string {
 function bucketQuery(build: Build, side: TableFacts): Gap {
   return [
     `select ${packed(["bucket", "n", "digest"])} from (select `,
-    ` as bucket, count(*) as n, bit_xor(${summand(build)}) as digest
+    ` as bucket, count(*) as n, bit_xor(${summand({ readers: build.readers, isOurs: hasOwnDigest(build) })}) as digest
       from ${relation(side, build.pair.table)} t group by 1) b`,
   ];
 }
@@ -41,7 +66,7 @@ function hashedRowQuery(build: Build, side: TableFacts): Gap {
   const values = key.map((c, i) => `${keyValue(c)} as ${names[i]}`).join(", ");
   return [
     `select ${answer(build, ` order by ${names.join(", ")}`)} from (
-      select w.g, ${values}, ${quickDigest(build)} as digest from `,
+      select w.g, ${values}, ${rowDigest(build)} as digest from `,
     // offset 0: the digest is made before the rows are sorted, and not the rows are
     ` w(bucket, g) join ${relation(side, pair.table)} t on w.bucket = ${hashBucket(build)} offset 0) r group by g order by g`,
   ];
@@ -57,7 +82,7 @@ function rangeRowQuery(build: Build, side: TableFacts): Gap {
     "with w(lo, hi, is_last, g) as materialized (select * from ",
     `) select x.answer from generate_series(0, (select max(w.g) from w)) g(no)
       cross join lateral (select count(*) as n, ${answer(build, "")} as answer from (
-        select ${values}, ${quickDigest(build)} as digest from w
+        select ${values}, ${rowDigest(build)} as digest from w
         join ${relation(side, pair.table)} t on ${k} >= w.lo and ${k} <= w.hi and (w.is_last or ${k} < w.hi)
         where w.g = g.no) r) x where x.n > 0`,
   ];
@@ -126,7 +151,7 @@ export function sidePlan(build: Build, side: TableFacts): SidePlan {
     sample: sample(build, side),
     buckets: bucketQuery(build, side),
     rows: build.range === null ? hashedRowQuery(build, side) : rangeRowQuery(build, side),
-    look: lookQuery(build, side, [quickDigest(build), exactDigest(build.readers)]),
+    look: lookQuery(build, side, [rowDigest(build), exactDigest(build.readers)]),
     columns: lookQuery(build, side, [
       `array[${build.readers.map((r) => exactDigest([r])).join(", ")}]`,
     ]),

@@ -25,53 +25,61 @@ const mergeable = Object.entries(builtinValues).map(
 const typeName = (type: string) => ({ char: '"char"', bit: "bit(1)" })[type] ?? type;
 
 describe("values", () => {
-  test("of every type arrive with the same text, and so are they in the audit log", async () => {
-    const make = mergeable
-      .map(
-        ([type], i) =>
-          `create table t${i} (id int primary key, v ${typeName(type)}, w ${typeName(type)}[], side text)`,
-      )
-      .join(";");
-    await pair.both(make);
-    const rows = (odd: boolean, offset = 0) =>
-      mergeable
-        .map(([type, values], i) => {
-          const list = values
-            .map((value, n) => [n + 1, value] as const)
-            .filter(([n]) => (n % 2 === 1) === odd)
-            .map(([n, value]) => {
-              const literal = `E'${value.replaceAll("\\", "\\\\").replaceAll("'", "''")}'::${typeName(type)}`;
-              return `(${n + offset}, ${literal}, array[${literal}, null], '${odd}')`;
-            });
-          return list.length > 0 ? `insert into t${i} values ${list.join(", ")}` : "";
-        })
+  test.each([
+    ["lacks", "select"],
+    ["has", "create extension if not exists steep_repl cascade"],
+  ])(
+    "of every type arrive with the same text, and so are they in the audit log, where the peer %s our functions",
+    async (_, prepare) => {
+      await pair.b.query(prepare);
+      const make = mergeable
+        .map(
+          ([type], i) =>
+            `create table t${i} (id int primary key, v ${typeName(type)}, w ${typeName(type)}[], side text)`,
+        )
         .join(";");
-    // odd ones here and even ones there; and some that both sides have, with other values
-    await pair.a.query(`${rows(true)};${rows(true, 99)}`);
-    await pair.b.query(`${rows(false)};${rows(false, 100)}`);
-    const names = mergeable.map((_, i) => `public.t${i}`);
-    const before = await imagesOf(pair.a, names);
-    const theirs = await imagesOf(pair.b, names);
-    const row = await pair.merge();
-    expect(row).toMatchObject({ error_message: null, status: "complete", unsettled_count: "0" });
-    const after = await sameRows(...names);
-    const audit = await auditOf(pair.a, row);
-    for (const [i, name] of names.entries()) {
-      const ids = new Set(before[i]?.map((image) => image.id));
-      const remote = theirs[i]?.filter((image) => !ids.has(image.id ?? null)) ?? [];
-      expect(sorted(after[i] ?? []), mergeable[i]?.[0]).toEqual(
-        sorted([...(before[i] ?? []), ...remote]),
-      );
-      for (const entry of audit.filter((e) => e.table_name === name)) {
-        const of = (images: Image[] | undefined) =>
-          images?.find((image) => image.id === entry.key.id) ?? null;
-        expect(entry, mergeable[i]?.[0]).toMatchObject({
-          local_row: of(before[i]),
-          remote_row: of(theirs[i]),
-        });
+      await pair.both(make);
+      const rows = (odd: boolean, offset = 0) =>
+        mergeable
+          .map(([type, values], i) => {
+            const list = values
+              .map((value, n) => [n + 1, value] as const)
+              .filter(([n]) => (n % 2 === 1) === odd)
+              .map(([n, value]) => {
+                const literal = `E'${value.replaceAll("\\", "\\\\").replaceAll("'", "''")}'::${typeName(type)}`;
+                return `(${n + offset}, ${literal}, array[${literal}, null], '${odd}')`;
+              });
+            return list.length > 0 ? `insert into t${i} values ${list.join(", ")}` : "";
+          })
+          .join(";");
+      // odd ones here and even ones there; and some that both sides have, with other values
+      await pair.a.query(`${rows(true)};${rows(true, 99)}`);
+      await pair.b.query(`${rows(false)};${rows(false, 100)}`);
+      const names = mergeable.map((_, i) => `public.t${i}`);
+      const before = await imagesOf(pair.a, names);
+      const theirs = await imagesOf(pair.b, names);
+      const row = await pair.merge();
+      expect(row).toMatchObject({ error_message: null, status: "complete", unsettled_count: "0" });
+      const after = await sameRows(...names);
+      const audit = await auditOf(pair.a, row);
+      for (const [i, name] of names.entries()) {
+        const ids = new Set(before[i]?.map((image) => image.id));
+        const remote = theirs[i]?.filter((image) => !ids.has(image.id ?? null)) ?? [];
+        expect(sorted(after[i] ?? []), mergeable[i]?.[0]).toEqual(
+          sorted([...(before[i] ?? []), ...remote]),
+        );
+        for (const entry of audit.filter((e) => e.table_name === name)) {
+          const of = (images: Image[] | undefined) =>
+            images?.find((image) => image.id === entry.key.id) ?? null;
+          expect(entry, mergeable[i]?.[0]).toMatchObject({
+            local_row: of(before[i]),
+            remote_row: of(theirs[i]),
+          });
+        }
       }
-    }
-  });
+      await pair.b.query("drop extension if exists steep_repl");
+    },
+  );
 
   test("of a megabyte arrive", async () => {
     await pair.both("create table t (id int primary key, v text, b bytea)");
@@ -308,6 +316,23 @@ describe("tables", () => {
       ...{ id: "1", n: "100", v: "1", s: "2", w: "3" },
     });
     expect(rows?.map((r) => r.id).sort()).toEqual(["1", "2", "70", "80"]);
+  });
+
+  test("of large rows are written in batches that fit into memory", async () => {
+    await pair.both("create table t (id int primary key, v text)");
+    await pair.b.query(
+      "insert into t select g, repeat(md5(g::text), 20000) from generate_series(1, 200) g",
+    );
+    const row = await pair.merge();
+    expect(row).toMatchObject({ error_message: null, status: "complete", rows_merged: "200" });
+    const batches = await pair.a.query<{ n: number }>(
+      "select count(*)::int as n from steep_repl.merge_audit_log where merge_id = $1 group by batch order by batch",
+      [row.merge_id],
+    );
+    // the first has no more than 50 rows, and as it was read ahead, so has the second
+    expect(batches.map((b) => b.n)).toEqual([50, 50, ...Array(8).fill(12), 4]);
+    const digest = "select md5(string_agg(v, ',' order by id)) as digest from t";
+    expect(await pair.a.query(digest)).toEqual(await pair.b.query(digest));
   });
 
   test("of other schemas, unlogged ones, and with columns in another order", async () => {

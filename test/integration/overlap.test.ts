@@ -209,6 +209,69 @@ describe("the same rows agree", () => {
     }
   });
 
+  test("whose keys are any text are told apart by it, and found again by it", async () => {
+    const texts = [
+      "",
+      " ",
+      "NULL",
+      "null",
+      '"',
+      '""',
+      "\\",
+      "\\\\",
+      "{",
+      "}",
+      "{}",
+      ",",
+      "a,b",
+      "a b",
+    ];
+    const keys = [...texts, "\n", "a\nb\n", "\\N", '{"a",b}', "'", "🐘", "x".repeat(2000)];
+    await on([a, b], "create table t (k text, l text, v text, primary key (k, l))");
+    // of each key and its mirror: the same, in conflict, here only, there only
+    const insert = (server: Server, odd: string, gone: number) =>
+      server.query(
+        `insert into t select k.k, l.l, case when (k.i + l.i) % 4 = 1 then $2 else 'same' end
+         from unnest($1::text[]) with ordinality k(k, i), unnest($1::text[]) with ordinality l(l, i)
+         where (k.i + l.i) % 4 <> $3`,
+        [keys, odd, gone],
+      );
+    await insert(a, "a", 2);
+    await insert(b, "b", 3);
+    const of = (rest: number) =>
+      keys.flatMap((_, i) => keys.map((_, j) => (i + j + 2) % 4)).filter((n) => n === rest).length;
+    expect((await analyzeOverlap(a, b.uri())).map(brief)).toEqual([
+      [of(3), of(2), of(0), of(1), 0],
+    ]);
+    const found = await a.query<{ k: string; l: string }>(
+      "select key ->> 'k' as k, key ->> 'l' as l from steep_repl.overlap_rows($1, 'public.t') where category = 'conflict'",
+      [b.uri()],
+    );
+    const expected = keys.flatMap((k, i) =>
+      keys.flatMap((l, j) => ((i + j + 2) % 4 === 1 ? [[k, l]] : [])),
+    );
+    expect(found.map(({ k, l }) => [k, l]).sort()).toEqual(expected.sort());
+  });
+
+  test.each([
+    ["{a}\n{1,2}", "22000", "rows were not read as a comparison reads them"],
+    ["{a", "22000", "rows were not read as a comparison reads them"],
+    ["{a}\n{1}\n{2}", "22000", "rows were not read as a comparison reads them"],
+    [
+      "{a,b,a}\n{1,2,3}",
+      "23505",
+      "rows with the same key were written while the table was compared",
+    ],
+  ])("that read %j are refused", async (answer, code, message) => {
+    for (const answers of [
+      [answer, "{a}\n{1}"],
+      ["{a}\n{1}", answer],
+    ])
+      await expect(
+        a.query("select steep_repl._overlap_join($1, $2, 1)", answers),
+      ).rejects.toMatchObject({ code, message });
+  });
+
   test("under hostile names", async () => {
     for (const name of hostileNames) {
       const ident = `"${name.replaceAll('"', '""')}"`;

@@ -26,7 +26,7 @@ function table(columns: readonly ColumnFacts[], more: Partial<TableFacts> = {}):
   return {
     kind: "r",
     encoding: "UTF8",
-    row_digest: null,
+    functions: null,
     bytes: 8192,
     rows: 10,
     columns,
@@ -314,14 +314,18 @@ describe("images", () => {
     expect(text(plan.peer.insert)).toContain(
       `select r."id", ${value} from jsonb_to_recordset(('[' || replace(GAP`,
     );
-    expect(text(plan.local.insert)).toContain("array['id', 'x'], GAP)");
-    expect(text(plan.local.update)).toContain(`set "x" = ${value} from jsonb_to_recordset(('[' || replace(GAP`);
+    expect(text(plan.peer.update)).toContain(
+      `set "x" = ${value} from jsonb_to_recordset(('[' || replace(GAP`,
+    );
+    expect(text(plan.local.update)).toContain(
+      `set "x" = r."x" from steep_repl._image_rows(GAP) r("id" integer, "x" ${type})`,
+    );
   });
 
   test.each(["integer", "text", "jsonb", "timestamptz", "uuid"])(
     "are made of a %s by its cast, which writes what its output does",
     (type) => {
-      const { read } = planOf([id, column("x", type)]).local;
+      const { read } = planOf([id, column("x", type)]).peer;
       expect(text(read)).toContain(`array['id', 'x'], array[t."id"::text, t."x"::text]`);
     },
   );
@@ -332,7 +336,7 @@ describe("images", () => {
     ["public.pair", { kind: "container", has_row: true, base: "text" }],
     ["public.color", { kind: "other" }],
   ] as const)("are made of a %s by its output, and are null for NULL alone", (type, more) => {
-    expect(text(planOf([id, column("x", type, more)]).local.read)).toContain(
+    expect(text(planOf([id, column("x", type, more)]).peer.read)).toContain(
       `case when num_nulls(t."x") = 0 then concat(t."x") end`,
     );
   });
@@ -355,12 +359,46 @@ describe("statements", () => {
     expect(planOf(undefined, { table: { kind: "p" } }).relation).toBe("p");
   });
 
-  test("insert here by the images, and at the peer, which may lack steep_repl, by SQL", () => {
-    const { local, peer } = planOf([id, column(`o'dd "x"`, "text")]);
-    expect(text(local.insert)).toBe(
-      `select steep_repl._insert_images('public.t'::regclass, array['id', 'o''dd "x"'], GAP)::text`,
-    );
-    expect(text(peer.insert)).not.toContain("steep_repl");
+  describe("use our functions", () => {
+    const odd = [id, column(`o'dd "x"`, "text")];
+    const withFunctions = (local: string | null, peer: string | null, columns = odd) =>
+      planOf(undefined, {
+        local: table(columns, { functions: local }),
+        peer: table(columns, { functions: peer }),
+      });
+    const ofSide = (side: ReturnType<typeof planOf>["peer"]) =>
+      [side.read, side.lock, side.insert, side.update].map(text);
+
+    test("here, and at a peer that has the same", () => {
+      const { local, peer } = withFunctions("0.2.0 18 x86_64", "0.2.0 18 x86_64");
+      for (const side of [local, peer]) {
+        expect(text(side.read)).toContain(
+          `steep_repl._row_image(array['id', 'o''dd "x"'], t."id", t."o'dd ""x""")`,
+        );
+        expect(text(side.insert)).toContain(
+          `steep_repl._insert_images('public.t'::regclass, array['id', 'o''dd "x"'], GAP)`,
+        );
+        expect(text(side.update)).toContain("steep_repl._image_rows(GAP)");
+      }
+    });
+
+    test.each([
+      ["0.2.0 18 x86_64", null],
+      ["0.2.0 18 x86_64", "0.3.0 18 x86_64"],
+      [null, null],
+    ])("and at no other: here %s, at the peer %s", (here, there) => {
+      const { local, peer } = withFunctions(here, there);
+      for (const statement of ofSide(local)) expect(statement).toContain("steep_repl._");
+      for (const statement of ofSide(peer)) expect(statement).not.toContain("steep_repl._");
+    });
+
+    test("but for images of more columns than a function has arguments", () => {
+      const wide = Array.from({ length: 99 }, (_, i) => column(`c${i}`, "integer"));
+      const imaged = (columns: ColumnFacts[]) =>
+        text(withFunctions("x", "x", [id, ...columns]).peer.read).includes("_row_image");
+      expect(imaged(wide.slice(1))).toBe(true);
+      expect(imaged(wide)).toBe(false);
+    });
   });
 
   test("write the keys of rows from what is aggregated of them", () => {
@@ -408,7 +446,7 @@ describe("statements", () => {
     const { merge } = planMerge({ ...facts(), peer: table([v, id], { keys: [] }), key: ["id"] });
     expect(merge.local.is_guarded).toBe(true);
     expect(merge.peer.is_guarded).toBe(false);
-    expect(merge.peer.lock).toEqual(merge.local.lock);
+    expect(merge.peer.delete).toEqual(merge.local.delete);
   });
 });
 

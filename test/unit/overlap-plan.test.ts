@@ -24,7 +24,7 @@ function facts(columns: readonly ColumnFacts[], more: Partial<TableFacts> = {}):
   return {
     kind: "r",
     encoding: "UTF8",
-    row_digest: null,
+    functions: null,
     bytes: 8192 * 1000,
     rows: 100_000,
     columns,
@@ -56,8 +56,8 @@ test("rows are digested by our function where both sides have the same, and by S
   const plan = (local: string | null, peer: string | null, wide = columns) =>
     planOverlap(
       pair({
-        local: facts(wide, { row_digest: local }),
-        peer: facts(wide, { row_digest: peer }),
+        local: facts(wide, { functions: local }),
+        peer: facts(wide, { functions: peer }),
       }),
     ).peer.buckets.join();
   const ours = "steep_repl._row_digest(";
