@@ -19,6 +19,7 @@ struct MergeRun
 	int rounds;
 	int64 n_changed;  /* rows of this round that have to be compared again */
 	int64 batch;      /* the last one that was written down */
+	char *ahead;      /* what was read here for the next batch, that the peer will write */
 	bool is_in_doubt; /* whether the peer commits that one */
 };
 
@@ -37,6 +38,7 @@ typedef enum BatchField
 	BATCH_IS_LAST,
 	BATCH_WHY,
 	BATCH_REFUSED,
+	BATCH_AHEAD,
 	N_BATCH_FIELDS
 } BatchField;
 
@@ -47,7 +49,8 @@ typedef char *Batch[N_BATCH_FIELDS];
 	"  b.numbers::text, cardinality(b.numbers), " fields " from steep_repl." call " b, "                                     \
 	"  pg_temp.steep_repl_steps s join pg_temp.steep_repl_plans p using (no) where s.step = $2"
 #define MERGE_BATCH_SQL \
-	BATCH_SQL("b.n_changed, b.peer_xid, b.is_last, b.why, '{}'", "_merge_batch($1, $2, $3, $4)")
+	BATCH_SQL("b.n_changed, b.peer_xid, b.is_last, b.why, '{}', b.read_ahead", \
+			  "_merge_batch($1, $2, $3, $4, nullif($5, ''))")
 
 /* merge_open.c */
 extern void merge_open_peer(JobRun *run, Jsonb *action);

@@ -222,31 +222,53 @@ commit_without_waiting(void)
 							 GUC_ACTION_LOCAL, true, 0, false);
 }
 
-/* One batch; false when it was the step's last one. */
+/* What a step does, and how. */
+typedef struct Step
+{
+	int no;
+	bool is_here;     /* rows are written here */
+	bool reads_ahead; /* the other side may be read before the batch that it is for */
+	bool is_alone;    /* no transaction at the peer belongs to a batch */
+} Step;
+
 static bool
-write_batch(JobRun *run, int step, bool reads_ahead)
+ask_for_batch(JobRun *run, const Step *step, char **batch)
 {
 	static const char *const sql_undo =
-		BATCH_SQL("cardinality(b.refused), b.peer_xid, b.is_last, null, b.refused::text",
+		BATCH_SQL("cardinality(b.refused), b.peer_xid, b.is_last, null, b.refused::text, null",
 				  "_undo_batch($1, $2)");
 	MergeRun *merge = run->merge;
 	bool is_undo = merge->undoes != NULL;
+
+	requester_select(run, is_undo ? sql_undo : MERGE_BATCH_SQL, is_undo ? 2 : 5,
+					 (Oid[]){TEXTOID, INT4OID, BOOLOID, BOOLOID, TEXTOID},
+					 (Datum[]){CStringGetTextDatum(merge->connection), Int32GetDatum(step->no),
+							   BoolGetDatum(merge->dry_run), BoolGetDatum(step->reads_ahead),
+							   CStringGetTextDatum(merge->ahead ? merge->ahead : "")},
+					 N_BATCH_FIELDS, batch);
+	merge_check_batch(batch);
+	if (merge->ahead != NULL)
+		pfree(merge->ahead);
+	merge->ahead = batch[BATCH_AHEAD];
+	batch[BATCH_AHEAD] = NULL;
+	return strcmp(batch[BATCH_N_WRITTEN], "0") != 0;
+}
+
+/* One batch; false when it was the step's last one. */
+static bool
+write_batch(JobRun *run, const Step *step)
+{
+	MergeRun *merge = run->merge;
 	Batch batch;
 	bool is_last;
 	bool is_written;
 
 	requester_begin();
 	set_origin(run, true);
-	if (reads_ahead)
+	if (step->is_alone)
 		commit_without_waiting();
-	requester_select(run, is_undo ? sql_undo : MERGE_BATCH_SQL, is_undo ? 2 : 4,
-					 (Oid[]){TEXTOID, INT4OID, BOOLOID, BOOLOID},
-					 (Datum[]){CStringGetTextDatum(merge->connection), Int32GetDatum(step),
-							   BoolGetDatum(merge->dry_run), BoolGetDatum(reads_ahead)},
-					 N_BATCH_FIELDS, batch);
-	merge_check_batch(batch);
+	is_written = ask_for_batch(run, step, batch);
 	is_last = batch[BATCH_IS_LAST][0] == 't';
-	is_written = strcmp(batch[BATCH_N_WRITTEN], "0") != 0;
 	if (is_written)
 		keep_batch(run, batch);
 	if (strcmp(batch[BATCH_REFUSED], "{}") != 0)
@@ -259,37 +281,50 @@ write_batch(JobRun *run, int step, bool reads_ahead)
 	if (batch[BATCH_WHY] != NULL)
 		ereport(LOG, (errmsg("steep_repl: %s puts rows of %s off: %s", run->job->object_id,
 							 batch[BATCH_TABLE], batch[BATCH_WHY])));
-	if (is_written && !merge->dry_run && !reads_ahead && strcmp(batch[BATCH_ACTION], "manual") != 0)
-		end_peer_transaction(run, step, batch);
+	if (is_written && !merge->dry_run && !step->is_alone &&
+		strcmp(batch[BATCH_ACTION], "manual") != 0)
+		end_peer_transaction(run, step->no, batch);
 	free_batch(batch);
 	return !is_last;
+}
+
+/* The step, and the table that it is of. */
+static Step
+find_step(JobRun *run, int no, char **table)
+{
+	Step step = {.no = no};
+	char *found[2];
+
+	requester_begin();
+	requester_select(
+		run,
+		"select t.name, s.action like '%local' from pg_temp.steep_repl_steps s join pg_temp.steep_repl_tables t using (no) where s.step = $1",
+		1, (Oid[]){INT4OID}, (Datum[]){Int32GetDatum(no)}, 2, found);
+	requester_commit();
+	if (found[0] == NULL || found[1] == NULL)
+		elog(ERROR, "step %d of the merge has no table", no);
+	*table = found[0];
+	step.is_here = found[1][0] == 't';
+	/* else rows have to stay as they were read on both sides until the batch is committed */
+	step.reads_ahead = !run->merge->replicates && run->merge->undoes == NULL;
+	step.is_alone = step.reads_ahead && step.is_here;
+	return step;
 }
 
 /* Write the rows of one table that one thing is to be done with. */
 void
 merge_write(JobRun *run, Jsonb *action)
 {
-	int step = action_int(action, "no", 0);
-	char *found[2]; /* the table, and whether rows are written here */
-	bool reads_ahead;
+	char *table;
+	Step step = find_step(run, action_int(action, "no", 0), &table);
 
-	requester_begin();
-	requester_select(
-		run,
-		"select t.name, s.action like '%local' from pg_temp.steep_repl_steps s join pg_temp.steep_repl_tables t using (no) where s.step = $1",
-		1, (Oid[]){INT4OID}, (Datum[]){Int32GetDatum(step)}, 2, found);
-	requester_commit();
-	if (found[0] == NULL || found[1] == NULL)
-		elog(ERROR, "step %d of the merge has no table", step);
-	run_show_table(run, found[0]);
-	/* else rows at the peer have to stay as they were read until these here are committed */
-	reads_ahead = found[1][0] == 't' && !run->merge->replicates && run->merge->undoes == NULL;
+	run_show_table(run, table);
 	do
 	{
 		worker_check_cancel(run->job);
 		run_tick(run);
-	} while (write_batch(run, step, reads_ahead));
+	} while (write_batch(run, &step));
 
-	pg_atomic_write_u32(&run->job->counters.items_done, step);
-	merge_report(run, step);
+	pg_atomic_write_u32(&run->job->counters.items_done, step.no);
+	merge_report(run, step.no);
 }

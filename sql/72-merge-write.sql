@@ -61,10 +61,11 @@ language sql volatile strict parallel unsafe set search_path = pg_catalog, pg_te
 $fn$;
 comment on function steep_repl._merge_reading(jsonb, text, text, boolean) is 'private: the statement by which a side is read for an action, if it is';
 
--- Reads rows on both sides. Where they are locked that is one side after the other, for all merges have to lock in the
--- same order.
-create function steep_repl._merge_read(connection text, plan jsonb, keys text, action text, dry_run boolean, out here text, out there text)
-language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+-- Reads rows on both sides, unless they were read here already. Where they are locked that is one side after the other, for
+-- all merges have to lock in the same order.
+create function steep_repl._merge_read(
+  connection text, plan jsonb, keys text, action text, dry_run boolean, read_here text, out here text, out there text)
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
   locks constant boolean := not dry_run and action <> 'manual';
   is_local_first constant boolean := (select m.is_local_first from pg_temp.steep_repl_merge m);
@@ -77,7 +78,7 @@ begin
       there := steep_repl._peer_answer(connection);
     end if;
   end if;
-  here := steep_repl._merge_one_text(local_statement);
+  here := coalesce(read_here, steep_repl._merge_one_text(local_statement));
   if peer_statement is not null and locks and is_local_first then
     perform steep_repl._peer_send(connection, peer_statement);
     there := steep_repl._peer_answer(connection);
@@ -87,7 +88,7 @@ begin
   there := coalesce(there, steep_repl._merge_nothing());
 end
 $fn$;
-comment on function steep_repl._merge_read(text, jsonb, text, text, boolean) is 'private: reads rows on both sides by their keys, and locks them';
+comment on function steep_repl._merge_read(text, jsonb, text, text, boolean, text) is 'private: reads rows on both sides by their keys, and locks them';
 
 -- Reads rows at the peer that are written here and locked nowhere but here; then the peer is asked for those of the next
 -- batch, which it reads while these are written.
@@ -109,9 +110,11 @@ end
 $fn$;
 comment on function steep_repl._merge_read_ahead(text, jsonb, text, boolean, text) is 'private: reads a batch at the peer, and has it read the next one';
 
--- Runs a writing statement on one side; raises unless it wrote so many rows. The id of its transaction at the peer.
-create function steep_repl._merge_run(connection text, plan jsonb, action text, filling text, expected int) returns text
-language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+-- Runs a writing statement on one side; raises unless it wrote so many rows. The id of its transaction at the peer; and
+-- what is read here while the peer writes.
+create function steep_repl._merge_run(
+  connection text, plan jsonb, action text, filling text, expected int, meanwhile text, out peer_xid text, out read_here text)
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
   is_local constant boolean := action like '%local';
   statement constant jsonb := plan -> 'merge' -> case when is_local then 'local' else 'peer' end -> split_part(action, '_', 1);
@@ -130,10 +133,10 @@ begin
     raise exception '% of % rows were written', split_part(answer, ' ', 1), expected using errcode = 'serialization_failure',
       hint = 'A trigger may suppress them.';
   end if;
-  return case when not is_local then split_part(answer, ' ', 2) end;
+  peer_xid := case when not is_local then split_part(answer, ' ', 2) end;
 end
 $fn$;
-comment on function steep_repl._merge_run(text, jsonb, text, text, int) is 'private: writes rows on one side';
+comment on function steep_repl._merge_run(text, jsonb, text, text, int, text) is 'private: writes rows on one side';
 
 -- A FROM item of the keys of some rows, whose numbers are in order.
 create function steep_repl._merge_keys_of(plan jsonb, numbers int[]) returns text
@@ -208,21 +211,25 @@ comment on function steep_repl._merge_next_size(int, bigint) is 'private: how ma
 
 -- One batch of a step. What came of it, for the audit log: what was read on both sides, and the numbers of the
 -- rows that were written; peer_xid where that was at the peer. Rows that are locked by others, or in the way of
--- others, are put off. If it reads ahead, no transaction is opened at the peer.
+-- others, are put off. If it reads ahead, the other side is read for the next batch while one side writes this one: where
+-- that is this side, no transaction is opened at the peer; where it is the peer, what was read here is for the next call.
 create function steep_repl._merge_batch(
-  connection text, step int, dry_run boolean, reads_ahead boolean,
-  out action text, out here text, out there text, out numbers int[], out n_changed int, out peer_xid text, out is_last boolean, out why text)
-language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
+  connection text, step int, dry_run boolean, reads_ahead boolean, read_before text,
+  out action text, out here text, out there text, out numbers int[], out n_changed int, out peer_xid text, out is_last boolean, out why text,
+  out read_ahead text)
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
 @SET_VALUES@ @SET_SCAN@ as $fn$
 declare
   at_step record;
   batch steep_repl._merge_rows;
   next_batch steep_repl._merge_rows;
+  is_here boolean;
   plan jsonb;
   reading jsonb;
 begin
   select s.no, s.action, s.last, s.size, s.ahead into at_step from pg_temp.steep_repl_steps s where s.step = _merge_batch.step;
   action := at_step.action;
+  is_here := action like '%local';
   perform steep_repl._merge_switch(at_step.no);
   select p.plan into plan from pg_temp.steep_repl_plans p where p.no = at_step.no;
   batch := coalesce(at_step.ahead, steep_repl._merge_rows_after(plan, step, at_step.last, at_step.size));
@@ -235,25 +242,27 @@ begin
   if reads_ahead then
     next_batch := steep_repl._merge_rows_after(plan, step, batch.numbers[cardinality(batch.numbers)], at_step.size);
     is_last := next_batch.numbers is null;
-    there := steep_repl._merge_read_ahead(connection, plan, batch.keys, at_step.ahead is not null, case when not is_last then next_batch.keys end);
     reading := steep_repl._merge_reading(plan, 'local', action, not dry_run);
+  end if;
+  if reads_ahead and is_here then
+    there := steep_repl._merge_read_ahead(connection, plan, batch.keys, at_step.ahead is not null, case when not is_last then next_batch.keys end);
   else
     perform steep_repl._peer_command(connection, 'begin');
   end if;
   begin
-    if reads_ahead then
+    if reads_ahead and is_here then
       here := steep_repl._merge_one_text(steep_repl._fill(reading, batch.keys));
     else
       select r.here, r.there into here, there
-      from steep_repl._merge_read(connection, plan, batch.keys, action, dry_run) r;
+      from steep_repl._merge_read(connection, plan, batch.keys, action, dry_run, read_before) r;
     end if;
     numbers := steep_repl._merge_unchanged(batch.numbers, batch.local_digests, batch.peer_digests, here, there);
     if cardinality(numbers) > 0 and not dry_run and action <> 'manual' then
-      peer_xid := steep_repl._merge_run(connection, plan, action,
+      select r.peer_xid, r.read_here into peer_xid, read_ahead from steep_repl._merge_run(connection, plan, action,
         case when action like 'delete%' and numbers = batch.numbers then batch.keys
              when action like 'delete%' then steep_repl._merge_keys_of(plan, numbers)
-             else steep_repl._merge_images(case when action like '%local' then there else here end, numbers) end,
-        cardinality(numbers));
+             else steep_repl._merge_images(case when is_here then there else here end, numbers) end,
+        cardinality(numbers), case when not is_last then steep_repl._fill(reading, next_batch.keys) end) r;
       if peer_xid is not null then
         perform steep_repl._merge_flush_peer(connection);
       end if;
@@ -263,7 +272,7 @@ begin
     numbers := '{}';
     peer_xid := null;
   end;
-  if not reads_ahead and (dry_run or action = 'manual' or cardinality(numbers) = 0) then
+  if not (reads_ahead and is_here) and (dry_run or action = 'manual' or cardinality(numbers) = 0) then
     perform steep_repl._peer_command(connection, 'rollback');
   end if;
   n_changed := cardinality(batch.numbers) - cardinality(numbers);
@@ -276,7 +285,7 @@ begin
       size = steep_repl._merge_next_size(cardinality(batch.numbers), octet_length(here)::bigint + octet_length(there)), ahead = case when not is_last then next_batch end where s.step = _merge_batch.step;
 end
 $fn$;
-comment on function steep_repl._merge_batch(text, int, boolean, boolean) is 'private: the next batch of a step of a merge';
+comment on function steep_repl._merge_batch(text, int, boolean, boolean, text) is 'private: the next batch of a step of a merge';
 
 -- Whether rows that were written at the peer are still here as they were, once our own part is committed and has
 -- let go of them; they are locked again. If not, replication may already have brought a change that found no row there.

@@ -97,8 +97,8 @@ begin
   here := case when action like '%local' then found else restored end;
   there := case when action like '%local' then restored else found end;
   if cardinality(numbers) > 0 then
-    peer_xid := steep_repl._merge_run(connection, plan, action,
-      case when action like 'delete%' then steep_repl._undo_keys(plan, at_step.no, action, numbers) else images end, cardinality(numbers));
+    select r.peer_xid into peer_xid from steep_repl._merge_run(connection, plan, action,
+      case when action like 'delete%' then steep_repl._undo_keys(plan, at_step.no, action, numbers) else images end, cardinality(numbers), null) r;
     if peer_xid is not null then
       perform steep_repl._merge_flush_peer(connection);
     end if;

@@ -49,7 +49,7 @@ begin
   values (1, 'conflict', array(select conflict.key ->> k.name from jsonb_array_elements_text(plan -> 'key') with ordinality k(name, i) order by k.i));
   perform steep_repl._overlap_look_at_all(connection, plan, false);
   select (select l.image from steep_repl._merge_rows_of(r.here) l) as here, (select p.image from steep_repl._merge_rows_of(r.there) p) as there
-  into found from steep_repl._merge_read(connection, plan, steep_repl._merge_keys_of(plan, '{1}'), 'manual', false) r;
+  into found from steep_repl._merge_read(connection, plan, steep_repl._merge_keys_of(plan, '{1}'), 'manual', false, null) r;
   if exists (select from pg_temp.steep_repl_differences)
      and (found.here, found.there) is distinct from (conflict.local_row, conflict.remote_row) then
     raise exception 'the row has changed since conflict % was found', conflict.conflict_id using errcode = 'serialization_failure',
