@@ -2,12 +2,15 @@
 # shellcheck disable=SC2154 # variables of run.sh
 # Merging two servers on this machine: dataset, direction, and how many of the rows differ. Beside it a statement
 # written by hand, INSERT ... SELECT FROM dblink(...) of the same rows, without a comparison, locks or an audit log.
-# For conflicts that is an UPDATE. The peer of bench/overlap.sh is used.
+# For conflicts that is an UPDATE. The peer of bench/overlap.sh is used; it has steep_repl where the direction says "both".
 
 cases_merge() {
-  echo "merge:two_million:pull:million"
-  echo "merge:two_million:push:million"
-  echo "merge:two_million:conflict:million"
+  local direction
+  for direction in pull push conflict; do
+    echo "merge:two_million:$direction-both:million"
+    echo "merge:two_million:$direction:million"
+  done
+  echo "merge:two_million:pull-both:10000"
   echo "merge:two_million:pull:10000"
 }
 
@@ -51,15 +54,20 @@ run_merge() {
   peer="host=127.0.0.1 port=$peer_port user=postgres dbname=$1"
   here_conninfo="host=127.0.0.1 port=$PGPORT user=postgres dbname=$1"
   on_peer psql -c "create extension if not exists dblink"
+  case $2 in
+    *-both) on_peer psql -c "create extension if not exists steep_repl" ;;
+    *) on_peer psql -c "drop extension if exists steep_repl" ;;
+  esac
+  local direction=${2%-both}
   rm -f "$work"/{ours,hand}
   for _ in $(seq "${RUNS:-5}"); do
-    prepare_merge "$2" "$3"
-    seconds merge "$2" >>"$work/ours"
-    prepare_merge "$2" "$3"
-    seconds by_hand "$2" "$3" >>"$work/hand"
+    prepare_merge "$direction" "$3"
+    seconds merge "$direction" >>"$work/ours"
+    prepare_merge "$direction" "$3"
+    seconds by_hand "$direction" "$3" >>"$work/hand"
   done
   local rows=1000000
   [ "$3" = million ] || rows=10000
-  awk -v name="$(printf '%-8s %-14s %-9s %-8s' merge "$@")" -v o="$(median_of ours 1)" -v h="$(median_of hand 1)" -v r="$rows" \
+  awk -v name="$(printf '%-8s %-14s %-14s %-8s' merge "$@")" -v o="$(median_of ours 1)" -v h="$(median_of hand 1)" -v r="$rows" \
     'BEGIN { printf "%s | %7.2f s, %6.0f rows/s | by hand %7.2f s: %.2f\n", name, o, r / o, h, o / h }'
 }
