@@ -10,12 +10,10 @@
  */
 #include "image_read.h"
 
+#include "access/htup_details.h"
+#include "answer_read.h"
 #include "byte_mask.h"
-#include "mb/pg_wchar.h"
 #include "port/pg_bitutils.h"
-
-/* What vectors may read behind the last byte. */
-#define PADDING (2 * MASK_BYTES)
 
 struct ImageReader
 {
@@ -27,101 +25,6 @@ struct ImageReader
 	JsonbPair *pairs;
 	MemoryContext context;
 };
-
-pg_noreturn static void
-refuse(const char *what)
-{
-	ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION),
-					errmsg("a batch of a merge is not what a server answers"),
-					errdetail_internal("%s", what)));
-}
-
-/* A copy that may be written to and read by vectors, in CurrentMemoryContext. */
-char *
-images_copy(const char *text, size_t len)
-{
-	char *copy = palloc_extended(len + PADDING, MCXT_ALLOC_HUGE);
-
-	memcpy(copy, text, len);
-	memset(copy + len, 0, PADDING);
-	if (!pg_verifymbstr(copy, (int) len, true))
-		refuse("Its text is not valid in this database's encoding.");
-	return copy;
-}
-
-/* The end of the line. */
-static char *
-line_end(char *text)
-{
-	return text + strcspn(text, "\n");
-}
-
-static int
-compare_numbers(const void *a, const void *b)
-{
-	int left = ((const AnswerRow *) a)->number;
-	int right = ((const AnswerRow *) b)->number;
-
-	return (left > right) - (left < right);
-}
-
-/* The next number of an array such as {1,2}, which `at` stands before; false at its end. */
-static bool
-next_number(char **at, int64 *number)
-{
-	char *end;
-
-	if (**at == '}' || (**at == '{' && (*at)[1] == '}'))
-		return false;
-	if (**at != '{' && **at != ',')
-		refuse("It holds what is no array of numbers.");
-	errno = 0;
-	*number = strtoi64(*at + 1, &end, 10);
-	if (errno != 0 || end == *at + 1)
-		refuse("It holds what is no number.");
-	*at = end;
-	return true;
-}
-
-/* The next line of an answer. */
-static char *
-next_line(char *text)
-{
-	char *end = line_end(text);
-
-	if (*end == '\0')
-		refuse("It is cut off.");
-	return end + 1;
-}
-
-/* Take an answer apart: a line of numbers, one of digests, and then one for each image. */
-Answer
-answer_read(char *text)
-{
-	char *digests = next_line(text);
-	char *image = line_end(digests);
-	Answer result = {0, palloc(((digests - text) / 2 + 1) * sizeof(AnswerRow)),
-					 image + (*image != '\0')};
-	bool is_sorted = true;
-	int64 number;
-
-	while (next_number(&text, &number))
-	{
-		AnswerRow *row = &result.rows[result.n];
-
-		if (number < PG_INT32_MIN || number > PG_INT32_MAX ||
-			!next_number(&digests, &row->digest) || *image == '\0')
-			refuse("Its rows are not whole.");
-		row->number = (int) number;
-		row->image = image + 1;
-		image = line_end(row->image);
-		is_sorted = is_sorted && (result.n == 0 || row[-1].number < row->number);
-		result.n++;
-	}
-	if (!is_sorted)
-		qsort(result.rows, result.n, sizeof(AnswerRow), compare_numbers);
-	return result;
-}
 
 /* In CurrentMemoryContext. */
 ImageReader *
@@ -162,7 +65,7 @@ read_escape(char *at, char *to)
 		if (*to != '\0')
 			return at + 5;
 	}
-	refuse("An image has an escape that no server writes.");
+	answer_refuse("An image has an escape that no server writes.");
 }
 
 /* A string, which `at` stands on, is made plain where it is; what follows it. */
@@ -172,7 +75,7 @@ read_string(char *at, char **string, size_t *len)
 	char *to;
 
 	if (*at++ != '"')
-		refuse("An image holds what is no string.");
+		answer_refuse("An image holds what is no string.");
 	*string = to = at;
 	for (;;)
 	{
@@ -190,7 +93,7 @@ read_string(char *at, char **string, size_t *len)
 		at = read_escape(at, to++);
 	}
 	if (*at++ != '"')
-		refuse("An image holds a string that does not end.");
+		answer_refuse("An image holds a string that does not end.");
 	*len = to - *string;
 	*to = '\0';
 	return at;
@@ -254,7 +157,7 @@ sort_fields(ImageReader *reader)
 			reader->sorted[at] = reader->sorted[at - 1];
 		reader->sorted[at] = i;
 		if (at > 0 && !key_is_less(&reader->fields[reader->sorted[at - 1]], &reader->fields[i]))
-			refuse("An image has a name twice.");
+			answer_refuse("An image has a name twice.");
 	}
 }
 
@@ -268,7 +171,7 @@ image_read(ImageReader *reader, char *text)
 
 	reader->is_new = false;
 	if (*at != '{')
-		refuse("An image is no object.");
+		answer_refuse("An image is no object.");
 	at = skip_space(at + 1);
 	while (*at != '}')
 	{
@@ -276,6 +179,8 @@ image_read(ImageReader *reader, char *text)
 		size_t name_len;
 		ImageField *field;
 
+		if (n == MaxTupleAttributeNumber)
+			answer_refuse("An image has more columns than a row can have.");
 		if (n == reader->room)
 			make_room(reader);
 		reader->is_new = reader->is_new || n >= n_before;
@@ -285,7 +190,7 @@ image_read(ImageReader *reader, char *text)
 		reader->n_fields = Max(reader->n_fields, n);
 		at = skip_space(at);
 		if (*at++ != ':')
-			refuse("An image has a name without a value.");
+			answer_refuse("An image has a name without a value.");
 		at = skip_space(at);
 		field = &reader->fields[n - 1];
 		if (strncmp(at, "null", 4) == 0)
@@ -298,7 +203,7 @@ image_read(ImageReader *reader, char *text)
 			at = read_string(at, &field->value, &field->len);
 		at = skip_space(at);
 		if (*at != ',' && *at != '}')
-			refuse("An image is not taken apart.");
+			answer_refuse("An image is not taken apart.");
 		at = skip_space(at + (*at == ','));
 	}
 	reader->is_new = reader->is_new || n != n_before;

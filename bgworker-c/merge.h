@@ -48,7 +48,7 @@ typedef char *Batch[N_BATCH_FIELDS];
 	"select p.plan ->> 'table', array(select jsonb_array_elements_text(p.plan -> 'key'))::text, b.action, b.here, b.there, " \
 	"  b.numbers::text, cardinality(b.numbers), " fields " from steep_repl." call " b, "                                     \
 	"  pg_temp.steep_repl_steps s join pg_temp.steep_repl_plans p using (no) where s.step = $2"
-#define MERGE_BATCH_SQL \
+#define MERGE_BATCH_SQL                                                        \
 	BATCH_SQL("b.n_changed, b.peer_xid, b.is_last, b.why, '{}', b.read_ahead", \
 			  "_merge_batch($1, $2, $3, $4, nullif($5, ''))")
 
@@ -61,8 +61,15 @@ extern void merge_report(JobRun *run, int written);
 
 /* merge_write.c */
 extern void merge_check_batch(char **batch);
-extern void merge_keep_audit(const char *merge_id, int64 number, const char *role, char **batch);
 extern void merge_write(JobRun *run, Jsonb *action);
+
+/* merge_keep.c */
+extern bool merge_is_at_peer(char **batch);
+extern void merge_keep_batch(JobRun *run, char **batch);
+extern void merge_keep_refused(JobRun *run, char **batch);
+
+/* merge_audit.c */
+extern void merge_keep_audit(const char *merge_id, int64 number, const char *role, char **batch);
 
 /* merge_intents.c: batches at the peer of which it is not known whether they were committed */
 extern void merge_settle_intents(JobRun *run, const char *merge_id);

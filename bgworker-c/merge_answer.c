@@ -4,9 +4,9 @@
  */
 #include "postgres.h"
 
+#include "answer_read.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
-#include "image_read.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 
@@ -76,18 +76,27 @@ steep_repl_merge_unchanged(PG_FUNCTION_ARGS)
 {
 	bool has_there = !PG_ARGISNULL(4);
 	int n;
-	Datum *numbers = numbers_of(PG_GETARG_ARRAYTYPE_P(0), &n);
-	Digests local = digests_of(PG_GETARG_ARRAYTYPE_P(1), n);
-	Digests peer = digests_of(PG_GETARG_ARRAYTYPE_P(2), n);
-	Answer here = answer_of(PG_GETARG_TEXT_PP(3));
+	Datum *numbers;
+	Digests local;
+	Digests peer;
+	Answer here;
 	Answer there = {0};
 	int at_here = 0;
 	int at_there = 0;
-	Datum *unchanged = palloc(Max(n, 1) * sizeof(Datum));
+	Datum *unchanged;
 	int n_unchanged = 0;
 
+	for (int i = 0; i < 4; i++)
+		if (PG_ARGISNULL(i))
+			ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION),
+							errmsg("rows of a merge are gone from its temporary table")));
+	numbers = numbers_of(PG_GETARG_ARRAYTYPE_P(0), &n);
+	local = digests_of(PG_GETARG_ARRAYTYPE_P(1), n);
+	peer = digests_of(PG_GETARG_ARRAYTYPE_P(2), n);
+	here = answer_of(PG_GETARG_TEXT_PP(3));
 	if (has_there)
 		there = answer_of(PG_GETARG_TEXT_PP(4));
+	unchanged = palloc(Max(n, 1) * sizeof(Datum));
 	for (int i = 0; i < n; i++)
 		if (is_unchanged(find_row(&here, &at_here, DatumGetInt32(numbers[i])), &local, i) &&
 			(!has_there ||
@@ -106,8 +115,6 @@ steep_repl_merge_images(PG_FUNCTION_ARGS)
 	int at = 0;
 	StringInfoData images;
 
-	if (n == answer.n)
-		PG_RETURN_TEXT_P(cstring_to_text(answer.images));
 	initStringInfo(&images);
 	for (int i = 0; i < n; i++)
 	{

@@ -8,6 +8,7 @@
 #include "merge.h"
 
 #include "access/table.h"
+#include "answer_read.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "image_read.h"
@@ -76,6 +77,7 @@ read_image(Side *side, int number)
 {
 	const Answer *answer = &side->answer;
 	char *image;
+	const char *end;
 
 	while (side->at < answer->n && answer->rows[side->at].number < number)
 		side->at++;
@@ -84,7 +86,9 @@ read_image(Side *side, int number)
 	image = answer->rows[side->at].image;
 	if (strncmp(image, "null", 4) == 0)
 		return NULL;
-	(void) image_read(side->reader, image);
+	end = image_read(side->reader, image);
+	if (*end != '\n' && *end != '\0')
+		answer_refuse("An image does not end with its line.");
 	return image_to_jsonb(side->reader);
 }
 

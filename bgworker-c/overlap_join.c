@@ -8,11 +8,13 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -113,6 +115,8 @@ read_element(char **at)
 		from += strcspn(from, ",}");
 		result.len = (int) (from - *at);
 		*at = from;
+		if (result.len == 4 && strncmp(result.text, "NULL", 4) == 0)
+			refuse();
 		return result;
 	}
 	for (from++; *from != '"'; from++)
@@ -131,7 +135,7 @@ read_element(char **at)
 static int
 read_array(char **at, Slice **elements)
 {
-	int room = 1024;
+	int room = 16;
 	int n = 0;
 
 	*elements = palloc(room * sizeof(Slice));
@@ -141,6 +145,7 @@ read_array(char **at, Slice **elements)
 	{
 		if (n == room)
 			*elements = repalloc(*elements, (room *= 2) * sizeof(Slice));
+		CHECK_FOR_INTERRUPTS();
 		(*elements)[n++] = read_element(at);
 		if (**at != ',' && **at != '}')
 			refuse();
@@ -158,6 +163,8 @@ read_side(text *answer)
 	char *at = text_to_cstring(answer);
 	Slice *digests;
 
+	if (!pg_verifymbstr(at, (int) strlen(at), true))
+		refuse();
 	side.keys = palloc(n_keys * sizeof(Slice *));
 	for (int i = 0; i < n_keys; i++)
 	{
@@ -220,6 +227,7 @@ index_rows(const Side *side)
 	{
 		bool found;
 
+		CHECK_FOR_INTERRUPTS();
 		rows_insert(index, (RowRef){side, i}, &found);
 		if (found)
 			refuse_double((RowRef){side, i});
@@ -237,7 +245,9 @@ steep_repl_overlap_join(PG_FUNCTION_ARGS)
 	rows_hash *index;
 
 	InitMaterializedSRF(fcinfo, 0);
-	n_keys = PG_GETARG_INT32(2);
+	n_keys = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT32(2);
+	if (n_keys < 1 || n_keys > MaxHeapAttributeNumber)
+		refuse();
 	if (!PG_ARGISNULL(0))
 		here = read_side(PG_GETARG_TEXT_PP(0));
 	if (!PG_ARGISNULL(1))
@@ -248,6 +258,7 @@ steep_repl_overlap_join(PG_FUNCTION_ARGS)
 		RowRef ref = {&there, i};
 		RowEntry *found = rows_lookup(index, ref);
 
+		CHECK_FOR_INTERRUPTS();
 		if (found == NULL)
 		{
 			add_difference(result, "remote_only", ref, NULL, &there.digests[i]);

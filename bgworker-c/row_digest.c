@@ -40,13 +40,34 @@ struct ValueLayout
 	bool by_value;
 };
 
+/* What is above the bytes of a value is not always its sign: compiled expressions have left zeros there. */
+static int64
+whole_value(Datum value, int16 len)
+{
+	switch (len)
+	{
+		case sizeof(char):
+			return (int64) DatumGetChar(value);
+		case sizeof(int16):
+			return (int64) DatumGetInt16(value);
+		case sizeof(int32):
+			return (int64) DatumGetInt32(value);
+		default:
+			return DatumGetInt64(value);
+	}
+}
+
 static uint64
 digest_bytes(uint64 digest, Datum value, const ValueLayout *layout)
 {
 	struct varlena *packed;
 
 	if (layout->by_value)
-		return fasthash64((const char *) &value, sizeof(value), digest);
+	{
+		int64 whole = whole_value(value, layout->len);
+
+		return fasthash64((const char *) &whole, sizeof(whole), digest);
+	}
 	if (layout->len > 0)
 		return fasthash64(DatumGetPointer(value), layout->len, digest);
 	if (layout->len == -2)

@@ -91,6 +91,9 @@ make_layout(FunctionCallInfo fcinfo)
 	Datum *names;
 	int n_names;
 
+	if (PG_ARGISNULL(0) || !get_fn_expr_arg_stable(fcinfo->flinfo, 0))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("the names of an image must be the same for all rows")));
 	deconstruct_array_builtin(PG_GETARG_ARRAYTYPE_P(0), TEXTOID, &names, NULL, &n_names);
 	if (n_names != n)
 		elog(ERROR, "%d names for %d values", n_names, n);

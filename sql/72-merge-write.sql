@@ -9,7 +9,8 @@ comment on function steep_repl._merge_nothing() is 'private: the answer to readi
 
 create function steep_repl._merge_rows_of(answer text) returns table (no int, image jsonb)
 language sql immutable strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
-  select u.no, u.image::jsonb
+  -- of an undo, a row that there was none of
+  select u.no, nullif(u.image, 'null')::jsonb
   from string_to_array(answer, chr(10)) lines(a), lateral unnest(a[1]::int[], a[3:]) u(no, image)
 $fn$;
 comment on function steep_repl._merge_rows_of(text) is 'private: the rows of an answer';

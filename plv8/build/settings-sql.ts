@@ -21,6 +21,7 @@ const valueSettings: Settings = [
 const scanSettings: Settings = [
   ["cursor_tuple_fraction", "1"],
   ["work_mem", "32MB"],
+  ["jit", "off"],
   ["enable_sort", "off"],
   ["plan_cache_mode", "force_custom_plan"],
 ];

@@ -158,10 +158,16 @@ describe("images of rows", () => {
     ['{"a" : "1", "a" : "2"}', notWhole, "An image has a name twice."],
     ['{"a" "1"}', notWhole, "An image has a name without a value."],
     ['{"b" : "1"}', 'the image of a row lacks column "a"', undefined],
+    ["{}", 'the image of a row lacks column "a"', undefined],
+    [
+      `{${Array.from({ length: 2000 }, (_, i) => `"${2000 - i}" : null`).join(", ")}}`,
+      notWhole,
+      "An image has more columns than a row can have.",
+    ],
     ['{"a" : "1"} {"a" : "2"}', "the image of a row does not end with its line", undefined],
     ['{"a" : "1"}\n\n{"a" : "2"}', notWhole, "An image is no object."],
     ['{"a" : "one"}', 'invalid input syntax for type integer: "one"', undefined],
-  ])("that read %s are refused", async (image, message, detail) => {
+  ])("that read %.20s are refused", async (image, message, detail) => {
     await connect();
     await client.query("create temp table t (a int)");
     for (const sql of [
@@ -170,6 +176,27 @@ describe("images of rows", () => {
     ])
       await expect(client.query(sql, [image])).rejects.toMatchObject({ message, detail });
     expect(await value("select count(*) from t")).toBe("0");
+  });
+
+  test("whose names are not the same for all rows, or are none, are not made", async () => {
+    await connect();
+    for (const sql of [
+      "select steep_repl._row_image(n, 1) from (values (array['a']), (array['b'])) v(n)",
+      "select steep_repl._row_image(null::text[], 1)",
+    ])
+      await expect(client.query(sql)).rejects.toMatchObject({ code: "22023" });
+  });
+
+  test("are read until somebody cancels that", async () => {
+    await connect();
+    await client.query("set statement_timeout = '100ms'");
+    const begun = Date.now();
+    await expect(
+      client.query(
+        `select count(*) from steep_repl._image_rows(repeat(E'{"a" : "1"}\n', 20000000)) r(a int)`,
+      ),
+    ).rejects.toMatchObject({ code: "57014" });
+    expect(Date.now() - begun).toBeLessThan(3000);
   });
 
   test("whose columns come in another order are read by their names", async () => {
@@ -216,6 +243,48 @@ describe("inserting by images", () => {
     await client.query("rollback; drop table kept");
   });
 
+  test("by a trigger that inserts by images itself writes the rows of both", async () => {
+    await connect();
+    await client.query(
+      `create table outside (a int); create table inside (a int);
+       create function write_twice() returns trigger language plpgsql as $$ begin
+         perform steep_repl._insert_images('inside', '{a}', format('{"a" : "%s"}', new.a));
+         begin
+           perform steep_repl._insert_images('inside', '{a}', '{"a" : "x"}');
+         exception when invalid_text_representation then null;
+         end;
+         perform repeat('x', 100000);
+         return new; end $$;
+       create trigger t before insert on outside for each row execute function write_twice()`,
+    );
+    const images = Array.from({ length: 50 }, (_, i) => `{"a" : "${i}"}`).join("\n");
+    expect(await value("select steep_repl._insert_images('outside', '{a}', $1)", [images])).toBe(
+      "50",
+    );
+    expect(await value("select count(*) from outside join inside using (a)")).toBe("50");
+    await client.query("drop table outside, inside; drop function write_twice");
+  });
+
+  test("is refused where a rule would do something else, and without columns", async () => {
+    await connect();
+    await client.query(
+      "create table kept (a int); create rule r as on insert to kept do instead nothing",
+    );
+    await expect(insert("kept")).rejects.toMatchObject({
+      code: "0A000",
+      message: 'table "kept" has a rule for INSERT',
+    });
+    await client.query("set session_replication_role = replica");
+    await insert("kept");
+    await client.query("reset session_replication_role; alter table kept disable rule r");
+    await insert("kept");
+    expect(await value("select count(*) from kept")).toBe("2");
+    await expect(
+      client.query("select steep_repl._insert_images('kept', '{}', '{}')"),
+    ).rejects.toMatchObject({ code: "22023" });
+    await client.query("drop table kept");
+  });
+
   test("checks constraints, fires triggers, fills defaults and finds partitions", async () => {
     await connect();
     await client.query(
@@ -230,6 +299,38 @@ describe("inserting by images", () => {
       client.query(`select steep_repl._insert_images('parted', '{a}', '{"a" : "10"}')`),
     ).rejects.toMatchObject({ code: "23514" });
     await client.query("drop table parted; drop function doubled");
+  });
+});
+
+describe("an answer", () => {
+  const part = (answer: string) => value("select steep_repl._merge_images($1, '{1}')", [answer]);
+
+  test("gives the images of the rows that are wanted", async () => {
+    await connect();
+    expect(await part('{1}\n{7}\n{"a" : "1"}')).toBe('{"a" : "1"}');
+    expect(await part('{2,1}\n{8,7}\n{"a" : "2"}\n{"a" : "1"}')).toBe('{"a" : "1"}');
+    await expect(part('{2}\n{8}\n{"a" : "2"}')).rejects.toThrow("row 1 of a merge was not read");
+  });
+
+  test.each([
+    ['{1}\n{7}\n{"a" : "1"}\n{"a" : "2"}', "It has more than its rows."],
+    ['{1}\n{7,8}\n{"a" : "1"}', "It has more than its rows."],
+    ['{1,2}\n{7,8}\n{"a" : "1"}', "Its rows are not whole."],
+    ['{1,2}\n{7}\n{"a" : "1"}\n{"a" : "2"}', "Its rows are not whole."],
+    ["{1}", "It is cut off."],
+    ["{a}\n{1}\n", "It holds what is no number."],
+    ["1\n2\n", "It holds what is no array of numbers."],
+    ["{99999999999}\n{1}\n{}", "Its rows are not whole."],
+  ])("such as %j is refused", async (answer, detail) => {
+    await connect();
+    await expect(part(answer)).rejects.toMatchObject({ code: "22000", detail });
+  });
+
+  test("of rows that are gone is refused", async () => {
+    await connect();
+    await expect(
+      client.query("select steep_repl._merge_unchanged(null, null, null, null, null)"),
+    ).rejects.toMatchObject({ code: "22000" });
   });
 });
 

@@ -121,6 +121,30 @@ test("rows that somebody has changed since, on either side, are left and listed"
   );
 });
 
+test("rows that it brought, and that somebody has changed since, are listed under their keys", async () => {
+  await pair.both("create table t (id int primary key, v text)");
+  await pair.a.query("insert into t values (1, 'a'), (2, 'a'), (3, 'a')");
+  await pair.b.query("insert into t values (4, 'b'), (5, 'b')");
+  const merge = await pair.merge();
+  await pair.b.query("update t set v = 'changed' where id < 3");
+  await pair.a.query("update t set v = 'changed' where id = 5");
+  const undone = await undo(merge);
+  expect(undone).toMatchObject({
+    ...{ error_message: null, status: "complete", rows_merged: "2", rows_left: "3" },
+  });
+  const conflicts = await pair.a.query(
+    "select key, reason, local_row, remote_row from steep_repl.merge_conflicts where merge_id = $1 order by key ->> 'id'",
+    [undone.merge_id],
+  );
+  const changed = (id: string) => ({ id, v: "changed" });
+  expect(conflicts).toEqual([
+    ...["1", "2"].map((id) => ({
+      ...{ key: { id }, reason: "changed since", local_row: null, remote_row: changed(id) },
+    })),
+    { key: { id: "5" }, reason: "changed since", local_row: changed("5"), remote_row: null },
+  ]);
+});
+
 test("a foreign key that would not hold any more fails it, and names the key", async () => {
   await differ();
   const merge = await pair.merge();

@@ -262,6 +262,7 @@ describe("the same rows agree", () => {
       "23505",
       "rows with the same key were written while the table was compared",
     ],
+    ["{NULL}\n{1}", "22000", "rows were not read as a comparison reads them"],
   ])("that read %j are refused", async (answer, code, message) => {
     for (const answers of [
       [answer, "{a}\n{1}"],
@@ -270,6 +271,10 @@ describe("the same rows agree", () => {
       await expect(
         a.query("select steep_repl._overlap_join($1, $2, 1)", answers),
       ).rejects.toMatchObject({ code, message });
+    for (const n of [null, -1, 0, 2000])
+      await expect(
+        a.query("select steep_repl._overlap_join(null, null, $1)", [n]),
+      ).rejects.toMatchObject({ code: "22000" });
   });
 
   test("under hostile names", async () => {
