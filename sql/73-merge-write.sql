@@ -68,6 +68,7 @@ declare
   is_here boolean;
   plan jsonb;
   reading jsonb;
+  written record;
 begin
   select s.no, s.action, s.last, s.size, s.ahead into at_step from pg_temp.steep_repl_steps s where s.step = _merge_batch.step;
   action := at_step.action;
@@ -100,11 +101,13 @@ begin
     end if;
     numbers := steep_repl._merge_unchanged(batch.numbers, batch.local_digests, batch.peer_digests, here, there);
     if cardinality(numbers) > 0 and not dry_run and action <> 'manual' then
-      select r.peer_xid, r.read_here into peer_xid, read_ahead from steep_repl._merge_run(connection, plan, action,
+      written := steep_repl._merge_run(connection, plan, action,
         case when action like 'delete%' and numbers = batch.numbers then batch.keys
              when action like 'delete%' then steep_repl._merge_keys_of(plan, numbers)
              else steep_repl._merge_images(case when is_here then there else here end, numbers) end,
-        cardinality(numbers), case when not is_last then steep_repl._fill(reading, next_batch.keys) end) r;
+        cardinality(numbers), case when not is_last and not is_here then steep_repl._fill(reading, next_batch.keys) end);
+      peer_xid := written.peer_xid;
+      read_ahead := written.read_here;
       if peer_xid is not null then
         perform steep_repl._merge_flush_peer(connection);
       end if;
