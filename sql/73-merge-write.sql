@@ -18,6 +18,9 @@ begin
   else
     perform steep_repl._peer_send(connection, steep_repl._fill(
       statement, case when action = 'delete_remote' then filling else '''' || replace(filling, '''', '''''') || '''' end));
+    if meanwhile is not null then
+      read_here := steep_repl._merge_one_text(meanwhile);
+    end if;
     answer := steep_repl._peer_answer(connection);
   end if;
   if split_part(answer, ' ', 1)::int <> expected then

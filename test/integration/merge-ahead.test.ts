@@ -8,9 +8,10 @@ import {
   startMerge,
 } from "../support/merge.ts";
 import { type MergePair, setMergePair } from "../support/merge-pair.ts";
+import type { Server } from "../support/server.ts";
 import { waitUntil } from "../support/wait-until.ts";
 
-// Rows that come here, of a pair that does not replicate: the peer reads a batch while the one before it is written.
+// Of a pair that does not replicate, the side that is not written is read for a batch while the one before it is written.
 
 let pair: MergePair;
 setMergePair("merge-ahead", (made) => {
@@ -33,13 +34,16 @@ beforeEach(async () => {
 });
 
 /** Do something while a merge writes one of its first batches. */
-async function whileBatchWaits(use: (merge: MergeRow) => Promise<void>): Promise<MergeRow> {
-  const holder = await pair.a.connect();
+async function whileBatchWaits(
+  use: (merge: MergeRow) => Promise<void>,
+  at: Server = pair.a,
+): Promise<MergeRow> {
+  const holder = await at.connect();
   try {
     await holder.query("select pg_advisory_lock($1)", [gate]);
     const merge = await startMerge(pair.a, pair.b.uri());
     await waitUntil(
-      () => pair.a.query("select from pg_locks where locktype = 'advisory' and not granted"),
+      () => at.query("select from pg_locks where locktype = 'advisory' and not granted"),
       (found) => found.length === 1,
       "a batch waits",
     );
@@ -78,6 +82,44 @@ test("rows that change at the peer come as they were when they were read, and ea
   expect(await pair.merge("strategy => 'prefer-remote'")).toMatchObject({
     ...{ status: "complete", rows_merged: early?.n, conflict_count: early?.n },
   });
+  await expectSame();
+});
+
+/** All rows are here, and none at the peer. */
+const moveHere = async () => {
+  await pair.a.query(`insert into t select g, 'here' from generate_series(1, ${rows}) g`);
+  await pair.b.query("truncate t");
+};
+
+test("rows that change here go to the peer as they were when they were read, and each only once", async () => {
+  await moveHere();
+  const merge = await whileBatchWaits(async () => {
+    await pair.a.query("update t set v = 'later' where id % 10 = 0");
+  }, pair.b);
+  expect(await endOfMerge(pair.a, merge)).toMatchObject({
+    ...{ status: "complete", rows_merged: `${rows}`, rows_left: "0" },
+  });
+  expect(await audited(merge)).toEqual([rows, rows]);
+  const [early] = await pair.b.query<{ n: string }>(
+    "select count(*) as n from t where id % 10 = 0 and v <> 'later'",
+  );
+  expect(Number(early?.n)).toBeGreaterThan(0);
+  expect(await pair.merge("strategy => 'prefer-local'")).toMatchObject({
+    ...{ status: "complete", rows_merged: early?.n, conflict_count: early?.n },
+  });
+  await expectSame();
+});
+
+test("rows that the peer has by the time that they come are put off, and then are conflicts", async () => {
+  await moveHere();
+  const merge = await whileBatchWaits(async () => {
+    await pair.b.query("insert into t values (8000, 'there'), (55000, 'there')");
+  }, pair.b);
+  expect(await endOfMerge(pair.a, merge)).toMatchObject({
+    ...{ status: "complete", rows_merged: `${rows}`, rows_left: "0" },
+  });
+  expect(await audited(merge)).toEqual([rows, rows]);
+  expect(await pair.a.query("select distinct v from t")).toEqual([{ v: "here" }]);
   await expectSame();
 });
 
