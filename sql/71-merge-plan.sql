@@ -206,14 +206,14 @@ begin
     keys := steep_repl._merge_keys_of(plan, chunk.numbers);
     select * into answer from steep_repl._on_both(connection,
       steep_repl._fill(plan -> 'merge' -> 'local' -> 'stamps', keys), steep_repl._fill(plan -> 'merge' -> 'peer' -> 'stamps', keys));
-    -- A stamp that is missing says nothing about which is older. Those, and ties, are decided by the rows' digests, which
-    -- gives the same row from either end.
+    -- A stamp that is missing says nothing about which is older. Those, and ties, are decided by the rows' exact digests,
+    -- which gives the same row from either end, and whatever both sides were compared by.
     execute format($sql$
-      with l as (select * from unnest(($1::text[])[1]::int[], ($1::text[])[2]::%1$s[]) u(no, stamp)),
-      p as (select * from unnest(($2::text[])[1]::int[], ($2::text[])[2]::%1$s[]) u(no, stamp))
+      with l as (select * from unnest(($1::text[])[1]::int[], ($1::text[])[2]::%1$s[], ($1::text[])[3]::int8[]) u(no, stamp, digest)),
+      p as (select * from unnest(($2::text[])[1]::int[], ($2::text[])[2]::%1$s[], ($2::text[])[3]::int8[]) u(no, stamp, digest))
       update pg_temp.steep_repl_differences d
       set action = case when l.stamp > p.stamp then 'update_remote' when l.stamp < p.stamp then 'update_local'
-                        when d.local_digest > d.peer_digest then 'update_remote' else 'update_local' end
+                        when l.digest > p.digest then 'update_remote' else 'update_local' end
       from l full join p using (no) where d.no = coalesce(l.no, p.no) and d.action = 'stamps'$sql$, plan -> 'merge' ->> 'stamp_type')
       using answer.here, answer.there;
   end loop;

@@ -1,6 +1,6 @@
 import { type Build, type Gap, keyNames, maxArguments, packed, relation } from "./overlap-build.ts";
 import { isGuarded } from "./overlap-check.ts";
-import { isCastOutput, keyType, keyValue } from "./overlap-expressions.ts";
+import { exactDigest, isCastOutput, keyType, keyValue } from "./overlap-expressions.ts";
 import type { ColumnFacts, TableFacts } from "./overlap-facts.ts";
 import { rowDigest } from "./overlap-queries.ts";
 import { quoteIdent, quoteLiteral } from "./sql-text.ts";
@@ -25,7 +25,7 @@ export interface MergeSidePlan {
   readonly delete: Gap;
   /** whether a unique index that is checked at once refuses a second row of a key */
   readonly is_guarded: boolean;
-  /** arrays no and when the row was last modified, as text; gap: keys */
+  /** arrays no, when the row was last modified, as text, and its exact digest; gap: keys */
   readonly stamps: Gap;
 }
 
@@ -145,7 +145,10 @@ function deleteQuery({ key, pair }: Build, side: TableFacts): Gap {
 function stampQuery(build: Build, side: TableFacts, column: string | null): Gap {
   const stamp =
     column === null ? "pg_xact_commit_timestamp(t.xmin)::text" : `t.${quoteIdent(column)}::text`;
-  return [`select ${packed(["w.no", stamp])} from `, withKeys(build, side)];
+  return [
+    `select ${packed(["w.no", stamp, exactDigest(build.readers)])} from `,
+    withKeys(build, side),
+  ];
 }
 
 /** A FROM item of the keys of rows, as an expression over the aggregated columns no and key. */
