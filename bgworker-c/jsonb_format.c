@@ -8,33 +8,19 @@
  */
 #include "jsonb_format.h"
 
-#include "byte_mask.h"
 #include "copy_escape.h"
+#include "json_escape.h"
 #include "jsonb_children.h"
 #include "miscadmin.h"
 #include "numeric_format.h"
 #include "utils/fmgrprotos.h"
 #include "utils/json.h"
 
-/* Whether JSON has nothing to escape in a string, and so no format of lines either. */
-static bool
-is_plain(const char *text, size_t len)
-{
-	size_t at = 0;
-
-	for (; at + MASK_BYTES <= len; at += MASK_BYTES)
-		if (mask_controls_or(text + at, '"', '\\') != 0)
-			return false;
-	for (; at < len; at++)
-		if ((uint8) text[at] <= 0x1f || text[at] == '"' || text[at] == '\\')
-			return false;
-	return true;
-}
-
 static void
 format_string(StringInfo line, const char *text, size_t len, TextEscape escape)
 {
-	if (is_plain(text, len))
+	/* what JSON need not escape, no format of lines has to either */
+	if (json_plain_bytes(text, len) == len)
 	{
 		appendStringInfoCharMacro(line, '"');
 		line_append(line, text, len);

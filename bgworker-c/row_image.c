@@ -7,11 +7,10 @@
  */
 #include "postgres.h"
 
-#include "byte_mask.h"
 #include "catalog/pg_type.h"
 #include "copy_escape.h"
 #include "fmgr.h"
-#include "port/pg_bitutils.h"
+#include "json_escape.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
@@ -34,52 +33,6 @@ typedef struct Layout
 	MemoryContext values;
 	Field fields[FLEXIBLE_ARRAY_MEMBER];
 } Layout;
-
-/* How many of the first bytes need no escape. */
-static size_t
-plain_bytes(const char *text, size_t len)
-{
-	size_t at = 0;
-
-	for (; at + MASK_BYTES <= len; at += MASK_BYTES)
-	{
-		uint32 mask = mask_controls_or(text + at, '"', '\\');
-
-		if (mask != 0)
-			return at + pg_rightmost_one_pos32(mask);
-	}
-	while (at < len && (uint8) text[at] > 0x1f && text[at] != '"' && text[at] != '\\')
-		at++;
-	return at;
-}
-
-/* Append text as it stands in a JSON string. */
-static void
-json_escape(StringInfo line, const char *text, size_t len)
-{
-	static const char escapes[256] = {
-		['\b'] = 'b', ['\f'] = 'f', ['\n'] = 'n',  ['\r'] = 'r',
-		['\t'] = 't', ['"'] = '"',  ['\\'] = '\\',
-	};
-
-	for (;;)
-	{
-		size_t n = plain_bytes(text, len);
-		uint8 special;
-
-		line_append(line, text, n);
-		if (n == len)
-			return;
-		special = (uint8) text[n];
-		appendStringInfoCharMacro(line, '\\');
-		if (escapes[special] != 0)
-			appendStringInfoCharMacro(line, escapes[special]);
-		else
-			appendStringInfo(line, "u%04x", special);
-		text += n + 1;
-		len -= n + 1;
-	}
-}
 
 static Layout *
 make_layout(FunctionCallInfo fcinfo)
