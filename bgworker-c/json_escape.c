@@ -2,7 +2,7 @@
  * json_escape.c
  *	  Text as it stands in a JSON string, as PostgreSQL writes it.
  *
- * escape_json_with_len() writes the quotes, too, which a value in parts has not.
+ * escape_json_with_len() writes the quotes as well, and always both.
  */
 #include "json_escape.h"
 
