@@ -29,6 +29,10 @@ select (select coalesce(json_agg(a.attname), '[]') from pg_attribute a
          select r.name from unnest('{INSERT,UPDATE,DELETE}'::text[]) r(name) where not has_table_privilege(t.oid, r.name))) as missing_rights,
        row_security_active(t.oid) as row_security,
        exists (select from pg_trigger g where g.tgrelid in (select oid from tree) and g.tgenabled <> 'D') as has_triggers,
+       -- when rules for writing are applied: O, R, A
+       array_to_json(array(
+         select distinct w.ev_enabled from pg_rewrite w
+         where w.ev_class in (select oid from tree) and w.ev_type in ('2', '3', '4') and w.ev_enabled <> 'D')) as rules,
        array_to_json(array(
          select distinct format('%%I.%%I', n.nspname, c.relname)
          from pg_constraint f join pg_class c on c.oid = coalesce(pg_partition_root(f.confrelid), f.confrelid)
@@ -99,6 +103,20 @@ begin
 end
 $fn$;
 comment on function steep_repl._merge_lacks(jsonb) is 'private: rights that are missing on the tables of a merge';
+
+-- Tables with rules that would write something else, or nothing.
+create function steep_repl._merge_rules(here jsonb, there jsonb) returns text
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  return steep_repl._joined(array(
+    select s.at || s.name
+    from (select t.no, '' as at, t.name, t.local -> 'rules' as rules, here -> 'may_skip_triggers' = 'true' as is_replica from pg_temp.steep_repl_tables t
+          union all
+          select t.no, 'peer: ', t.name, t.peer -> 'rules', there -> 'may_skip_triggers' = 'true' from pg_temp.steep_repl_tables t) s
+    where s.rules ? 'A' or s.rules ? case when s.is_replica then 'R' else 'O' end order by s.at, s.no));
+end
+$fn$;
+comment on function steep_repl._merge_rules(jsonb, jsonb) is 'private: tables of a merge whose rules would be applied';
 
 -- Puts parents before children; the tables whose foreign keys refer to each other in a circle.
 create function steep_repl._merge_order() returns text
@@ -222,7 +240,7 @@ begin
   select * into replication from steep_repl._merge_backlog(here, there, lsns.local_lsn, lsns.peer_lsn);
   return jsonb_build_object(
     'tables', (select count(*) from pg_temp.steep_repl_tables),
-    'differing', steep_repl._merge_differing(connection),
+    'differing', steep_repl._merge_differing(connection), 'rules', steep_repl._merge_rules(here, there),
     'row_security', lacks.row_security, 'not_writable', lacks.not_writable, 'not_settable', lacks.not_settable, 'circle', circle,
     'read_only', steep_repl._sides(here -> 'is_standby' = 'true', there -> 'is_standby' = 'true'),
     'fires_triggers', steep_repl._sides(

@@ -6,6 +6,8 @@ export interface PeerFacts {
   readonly tables: number;
   /** tables that are defined in another way at the peer */
   readonly differing: string | null;
+  /** tables with rules for writing that would be applied */
+  readonly rules: string | null;
   /** tables where row security would hide rows */
   readonly row_security: string | null;
   /** tables and the rights that are missing */
@@ -57,6 +59,12 @@ export function refuseMerge(params: MergeParams, facts: PeerFacts): void {
       sqlstate: "0A000",
       message: "row security applies to tables that are to be merged",
       hint: `Merge as their owner, or as a role with BYPASSRLS, instead of ${facts.role}.`,
+    },
+    {
+      names: facts.rules,
+      sqlstate: "0A000",
+      message: "tables to be merged have rules, by which something else would be written",
+      hint: "Use triggers instead of rules, or disable them for the merge: ALTER TABLE ... DISABLE RULE. For a role that may set session_replication_role they are not applied, unless they are ENABLE ALWAYS.",
     },
     {
       names: facts.not_writable,

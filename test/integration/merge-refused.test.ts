@@ -243,6 +243,26 @@ describe("rights", () => {
   });
 });
 
+test("rules for writing are refused where they would be applied, and named", async () => {
+  await pair.both(
+    `create table t (id int primary key); create table u (id int primary key); create rule r as on insert to t do instead nothing;
+     grant select, insert, update, delete on t, u to merger`,
+  );
+  await pair.a.query("insert into u values (1)");
+  const refused = {
+    code: "0A000",
+    text: says("rules", "public.t, peer: public.t", "DISABLE RULE"),
+  };
+  expect(await refusal(asMerger())).toMatchObject(refused);
+  // a superuser's merge is as a replica's
+  expect(await pair.merge()).toMatchObject({ status: "complete", rows_merged: "1" });
+  await pair.both("alter table t enable always rule r");
+  expect(await refusal()).toMatchObject(refused);
+  await pair.both("alter table t disable rule r");
+  await pair.a.query("insert into t values (1)");
+  expect(await pair.mergeAsMerger()).toMatchObject({ status: "complete", rows_merged: "1" });
+});
+
 describe("unique indexes besides the key", () => {
   test.each([
     ["a column", "create unique index other on t (v)", "x", "x"],

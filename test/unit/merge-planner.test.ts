@@ -19,6 +19,7 @@ const params: MergeParams = {
 const fine: MergeFacts = {
   tables: 2,
   differing: null,
+  rules: null,
   row_security: null,
   not_writable: null,
   not_settable: null,
@@ -325,6 +326,17 @@ const refusals: readonly [
       message: "row security applies",
       detail: "peer: public.a",
       hint: 'BYPASSRLS, instead of "Ann B"',
+    },
+  ],
+  [
+    "rules that would be applied",
+    { rules: "public.a" },
+    {},
+    {
+      sqlstate: "0A000",
+      message: "have rules",
+      detail: "public.a",
+      hint: "DISABLE RULE",
     },
   ],
   [
