@@ -8,9 +8,6 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 
-/* What vectors may read behind the last byte. */
-#define PADDING (2 * MASK_BYTES)
-
 /* What comes from a peer, or from the requester's SQL, may be anything. */
 pg_noreturn void
 answer_refuse(const char *what)
@@ -24,10 +21,10 @@ answer_refuse(const char *what)
 char *
 images_copy(const char *text, size_t len)
 {
-	char *copy = palloc_extended(len + PADDING, MCXT_ALLOC_HUGE);
+	char *copy = palloc_extended(len + MASK_PADDING, MCXT_ALLOC_HUGE);
 
 	memcpy(copy, text, len);
-	memset(copy + len, 0, PADDING);
+	memset(copy + len, 0, MASK_PADDING);
 	if (!pg_verifymbstr(copy, (int) len, true))
 		answer_refuse("Its text is not valid in this database's encoding.");
 	return copy;
@@ -78,10 +75,11 @@ next_line(char *text)
 	return end + 1;
 }
 
-/* Take an answer apart: a line of numbers, one of digests, and then one for each image. */
+/* Take a copy of an answer apart: a line of numbers, one of digests, and then one for each image. */
 Answer
-answer_read(char *text)
+answer_read(const char *answer, size_t len)
 {
+	char *text = images_copy(answer, len);
 	char *digests = next_line(text);
 	char *image = line_end(digests);
 	Answer result = {0, palloc(((digests - text) / 2 + 1) * sizeof(AnswerRow)),
@@ -108,4 +106,13 @@ answer_read(char *text)
 	if (!is_sorted)
 		qsort(result.rows, result.n, sizeof(AnswerRow), compare_numbers);
 	return result;
+}
+
+/* The row of that number, not before the one at; both are in order. NULL where there is none. */
+const AnswerRow *
+answer_find(const Answer *answer, int *at, int number)
+{
+	while (*at < answer->n && answer->rows[*at].number < number)
+		++*at;
+	return *at < answer->n && answer->rows[*at].number == number ? &answer->rows[*at] : NULL;
 }

@@ -25,6 +25,7 @@ typedef struct Answer
 
 pg_noreturn extern void answer_refuse(const char *what);
 extern char *images_copy(const char *text, size_t len);
-extern Answer answer_read(char *text);
+extern Answer answer_read(const char *answer, size_t len);
+extern const AnswerRow *answer_find(const Answer *answer, int *at, int number);
 
 #endif /* STEEP_ANSWER_READ_H */

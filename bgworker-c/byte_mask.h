@@ -14,6 +14,9 @@
 
 #define MASK_BYTES 16
 
+/* That a text needs behind its last byte, so that vectors may be read from any of its bytes on. */
+#define MASK_PADDING (2 * MASK_BYTES)
+
 #ifdef USE_NO_SIMD
 
 static inline uint32

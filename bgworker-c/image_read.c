@@ -161,7 +161,7 @@ sort_fields(ImageReader *reader)
 	}
 }
 
-/* Read one image, whose text becomes its fields; where it ended. */
+/* Read one image, whose text becomes its fields; where its line ended. */
 char *
 image_read(ImageReader *reader, char *text)
 {
@@ -210,14 +210,17 @@ image_read(ImageReader *reader, char *text)
 	reader->n_fields = n;
 	if (reader->is_new)
 		sort_fields(reader);
-	return at + 1;
+	at++;
+	if (*at != '\n' && *at != '\0')
+		ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION),
+						errmsg("the image of a row does not end with its line")));
+	return at;
 }
 
 /* The fields of the image that was read last, as they stood in it. */
 ImageField *
-image_fields(ImageReader *reader, int *n_fields)
+image_fields(ImageReader *reader)
 {
-	*n_fields = reader->n_fields;
 	return reader->fields;
 }
 
@@ -241,8 +244,9 @@ image_shape_is_new(const ImageReader *reader)
 	return reader->is_new;
 }
 
-static JsonbValue
-string_value(const char *text, size_t len)
+/* Text of an image as a value of jsonb; NULL is NULL. */
+JsonbValue
+image_string(const char *text, size_t len)
 {
 	JsonbValue value = {.type = text == NULL ? jbvNull : jbvString};
 
@@ -266,8 +270,8 @@ image_to_jsonb(ImageReader *reader)
 	{
 		const ImageField *field = &reader->fields[reader->sorted[i]];
 
-		reader->pairs[i] = (JsonbPair){string_value(field->name, field->name_len),
-									   string_value(field->value, field->len), i};
+		reader->pairs[i] = (JsonbPair){image_string(field->name, field->name_len),
+									   image_string(field->value, field->len), i};
 	}
 	return JsonbValueToJsonb(&object);
 }

@@ -22,9 +22,10 @@ typedef struct ImageReader ImageReader;
 
 extern ImageReader *image_reader_create(void);
 extern char *image_read(ImageReader *reader, char *text);
-extern ImageField *image_fields(ImageReader *reader, int *n_fields);
+extern ImageField *image_fields(ImageReader *reader);
 extern const ImageField *image_field(ImageReader *reader, const char *name);
 extern bool image_shape_is_new(const ImageReader *reader);
+extern JsonbValue image_string(const char *text, size_t len);
 extern Jsonb *image_to_jsonb(ImageReader *reader);
 
 #endif /* STEEP_IMAGE_READ_H */

@@ -57,8 +57,7 @@ image_rows_create(text *images, int n_columns)
 static void
 find_fields(ImageRows *rows)
 {
-	int n_fields;
-	const ImageField *fields = image_fields(rows->reader, &n_fields);
+	const ImageField *fields = image_fields(rows->reader);
 
 	if (rows->fields == NULL)
 		rows->fields = MemoryContextAlloc(rows->context, rows->n_columns * sizeof(int));
@@ -78,7 +77,6 @@ static size_t
 image_rows_next(ImageRows *rows, Datum *values, bool *nulls)
 {
 	char *begin = rows->at;
-	int n_fields;
 	ImageField *fields;
 	char *end;
 
@@ -88,11 +86,8 @@ image_rows_next(ImageRows *rows, Datum *values, bool *nulls)
 	end = image_read(rows->reader, begin);
 	if (rows->fields == NULL || image_shape_is_new(rows->reader))
 		find_fields(rows);
-	if (*end != '\n' && *end != '\0')
-		ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION),
-						errmsg("the image of a row does not end with its line")));
 	rows->at = end + (*end == '\n');
-	fields = image_fields(rows->reader, &n_fields);
+	fields = image_fields(rows->reader);
 	for (int i = 0; i < rows->n_columns; i++)
 	{
 		ImageField *field = &fields[rows->fields[i]];

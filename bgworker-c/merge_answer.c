@@ -23,7 +23,7 @@ typedef struct Digests
 static Answer
 answer_of(text *answer)
 {
-	return answer_read(images_copy(VARDATA_ANY(answer), VARSIZE_ANY_EXHDR(answer)));
+	return answer_read(VARDATA_ANY(answer), VARSIZE_ANY_EXHDR(answer));
 }
 
 /* Of type integer. */
@@ -47,15 +47,6 @@ digests_of(ArrayType *array, int n)
 	if (n_digests != n)
 		elog(ERROR, "a batch of a merge has %d rows and %d digests", n, n_digests);
 	return digests;
-}
-
-/* The row of that number, not before the one at; both are in order. NULL where there is none. */
-static const AnswerRow *
-find_row(const Answer *answer, int *at, int number)
-{
-	while (*at < answer->n && answer->rows[*at].number < number)
-		++*at;
-	return *at < answer->n && answer->rows[*at].number == number ? &answer->rows[*at] : NULL;
 }
 
 static bool
@@ -98,9 +89,9 @@ steep_repl_merge_unchanged(PG_FUNCTION_ARGS)
 		there = answer_of(PG_GETARG_TEXT_PP(4));
 	unchanged = palloc(Max(n, 1) * sizeof(Datum));
 	for (int i = 0; i < n; i++)
-		if (is_unchanged(find_row(&here, &at_here, DatumGetInt32(numbers[i])), &local, i) &&
+		if (is_unchanged(answer_find(&here, &at_here, DatumGetInt32(numbers[i])), &local, i) &&
 			(!has_there ||
-			 is_unchanged(find_row(&there, &at_there, DatumGetInt32(numbers[i])), &peer, i)))
+			 is_unchanged(answer_find(&there, &at_there, DatumGetInt32(numbers[i])), &peer, i)))
 			unchanged[n_unchanged++] = numbers[i];
 	PG_RETURN_ARRAYTYPE_P(construct_array_builtin(unchanged, n_unchanged, INT4OID));
 }
@@ -132,7 +123,7 @@ steep_repl_merge_images(PG_FUNCTION_ARGS)
 	initStringInfo(&images);
 	for (int i = 0; i < n; i++)
 	{
-		const AnswerRow *row = find_row(&answer, &at, DatumGetInt32(numbers[i]));
+		const AnswerRow *row = answer_find(&answer, &at, DatumGetInt32(numbers[i]));
 
 		if (row == NULL)
 			elog(ERROR, "row %d of a merge was not read", DatumGetInt32(numbers[i]));

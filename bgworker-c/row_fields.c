@@ -17,14 +17,11 @@
 #define FIRST_CAPACITY ((size_t) 256 * 1024)
 #define LEAST_CAPACITY ((size_t) 8 * 1024)
 
-/* What vectors may read behind the last byte. */
-#define PADDING (2 * MASK_BYTES)
-
 struct RowFields
 {
 	RowBytes source;
 	int encoding;
-	char *buffer; /* of capacity + PADDING bytes */
+	char *buffer; /* of capacity + MASK_PADDING bytes */
 	size_t capacity;
 	size_t row;   /* begin of the row at hand */
 	size_t next;  /* and its end */
@@ -47,7 +44,7 @@ row_fields_create(int max_fields, int encoding, RowBytes source, uint64 expected
 	rows->encoding = encoding;
 	rows->max_fields = Max(max_fields, 1); /* that there is nothing is a field, too */
 	rows->capacity = Max(Min(expected + 1, FIRST_CAPACITY), LEAST_CAPACITY);
-	rows->buffer = palloc(rows->capacity + PADDING);
+	rows->buffer = palloc(rows->capacity + MASK_PADDING);
 	return rows;
 }
 
@@ -55,12 +52,12 @@ row_fields_create(int max_fields, int encoding, RowBytes source, uint64 expected
 static void
 grow(RowFields *rows)
 {
-	size_t capacity = Min(rows->capacity * 2, MaxAllocSize - PADDING);
+	size_t capacity = Min(rows->capacity * 2, MaxAllocSize - MASK_PADDING);
 
 	if (capacity == rows->capacity)
 		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 						errmsg("a row takes more than %zu bytes of text", capacity)));
-	rows->buffer = repalloc(rows->buffer, capacity + PADDING);
+	rows->buffer = repalloc(rows->buffer, capacity + MASK_PADDING);
 	rows->capacity = capacity;
 }
 
@@ -97,7 +94,7 @@ read_more(RowFields *rows)
 			whole += rows->len;
 		rows->len += got;
 	}
-	memset(rows->buffer + rows->len, 0, PADDING);
+	memset(rows->buffer + rows->len, 0, MASK_PADDING);
 	rows->whole = whole;
 	rows->valid = pg_encoding_verifymbstr(rows->encoding, rows->buffer, whole);
 }

@@ -109,16 +109,12 @@ create function steep_repl._overlap_keys(plan jsonb, first int, last int) return
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
   keys text;
-  part text;
 begin
-  select format('unnest(%L::int[]', array_agg(d.no order by d.no)) into keys
-  from pg_temp.steep_repl_differences d where d.no between first and last and not d.is_settled;
-  for i in 1 .. jsonb_array_length(plan -> 'key') loop
-    select format(', %L::%s[]', array_agg(d.key[i] order by d.no), plan -> 'key_types' ->> (i - 1)) into part
-    from pg_temp.steep_repl_differences d where d.no between first and last and not d.is_settled;
-    keys := keys || part;
-  end loop;
-  return keys || ')';
+  execute format($sql$
+    select %s from (select d.no, d.key from pg_temp.steep_repl_differences d
+                    where d.no between $1 and $2 and not d.is_settled order by d.no) d$sql$, plan ->> 'keys')
+  into keys using first, last;
+  return keys;
 end
 $fn$;
 comment on function steep_repl._overlap_keys(jsonb, int, int) is 'private: a FROM item of the keys of rows that differed, for either side';

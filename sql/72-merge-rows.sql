@@ -17,7 +17,7 @@ begin
           where s.step = $1 and d.no > $2
             and case when s.category is null then d.action = s.action and d.round = m.round
                      else d.action is null and d.category = s.category end
-          order by d.no limit $3) d$sql$, plan -> 'merge' ->> 'keys')
+          order by d.no limit $3) d$sql$, plan ->> 'keys')
   into result using step, after, size;
   return result;
 end
@@ -35,16 +35,13 @@ comment on function steep_repl._merge_next_size(int, bigint) is 'private: how ma
 create function steep_repl._merge_keys_of(plan jsonb, numbers int[]) returns text
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
-  keys text := format('unnest(%L::int[]', numbers);
-  part text;
+  keys text;
 begin
-  for i in 1 .. jsonb_array_length(plan -> 'key') loop
-    select format(', %L::%s[]', array_agg(d.key[i] order by n.ordinality), plan -> 'key_types' ->> (i - 1)) into part
-    from unnest(numbers) with ordinality n(no, ordinality) join pg_temp.steep_repl_differences d using (no)
-    where d.no between numbers[1] and numbers[cardinality(numbers)];
-    keys := keys || part;
-  end loop;
-  return keys || ')';
+  execute format($sql$
+    select %s from (select d.no, d.key from unnest($1) n(no) join pg_temp.steep_repl_differences d using (no)
+                    where d.no between $1[1] and $1[cardinality($1)] order by d.no) d$sql$, plan ->> 'keys')
+  into keys using numbers;
+  return keys;
 end
 $fn$;
 comment on function steep_repl._merge_keys_of(jsonb, int[]) is 'private: a FROM item of the keys of some rows';

@@ -36,15 +36,13 @@ comment on function steep_repl._undo_read(text) is 'private: reads what a merge 
 create function steep_repl._undo_keys(plan jsonb, table_no int, wanted text, numbers int[]) returns text
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
-  keys text := format('unnest(%L::int[]', numbers);
-  part text;
+  keys text;
 begin
-  for i in 1 .. jsonb_array_length(plan -> 'key') loop
-    select format(', %L::%s[]', array_agg(u.key[i] order by u.row_no), plan -> 'key_types' ->> (i - 1)) into part
-    from pg_temp.steep_repl_undo u where u.no = table_no and u.action = wanted and u.row_no = any (numbers);
-    keys := keys || part;
-  end loop;
-  return keys || ')';
+  execute format($sql$
+    select %s from (select u.row_no as no, u.key from pg_temp.steep_repl_undo u
+                    where u.no = $1 and u.action = $2 and u.row_no = any ($3) order by u.row_no) d$sql$, plan ->> 'keys')
+  into keys using table_no, wanted, numbers;
+  return keys;
 end
 $fn$;
 comment on function steep_repl._undo_keys(jsonb, int, text, int[]) is 'private: a FROM item of the keys of some rows to restore';

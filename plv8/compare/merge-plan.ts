@@ -1,6 +1,6 @@
 import { SteepError } from "../db/steep-error.ts";
 import type { MergeFacts } from "./merge-facts.ts";
-import { keysExpression, type MergeSidePlan, mergeSidePlan } from "./merge-queries.ts";
+import { type MergeSidePlan, mergeSidePlan } from "./merge-queries.ts";
 import { type UniqueCheck, uniqueChecks } from "./merge-unique.ts";
 import type { Build } from "./overlap-build.ts";
 import { buildOf, type OverlapPlan, overlapPlan } from "./overlap-plan.ts";
@@ -10,8 +10,6 @@ export interface MergePlan extends OverlapPlan {
   readonly merge: {
     readonly local: MergeSidePlan;
     readonly peer: MergeSidePlan;
-    /** of rows that differ, aggregated: a FROM item of their keys */
-    readonly keys: string;
     /** rows that come to this side; rows that go to the peer */
     readonly unique_local: readonly UniqueCheck[];
     readonly unique_peer: readonly UniqueCheck[];
@@ -77,7 +75,6 @@ export function planMerge(facts: MergeFacts): MergePlan {
     merge: {
       local: mergeSidePlan(build, local, lastModified),
       peer: mergeSidePlan(build, peer, lastModified),
-      keys: keysExpression(build),
       unique_local: uniqueChecks(build, facts.local_writes, peer, local),
       unique_peer: uniqueChecks(build, facts.peer_writes, local, peer),
       relation: local.kind,

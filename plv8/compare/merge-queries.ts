@@ -1,6 +1,6 @@
 import { type Build, type Gap, keyNames, maxArguments, packed, relation } from "./overlap-build.ts";
 import { isGuarded } from "./overlap-check.ts";
-import { exactDigest, isCastOutput, keyType, keyValue } from "./overlap-expressions.ts";
+import { exactDigest, isCastOutput, keyValue } from "./overlap-expressions.ts";
 import type { ColumnFacts, TableFacts } from "./overlap-facts.ts";
 import { rowDigest } from "./overlap-queries.ts";
 import { quoteIdent, quoteLiteral } from "./sql-text.ts";
@@ -149,13 +149,6 @@ function stampQuery(build: Build, side: TableFacts, column: string | null): Gap 
     `select ${packed(["w.no", stamp, exactDigest(build.readers)])} from `,
     withKeys(build, side),
   ];
-}
-
-/** A FROM item of the keys of rows, as an expression over the aggregated columns no and key. */
-export function keysExpression({ key }: Build): string {
-  const gaps = key.map((c) => `, %L::${keyType(c).replace(/%/g, "%%")}[]`).join("");
-  const values = key.map((_, i) => `, array_agg(d.key[${i + 1}])`).join("");
-  return `format(${quoteLiteral(`unnest(%L::int[]${gaps})`)}, array_agg(d.no)${values})`;
 }
 
 /** All statements for writing on one side. */

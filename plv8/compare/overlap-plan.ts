@@ -1,16 +1,24 @@
 import { bucketCount, rangeType } from "./overlap-buckets.ts";
 import type { Build } from "./overlap-build.ts";
 import { type CheckedPair, checkPair, chooseKey } from "./overlap-check.ts";
-import { type ColumnReader, hasSpellings, keyType } from "./overlap-expressions.ts";
+import { type ColumnReader, hasSpellings } from "./overlap-expressions.ts";
 import type { ColumnFacts, PairFacts } from "./overlap-facts.ts";
-import { hashBucket, hasOwnDigest, joinQuery, type SidePlan, sidePlan } from "./overlap-queries.ts";
+import {
+  hashBucket,
+  hasOwnDigest,
+  joinQuery,
+  keysExpression,
+  type SidePlan,
+  sidePlan,
+} from "./overlap-queries.ts";
 import { type RangePlan, rangePlan } from "./overlap-ranges.ts";
 
 /** How one table is compared, for `steep_repl._overlap_*`. */
 export interface OverlapPlan {
   readonly table: string;
   readonly key: readonly string[];
-  readonly key_types: readonly string[];
+  /** a FROM item of the keys of rows, as an expression over them, aggregated */
+  readonly keys: string;
   /** columns that are compared, in the order of `SidePlan.columns` */
   readonly columns: readonly string[];
   readonly local: SidePlan;
@@ -79,7 +87,7 @@ export function overlapPlan(build: Build): OverlapPlan {
   return {
     table: pair.table,
     key: key.map((c) => c.name),
-    key_types: key.map(keyType),
+    keys: keysExpression(build),
     columns: build.readers.map((r) => r.column.name),
     local: sidePlan(build, pair.local),
     peer: sidePlan(build, pair.peer),

@@ -18,7 +18,7 @@ import {
 } from "./overlap-expressions.ts";
 import type { TableFacts } from "./overlap-facts.ts";
 import { sample } from "./overlap-ranges.ts";
-import { quoteIdent } from "./sql-text.ts";
+import { quoteIdent, quoteLiteral } from "./sql-text.ts";
 
 /** Statements for one side. All but `check` answer one row of one text. */
 export interface SidePlan {
@@ -142,6 +142,13 @@ function checkQuery({ key, pair }: Build, side: TableFacts): string | null {
   return `
     select (select count(*) from ${from} t where ${fields.map((f) => `${f} is null`).join(" or ")}) as nulls,
            (select count(*) from (select from ${from} t group by ${values.join(", ")} having count(*) > 1) d) as duplicates`;
+}
+
+/** A FROM item of the keys of rows, as an expression over the aggregated columns no and key. */
+export function keysExpression({ key }: Build): string {
+  const gaps = key.map((c) => `, %L::${keyType(c).replace(/%/g, "%%")}[]`).join("");
+  const values = key.map((_, i) => `, array_agg(d.key[${i + 1}])`).join("");
+  return `format(${quoteLiteral(`unnest(%L::int[]${gaps})`)}, array_agg(d.no)${values})`;
 }
 
 /** All statements for one side. */

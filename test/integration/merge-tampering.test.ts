@@ -361,7 +361,7 @@ describe("of another role's merge a role", () => {
 describe("a merge that is forged in a session", () => {
   const gap = ["select concat_ws(chr(10), '{1}', '{1}', '[{\"id\": \"1\"}]') from ", " x limit 1"];
   const local = { read: gap, lock: gap, update: ["select '1 0' where ", "::text is not null"] };
-  const plan = { key: ["id"], key_types: ["int"], merge: { local, peer: local } };
+  const plan = { key: ["id"], keys: "'unnest(array[1])'", merge: { local, peer: local } };
 
   test.each([
     ["without a table", plan],

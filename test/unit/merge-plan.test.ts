@@ -404,7 +404,7 @@ describe("statements", () => {
   test("write the keys of rows from what is aggregated of them", () => {
     const odd = column("n", 'public."%odd"');
     const keys = [{ primary: true, immediate: true, columns: ["id", "n"] }];
-    expect(planOf([id, odd], { table: { keys } }).keys).toBe(
+    expect(planMerge(facts([id, odd], { table: { keys } })).keys).toBe(
       `format('unnest(%L::int[], %L::integer[], %L::public."%%odd"[])', array_agg(d.no), array_agg(d.key[1]), array_agg(d.key[2]))`,
     );
   });

@@ -42,6 +42,10 @@ const pair = (more: Partial<PairFacts> = {}): PairFacts => ({
   ...more,
 });
 
+/** The FROM item of keys of one column, which is read as that type. */
+const keysOfOne = (type: string) =>
+  `format('unnest(%L::int[], %L::${type}[])', array_agg(d.no), array_agg(d.key[1]))`;
+
 /** What planOverlap refuses a pair with. */
 function refusal(more: Partial<PairFacts>): unknown {
   try {
@@ -95,7 +99,7 @@ describe("buckets", () => {
     });
     const text = facts([column("id", "text")]);
     const plan = planOverlap(pair({ local: text, peer: text }));
-    expect(plan).toMatchObject({ ranges: null, key_types: ["text"] });
+    expect(plan).toMatchObject({ ranges: null, keys: keysOfOne("text") });
     expect(plan.hash_bucket).toMatch(/^\(hash_record_extended\(row\(t\."id"\), \d+\) & 511\)$/);
   });
 
@@ -166,12 +170,12 @@ describe("keys", () => {
 
   test("are cast to the type that the facts say, which has no length", () => {
     const text = facts([column("id", "bpchar")]);
-    expect(planOverlap(pair({ local: text, peer: text })).key_types).toEqual(["bpchar"]);
+    expect(planOverlap(pair({ local: text, peer: text })).keys).toBe(keysOfOne("bpchar"));
   });
 
   test("that are no scalars are compared as text", () => {
     const odd = facts([column("id", "public.color", { kind: "other" })]);
-    expect(planOverlap(pair({ local: odd, peer: odd })).key_types).toEqual(["text"]);
+    expect(planOverlap(pair({ local: odd, peer: odd })).keys).toBe(keysOfOne("text"));
   });
 });
 
