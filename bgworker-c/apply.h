@@ -104,9 +104,4 @@ extern void apply_draft_graph(ApplyDraft *draft, ApplyRun *apply);
 extern void apply_check_targets(JobRun *run, Jsonb *action);
 extern void apply_check_foreign_keys(JobRun *run, Jsonb *action);
 
-/* apply_actions.c */
-extern ActionFunction apply_action(const char *kind);
-
-/* rights that an applier uses where the requester has them */
-
 #endif /* STEEP_APPLY_H */

@@ -187,31 +187,39 @@ close_plan(JobRun *run, Jsonb *action)
 	helpers_check(run);
 }
 
-/* The function for an action's kind, or NULL. */
-ActionFunction
-apply_action(const char *kind)
-{
-	static const struct
-	{
-		const char *kind;
-		ActionFunction perform;
-	} actions[] = {
-		{"open_archive", apply_open_archive},
-		{"check_targets", apply_check_targets},
-		{"verify", verify},
-		{"start_appliers", start_appliers},
-		{"truncate", truncate_targets},
-		{"pre_data", pre_data},
-		{"load", load},
-		{"set_sequences", sequences},
-		{"post_data", post_data},
-		{"check_foreign_keys", apply_check_foreign_keys},
-		{"analyze", analyze},
-		{"close_plan", close_plan},
-	};
+static const Action actions[] = {
+	{"open_archive",
+	 "planning",
+	 {ACTION_START},
+	 apply_open_archive,
+	 {{"path", MEMBER_TEXT},
+	  {"pre_data", MEMBER_FLAG},
+	  {"data", MEMBER_FLAG},
+	  {"post_data", MEMBER_FLAG},
+	  {"truncate", MEMBER_FLAG},
+	  {"no_owner", MEMBER_FLAG},
+	  {"no_privileges", MEMBER_FLAG},
+	  {"tables", MEMBER_TEXTS, true}}},
+	{"verify", "planning", {"open_archive"}, verify},
+	{"check_targets",
+	 "planning",
+	 {"open_archive", "verify"},
+	 apply_check_targets,
+	 {{"facts", MEMBER_TEXT}, {"levels", MEMBER_TEXT}}},
+	{"start_appliers", "planning", {"check_targets"}, start_appliers, {{"workers", MEMBER_COUNT}}},
+	{"pre_data", "schema", {"start_appliers"}, pre_data},
+	{"truncate", "data", {"pre_data"}, truncate_targets},
+	{"load", "data", {"truncate"}, load},
+	{"set_sequences", "sequences", {"load"}, sequences},
+	{"post_data", "indexes", {"set_sequences"}, post_data},
+	{"check_foreign_keys",
+	 "finalizing",
+	 {"post_data"},
+	 apply_check_foreign_keys,
+	 {{"checks", MEMBER_TEXT}}},
+	{"analyze", "finalizing", {"check_foreign_keys"}, analyze},
+	{"close_plan", "finalizing", {"analyze"}, close_plan},
+	{"complete", "complete", {"close_plan"}},
+};
 
-	for (size_t i = 0; i < lengthof(actions); i++)
-		if (strcmp(actions[i].kind, kind) == 0)
-			return actions[i].perform;
-	return NULL;
-}
+const ActionTable apply_actions = ACTION_TABLE("snapshot_apply", true, actions);

@@ -15,14 +15,6 @@
 #include "utils/regproc.h"
 #include "utils/snapmgr.h"
 
-static bool
-action_flag(Jsonb *action, const char *key)
-{
-	char *value = action_text(action, key);
-
-	return value != NULL && strcmp(value, "yes") == 0;
-}
-
 /* The tables to limit the job to, one a line; NIL = all. */
 static List *
 read_tables(Jsonb *action)
@@ -58,12 +50,7 @@ read_tables(Jsonb *action)
 static void
 read_options(ApplyRun *apply, Jsonb *action)
 {
-	char *path = action_text(action, "path");
-
-	if (path == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("input_path must be given")));
-	apply->path = directory_normalize(path);
+	apply->path = directory_normalize(action_text(action, "path"));
 	apply->selection.pre_data = action_flag(action, "pre_data");
 	apply->selection.data = action_flag(action, "data");
 	apply->selection.post_data = action_flag(action, "post_data");

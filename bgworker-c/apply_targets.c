@@ -16,6 +16,7 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
+#include "planned_sql.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
@@ -66,55 +67,56 @@ entry_names(ApplyRun *apply, ApplyStage stage)
  * Run one of the planner's queries, as the requester: $1 the parameters, $2
  * the tables to load, $3 the sequences to set, $4 the relations to create.
  */
-static void
-run_query(JobRun *run, Jsonb *action, const char *key)
+static uint64
+run_query(JobRun *run, Jsonb *action, const char *name, const AnswerColumn *columns, int n_columns)
 {
 	Oid types[] = {JSONBOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID};
 	Datum values[] = {DirectFunctionCall1(jsonb_in, CStringGetDatum(run->params)),
 					  target_names(run->apply), entry_names(run->apply, STAGE_SEQUENCES),
 					  entry_names(run->apply, STAGE_PRE_DATA)};
-	char *sql = action_text(action, key);
+	PlannedQuery query = {.name = name,
+						  .sql = action_text(action, name),
+						  .n_args = lengthof(values),
+						  .types = types,
+						  .values = values,
+						  .columns = columns,
+						  .n_columns = n_columns};
 
-	if (sql == NULL)
-		elog(ERROR, "planner's action lacks query \"%s\"", key);
-	if (SPI_execute_with_args(sql, 4, types, values, NULL, true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "planner's query \"%s\" is no SELECT", key);
+	return planned_select(&query);
 }
 
 /* One row with one JSON object: facts for the planner's next decision. */
 static void
 gather_facts(JobRun *run, Jsonb *action)
 {
+	static const AnswerColumn columns[] = {{JSONOID}};
 	char *json;
-	size_t len;
 
-	run_query(run, action, "facts");
-	if (SPI_processed != 1)
-		elog(ERROR, "planner's query of facts returned no row");
-	json = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
-	len = json ? strlen(json) : 0;
-	if (len < 2 || json[0] != '{')
-		elog(ERROR, "planner's query of facts returned no object");
-	appendBinaryStringInfo(&run->facts, json + 1, len - 2);
+	if (run_query(run, action, "facts", columns, lengthof(columns)) != 1)
+		wrong_answer("query \"facts\" does not find one row");
+	json = planned_text(0, 1);
+	if (json[0] != '{')
+		wrong_answer("query \"facts\" finds no object");
+	appendBinaryStringInfo(&run->facts, json + 1, (int) strlen(json) - 2);
 }
 
 /* Rows (position in $2, level): which tables must wait for which, by foreign keys. */
 static void
 read_levels(JobRun *run, Jsonb *action)
 {
+	static const AnswerColumn columns[] = {{INT8OID}, {INT8OID}};
 	ApplyRun *apply = run->apply;
+	uint64 n = run_query(run, action, "levels", columns, lengthof(columns));
 
-	run_query(run, action, "levels");
-	for (uint64 i = 0; i < SPI_processed; i++)
+	for (uint64 i = 0; i < n; i++)
 	{
-		bool isnull;
-		int64 position =
-			DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
-		int64 level =
-			DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull));
+		int64 position = planned_int64(i, 1);
+		int64 level = planned_int64(i, 2);
 
-		if (position >= 1 && position <= apply->n_targets && level > 0)
-			apply->targets[position - 1].level = (uint32) level;
+		if (position < 1 || position > apply->n_targets || level < 1 ||
+			level > apply->n_targets + 1)
+			wrong_answer("query \"levels\" finds what is no table, or no level");
+		apply->targets[position - 1].level = (uint32) level;
 	}
 }
 
@@ -224,9 +226,7 @@ apply_check_targets(JobRun *run, Jsonb *action)
 static void
 check_foreign_key(const char *name, const char *sql)
 {
-	if (SPI_execute(sql, true, 1) != SPI_OK_SELECT)
-		elog(ERROR, "planner's check of a foreign key is no SELECT");
-	if (SPI_processed > 0)
+	if (planned_finds_row("checks", sql))
 		ereport(
 			ERROR,
 			(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
@@ -242,6 +242,7 @@ check_foreign_key(const char *name, const char *sql)
 void
 apply_check_foreign_keys(JobRun *run, Jsonb *action)
 {
+	static const AnswerColumn columns[] = {{TEXTOID}, {TEXTOID, true}};
 	SPITupleTable *checks;
 	uint64 n;
 
@@ -254,9 +255,8 @@ apply_check_foreign_keys(JobRun *run, Jsonb *action)
 	}
 	PushActiveSnapshot(GetTransactionSnapshot());
 	SPI_connect();
-	run_query(run, action, "checks");
+	n = run_query(run, action, "checks", columns, lengthof(columns));
 	checks = SPI_tuptable;
-	n = SPI_processed;
 	for (uint64 i = 0; i < n; i++)
 	{
 		char *name = SPI_getvalue(checks->vals[i], checks->tupdesc, 1);

@@ -163,21 +163,22 @@ at_exit(int code, Datum arg)
 		(void) directory_remove(run->job->path, &mark);
 }
 
-static ActionFunction
-action_function(JobKind job, const char *kind)
+/* Do what the planner said, which has been checked. */
+static void
+perform(JobRun *run, const Action *action, Jsonb *answer)
 {
-	switch (job)
-	{
-		case JOB_SNAPSHOT:
-			return snapshot_action(kind);
-		case JOB_APPLY:
-			return apply_action(kind);
-		case JOB_OVERLAP:
-			return overlap_action(kind);
-		case JOB_MERGE:
-			return merge_action(kind);
-	}
-	return NULL;
+	char *warnings = action_json(answer, "warnings");
+
+	if (run->actions->is_resumed)
+		record_begun(run, action->kind);
+	run_set_phase(run, action->phase);
+	if (warnings != NULL)
+		record_warnings(run, warnings);
+	resetStringInfo(&run->facts);
+	run->expected = NULL;
+	action->perform(run, answer);
+	MemoryContextSwitchTo(run->context);
+	run->done = action->kind;
 }
 
 /* Perform actions until the planner says that the job is complete. */
@@ -185,33 +186,22 @@ static void
 run_job(JobRun *run)
 {
 	record_start(run);
+	run->actions = action_table(run->operation);
+	if (run->actions == NULL)
+		elog(ERROR, "there are no actions for operation \"%s\"", run->operation);
 	run_set_phase(run, "planning");
 	for (;;)
 	{
-		Jsonb *action;
-		char *kind;
-		char *phase;
-		ActionFunction perform;
+		Jsonb *answer;
+		const Action *action;
 
 		worker_check_cancel(run->job);
-		action = planner_next_action(run);
-		kind = action_text(action, "kind");
-		phase = action_text(action, "phase");
-		if (kind == NULL || phase == NULL)
-			elog(ERROR, "planner returned an action without kind or phase");
-		if (strcmp(kind, "complete") == 0)
+		answer = planner_next_action(run);
+		action = action_check(run->actions, run->done, run->expected, answer);
+		if (action->perform == NULL)
 			return;
-		perform = action_function(run->job->kind, kind);
-		if (perform == NULL)
-			elog(ERROR, "planner returned unknown action \"%s\"", kind);
-
-		run_set_phase(run, phase);
-		if (action_json(action, "warnings") != NULL)
-			record_warnings(run, action_json(action, "warnings"));
-		resetStringInfo(&run->facts);
-		perform(run, action);
-		MemoryContextSwitchTo(run->context);
-		run->done = kind;
+		perform(run, action, answer);
+		pfree(answer);
 	}
 }
 

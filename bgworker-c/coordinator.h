@@ -7,6 +7,7 @@
 
 #include "postgres.h"
 
+#include "action.h"
 #include "manifest_read.h"
 #include "postmaster/bgworker.h"
 #include "shared_state.h"
@@ -18,13 +19,15 @@ typedef struct ApplyRun ApplyRun;
 typedef struct OverlapRun OverlapRun;
 typedef struct MergeRun MergeRun;
 
-typedef struct JobRun
+struct JobRun
 {
 	SteepJob *job;
 	MemoryContext context; /* lives as long as the job */
 	char *operation;
-	char *params;          /* JSON, as queued */
-	char *done;            /* kind of the last action, NULL at first */
+	char *params; /* JSON, as queued */
+	const ActionTable *actions;
+	const char *done;      /* kind of the last action, NULL at first */
+	const char *expected;  /* the only kind that may come next; NULL = any that the table has */
 	StringInfoData facts;  /* JSON object members that the last action left */
 	SnapshotRun *snapshot; /* of a snapshot job */
 	ApplyRun *apply;       /* of an apply job */
@@ -37,7 +40,7 @@ typedef struct JobRun
 	char *waiting;            /* for what; NULL = nothing */
 	TimestampTz last_record;
 	char recorded_phase[16];
-} JobRun;
+};
 
 /* coordinator.c */
 extern void run_tick(JobRun *run);
@@ -48,6 +51,7 @@ extern void run_show_table(JobRun *run, const char *table);
 
 /* coordinator_record.c: bookkeeping, as the extension's owner */
 extern void record_start(JobRun *run);
+extern void record_begun(JobRun *run, const char *kind);
 extern void record_progress(JobRun *run, bool force);
 extern char *describe_slot_blocker(JobRun *run);
 extern void record_status_detail(JobRun *run, const char *detail);
@@ -70,20 +74,7 @@ extern void helpers_end_all(JobRun *run);
 /* planner.c */
 extern Jsonb *planner_next_action(JobRun *run);
 
-/* action.c: reading an action that JavaScript decided on */
-extern char *action_text(Jsonb *action, const char *key);
-extern char *action_json(Jsonb *action, const char *key);
-extern int action_int(Jsonb *action, const char *key, int dflt);
-
-/* snapshot_actions.c */
-typedef void (*ActionFunction)(JobRun *run, Jsonb *action);
-extern ActionFunction snapshot_action(const char *kind);
-
-/* overlap_actions.c */
-extern ActionFunction overlap_action(const char *kind);
-
 /* merge_actions.c */
-extern ActionFunction merge_action(const char *kind);
 extern void merge_give_up(JobRun *run);
 
 #endif /* STEEP_COORDINATOR_H */

@@ -110,6 +110,22 @@ record_start(JobRun *run)
 }
 
 /*
+ * Which action begins, on disk before it does: a job that is resumed must not
+ * fail at the same one again and again.
+ */
+void
+record_begun(JobRun *run, const char *kind)
+{
+	OwnerSession session;
+
+	begin(&session);
+	owner_execute("update steep_repl._job_directories set begun = $2 where operation_id = $1", 2,
+				  (Oid[]){INT8OID, TEXTOID},
+				  (Datum[]){Int64GetDatum(run->job->id), CStringGetTextDatum(kind)}, NULL);
+	owner_commit_transaction(&session);
+}
+
+/*
  * Bring row and listeners up to date: on a change of phase, else once a second.
  * A row that somebody has locked is left for the next time.
  */

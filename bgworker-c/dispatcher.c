@@ -80,6 +80,24 @@ remove_remains(int64 id)
 }
 
 /*
+ * Whether a job got any further than the last time that it was interrupted: to
+ * another action, or with this one. If not, it may itself be what brings the
+ * server down.
+ */
+static bool
+has_moved_on(int64 id)
+{
+	return owner_execute(
+			   "update steep_repl._job_directories d set died_at = p.place, begun = 'start' "
+			   "from (select concat_ws(' ', x.begun, "
+			   "  (select count(*) from steep_repl._apply_done a where a.operation_id = x.operation_id), "
+			   "  (select m.rows_merged from steep_repl.merges m where m.operation_id = x.operation_id)) as place "
+			   "  from steep_repl._job_directories x where x.operation_id = $1) p "
+			   "where d.operation_id = $1 and d.died_at is distinct from p.place",
+			   1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL) == 1;
+}
+
+/*
  * An apply goes on where it stopped: what it did is marked. Not for ever, in
  * case it is the apply that brings the server down.
  */
@@ -96,6 +114,15 @@ resume(int64 id)
 			"  and (operation = 'snapshot_apply' or operation in ('bidirectional_merge', 'merge_undo') and params -> 'is_conninfo' = 'false')",
 			2, types, values, NULL) == 0)
 		return false;
+	if (!has_moved_on(id))
+	{
+		if (record_failure(
+				id, "the server or the job's worker ended twice at the same action of the job",
+				"57P02",
+				"The job may be the reason: see the server log. Go on with retry_operation(id)."))
+			remove_remains(id);
+		return true;
+	}
 	job_rows_resume(id);
 	ereport(LOG, (errmsg("steep_repl: operation " INT64_FORMAT " is resumed", id)));
 	return true;

@@ -14,8 +14,11 @@ struct MergeRun
 	const char *undoes; /* of an undo: the merge that is taken back */
 	bool replicates;    /* one side replicates to the other */
 	bool discards;      /* what waits to be replicated is thrown away */
+	bool has_discarded;
 	int n_tables;
+	int n_compared;
 	int n_steps;
+	int n_written; /* steps of this round */
 	int rounds;
 	int64 n_changed;  /* rows of this round that have to be compared again */
 	int64 batch;      /* the last one that was written down */
@@ -57,6 +60,7 @@ extern void merge_open_peer(JobRun *run, Jsonb *action);
 extern void merge_begin(JobRun *run, Jsonb *action);
 
 /* merge_actions.c */
+extern void merge_expect_compare(JobRun *run);
 extern void merge_report(JobRun *run, int written);
 
 /* merge_write.c */

@@ -55,6 +55,16 @@ keep_counts(JobRun *run, char **found)
 	owner_commit_transaction(&session);
 }
 
+/* All tables are compared before anything is written. */
+void
+merge_expect_compare(JobRun *run)
+{
+	if (run->merge->undoes != NULL)
+		run->expected = "read_audit";
+	else
+		run->expected = run->merge->n_compared < run->merge->n_tables ? "compare" : "check_unique";
+}
+
 /* Compare one table and decide about its rows. */
 static void
 compare(JobRun *run, Jsonb *action)
@@ -68,24 +78,24 @@ compare(JobRun *run, Jsonb *action)
 	char *found[N_COUNTS + 2];
 	char *table;
 
+	action_check_number(no, run->merge->n_compared + 1);
 	requester_begin();
 	table = requester_text(run, sql_name, 1, (Oid[]){INT4OID}, (Datum[]){Int32GetDatum(no)});
 	requester_commit();
 	run_show_table(run, table);
 
 	requester_begin();
-	requester_select(run, sql_compare, 3, (Oid[]){TEXTOID, TEXTOID, INT4OID},
-					 (Datum[]){CStringGetTextDatum(run->merge->connection),
-							   CStringGetTextDatum(run->params), Int32GetDatum(no)},
-					 N_COUNTS + 2, found);
+	requester_texts(run, sql_compare, 3, (Oid[]){TEXTOID, TEXTOID, INT4OID},
+					(Datum[]){CStringGetTextDatum(run->merge->connection),
+							  CStringGetTextDatum(run->params), Int32GetDatum(no)},
+					N_COUNTS + 2, found);
 	requester_commit();
-	for (int i = 0; i < N_COUNTS + 2; i++)
-		if (found[i] == NULL)
-			elog(ERROR, "comparing table %s gave no counts", table);
 	keep_counts(run, found);
 	pg_atomic_write_u32(&run->job->counters.tables_done, no);
 	pg_atomic_write_u32(&run->job->counters.items_done, no);
+	run->merge->n_compared = no;
 	appendStringInfo(&run->facts, "\"compared\":%d,\"tables\":%d", no, run->merge->n_tables);
+	merge_expect_compare(run);
 }
 
 /* How far the writing is, for TypeScript. */
@@ -94,6 +104,11 @@ merge_report(JobRun *run, int written)
 {
 	MergeRun *merge = run->merge;
 
+	merge->n_written = written;
+	if (merge->discards && !merge->has_discarded && !merge->dry_run)
+		run->expected = "discard_backlog";
+	else if (written < merge->n_steps)
+		run->expected = merge->undoes ? "undo" : "write";
 	appendStringInfo(&run->facts,
 					 "\"written\":%d,\"steps\":%d,\"rounds\":%d,\"changed\":" INT64_FORMAT
 					 ",\"discards\":%s",
@@ -103,11 +118,11 @@ merge_report(JobRun *run, int written)
 
 /* Steps of a new round. */
 static void
-begin_round(JobRun *run, const char *steps)
+begin_round(JobRun *run, int steps)
 {
 	MergeRun *merge = run->merge;
 
-	merge->n_steps = atoi(steps);
+	merge->n_steps = steps;
 	merge->n_changed = 0;
 	merge->rounds++;
 	pg_atomic_write_u32(&run->job->counters.items_total, merge->n_steps);
@@ -125,6 +140,7 @@ discard_backlog(JobRun *run, Jsonb *action)
 	requester_select(run, "select steep_repl._merge_discard_backlog($1)", 1, (Oid[]){TEXTOID},
 					 (Datum[]){CStringGetTextDatum(run->merge->connection)}, 1, nothing);
 	requester_commit();
+	run->merge->has_discarded = true;
 	merge_report(run, 0);
 }
 
@@ -132,11 +148,11 @@ discard_backlog(JobRun *run, Jsonb *action)
 static void
 read_audit(JobRun *run, Jsonb *action)
 {
-	char *steps;
+	int steps;
 
 	requester_begin();
-	steps = requester_text(run, "select steep_repl._undo_read($1)", 1, (Oid[]){TEXTOID},
-						   (Datum[]){CStringGetTextDatum(run->merge->undoes)});
+	steps = requester_count(run, "select steep_repl._undo_read($1)", 1, (Oid[]){TEXTOID},
+							(Datum[]){CStringGetTextDatum(run->merge->undoes)});
 	requester_commit();
 	/* as those that a merge has compared */
 	pg_atomic_write_u32(&run->job->counters.tables_done, run->merge->n_tables);
@@ -148,28 +164,27 @@ static void
 check_unique(JobRun *run, Jsonb *action)
 {
 	char *found[2];
-	char *steps;
+	int steps;
 
 	requester_begin();
-	requester_select(
+	requester_texts(
 		run,
-		"select c.colliding, to_json(c.examples)::text from steep_repl._merge_check_unique($1) c",
+		"select c.colliding, coalesce(to_json(c.examples), 'null')::text from steep_repl._merge_check_unique($1) c",
 		1, (Oid[]){TEXTOID}, (Datum[]){CStringGetTextDatum(run->merge->connection)}, 2, found);
-	steps = requester_text(run, "select steep_repl._merge_steps(1)", 0, NULL, NULL);
+	steps = requester_count(run, "select steep_repl._merge_steps(1)", 0, NULL, NULL);
 	requester_commit();
-	appendStringInfo(&run->facts, "\"colliding\":%s,\"collisions\":%s,", found[0],
-					 found[1] ? found[1] : "null");
+	appendStringInfo(&run->facts, "\"colliding\":%s,\"collisions\":%s,", found[0], found[1]);
 	begin_round(run, steps);
 }
 
 static void
 look_again(JobRun *run, Jsonb *action)
 {
-	char *steps;
+	int steps;
 
 	requester_begin();
-	steps = requester_text(run, "select steep_repl._merge_look_again($1)", 1, (Oid[]){TEXTOID},
-						   (Datum[]){CStringGetTextDatum(run->merge->connection)});
+	steps = requester_count(run, "select steep_repl._merge_look_again($1)", 1, (Oid[]){TEXTOID},
+							(Datum[]){CStringGetTextDatum(run->merge->connection)});
 	requester_commit();
 	begin_round(run, steps);
 }
@@ -278,28 +293,45 @@ close_peer(JobRun *run, Jsonb *action)
 	run->merge = NULL;
 }
 
-ActionFunction
-merge_action(const char *kind)
-{
-	static const struct
-	{
-		const char *kind;
-		ActionFunction perform;
-	} actions[] = {{"open_peer", merge_open_peer},
-				   {"begin_merge", merge_begin},
-				   {"compare", compare},
-				   {"check_unique", check_unique},
-				   {"discard_backlog", discard_backlog},
-				   {"write", merge_write},
-				   {"read_audit", read_audit},
-				   {"undo", merge_write},
-				   {"look_again", look_again},
-				   {"move_sequences", move_sequences},
-				   {"check_foreign_keys", check_foreign_keys},
-				   {"close_peer", close_peer}};
+static const Action actions[] = {
+	{"open_peer", "planning", {ACTION_START}, merge_open_peer},
+	{"begin_merge",
+	 "planning",
+	 {"open_peer"},
+	 merge_begin,
+	 {{"discards", MEMBER_FLAG}, {"replicates", MEMBER_FLAG}}},
+	{"compare", "comparing", {"begin_merge", "compare"}, compare, {{"no", MEMBER_COUNT}}},
+	{"check_unique", "comparing", {"begin_merge", "compare"}, check_unique},
+	{"discard_backlog", "comparing", {"check_unique"}, discard_backlog},
+	{"write",
+	 "merging",
+	 {"check_unique", "discard_backlog", "write", "look_again"},
+	 merge_write,
+	 {{"no", MEMBER_COUNT}}},
+	{"look_again", "merging", {"write", "look_again"}, look_again},
+	{"move_sequences",
+	 "finalizing",
+	 {"check_unique", "discard_backlog", "write", "look_again"},
+	 move_sequences},
+	{"check_foreign_keys", "finalizing", {"move_sequences"}, check_foreign_keys},
+	{"close_peer", "finalizing", {"check_foreign_keys"}, close_peer},
+	{"complete", "complete", {"close_peer"}},
+};
 
-	for (size_t i = 0; i < lengthof(actions); i++)
-		if (strcmp(actions[i].kind, kind) == 0)
-			return actions[i].perform;
-	return NULL;
-}
+const ActionTable merge_actions = ACTION_TABLE("bidirectional_merge", true, actions);
+
+static const Action undo[] = {
+	{"open_peer", "planning", {ACTION_START}, merge_open_peer},
+	{"begin_merge",
+	 "planning",
+	 {"open_peer"},
+	 merge_begin,
+	 {{"discards", MEMBER_FLAG}, {"replicates", MEMBER_FLAG}}},
+	{"read_audit", "planning", {"begin_merge"}, read_audit},
+	{"undo", "merging", {"read_audit", "undo"}, merge_write, {{"no", MEMBER_COUNT}}},
+	{"check_foreign_keys", "finalizing", {"read_audit", "undo"}, check_foreign_keys},
+	{"close_peer", "finalizing", {"check_foreign_keys"}, close_peer},
+	{"complete", "complete", {"close_peer"}},
+};
+
+const ActionTable undo_actions = ACTION_TABLE("merge_undo", true, undo);

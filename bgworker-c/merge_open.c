@@ -67,7 +67,6 @@ merge_open_peer(JobRun *run, Jsonb *action)
 	Oid types[] = {TEXTOID, TEXTOID};
 	Datum values[2];
 	OwnerSession session;
-	char *n_tables;
 	char *names;
 	char *facts;
 
@@ -87,12 +86,11 @@ merge_open_peer(JobRun *run, Jsonb *action)
 	requester_begin();
 	values[0] = CStringGetTextDatum(merge->connection);
 	values[1] = CStringGetTextDatum(run->params);
-	n_tables = requester_text(run, sql_plan, 2, types, values);
+	merge->n_tables = requester_count(run, sql_plan, 2, types, values);
 	names = requester_text(run, sql_names, 0, NULL, NULL);
 	facts = requester_text(run, sql_facts, 2, types, values);
 	requester_commit();
 
-	merge->n_tables = atoi(n_tables);
 	pg_atomic_write_u32(&run->job->counters.tables_total, merge->n_tables);
 	pg_atomic_write_u32(&run->job->counters.items_total, merge->n_tables);
 	owner_begin_transaction(&session);
@@ -100,6 +98,9 @@ merge_open_peer(JobRun *run, Jsonb *action)
 				  (Oid[]){INT8OID, TEXTOID},
 				  (Datum[]){Int64GetDatum(run->job->id), CStringGetTextDatum(names)}, NULL);
 	owner_commit_transaction(&session);
+	if (facts[0] != '{')
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_EXCEPTION), errmsg("the facts of a merge are no object")));
 	/* the members of the object */
 	appendBinaryStringInfo(&run->facts, facts + 1, strlen(facts) - 2);
 }
@@ -113,8 +114,8 @@ merge_begin(JobRun *run, Jsonb *action)
 	Datum values[3];
 	char *nothing[1];
 
-	merge->replicates = strcmp(action_text(action, "replicates"), "yes") == 0;
-	merge->discards = strcmp(action_text(action, "discards"), "yes") == 0;
+	merge->replicates = action_flag(action, "replicates");
+	merge->discards = action_flag(action, "discards");
 	requester_begin();
 	values[0] = CStringGetTextDatum(merge->connection);
 	values[1] = CStringGetTextDatum(run->job->object_id);
@@ -128,4 +129,5 @@ merge_begin(JobRun *run, Jsonb *action)
 		SetConfigOption("session_replication_role", "replica", PGC_SUSET, PGC_S_OVERRIDE);
 	requester_commit();
 	appendStringInfo(&run->facts, "\"tables\":%d", merge->n_tables);
+	merge_expect_compare(run);
 }

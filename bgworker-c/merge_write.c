@@ -207,8 +207,10 @@ void
 merge_write(JobRun *run, Jsonb *action)
 {
 	char *table;
-	Step step = find_step(run, action_int(action, "no", 0), &table);
+	Step step;
 
+	action_check_number(action_int(action, "no", 0), run->merge->n_written + 1);
+	step = find_step(run, run->merge->n_written + 1, &table);
 	run_show_table(run, table);
 	do
 	{

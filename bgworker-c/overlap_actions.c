@@ -21,6 +21,7 @@ struct OverlapRun
 {
 	char *connection; /* of dblink, to the peer */
 	int n_tables;
+	int n_compared;
 };
 
 /* What comparing a table found, as text, in the order of overlap_tables' columns. */
@@ -42,6 +43,17 @@ forget_results(JobRun *run)
 	owner_commit_transaction(&session);
 }
 
+/* How far the comparison is, for TypeScript. */
+static void
+report_compared(JobRun *run)
+{
+	OverlapRun *overlap = run->overlap;
+
+	run->expected = overlap->n_compared < overlap->n_tables ? "compare" : "close_peer";
+	appendStringInfo(&run->facts, "\"compared\":%d,\"tables\":%d", overlap->n_compared,
+					 overlap->n_tables);
+}
+
 /* Connect, and plan all tables before the first is read. */
 static void
 open_peer(JobRun *run, Jsonb *action)
@@ -54,29 +66,26 @@ open_peer(JobRun *run, Jsonb *action)
 		"select array(select p.plan ->> 'table' from pg_temp.steep_repl_plans p order by p.no)::text";
 	OverlapRun *overlap = palloc0_object(OverlapRun);
 	OwnerSession session;
-	char *found[1];
-	char *names[1];
+	char *names;
 
 	forget_results(run);
 	requester_begin();
 	overlap->connection = requester_open_peer(run);
-	requester_select(
+	overlap->n_tables = requester_count(
 		run, sql_plan, 2, (Oid[]){TEXTOID, TEXTOID},
-		(Datum[]){CStringGetTextDatum(overlap->connection), CStringGetTextDatum(run->params)}, 1,
-		found);
-	requester_select(run, sql_names, 0, NULL, NULL, 1, names);
+		(Datum[]){CStringGetTextDatum(overlap->connection), CStringGetTextDatum(run->params)});
+	names = requester_text(run, sql_names, 0, NULL, NULL);
 	requester_commit();
 
-	overlap->n_tables = atoi(found[0]);
 	run->overlap = overlap;
 	pg_atomic_write_u32(&run->job->counters.tables_total, overlap->n_tables);
 	pg_atomic_write_u32(&run->job->counters.items_total, overlap->n_tables);
 	owner_begin_transaction(&session);
 	owner_execute("update steep_repl.overlaps set tables = $2::text[] where operation_id = $1", 2,
 				  (Oid[]){INT8OID, TEXTOID},
-				  (Datum[]){Int64GetDatum(run->job->id), CStringGetTextDatum(names[0])}, NULL);
+				  (Datum[]){Int64GetDatum(run->job->id), CStringGetTextDatum(names)}, NULL);
 	owner_commit_transaction(&session);
-	appendStringInfo(&run->facts, "\"compared\":0,\"tables\":%d", overlap->n_tables);
+	report_compared(run);
 }
 
 /*
@@ -109,9 +118,14 @@ keep_rows(JobRun *run, const char *table, const char *key)
 						 5, found);
 		if (found[0] == NULL)
 			break;
-		last = atoi(found[0]);
+		last = pg_strtoint32(found[0]);
 		for (int i = 1; i < 5; i++)
+		{
+			if (found[i] == NULL)
+				ereport(ERROR,
+						(errcode(ERRCODE_DATA_EXCEPTION), errmsg("rows that differ lack a part")));
 			values[i + 1] = CStringGetTextDatum(found[i]);
+		}
 		owner_begin(&session);
 		owner_execute(sql_write, 6, (Oid[]){TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID},
 					  values, NULL);
@@ -144,7 +158,7 @@ keep_counts(JobRun *run, char **results)
 	for (int i = 0; i < N_RESULTS; i++)
 	{
 		types[i + 1] = TEXTOID;
-		values[i + 1] = CStringGetTextDatum(results[i] ? results[i] : "");
+		values[i + 1] = CStringGetTextDatum(results[i]);
 	}
 	owner_begin(&session);
 	owner_execute(sql_table, N_RESULTS + 1, types, values, NULL);
@@ -168,17 +182,18 @@ compare(JobRun *run, Jsonb *action)
 	char *plan[2];
 	char *results[N_RESULTS];
 
+	action_check_number(no, run->overlap->n_compared + 1);
 	requester_begin();
-	requester_select(run, sql_plan, 1, (Oid[]){INT4OID}, (Datum[]){Int32GetDatum(no)}, 2, plan);
+	requester_texts(run, sql_plan, 1, (Oid[]){INT4OID}, (Datum[]){Int32GetDatum(no)}, 2, plan);
 	requester_commit();
 	run_show_table(run, plan[0]);
 
 	requester_begin();
-	requester_select(run, sql_compare, 4, (Oid[]){TEXTOID, TEXTOID, INT4OID, TEXTOID},
-					 (Datum[]){CStringGetTextDatum(run->overlap->connection),
-							   CStringGetTextDatum(run->params), Int32GetDatum(no),
-							   CStringGetTextDatum(plan[1])},
-					 N_RESULTS, results);
+	requester_texts(run, sql_compare, 4, (Oid[]){TEXTOID, TEXTOID, INT4OID, TEXTOID},
+					(Datum[]){CStringGetTextDatum(run->overlap->connection),
+							  CStringGetTextDatum(run->params), Int32GetDatum(no),
+							  CStringGetTextDatum(plan[1])},
+					N_RESULTS, results);
 	replorigin_session_origin = DoNotReplicateId;
 	keep_rows(run, plan[0], plan[1]);
 	keep_counts(run, results);
@@ -187,7 +202,8 @@ compare(JobRun *run, Jsonb *action)
 
 	pg_atomic_write_u32(&run->job->counters.tables_done, no);
 	pg_atomic_write_u32(&run->job->counters.items_done, no);
-	appendStringInfo(&run->facts, "\"compared\":%d,\"tables\":%d", no, run->overlap->n_tables);
+	run->overlap->n_compared = no;
+	report_compared(run);
 }
 
 static void
@@ -201,17 +217,11 @@ close_peer(JobRun *run, Jsonb *action)
 	requester_commit();
 }
 
-ActionFunction
-overlap_action(const char *kind)
-{
-	static const struct
-	{
-		const char *kind;
-		ActionFunction perform;
-	} actions[] = {{"open_peer", open_peer}, {"compare", compare}, {"close_peer", close_peer}};
+static const Action actions[] = {
+	{"open_peer", "planning", {ACTION_START}, open_peer},
+	{"compare", "comparing", {"open_peer", "compare"}, compare, {{"no", MEMBER_COUNT}}},
+	{"close_peer", "finalizing", {"open_peer", "compare"}, close_peer},
+	{"complete", "complete", {"close_peer"}},
+};
 
-	for (size_t i = 0; i < lengthof(actions); i++)
-		if (strcmp(actions[i].kind, kind) == 0)
-			return actions[i].perform;
-	return NULL;
-}
+const ActionTable overlap_actions = ACTION_TABLE("overlap", false, actions);

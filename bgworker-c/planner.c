@@ -72,15 +72,15 @@ load_engine(void)
 	loaded = true;
 }
 
-/* Ask TypeScript for the next action, as the requester, in a short transaction. */
+/* Ask TypeScript for the next action, as the requester, in a short transaction. What it answers is yet to be checked. */
 Jsonb *
 planner_next_action(JobRun *run)
 {
 	Oid types[] = {TEXTOID};
 	Datum values[1];
 	MemoryContext old;
-	Jsonb *action;
-	char *text;
+	Jsonb *answer;
+	bool isnull;
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
@@ -88,21 +88,21 @@ planner_next_action(JobRun *run)
 	SPI_connect();
 	load_engine();
 	values[0] = CStringGetTextDatum(planner_request(run));
-	if (SPI_execute_with_args("select steep_repl._call('next_action', $1::jsonb)::text", 1, types,
-							  values, NULL, false, 1) != SPI_OK_SELECT ||
+	if (SPI_execute_with_args("select steep_repl._call('next_action', $1::jsonb)", 1, types, values,
+							  NULL, false, 1) != SPI_OK_SELECT ||
 		SPI_processed != 1)
-		elog(ERROR, "planner returned no action");
+		elog(ERROR, "the planner did not answer");
 	restore_signal_handlers();
+	values[0] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	if (isnull)
+		wrong_answer("it is nothing");
 	old = MemoryContextSwitchTo(run->context);
-	text = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	answer = DatumGetJsonbPCopy(values[0]);
 	MemoryContextSwitchTo(old);
 	SPI_finish();
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 
 	MemoryContextSwitchTo(run->context);
-	if (text == NULL)
-		elog(ERROR, "planner returned no action");
-	action = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
-	return action;
+	return answer;
 }

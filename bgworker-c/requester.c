@@ -27,15 +27,19 @@ requester_commit(void)
 	CommitTransactionCommand();
 }
 
-/* Run a statement and copy its one row, as text, into the job's memory. */
+/*
+ * Run a statement and copy its one row, as text, into the job's memory. The
+ * requester's own code may have made anything of our temporary tables: so one
+ * row of so many columns is not taken for granted, and each may be NULL.
+ */
 void
 requester_select(JobRun *run, const char *sql, int nargs, Oid *types, Datum *values, int n,
 				 char **results)
 {
 	SPI_connect();
 	if (SPI_execute_with_args(sql, nargs, types, values, NULL, false, 0) != SPI_OK_SELECT ||
-		SPI_processed != 1)
-		elog(ERROR, "expected one row: %s", sql);
+		SPI_processed != 1 || SPI_tuptable->tupdesc->natts != n)
+		ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION), errmsg("not one answer to: %s", sql)));
 	restore_signal_handlers();
 	for (int i = 0; i < n; i++)
 	{
@@ -46,16 +50,36 @@ requester_select(JobRun *run, const char *sql, int nargs, Oid *types, Datum *val
 	SPI_finish();
 }
 
-/* The same of one text that is not NULL, whatever the requester's own code may have done to our temporary tables. */
+/* The same of texts of which none may be NULL. */
+void
+requester_texts(JobRun *run, const char *sql, int nargs, Oid *types, Datum *values, int n,
+				char **results)
+{
+	requester_select(run, sql, nargs, types, values, n, results);
+	for (int i = 0; i < n; i++)
+		if (results[i] == NULL)
+			ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION), errmsg("no answer to: %s", sql)));
+}
+
 char *
 requester_text(JobRun *run, const char *sql, int nargs, Oid *types, Datum *values)
 {
 	char *result;
 
-	requester_select(run, sql, nargs, types, values, 1, &result);
-	if (result == NULL)
-		ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION), errmsg("no answer to: %s", sql)));
+	requester_texts(run, sql, nargs, types, values, 1, &result);
 	return result;
+}
+
+/* A number from 0. */
+int
+requester_count(JobRun *run, const char *sql, int nargs, Oid *types, Datum *values)
+{
+	int n = pg_strtoint32(requester_text(run, sql, nargs, types, values));
+
+	if (n < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_EXCEPTION), errmsg("no count is the answer to: %s", sql)));
+	return n;
 }
 
 /* The connection string that was kept for the job, or the name in its parameters. */

@@ -12,6 +12,9 @@ extern void requester_begin(void);
 extern void requester_commit(void);
 extern void requester_select(JobRun *run, const char *sql, int nargs, Oid *types, Datum *values,
 							 int n, char **results);
+extern void requester_texts(JobRun *run, const char *sql, int nargs, Oid *types, Datum *values,
+							int n, char **results);
+extern int requester_count(JobRun *run, const char *sql, int nargs, Oid *types, Datum *values);
 extern char *requester_text(JobRun *run, const char *sql, int nargs, Oid *types, Datum *values);
 extern char *requester_open_peer(JobRun *run);
 

@@ -37,9 +37,6 @@ create_directory(JobRun *run, Jsonb *action)
 	DirectoryMark mark = {.operation_id = job->id, .database = job->database};
 
 	StartTransactionCommand(); /* rights are looked up in catalogs */
-	if (path == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("output_path must be given")));
 	/* Recovery and drop_snapshot go by the path noted when the job was queued. */
 	if (strcmp(directory_normalize(path), job->path) != 0)
 		ereport(ERROR,
@@ -107,6 +104,7 @@ prepare_pg_dump(JobRun *run, const char *application_name)
 static void
 report_change(JobRun *run, const char *what)
 {
+	run->expected = "pin";
 	appendStringInfo(&run->facts, "\"attempts\":%d,\"changed\":", run->attempts);
 	escape_json(&run->facts, what);
 }
@@ -261,26 +259,28 @@ copy(JobRun *run, Jsonb *action)
 						errmsg("a copy worker was terminated before its tables were copied")));
 }
 
-/* The function for an action's kind, or NULL. */
-ActionFunction
-snapshot_action(const char *kind)
-{
-	static const struct
-	{
-		const char *kind;
-		ActionFunction perform;
-	} actions[] = {
-		{"create_directory", create_directory},
-		{"pin", pin},
-		{"plan", plan},
-		{"dump_schema", dump_schema},
-		{"lock", lock},
-		{"copy", copy},
-		{"finish", snapshot_finish},
-	};
+static const Action actions[] = {
+	{"create_directory", "planning", {ACTION_START}, create_directory, {{"path", MEMBER_TEXT}}},
+	{"pin",
+	 "planning",
+	 {"create_directory", "dump_schema", "lock"},
+	 pin,
+	 {{"slot_name", MEMBER_TEXT, true}}},
+	{"plan",
+	 "planning",
+	 {"pin"},
+	 plan,
+	 {{"tables", MEMBER_TEXT},
+	  {"matviews", MEMBER_TEXT},
+	  {"filter", MEMBER_TEXT},
+	  {"compression", MEMBER_TEXT},
+	  {"level", MEMBER_INTEGER, true},
+	  {"node_id", MEMBER_TEXT, true}}},
+	{"dump_schema", "schema", {"plan"}, dump_schema},
+	{"lock", "schema", {"dump_schema"}, lock, {{"fingerprints", MEMBER_TEXT}}},
+	{"copy", "data", {"lock"}, copy, {{"workers", MEMBER_COUNT}}},
+	{"finish", "finalizing", {"copy"}, snapshot_finish},
+	{"complete", "complete", {"finish"}},
+};
 
-	for (size_t i = 0; i < lengthof(actions); i++)
-		if (strcmp(actions[i].kind, kind) == 0)
-			return actions[i].perform;
-	return NULL;
-}
+const ActionTable snapshot_actions = ACTION_TABLE("snapshot_generate", false, actions);

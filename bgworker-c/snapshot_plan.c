@@ -15,6 +15,7 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "pg_dump.h"
+#include "planned_sql.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -39,34 +40,35 @@ snapshot_run_reset(JobRun *run)
 	run->snapshot->context = context;
 }
 
+/* Columns of the planner's queries. */
+static const AnswerColumn table_columns[] = {
+	{OIDOID},             /* of the table */
+	{TEXTOID},            /* schema */
+	{TEXTOID},            /* name */
+	{TEXTOID},            /* owner */
+	{TEXTARRAYOID, true}, /* columns */
+	{TEXTOID},            /* fingerprint */
+	{TEXTOID, true},      /* condition */
+	{BOOLOID},            /* is it an extension's */
+};
+static const AnswerColumn matview_columns[] = {{OIDOID}};
+static const AnswerColumn filter_columns[] = {{TEXTOID, true}, {TEXTOID, true}, {TEXTOID}};
+static const AnswerColumn fingerprint_columns[] = {{OIDOID}, {TEXTOID}};
+
 /* Run one of the planner's queries; returns the number of rows. */
 static uint64
-run_query(JobRun *run, Jsonb *action, const char *key)
+run_query(JobRun *run, Jsonb *action, const char *name, const AnswerColumn *columns, int n_columns)
 {
-	char *sql = action_text(action, key);
-	Oid types[] = {JSONBOID};
-	Datum values[] = {DirectFunctionCall1(jsonb_in, CStringGetDatum(run->params))};
+	Datum params = DirectFunctionCall1(jsonb_in, CStringGetDatum(run->params));
+	PlannedQuery query = {.name = name,
+						  .sql = action_text(action, name),
+						  .n_args = 1,
+						  .types = (Oid[]){JSONBOID},
+						  .values = &params,
+						  .columns = columns,
+						  .n_columns = n_columns};
 
-	if (sql == NULL)
-		elog(ERROR, "planner's action lacks query \"%s\"", key);
-	if (SPI_execute_with_args(sql, 1, types, values, NULL, true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "planner's query \"%s\" is no SELECT", key);
-	return SPI_processed;
-}
-
-static char *
-text_at(uint64 row, int column)
-{
-	return SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column);
-}
-
-static Oid
-oid_at(uint64 row, int column)
-{
-	bool isnull;
-
-	return DatumGetObjectId(
-		SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, &isnull));
+	return planned_select(&query);
 }
 
 static void
@@ -85,7 +87,6 @@ read_columns(SourceTable *table, uint64 row, int column)
 		table->columns[i] = TextDatumGetCString(items[i]);
 }
 
-/* Columns: oid, schema, name, owner, columns, fingerprint, condition, in_extension. */
 static void
 read_tables(SnapshotRun *snapshot, uint64 n)
 {
@@ -97,14 +98,14 @@ read_tables(SnapshotRun *snapshot, uint64 n)
 		SourceTable *table = &snapshot->tables[i];
 
 		CHECK_FOR_INTERRUPTS();
-		table->relid = oid_at(i, 1);
-		table->schema = text_at(i, 2);
-		table->name = text_at(i, 3);
-		table->owner = text_at(i, 4);
+		table->relid = planned_oid(i, 1);
+		table->schema = planned_text(i, 2);
+		table->name = planned_text(i, 3);
+		table->owner = planned_text(i, 4);
 		read_columns(table, i, 5);
-		table->fingerprint = text_at(i, 6);
-		table->condition = text_at(i, 7);
-		table->extension_member = strcmp(text_at(i, 8), "t") == 0;
+		table->fingerprint = planned_text(i, 6);
+		table->condition = planned_text(i, 7);
+		table->extension_member = strcmp(planned_text(i, 8), "t") == 0;
 	}
 }
 
@@ -112,16 +113,17 @@ static void
 read_options(JobRun *run, Jsonb *action)
 {
 	SnapshotRun *snapshot = run->snapshot;
-	char *compression = action_text(action, "compression");
 	int min;
 	int max;
 	int dflt;
 
-	if (compression == NULL || !codec_from_name(compression, &snapshot->codec))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("unknown compression \"%s\"", compression ? compression : "")));
+	if (!codec_from_name(action_text(action, "compression"), &snapshot->codec))
+		wrong_answer("there is no such compression");
 	codec_level_range(snapshot->codec, &min, &max, &dflt);
 	snapshot->level = action_int(action, "level", dflt);
+	if (snapshot->level != dflt && (snapshot->level < min || snapshot->level > max))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("compression level must be between %d and %d", min, max)));
 	snapshot->node_id = action_text(action, "node_id");
 }
 
@@ -135,32 +137,33 @@ snapshot_run_list(JobRun *run, Jsonb *action)
 	worker_begin_with_snapshot(run->job->snapshot_name);
 	SPI_connect();
 
-	n = run_query(run, action, "tables");
+	n = run_query(run, action, "tables", table_columns, lengthof(table_columns));
 	MemoryContextSwitchTo(snapshot->context);
 	read_options(run, action);
 	read_tables(snapshot, n);
 
-	n = run_query(run, action, "matviews");
+	n = run_query(run, action, "matviews", matview_columns, lengthof(matview_columns));
 	MemoryContextSwitchTo(snapshot->context);
 	snapshot->matviews = palloc_array(Oid, n + 1);
 	snapshot->n_matviews = n;
 	for (uint64 i = 0; i < n; i++)
-		snapshot->matviews[i] = oid_at(i, 1);
+		snapshot->matviews[i] = planned_oid(i, 1);
 
-	n = run_query(run, action, "filter");
+	n = run_query(run, action, "filter", filter_columns, lengthof(filter_columns));
 	MemoryContextSwitchTo(snapshot->context);
 	for (uint64 i = 0; i < n; i++)
 	{
-		char *name = text_at(i, 2);
+		char *schema = planned_text(i, 1);
+		char *name = planned_text(i, 2);
 		PgDumpTable *table = palloc0_object(PgDumpTable);
 
-		if (text_at(i, 1) == NULL)
+		if (schema == NULL)
 			ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
-							errmsg("table %s no longer exists", text_at(i, 3))));
-		table->schema = text_at(i, 1);
+							errmsg("table %s no longer exists", planned_text(i, 3))));
+		table->schema = schema;
 		table->table = name;
 		if (name == NULL)
-			snapshot->filter_schemas = lappend(snapshot->filter_schemas, text_at(i, 1));
+			snapshot->filter_schemas = lappend(snapshot->filter_schemas, schema);
 		else
 			snapshot->filter_tables = lappend(snapshot->filter_tables, table);
 	}
@@ -294,26 +297,23 @@ const char *
 snapshot_run_find_change(JobRun *run, Jsonb *action)
 {
 	SnapshotRun *snapshot = run->snapshot;
-	char *sql = action_text(action, "fingerprints");
 	const char *changed = NULL;
 	uint64 row = 0;
 
-	if (sql == NULL)
-		elog(ERROR, "planner's action lacks query \"fingerprints\"");
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	SPI_connect();
 	/* All tables of the database, by oid: one pass, whatever their number. */
-	if (SPI_execute(sql, true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "planner's query \"fingerprints\" is no SELECT");
+	(void) run_query(run, action, "fingerprints", fingerprint_columns,
+					 lengthof(fingerprint_columns));
 	for (uint32 i = 0; i < snapshot->n_tables && changed == NULL; i++)
 	{
 		const SourceTable *table = &snapshot->tables[i];
 
-		while (row < SPI_processed && oid_at(row, 1) < table->relid)
+		while (row < SPI_processed && planned_oid(row, 1) < table->relid)
 			row++;
-		if (row == SPI_processed || oid_at(row, 1) != table->relid ||
-			strcmp(text_at(row, 2), table->fingerprint) != 0)
+		if (row == SPI_processed || planned_oid(row, 1) != table->relid ||
+			strcmp(planned_text(row, 2), table->fingerprint) != 0)
 		{
 			MemoryContext old = MemoryContextSwitchTo(run->context);
 

@@ -115,10 +115,14 @@ create table steep_repl._job_directories (
   slot_name text,
   slot_lsn pg_lsn,
   system_identifier text not null,
-  database_oid oid not null
+  database_oid oid not null,
+  begun text not null default 'start',
+  died_at text
 );
 alter table steep_repl._job_directories enable row level security;
-comment on table steep_repl._job_directories is 'private: directories, and slots, that jobs may have to remove';
+comment on table steep_repl._job_directories is 'private: directories, and slots, that jobs may have to remove, and where a job that is resumed has been';
+comment on column steep_repl._job_directories.begun is 'of a job that is resumed after a crash: the action that it has begun';
+comment on column steep_repl._job_directories.died_at is 'the action during which it was interrupted, and how much was done by then';
 
 -- What an apply has done, each row written in the transaction that did it: so a
 -- job that a crash interrupts goes on exactly where it stopped.

@@ -60,7 +60,7 @@ export const factsQuery = `
     'may_skip_triggers', has_parameter_privilege('session_replication_role', 'SET'),
     'may_set_origin', has_function_privilege('pg_replication_origin_session_setup(text)', 'EXECUTE'),
     'publishes', exists (select from pg_publication),
-    'role', quote_ident(current_user))::text`;
+    'role', quote_ident(current_user))`;
 
 export const levelsQuery = `
   with recursive ${targets}, ${references}, ${levels}

@@ -9,6 +9,9 @@ import { invalidArgument } from "../db/steep-error.ts";
 /** The most copy workers or appliers that a job may ask for. */
 const maxParallel = 64;
 
+/** Of SQL's type integer. */
+const maxInteger = 2147483647;
+
 export type Raw = { readonly [name: string]: Json };
 
 export function optionalText(raw: Raw, name: string): string | null {
@@ -54,7 +57,8 @@ export function oneOf<T extends string>(raw: Raw, name: string, values: readonly
 
 export function integer(raw: Raw, name: string): number | null {
   const value = raw[name] ?? null;
-  if (value !== null && (typeof value !== "number" || !Number.isInteger(value))) {
+  const isInteger = typeof value === "number" && Number.isInteger(value);
+  if (value !== null && !(isInteger && Math.abs(value) <= maxInteger)) {
     throw invalidArgument(`${name} must be an integer`);
   }
   return value as number | null;
