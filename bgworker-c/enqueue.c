@@ -25,7 +25,6 @@
 PG_FUNCTION_INFO_V1(steep_repl_enqueued);
 PG_FUNCTION_INFO_V1(steep_repl_dequeued);
 PG_FUNCTION_INFO_V1(steep_repl_was_queued_here);
-PG_FUNCTION_INFO_V1(steep_repl_keep_peer);
 PG_FUNCTION_INFO_V1(steep_repl_random_id);
 PG_FUNCTION_INFO_V1(steep_repl_is_apply_worker);
 PG_FUNCTION_INFO_V1(steep_repl_launcher_is_alive);
@@ -214,8 +213,8 @@ steep_repl_dequeued(PG_FUNCTION_ARGS)
 }
 
 /* Whether the current transaction queued this job. */
-static bool
-was_queued_here(int64 id)
+bool
+queue_has(int64 id)
 {
 	for (int i = 0; i < n_queued; i++)
 		if (queued_ids[i] == id)
@@ -227,23 +226,7 @@ was_queued_here(int64 id)
 Datum
 steep_repl_was_queued_here(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(was_queued_here(PG_GETARG_INT64(0)));
-}
-
-/*
- * Keep a connection string for a job that this transaction queues: only its
- * requester may say where it connects.
- */
-Datum
-steep_repl_keep_peer(PG_FUNCTION_ARGS)
-{
-	int64 id = PG_GETARG_INT64(0);
-
-	if (!was_queued_here(id))
-		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-						errmsg("this transaction did not queue operation " INT64_FORMAT, id)));
-	peer_secret_keep(id, MyDatabaseId, text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	PG_RETURN_VOID();
+	PG_RETURN_BOOL(queue_has(PG_GETARG_INT64(0)));
 }
 
 /* Random, since rows of several nodes may meet in one table. */

@@ -14,6 +14,7 @@
 #include "job_rows.h"
 #include "miscadmin.h"
 #include "owner.h"
+#include "peer_secret.h"
 #include "shared_state.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -21,6 +22,7 @@
 
 PG_FUNCTION_INFO_V1(steep_repl_cancel);
 PG_FUNCTION_INFO_V1(steep_repl_operation);
+PG_FUNCTION_INFO_V1(steep_repl_keep_peer);
 PG_FUNCTION_INFO_V1(steep_repl_retry);
 PG_FUNCTION_INFO_V1(steep_repl_prune);
 PG_FUNCTION_INFO_V1(steep_repl_drop_snapshot);
@@ -28,21 +30,45 @@ PG_FUNCTION_INFO_V1(steep_repl_leftovers);
 
 #define MINE "steep_repl._is_here(system_identifier, database_oid) "
 
-/* Whether a role may cancel or retry a job, by the rule of pg_cancel_backend. */
-static bool
-may_control(Oid caller, Oid requester)
+/* What is to be done with a job. */
+typedef enum Control
 {
-	if (superuser_arg(caller) || is_member_of_role(caller, requester))
+	CONTROL_LOOK,
+	CONTROL_CANCEL,
+	CONTROL_RETRY,
+} Control;
+
+/*
+ * Whether a role may do that. To cancel takes what pg_cancel_backend takes, to
+ * look what pg_stat_activity takes. A job that is retried runs as its requester:
+ * that is for whoever can be the requester.
+ */
+static bool
+may_control(Oid caller, Oid requester, Control what)
+{
+	if (superuser_arg(caller))
 		return true;
-	return !superuser_arg(requester) && has_privs_of_role(caller, ROLE_PG_SIGNAL_BACKEND);
+	switch (what)
+	{
+		case CONTROL_LOOK:
+			return has_privs_of_role(caller, ROLE_PG_MONITOR) ||
+				   may_control(caller, requester, CONTROL_CANCEL);
+		case CONTROL_CANCEL:
+			return is_member_of_role(caller, requester) ||
+				   (!superuser_arg(requester) &&
+					has_privs_of_role(caller, ROLE_PG_SIGNAL_BACKEND));
+		case CONTROL_RETRY:
+			return has_privs_of_role(caller, requester) || member_can_set_role(caller, requester);
+	}
+	return false;
 }
 
 /*
  * Begin as the owner and look a job of ours up. Returns its status; raises if
- * there is none, or the caller may not control it (to look: not even see it).
+ * there is none, or the caller may not do that with it.
  */
 static char *
-begin_control(OwnerSession *session, int64 id, bool only_look)
+begin_control(OwnerSession *session, int64 id, Control what)
 {
 	Oid caller = GetUserId();
 	bool isnull;
@@ -54,15 +80,15 @@ begin_control(OwnerSession *session, int64 id, bool only_look)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
 						errmsg("operation " INT64_FORMAT " does not exist", id),
 						errhint("See steep_repl.list_operations().")));
-	if (!may_control(caller, DatumGetObjectId(owner_value(0, 2, &isnull))) &&
-		!(only_look && has_privs_of_role(caller, ROLE_PG_MONITOR)))
-		ereport(
-			ERROR,
-			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-			 errmsg("permission denied for operation " INT64_FORMAT, id),
-			 errdetail("It was requested by another role."),
-			 errhint(
-				 "Only that role, its members, superusers and members of pg_signal_backend may control it.")));
+	if (!may_control(caller, DatumGetObjectId(owner_value(0, 2, &isnull)), what))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for operation " INT64_FORMAT, id),
+				 errdetail("It was requested by another role."),
+				 what == CONTROL_RETRY
+					 ? errhint("Only that role, its members and superusers may retry it.")
+					 : errhint(
+						   "Only that role, its members, superusers and members of pg_signal_backend may cancel it.")));
 	return owner_text(0, 1);
 }
 
@@ -75,7 +101,7 @@ steep_repl_cancel(PG_FUNCTION_ARGS)
 {
 	int64 id = PG_GETARG_INT64(0);
 	OwnerSession session;
-	char *status = begin_control(&session, id, false);
+	char *status = begin_control(&session, id, CONTROL_CANCEL);
 	bool is_pending = strcmp(status, "pending") == 0;
 	bool result = false;
 	SteepJob *job;
@@ -103,7 +129,7 @@ steep_repl_operation(PG_FUNCTION_ARGS)
 	Datum result = (Datum) 0;
 	bool isnull = true;
 
-	(void) begin_control(&session, id, true);
+	(void) begin_control(&session, id, CONTROL_LOOK);
 	if (owner_execute("select w from steep_repl.work_queue w where w.id = $1", 1, (Oid[]){INT8OID},
 					  (Datum[]){Int64GetDatum(id)}, NULL) == 1)
 		result = SPI_datumTransfer(owner_value(0, 1, &isnull), false, -1);
@@ -111,6 +137,25 @@ steep_repl_operation(PG_FUNCTION_ARGS)
 	if (isnull)
 		PG_RETURN_NULL();
 	PG_RETURN_DATUM(result);
+}
+
+/*
+ * Keep a connection string for a job that this transaction queues. Who says
+ * where a job connects to sends its requester there.
+ */
+Datum
+steep_repl_keep_peer(PG_FUNCTION_ARGS)
+{
+	int64 id = PG_GETARG_INT64(0);
+	OwnerSession session;
+
+	if (!queue_has(id))
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("this transaction did not queue operation " INT64_FORMAT, id)));
+	(void) begin_control(&session, id, CONTROL_RETRY);
+	owner_end(&session);
+	peer_secret_keep(id, MyDatabaseId, text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	PG_RETURN_VOID();
 }
 
 /* Queue a failed or cancelled job again, as the role that first asked for it. */
@@ -133,7 +178,7 @@ steep_repl_retry(PG_FUNCTION_ARGS)
 	Datum values[] = {Int64GetDatum(id)};
 
 	queue_require_launcher();
-	status = begin_control(&session, id, false);
+	status = begin_control(&session, id, CONTROL_RETRY);
 	if (owner_execute(sql_queue, 1, types, values, NULL) == 0)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("cannot retry operation " INT64_FORMAT ", which is %s", id,

@@ -33,6 +33,7 @@ extern void launcher_register(void);
 extern void queue_wake_init(void);
 extern void queue_wake_at_commit(int64 id);
 extern void queue_require_launcher(void);
+extern bool queue_has(int64 id);
 
 /*
  * Entry points of background workers. The postmaster looks them up by name,

@@ -397,3 +397,66 @@ describe("a merge that is forged in a session", () => {
     for (const client of [as, bystander]) await client.end();
   });
 });
+
+describe("where a job of another role connects", () => {
+  const elsewhere = "host=127.0.0.1 port=1 dbname=evil user=evil password=evil";
+
+  /** Those who may act on others' jobs in some way, but are not their role. */
+  const others = [
+    ["a member of pg_signal_backend", "grant pg_signal_backend to %I"],
+    ["a member of pg_monitor", "grant pg_monitor to %I"],
+    ["an administrator of the role", "grant merger to %I with admin true, inherit false, set false"],
+  ] as const;
+
+  test.each(others)("is not for %s to say", async (_, grant) => {
+    await make();
+    const merge = await theirs();
+    await pair.a.query("create role other login");
+    try {
+      await pair.a.query(
+        `grant usage on schema steep_repl to other; grant select, insert, update, delete on all tables in schema steep_repl to other;
+         ${grant.replace("%I", "other")}`,
+      );
+      await pair.a.query("update steep_repl.work_queue set status = 'failed' where id = $1", [
+        merge.operation_id,
+      ]);
+      const client = await pair.a.connect({ ...dba, user: "other" });
+      const denied = { code: "42501" };
+      const id = merge.operation_id;
+      for (const call of [
+        `_retry(${id})`,
+        `retry_operation(${id}, '${elsewhere}')`,
+        `_keep_peer(${id}, '${elsewhere}')`,
+      ])
+        await expect(client.query(`select steep_repl.${call}`), call).rejects.toMatchObject(denied);
+      // nor once somebody else has queued it again
+      await client.query("begin");
+      await expect(
+        client.query(`select steep_repl._keep_peer(${id}, '${elsewhere}')`),
+      ).rejects.toMatchObject(denied);
+      await client.query("rollback");
+      await client.end();
+      expect(await mergeRow(pair.a, merge)).toMatchObject({ status: "complete" });
+    } finally {
+      await dropRole(pair.a, "postgres", "other");
+    }
+  });
+
+  test("is for those to say who can be that role", async () => {
+    await make();
+    const merge = await theirs();
+    await pair.a.query("update steep_repl.work_queue set status = 'failed' where id = $1", [
+      merge.operation_id,
+    ]);
+    await pair.a.query(`grant merger to ${user}`);
+    try {
+      await pair.a.query("select steep_repl.retry_operation($1, $2)", [merge.operation_id, pair.asMerger], {
+        ...dba,
+        user,
+      });
+      expect(await endOfMerge(pair.a, merge)).toMatchObject({ status: "complete" });
+    } finally {
+      await pair.a.query(`revoke merger from ${user}`);
+    }
+  });
+});

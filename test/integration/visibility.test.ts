@@ -109,12 +109,13 @@ describe("a job of one role", () => {
     ]);
   });
 
-  test("can be retried, cancelled and waited for by pg_signal_backend", async () => {
+  test("can be cancelled and waited for by pg_signal_backend, and not retried", async () => {
     expect(await seenBy("signaller")).toEqual([0, 0, 0, 0, 0]);
+    await expect(
+      call("signaller", "retry_operation($1)", snapshot.operation_id),
+    ).rejects.toMatchObject(denied);
     await whileJobsWait(server, async () => {
-      expect(await call("signaller", "retry_operation($1)", snapshot.operation_id)).toMatchObject([
-        { id: snapshot.operation_id, status: "pending" },
-      ]);
+      await call("steep_repl", "retry_operation($1)", snapshot.operation_id);
       expect(await call("signaller", "cancel_operation($1)", snapshot.operation_id)).toEqual([
         { cancel_operation: true },
       ]);
