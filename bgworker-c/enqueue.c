@@ -14,7 +14,7 @@
 #include "miscadmin.h"
 #include "owner.h"
 #include "peer_secret.h"
-#include "replication/logicalworker.h"
+#include "replicated_change.h"
 #include "shared_state.h"
 #include "directory.h"
 #include "utils/builtins.h"
@@ -26,7 +26,6 @@ PG_FUNCTION_INFO_V1(steep_repl_enqueued);
 PG_FUNCTION_INFO_V1(steep_repl_dequeued);
 PG_FUNCTION_INFO_V1(steep_repl_was_queued_here);
 PG_FUNCTION_INFO_V1(steep_repl_random_id);
-PG_FUNCTION_INFO_V1(steep_repl_is_apply_worker);
 PG_FUNCTION_INFO_V1(steep_repl_launcher_is_alive);
 
 /* Ids of jobs that this transaction queued; in TopTransactionContext. */
@@ -139,6 +138,12 @@ triggering_job(FunctionCallInfo fcinfo)
 		heap_getattr(trigger->tg_trigtuple, 1, RelationGetDescr(trigger->tg_relation), &isnull));
 }
 
+static Oid
+triggering_table(FunctionCallInfo fcinfo)
+{
+	return RelationGetRelid(((TriggerData *) fcinfo->context)->tg_relation);
+}
+
 /*
  * AFTER INSERT on work_queue: as the owner, make the snapshots row and note
  * the directory. What the parameters are worth is checked when the job runs.
@@ -170,7 +175,7 @@ steep_repl_enqueued(PG_FUNCTION_ARGS)
 	OwnerSession session;
 	char token[STEEP_TOKEN_LEN];
 
-	if (IsLogicalWorker())
+	if (is_replicated_change(triggering_table(fcinfo)))
 		return PointerGetDatum(NULL);
 
 	queue_require_launcher();
@@ -202,7 +207,7 @@ steep_repl_dequeued(PG_FUNCTION_ARGS)
 	Datum values[] = {Int64GetDatum(id)};
 	OwnerSession session;
 
-	if (IsLogicalWorker())
+	if (is_replicated_change(triggering_table(fcinfo)))
 		return PointerGetDatum(NULL);
 	owner_begin(&session);
 	job_rows_end(id, "cancelled", NULL, NULL, NULL);
@@ -239,12 +244,6 @@ steep_repl_random_id(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate random values")));
 	PG_RETURN_INT64((id & PG_INT64_MAX) | 1);
-}
-
-Datum
-steep_repl_is_apply_worker(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_BOOL(IsLogicalWorker());
 }
 
 Datum

@@ -55,8 +55,7 @@ may_control(Oid caller, Oid requester, Control what)
 				   may_control(caller, requester, CONTROL_CANCEL);
 		case CONTROL_CANCEL:
 			return is_member_of_role(caller, requester) ||
-				   (!superuser_arg(requester) &&
-					has_privs_of_role(caller, ROLE_PG_SIGNAL_BACKEND));
+				   (!superuser_arg(requester) && has_privs_of_role(caller, ROLE_PG_SIGNAL_BACKEND));
 		case CONTROL_RETRY:
 			return has_privs_of_role(caller, requester) || member_can_set_role(caller, requester);
 	}
@@ -81,14 +80,15 @@ begin_control(OwnerSession *session, int64 id, Control what)
 						errmsg("operation " INT64_FORMAT " does not exist", id),
 						errhint("See steep_repl.list_operations().")));
 	if (!may_control(caller, DatumGetObjectId(owner_value(0, 2, &isnull)), what))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied for operation " INT64_FORMAT, id),
-				 errdetail("It was requested by another role."),
-				 what == CONTROL_RETRY
-					 ? errhint("Only that role, its members and superusers may retry it.")
-					 : errhint(
-						   "Only that role, its members, superusers and members of pg_signal_backend may cancel it.")));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for operation " INT64_FORMAT, id),
+			 errdetail("It was requested by another role."),
+			 what == CONTROL_RETRY
+				 ? errhint("Only that role, its members and superusers may retry it.")
+				 : errhint(
+					   "Only that role, its members, superusers and members of pg_signal_backend may cancel it.")));
 	return owner_text(0, 1);
 }
 

@@ -49,9 +49,9 @@ create function steep_repl._random_id() returns bigint
 language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_random_id';
 comment on function steep_repl._random_id() is 'private: a random positive 63-bit number';
 
-create function steep_repl._is_apply_worker() returns boolean
-language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_is_apply_worker';
-comment on function steep_repl._is_apply_worker() is 'private: whether a logical replication worker is writing';
+create function steep_repl._is_replicated_change(target oid) returns boolean
+language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_is_replicated_change';
+comment on function steep_repl._is_replicated_change(oid) is 'private: in a trigger of a table of ours, whether a logical replication worker itself makes the change';
 
 create function steep_repl._enqueued() returns trigger
 language c volatile parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_enqueued';

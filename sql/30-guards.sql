@@ -8,7 +8,7 @@ declare
     select pg_get_userbyid(c.relowner) from pg_class c where c.oid = tg_relid);
   object_id text;
 begin
-  if steep_repl._is_apply_worker() then
+  if steep_repl._is_replicated_change(tg_relid) then
     -- Rows of another node stay as they are; nobody sends us rows of our own.
     if tg_op = 'DELETE' then
       return case when old.system_identifier <> steep_repl._system_identifier() then old end;
@@ -74,7 +74,7 @@ comment on function steep_repl._guard_workers_only() is 'private: lets nobody bu
 create function steep_repl._guard_nodes() returns trigger
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 begin
-  if steep_repl._is_apply_worker() then
+  if steep_repl._is_replicated_change(tg_relid) then
     return case when tg_op = 'DELETE' then old else new end;
   end if;
   if tg_op = 'INSERT' then
@@ -107,7 +107,7 @@ comment on function steep_repl._guard_nodes() is 'private: keeps a node to the r
 create function steep_repl._guard_schema_fingerprints() returns trigger
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 begin
-  if steep_repl._is_apply_worker() then
+  if steep_repl._is_replicated_change(tg_relid) then
     -- What another node captured is its business; nobody sends us captures of our own.
     if tg_op = 'DELETE' then
       return case when old.system_identifier <> steep_repl._system_identifier() then old end;

@@ -405,7 +405,10 @@ describe("where a job of another role connects", () => {
   const others = [
     ["a member of pg_signal_backend", "grant pg_signal_backend to %I"],
     ["a member of pg_monitor", "grant pg_monitor to %I"],
-    ["an administrator of the role", "grant merger to %I with admin true, inherit false, set false"],
+    [
+      "an administrator of the role",
+      "grant merger to %I with admin true, inherit false, set false",
+    ],
   ] as const;
 
   test.each(others)("is not for %s to say", async (_, grant) => {
@@ -450,10 +453,14 @@ describe("where a job of another role connects", () => {
     ]);
     await pair.a.query(`grant merger to ${user}`);
     try {
-      await pair.a.query("select steep_repl.retry_operation($1, $2)", [merge.operation_id, pair.asMerger], {
-        ...dba,
-        user,
-      });
+      await pair.a.query(
+        "select steep_repl.retry_operation($1, $2)",
+        [merge.operation_id, pair.asMerger],
+        {
+          ...dba,
+          user,
+        },
+      );
       expect(await endOfMerge(pair.a, merge)).toMatchObject({ status: "complete" });
     } finally {
       await pair.a.query(`revoke merger from ${user}`);
