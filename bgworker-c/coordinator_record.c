@@ -9,7 +9,6 @@
 #include "catalog/pg_type.h"
 #include "commands/async.h"
 #include "job_rows.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "owner.h"
 #include "progress.h"
@@ -44,11 +43,12 @@ add_member(StringInfo json, const char *key, const char *value)
 }
 
 /*
- * Tell listeners. Any role can listen, so the table's name is optional, and
- * an error's text is bounded: a payload has less than 8000 bytes.
+ * Tell listeners. Any role can listen: so the table's name is optional, and of
+ * an error there is its SQLSTATE only. Its text, which may have values of rows
+ * in it, is in the job's row.
  */
 static void
-notify(JobRun *run, const JobProgress *progress, const char *status, const char *error)
+notify(JobRun *run, const JobProgress *progress, const char *status, const char *sqlstate)
 {
 	StringInfoData json;
 
@@ -70,13 +70,10 @@ notify(JobRun *run, const JobProgress *progress, const char *status, const char 
 		add_member(&json, "table", progress->current_table);
 	if (status != NULL)
 		add_member(&json, "status", status);
-	if (error != NULL)
+	if (sqlstate != NULL)
 	{
-		char bounded[1024];
-
-		strlcpy(bounded, error, sizeof(bounded));
-		bounded[pg_mbcliplen(bounded, strlen(bounded), sizeof(bounded) - 1)] = '\0';
-		add_member(&json, "error", bounded);
+		add_member(&json, "sqlstate", sqlstate);
+		add_member(&json, "error", "the job has failed; its row says why");
 	}
 	appendStringInfoChar(&json, '}');
 	Async_Notify("steep_repl_progress", json.data);
@@ -318,6 +315,7 @@ record_end(JobRun *run, const char *status, const ErrorData *error)
 	char nulls[] = "     ";
 	Datum values[5] = {Int64GetDatum(run->job->id), CStringGetTextDatum(status)};
 	char *message = NULL;
+	const char *sqlstate = error ? unpack_sql_state(error->sqlerrcode) : NULL;
 	OwnerSession session;
 	JobProgress progress;
 
@@ -326,7 +324,7 @@ record_end(JobRun *run, const char *status, const ErrorData *error)
 		message = error->detail ? psprintf("%s: %s", error->message, error->detail)
 								: pstrdup(error->message);
 		values[2] = CStringGetTextDatum(message);
-		values[3] = CStringGetTextDatum(unpack_sql_state(error->sqlerrcode));
+		values[3] = CStringGetTextDatum(sqlstate);
 		if (error->hint)
 			values[4] = CStringGetTextDatum(error->hint);
 	}
@@ -336,13 +334,12 @@ record_end(JobRun *run, const char *status, const ErrorData *error)
 	progress_read(run->job, &progress);
 	begin(&session);
 	owner_execute(sql_queue, 5, types, values, nulls);
-	job_rows_end(run->job->id, status, message, error ? unpack_sql_state(error->sqlerrcode) : NULL,
-				 error ? error->hint : NULL);
+	job_rows_end(run->job->id, status, message, sqlstate, error ? error->hint : NULL);
 	if (!run->owns_directory)
 		owner_execute(sql_directory, 1, types, values, NULL);
 	if (strcmp(status, "complete") == 0 && run->job->kind == JOB_APPLY)
 		owner_execute(sql_done, 1, types, values, NULL);
-	notify(run, &progress, status, message);
+	notify(run, &progress, status, sqlstate);
 	owner_commit_transaction(&session);
 	/* From the commit on a finished snapshot is the user's: nothing may remove it. */
 	run->owns_directory = false;
