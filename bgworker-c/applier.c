@@ -36,13 +36,9 @@ static Toc *toc;
 
 /* Before the plan is unmapped, which holds the condition variable that we may sleep on. */
 static void
-forget_applier(int code, Datum arg)
+stop_waiting(int code, Datum arg)
 {
 	ConditionVariableCancelSleep();
-	SpinLockAcquire(&job->mutex);
-	if (job->copier_pids[worker_number()] == MyProcPid)
-		job->copier_pids[worker_number()] = 0;
-	SpinLockRelease(&job->mutex);
 }
 
 /* Show sessions what is being worked at: whole characters of it. */
@@ -185,9 +181,6 @@ steep_repl_applier_main(Datum arg)
 					PGC_SUSET, PGC_S_OVERRIDE);
 	/* Nothing is lost when the server crashes: a mark goes with what it marks. */
 	SetConfigOption("synchronous_commit", "off", PGC_SUSET, PGC_S_OVERRIDE);
-	SpinLockAcquire(&job->mutex);
-	job->copier_pids[worker_number()] = MyProcPid;
-	SpinLockRelease(&job->mutex);
-	before_shmem_exit(forget_applier, (Datum) 0);
+	before_shmem_exit(stop_waiting, (Datum) 0);
 	worker_run_helper(job, run_applier);
 }

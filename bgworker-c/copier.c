@@ -59,17 +59,6 @@ typedef struct Copier
 
 static Copier copier;
 
-static void
-forget_copier(int code, Datum arg)
-{
-	SteepJob *job = copier.job;
-
-	SpinLockAcquire(&job->mutex);
-	if (job->copier_pids[copier.number] == MyProcPid)
-		job->copier_pids[copier.number] = 0;
-	SpinLockRelease(&job->mutex);
-}
-
 /* Move the shared counters; the chunk counts for at most its size on disk. */
 static void
 report_progress(uint64 credit)
@@ -285,9 +274,5 @@ steep_repl_copier_main(Datum arg)
 	SetConfigOption("application_name",
 					psprintf("steep_repl %s copy %d", copier.job->object_id, copier.number + 1),
 					PGC_SUSET, PGC_S_OVERRIDE);
-	SpinLockAcquire(&copier.job->mutex);
-	copier.job->copier_pids[copier.number] = MyProcPid;
-	SpinLockRelease(&copier.job->mutex);
-	before_shmem_exit(forget_copier, (Datum) 0);
 	worker_run_helper(copier.job, run_copier);
 }
