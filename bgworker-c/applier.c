@@ -13,7 +13,6 @@
 #include "apply.h"
 #include "apply_item.h"
 #include "directory.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "plan.h"
 #include "replication/origin.h"
@@ -39,17 +38,6 @@ static void
 stop_waiting(int code, Datum arg)
 {
 	ConditionVariableCancelSleep();
-}
-
-/* Show sessions what is being worked at: whole characters of it. */
-static void
-show_current(const char *name)
-{
-	int len = pg_mbcliplen(name, strlen(name), sizeof(job->current_table) - 1);
-
-	SpinLockAcquire(&job->mutex);
-	strlcpy(job->current_table, name, len + 1);
-	SpinLockRelease(&job->mutex);
 }
 
 /* Do an item; returns its error, with no transaction left open. */
@@ -131,7 +119,7 @@ work(MemoryContext per_item)
 		ConditionVariableCancelSleep();
 		item = &plan_items(plan)[i];
 		MemoryContextSwitchTo(per_item);
-		show_current(apply_item_name(item));
+		job_show_table(job, apply_item_name(item));
 		do_item(item);
 		if (plan->step == STEP_LOAD)
 			count_table(item);

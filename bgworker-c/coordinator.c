@@ -10,7 +10,6 @@
 #include "access/xact.h"
 #include "apply.h"
 #include "directory.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "peer_secret.h"
 #include "postmaster/interrupt.h"
@@ -61,12 +60,7 @@ run_set_phase(JobRun *run, const char *phase)
 void
 run_show_table(JobRun *run, const char *table)
 {
-	int len = pg_mbcliplen(table, strlen(table), sizeof(run->job->current_table) - 1);
-
-	SpinLockAcquire(&run->job->mutex);
-	memcpy(run->job->current_table, table, len);
-	run->job->current_table[len] = '\0';
-	SpinLockRelease(&run->job->mutex);
+	job_show_table(run->job, table);
 	record_progress(run, false);
 }
 

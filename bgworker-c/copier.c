@@ -214,14 +214,9 @@ finish_table(void)
 static void
 copy_chunk(void)
 {
-	SteepJob *job = copier.job;
 	const PlanTable *table = &copier.plan->tables[copier.chunk.table];
 
-	SpinLockAcquire(&job->mutex);
-	strlcpy(job->current_table, plan_string(copier.plan, table->qualified_name),
-			sizeof(job->current_table));
-	SpinLockRelease(&job->mutex);
-
+	job_show_table(copier.job, plan_string(copier.plan, table->qualified_name));
 	copier.chunk_raw = 0;
 	copier.credited = 0;
 	data_file_open(&copier.file, copier.dirfd, copier.plan, copier.chunk.table);

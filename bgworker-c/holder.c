@@ -131,9 +131,7 @@ lock_table(SteepJob *job, const char *name, Oid relid)
 				 errmsg("could not lock table %s within %d ms", name, steep_lock_timeout),
 				 errdetail("%s.", lock_watch_blockers(relid)),
 				 errhint("Retry when that session is done, or raise steep_repl.lock_timeout.")));
-		SpinLockAcquire(&job->mutex);
-		strlcpy(job->current_table, name, sizeof(job->current_table));
-		SpinLockRelease(&job->mutex);
+		job_show_table(job, name);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LOCK_RETRY_MS,
 						 wait_event_lock);
 		ResetLatch(MyLatch);
@@ -150,9 +148,7 @@ lock_tables(SteepJob *job)
 		CHECK_FOR_INTERRUPTS();
 		lock_table(job, plan_string(plan, plan->tables[i].qualified_name), plan->tables[i].relid);
 	}
-	SpinLockAcquire(&job->mutex);
-	job->current_table[0] = '\0';
-	SpinLockRelease(&job->mutex);
+	job_show_table(job, "");
 	job_move_holder(job, HOLDER_LOCK_REQUESTED, HOLDER_LOCKED);
 	job_wake_coordinator(job);
 }

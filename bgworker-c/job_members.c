@@ -17,6 +17,7 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
+#include "utils/timestamp.h"
 
 /* Where the job's slot has this process' id. */
 static pid_t *my_place = NULL;
@@ -150,6 +151,29 @@ job_wake_coordinator(SteepJob *job)
 	SpinLockRelease(&job->mutex);
 	if (pid != 0)
 		SetLatch(&GetPGProcByNumber(procno)->procLatch);
+}
+
+/* Show sessions what is being worked at: whole characters of it. */
+void
+job_show_table(SteepJob *job, const char *name)
+{
+	int len = pg_mbcliplen(name, strlen(name), sizeof(job->current_table) - 1);
+
+	SpinLockAcquire(&job->mutex);
+	memcpy(job->current_table, name, len);
+	job->current_table[len] = '\0';
+	SpinLockRelease(&job->mutex);
+}
+
+/* From now on the time is counted in which data are copied. */
+void
+job_begin_data(SteepJob *job)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	SpinLockAcquire(&job->mutex);
+	job->data_started_at = now;
+	SpinLockRelease(&job->mutex);
 }
 
 HolderState

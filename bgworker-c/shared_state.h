@@ -192,6 +192,8 @@ extern bool job_request_cancel(SteepJob *job, int64 id);
 extern void job_end_helpers(SteepJob *job, int signal);
 extern bool job_has_coordinator(SteepJob *job);
 extern void job_wake_coordinator(SteepJob *job);
+extern void job_show_table(SteepJob *job, const char *name);
+extern void job_begin_data(SteepJob *job);
 extern HolderState job_holder_state(SteepJob *job);
 extern void job_move_holder(SteepJob *job, HolderState from, HolderState to);
 extern void job_report_error(SteepJob *job, const ErrorData *edata);

@@ -254,9 +254,7 @@ copy(JobRun *run, Jsonb *action)
 
 	if (wait_event_copy == 0)
 		wait_event_copy = WaitEventExtensionNew("SteepReplWaitForCopiers");
-	SpinLockAcquire(&job->mutex);
-	job->data_started_at = GetCurrentTimestamp();
-	SpinLockRelease(&job->mutex);
+	job_begin_data(job);
 	run->snapshot->n_copiers = helpers_start_workers(run, WORKER_COPIER, Max(workers, 1));
 	while (!helpers_copiers_are_done(run))
 	{
