@@ -92,7 +92,7 @@ percent_datum(double percent)
  * The job's row in work_queue, unless a transaction of its requester, who may
  * lock it, has it: what only informs is then left out.
  */
-#define ROW_IF_FREE                                                                                \
+#define ROW_IF_FREE \
 	"(select w.id from steep_repl.work_queue w where w.id = $1 for update skip locked)"
 
 /* Read what the job is to do, and say which process does it. */

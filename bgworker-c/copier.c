@@ -192,7 +192,7 @@ sync_small_tables(void)
 		DataFile file;
 
 		worker_check_cancel(copier.job);
-		data_file_reopen(&file, copier.dirfd, copier.plan, copier.unsynced[i]);
+		data_file_open(&file, copier.dirfd, copier.plan, copier.unsynced[i]);
 		data_file_sync(&file);
 		data_file_close(&file);
 		pg_atomic_fetch_add_u32(&copier.job->counters.tables_durable, 1);

@@ -264,8 +264,7 @@ find_next(void)
 		"limit 1 for update skip locked";
 
 	return owner_execute(sql, 3, (Oid[]){OIDOID, OIDARRAYOID, OIDARRAYOID},
-						 (Datum[]){ObjectIdGetDatum(MyDatabaseId),
-								   PointerGetDatum(turns_running()),
+						 (Datum[]){ObjectIdGetDatum(MyDatabaseId), PointerGetDatum(turns_running()),
 								   PointerGetDatum(turns_served())},
 						 NULL) == 1;
 }
@@ -305,8 +304,8 @@ claim_next(void)
 
 	if (refuse_requester(id, requester, owner_text(0, 3)))
 		turn_note(requester);
-	else if ((reserved = job_reserve(id, MyDatabaseId, requester,
-									 job_workers_needed(operation))) == NULL)
+	else if ((reserved = job_reserve(id, MyDatabaseId, requester, job_workers_needed(operation))) ==
+			 NULL)
 	{
 		record_waiting();
 		result = CLAIM_BLOCKED;

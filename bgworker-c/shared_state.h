@@ -23,7 +23,7 @@
 #define STEEP_MAX_JOBS 16      /* running at once in the whole cluster */
 #define STEEP_MAX_DATABASES 64 /* with waiting jobs; beyond it: look everywhere */
 #define STEEP_MAX_COPIERS 64
-#define STEEP_SERVED 64 /* requesters of whom it is known when they were served */
+#define STEEP_SERVED 64                   /* requesters of whom it is known when they were served */
 #define STEEP_OBJECT_ID_LEN 48            /* snap_20251208_123456_1a2b3c4d */
 #define STEEP_TOKEN_LEN 33                /* 128 random bits in hex, and a NUL */
 #define STEEP_TABLE_LEN (4 * NAMEDATALEN) /* quoted schema.table */
@@ -90,7 +90,7 @@ typedef struct JobCounters
  */
 typedef struct SteepJob
 {
-	slock_t mutex; /* made once: a late reader may hold it while the slot changes hands */
+	slock_t mutex;     /* made once: a late reader may hold it while the slot changes hands */
 	uint64 generation; /* counts up with each use; a worker is for one of them */
 
 	/* Written under steep_shared->lock. */
