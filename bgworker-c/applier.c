@@ -13,7 +13,6 @@
 #include "apply.h"
 #include "apply_item.h"
 #include "directory.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "plan.h"
 #include "replication/origin.h"
@@ -36,24 +35,9 @@ static Toc *toc;
 
 /* Before the plan is unmapped, which holds the condition variable that we may sleep on. */
 static void
-forget_applier(int code, Datum arg)
+stop_waiting(int code, Datum arg)
 {
 	ConditionVariableCancelSleep();
-	SpinLockAcquire(&job->mutex);
-	if (job->copier_pids[worker_number()] == MyProcPid)
-		job->copier_pids[worker_number()] = 0;
-	SpinLockRelease(&job->mutex);
-}
-
-/* Show sessions what is being worked at: whole characters of it. */
-static void
-show_current(const char *name)
-{
-	int len = pg_mbcliplen(name, strlen(name), sizeof(job->current_table) - 1);
-
-	SpinLockAcquire(&job->mutex);
-	strlcpy(job->current_table, name, len + 1);
-	SpinLockRelease(&job->mutex);
 }
 
 /* Do an item; returns its error, with no transaction left open. */
@@ -135,7 +119,7 @@ work(MemoryContext per_item)
 		ConditionVariableCancelSleep();
 		item = &plan_items(plan)[i];
 		MemoryContextSwitchTo(per_item);
-		show_current(apply_item_name(item));
+		job_show_table(job, apply_item_name(item));
 		do_item(item);
 		if (plan->step == STEP_LOAD)
 			count_table(item);
@@ -185,9 +169,6 @@ steep_repl_applier_main(Datum arg)
 					PGC_SUSET, PGC_S_OVERRIDE);
 	/* Nothing is lost when the server crashes: a mark goes with what it marks. */
 	SetConfigOption("synchronous_commit", "off", PGC_SUSET, PGC_S_OVERRIDE);
-	SpinLockAcquire(&job->mutex);
-	job->copier_pids[worker_number()] = MyProcPid;
-	SpinLockRelease(&job->mutex);
-	before_shmem_exit(forget_applier, (Datum) 0);
+	before_shmem_exit(stop_waiting, (Datum) 0);
 	worker_run_helper(job, run_applier);
 }

@@ -148,9 +148,7 @@ pre_data(JobRun *run, Jsonb *action)
 static void
 load(JobRun *run, Jsonb *action)
 {
-	SpinLockAcquire(&run->job->mutex);
-	run->job->data_started_at = GetCurrentTimestamp();
-	SpinLockRelease(&run->job->mutex);
+	job_begin_data(run->job);
 	run_step(run, STEP_LOAD);
 }
 

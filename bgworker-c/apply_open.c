@@ -121,8 +121,6 @@ apply_open_archive(JobRun *run, Jsonb *action)
 	ApplyRun *apply = MemoryContextAllocZero(run->context, sizeof(ApplyRun));
 
 	run->apply = apply;
-	/* There is no snapshot to hold: that worker slot is not needed. */
-	job_worker_started(run->job);
 	StartTransactionCommand(); /* rights and conversions are looked up in catalogs */
 	PushActiveSnapshot(GetTransactionSnapshot());
 	MemoryContextSwitchTo(run->context);

@@ -10,7 +10,6 @@
 #include "access/xact.h"
 #include "apply.h"
 #include "directory.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "peer_secret.h"
 #include "postmaster/interrupt.h"
@@ -35,8 +34,11 @@ static JobRun *current_run = NULL;
 static void
 set_job_phase(SteepJob *job, const char *phase)
 {
+	/* Nobody else writes it. */
+	bool is_new = strcmp(job->phase, phase) != 0;
+
 	SpinLockAcquire(&job->mutex);
-	if (strcmp(job->phase, phase) != 0)
+	if (is_new)
 	{
 		pg_atomic_write_u32(&job->counters.items_done, 0);
 		pg_atomic_write_u32(&job->counters.items_total, 0);
@@ -58,12 +60,7 @@ run_set_phase(JobRun *run, const char *phase)
 void
 run_show_table(JobRun *run, const char *table)
 {
-	char *shown = run->job->current_table;
-
-	SpinLockAcquire(&run->job->mutex);
-	strlcpy(shown, table, sizeof(run->job->current_table));
-	shown[pg_mbcliplen(shown, strlen(shown), sizeof(run->job->current_table) - 1)] = '\0';
-	SpinLockRelease(&run->job->mutex);
+	job_show_table(run->job, table);
 	record_progress(run, false);
 }
 
@@ -293,10 +290,6 @@ steep_repl_coordinator_main(Datum arg)
 	JobRun *volatile run = make_run(job);
 	ErrorData *volatile error = NULL;
 
-	SpinLockAcquire(&job->mutex);
-	job->coordinator_pid = MyProcPid;
-	job->coordinator_procno = MyProcNumber;
-	SpinLockRelease(&job->mutex);
 	current_run = run;
 	before_shmem_exit(at_exit, (Datum) 0);
 

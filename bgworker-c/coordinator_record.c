@@ -85,24 +85,32 @@ percent_datum(double percent)
 	return DirectFunctionCall1(float8_numeric, Float8GetDatum(percent));
 }
 
+/*
+ * The job's row in work_queue, unless a transaction of its requester, who may
+ * lock it, has it: what only informs is then left out.
+ */
+#define ROW_IF_FREE \
+	"(select w.id from steep_repl.work_queue w where w.id = $1 for update skip locked)"
+
 /* Read what the job is to do, and say which process does it. */
 void
 record_start(JobRun *run)
 {
 	OwnerSession session;
 	MemoryContext old;
+	Oid types[] = {INT8OID, INT4OID};
+	Datum values[] = {Int64GetDatum(run->job->id), Int32GetDatum(MyProcPid)};
 
 	begin(&session);
-	owner_execute(
-		"update steep_repl.work_queue set worker_pid = $2 where id = $1 returning operation, params::text",
-		2, (Oid[]){INT8OID, INT4OID},
-		(Datum[]){Int64GetDatum(run->job->id), Int32GetDatum(MyProcPid)}, NULL);
-	if (SPI_processed == 0)
+	if (owner_execute("select operation, params::text from steep_repl.work_queue where id = $1", 1,
+					  types, values, NULL) == 0)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("the job's row was deleted")));
 	old = MemoryContextSwitchTo(run->context);
 	run->operation = owner_text(0, 1);
 	run->params = owner_text(0, 2);
 	MemoryContextSwitchTo(old);
+	owner_execute("update steep_repl.work_queue set worker_pid = $2 where id = " ROW_IF_FREE, 2,
+				  types, values, NULL);
 	owner_commit_transaction(&session);
 }
 
@@ -136,7 +144,8 @@ record_progress(JobRun *run, bool force)
 		"where operation_id = (select s.operation_id from steep_repl.snapshots s where s.operation_id = $1 for update skip locked)";
 	static const char *const sql_merge =
 		"update steep_repl.merges set phase = $2, overall_percent = round($3, 2), current_table = $4, "
-		"  tables_completed = $5, table_count = $6 where operation_id = $1";
+		"  tables_completed = $5, table_count = $6 "
+		"where operation_id = (select m.operation_id from steep_repl.merges m where m.operation_id = $1 for update skip locked)";
 	static const char *const sql_overlap =
 		"update steep_repl.overlaps set phase = $2, overall_percent = round($3, 2), current_table = $4, "
 		"  tables_completed = $5, table_count = $6 "
@@ -192,7 +201,7 @@ record_status_detail(JobRun *run, const char *detail)
 	nulls[1] = detail ? ' ' : 'n';
 	begin(&session);
 	owner_execute(
-		"update steep_repl.work_queue set status_detail = $2 where id = $1 and status_detail is distinct from $2",
+		"update steep_repl.work_queue set status_detail = $2 where status_detail is distinct from $2 and id = " ROW_IF_FREE,
 		2, (Oid[]){INT8OID, TEXTOID},
 		(Datum[]){Int64GetDatum(run->job->id), detail ? CStringGetTextDatum(detail) : (Datum) 0},
 		nulls);

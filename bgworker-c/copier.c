@@ -59,17 +59,6 @@ typedef struct Copier
 
 static Copier copier;
 
-static void
-forget_copier(int code, Datum arg)
-{
-	SteepJob *job = copier.job;
-
-	SpinLockAcquire(&job->mutex);
-	if (job->copier_pids[copier.number] == MyProcPid)
-		job->copier_pids[copier.number] = 0;
-	SpinLockRelease(&job->mutex);
-}
-
 /* Move the shared counters; the chunk counts for at most its size on disk. */
 static void
 report_progress(uint64 credit)
@@ -203,7 +192,7 @@ sync_small_tables(void)
 		DataFile file;
 
 		worker_check_cancel(copier.job);
-		data_file_reopen(&file, copier.dirfd, copier.plan, copier.unsynced[i]);
+		data_file_open(&file, copier.dirfd, copier.plan, copier.unsynced[i]);
 		data_file_sync(&file);
 		data_file_close(&file);
 		pg_atomic_fetch_add_u32(&copier.job->counters.tables_durable, 1);
@@ -225,14 +214,9 @@ finish_table(void)
 static void
 copy_chunk(void)
 {
-	SteepJob *job = copier.job;
 	const PlanTable *table = &copier.plan->tables[copier.chunk.table];
 
-	SpinLockAcquire(&job->mutex);
-	strlcpy(job->current_table, plan_string(copier.plan, table->qualified_name),
-			sizeof(job->current_table));
-	SpinLockRelease(&job->mutex);
-
+	job_show_table(copier.job, plan_string(copier.plan, table->qualified_name));
 	copier.chunk_raw = 0;
 	copier.credited = 0;
 	data_file_open(&copier.file, copier.dirfd, copier.plan, copier.chunk.table);
@@ -285,9 +269,5 @@ steep_repl_copier_main(Datum arg)
 	SetConfigOption("application_name",
 					psprintf("steep_repl %s copy %d", copier.job->object_id, copier.number + 1),
 					PGC_SUSET, PGC_S_OVERRIDE);
-	SpinLockAcquire(&copier.job->mutex);
-	copier.job->copier_pids[copier.number] = MyProcPid;
-	SpinLockRelease(&copier.job->mutex);
-	before_shmem_exit(forget_copier, (Datum) 0);
 	worker_run_helper(copier.job, run_copier);
 }

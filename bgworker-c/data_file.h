@@ -11,13 +11,12 @@
 
 typedef struct DataFile
 {
-	const SnapshotPlan *plan;
+	SnapshotPlan *plan;
 	uint32 table; /* index in the plan */
 	int fd;
 } DataFile;
 
-extern void data_file_open(DataFile *file, int dirfd, const SnapshotPlan *plan, uint32 table);
-extern void data_file_reopen(DataFile *file, int dirfd, const SnapshotPlan *plan, uint32 table);
+extern void data_file_open(DataFile *file, int dirfd, SnapshotPlan *plan, uint32 table);
 extern void data_file_write(const DataFile *file, const char *data, size_t len, uint64 offset);
 extern void data_file_sync(const DataFile *file);
 extern void data_file_close(DataFile *file);

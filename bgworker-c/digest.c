@@ -34,11 +34,13 @@ digest_fail(pg_cryptohash_ctx *ctx)
 static pg_cryptohash_ctx *
 make_context(void)
 {
+	ResourceOwner previous = CurrentResourceOwner;
 	pg_cryptohash_ctx *ctx;
 
-	if (CurrentResourceOwner == NULL)
+	if (previous == NULL)
 		CurrentResourceOwner = process_owner();
 	ctx = pg_cryptohash_create(PG_SHA256);
+	CurrentResourceOwner = previous;
 	if (ctx == NULL)
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
 	return ctx;

@@ -1,6 +1,6 @@
 /*
  * directory.c
- *	  Making, marking and removing the directory of one snapshot.
+ *	  Making and marking the directory of one snapshot.
  *
  * The marker names the job and a random token that only our private table and
  * shared memory know. A row could be edited to point anywhere; nothing is
@@ -15,6 +15,7 @@
 
 #include "access/xlog.h"
 #include "miscadmin.h"
+#include "owned_fd.h"
 #include "steep_repl.h"
 #include "storage/fd.h"
 
@@ -32,8 +33,8 @@ format_marker(const DirectoryMark *mark, bool created, char *out)
 }
 
 /* Whether a directory carries this mark; *created as the marker has it. */
-static bool
-has_marker(int dirfd, const DirectoryMark *mark, bool *created)
+bool
+directory_has_marker(int dirfd, const DirectoryMark *mark, bool *created)
 {
 	char found[MARKER_LEN] = "";
 	char expected[MARKER_LEN];
@@ -60,7 +61,7 @@ has_marker(int dirfd, const DirectoryMark *mark, bool *created)
 bool
 directory_is_empty(int dirfd)
 {
-	DIR *dir = fdopendir(openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	DIR *dir = open_entries(dirfd);
 	struct dirent *entry;
 	bool empty = true;
 
@@ -119,19 +120,64 @@ directory_write_file(int dirfd, const char *name, const void *data, size_t len)
 	close(fd);
 }
 
+/*
+ * Make the entries of a directory durable; -1 with errno. The descriptor may be
+ * one for passing through only, which cannot be synced.
+ */
+int
+directory_sync_entries(int dirfd)
+{
+	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int result = fd < 0 ? -1 : pg_fsync(fd);
+	int saved_errno = errno;
+
+	if (fd >= 0)
+		close(fd);
+	errno = saved_errno;
+	return result;
+}
+
 /* Give a synced file its final name, durably. */
 void
 directory_commit_file(int dirfd, const char *temporary, const char *name)
 {
-	if (renameat(dirfd, temporary, dirfd, name) != 0 || pg_fsync(dirfd) != 0)
+	if (renameat(dirfd, temporary, dirfd, name) != 0 || directory_sync_entries(dirfd) != 0)
 		ereport(ERROR,
 				(errcode_for_file_access(),
 				 errmsg("could not rename snapshot file \"%s\" to \"%s\": %m", temporary, name)));
 }
 
+/* Make the last component of a path; false if it is there already. */
+static bool
+make_last(int parent, const char *name, const char *path)
+{
+	if (parent >= 0 && mkdirat(parent, name, 0700) == 0)
+		return true;
+	if (parent < 0 || errno != EEXIST)
+		ereport(ERROR,
+				(errcode_for_file_access(), errmsg("could not create directory \"%s\": %m", path)));
+	return false;
+}
+
+/*
+ * A parent that may be written, but not read, cannot be synced by itself: then
+ * all of its file system is.
+ */
+int
+directory_sync_parent(int parent, int child)
+{
+	int result = directory_sync_entries(parent);
+
+#ifdef HAVE_SYNCFS
+	if (result != 0 && errno == EACCES)
+		result = enableFsync ? syncfs(child) : 0;
+#endif
+	return result;
+}
+
 /*
  * Make the directory, or take over an empty one, and mark it as this job's.
- * Returns it open. The marker is on disk before anything else is.
+ * Returns it open. It and its marker are on disk before anything else is.
  */
 int
 directory_create(const char *path, const DirectoryMark *mark)
@@ -139,151 +185,38 @@ directory_create(const char *path, const DirectoryMark *mark)
 	char *normal = directory_normalize(path);
 	const char *problem;
 	char marker[MARKER_LEN];
-	int parent;
-	int fd;
+	OwnedFd *parent;
+	OwnedFd *directory;
 	bool created;
 
 	directory_check_write(path);
-	parent = directory_open_parent(normal, &problem);
-	created = parent >= 0 && mkdirat(parent, strrchr(normal, '/') + 1, 0700) == 0;
-	if (!created && (parent < 0 || errno != EEXIST))
-		ereport(ERROR,
-				(errcode_for_file_access(), errmsg("could not create directory \"%s\": %m", path)));
-	(void) pg_fsync(parent);
-	close(parent);
-
-	fd = directory_open(path);
-	if (!directory_is_empty(fd))
+	parent = owned_fd_create(directory_open_parent(normal, &problem));
+	created = make_last(parent->fd, strrchr(normal, '/') + 1, path);
+	directory = owned_fd_create(directory_open(path));
+	if (!directory_is_empty(directory->fd))
 		ereport(ERROR, (errcode(ERRCODE_DUPLICATE_FILE),
 						errmsg("directory \"%s\" exists and is not empty", path)));
 	format_marker(mark, created, marker);
-	directory_write_file(fd, MARKER_FILE, marker, strlen(marker));
-	if (pg_fsync(fd) != 0)
+	directory_write_file(directory->fd, MARKER_FILE, marker, strlen(marker));
+	if (directory_sync_entries(directory->fd) != 0 ||
+		(created && directory_sync_parent(parent->fd, directory->fd) != 0))
 		ereport(ERROR,
 				(errcode_for_file_access(), errmsg("could not fsync directory \"%s\": %m", path)));
-	return fd;
+	owned_fd_close(parent);
+	return owned_fd_release(directory);
 }
 
 /* Open the directory of a running job, making sure that it still is. */
 int
 directory_open_marked(const char *path, const DirectoryMark *mark)
 {
-	int fd = directory_open(path);
+	OwnedFd *directory = owned_fd_create(directory_open(path));
 	bool created;
 
-	if (!has_marker(fd, mark, &created))
+	if (!directory_has_marker(directory->fd, mark, &created))
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("directory \"%s\" no longer belongs to this operation", path),
 						errdetail("Its marker file \"%s\" is missing or names another operation.",
 								  MARKER_FILE)));
-	return fd;
-}
-
-/* Names that we write: 4711.dat.zst, toc.dat, manifest.json, temporary ones. */
-static bool
-is_our_file(const char *name)
-{
-	size_t digits = strspn(name, "0123456789");
-	const char *rest = name + digits;
-
-	if (digits > 0)
-		return strcmp(rest, ".dat") == 0 || strcmp(rest, ".dat.gz") == 0 ||
-			   strcmp(rest, ".dat.lz4") == 0 || strcmp(rest, ".dat.zst") == 0;
-	return strcmp(name, TOC_FILE) == 0 || strcmp(name, MANIFEST_FILE) == 0 ||
-		   strcmp(name, MANIFEST_FILE ".tmp") == 0 || strncmp(name, "frames.", 7) == 0;
-}
-
-/* Remove our files but the marker; false with errno if one stays. */
-static bool
-remove_files(int dirfd)
-{
-	DIR *dir = fdopendir(openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-	struct dirent *entry;
-	int failure = 0;
-
-	if (dir == NULL)
-		return false;
-	/* The manifest goes first, so that what is left is never a snapshot. */
-	if (unlinkat(dirfd, MANIFEST_FILE, 0) != 0 && errno != ENOENT)
-		failure = errno;
-	while ((entry = readdir(dir)) != NULL)
-		if (is_our_file(entry->d_name) && unlinkat(dirfd, entry->d_name, 0) != 0 && errno != ENOENT)
-			failure = errno;
-	closedir(dir);
-	errno = failure;
-	return failure == 0;
-}
-
-/* Open the last component below its parent; errno as usual. */
-static int
-open_quietly(const char *path, int *parent)
-{
-	const char *problem;
-
-	*parent = directory_open_parent(path, &problem);
-	if (*parent < 0)
-		return -1;
-	return openat(*parent, strrchr(path, '/') + 1, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-}
-
-/*
- * Remove a job's files and, if the job made it, its directory. Raises no
- * error: also called while a process exits.
- */
-RemoveResult
-directory_remove(const char *path, const DirectoryMark *mark)
-{
-	int parent;
-	int fd = open_quietly(path, &parent);
-	RemoveResult result = REMOVE_DONE;
-	bool created = false;
-
-	if (fd < 0)
-		result = errno == ENOENT ? REMOVE_ABSENT : REMOVE_FAILED;
-	else if (!has_marker(fd, mark, &created))
-		result = REMOVE_NOT_OURS;
-	else if (!remove_files(fd) || unlinkat(fd, MARKER_FILE, 0) != 0)
-		result = REMOVE_FAILED;
-	else if (created)
-		(void) unlinkat(parent, strrchr(path, '/') + 1, AT_REMOVEDIR);
-
-	{
-		int saved_errno = errno;
-
-		if (fd >= 0)
-			close(fd);
-		if (parent >= 0)
-			close(parent);
-		errno = saved_errno;
-	}
-	return result;
-}
-
-/* Bytes in a directory that carries this mark; -1 if there is none. */
-int64
-directory_bytes(const char *path, const DirectoryMark *mark)
-{
-	int parent;
-	int fd = open_quietly(path, &parent);
-	int64 bytes = -1;
-	bool created;
-
-	if (fd >= 0 && has_marker(fd, mark, &created))
-	{
-		DIR *dir = fdopendir(openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-		struct dirent *entry;
-		struct stat st;
-
-		bytes = 0;
-		while (dir != NULL && (entry = readdir(dir)) != NULL)
-			if (fstatat(fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
-				bytes += st.st_size;
-		if (dir != NULL)
-			closedir(dir);
-	}
-	if (fd >= 0)
-		close(fd);
-	if (parent >= 0)
-		close(parent);
-	return bytes;
+	return owned_fd_release(directory);
 }

@@ -37,14 +37,19 @@ extern int directory_open_parent(const char *path, const char **problem);
 extern void directory_check_write(const char *path);
 extern void directory_check_read_rights(const char *path, const char *creator);
 
-/* directory.c: making, finding and removing */
+/* directory.c: making and finding */
 extern int directory_create(const char *path, const DirectoryMark *mark);
 extern int directory_open_marked(const char *path, const DirectoryMark *mark);
-extern RemoveResult directory_remove(const char *path, const DirectoryMark *mark);
 extern bool directory_is_empty(int dirfd);
 extern int directory_write_errcode(void);
-extern int64 directory_bytes(const char *path, const DirectoryMark *mark);
 extern void directory_write_file(int dirfd, const char *name, const void *data, size_t len);
 extern void directory_commit_file(int dirfd, const char *temporary, const char *name);
+extern bool directory_has_marker(int dirfd, const DirectoryMark *mark, bool *created);
+extern int directory_sync_entries(int dirfd);
+extern int directory_sync_parent(int parent, int child);
+
+/* directory_remove.c */
+extern RemoveResult directory_remove(const char *path, const DirectoryMark *mark);
+extern int64 directory_bytes(const char *path, const DirectoryMark *mark);
 
 #endif /* STEEP_DIRECTORY_H */

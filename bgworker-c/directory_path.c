@@ -14,6 +14,7 @@
 
 #include "catalog/pg_authid.h"
 #include "miscadmin.h"
+#include "owned_fd.h"
 #include "steep_repl.h"
 #include "storage/fd.h"
 #include "utils/acl.h"
@@ -238,6 +239,7 @@ directory_check_write(const char *path)
 	const char *problem;
 	const char *name = strrchr(normal, '/') + 1;
 	struct stat st;
+	OwnedFd *directory;
 	int parent;
 	int saved_errno;
 	int rc;
@@ -274,21 +276,15 @@ directory_check_write(const char *path)
 	if (rc != 0)
 		report_open_failure(path, NULL);
 
-	parent = directory_open(path);
-	if (!directory_is_empty(parent))
-	{
-		close(parent);
+	directory = owned_fd_create(directory_open(path));
+	if (!directory_is_empty(directory->fd))
 		ereport(ERROR, (errcode(ERRCODE_DUPLICATE_FILE),
 						errmsg("directory \"%s\" exists and is not empty", path),
 						errhint("Give a directory that does not exist yet, or empty it.")));
-	}
-	rc = faccessat(parent, ".", W_OK | X_OK, AT_EACCESS);
-	saved_errno = errno;
-	close(parent);
-	errno = saved_errno;
-	if (rc != 0)
+	if (faccessat(directory->fd, ".", W_OK | X_OK, AT_EACCESS) != 0)
 		ereport(ERROR, (errcode_for_file_access(),
 						errmsg("could not write to directory \"%s\": %m", path)));
+	owned_fd_close(directory);
 }
 
 /*

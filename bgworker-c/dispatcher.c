@@ -35,6 +35,9 @@
 /* The jobs of this cluster and this database. */
 #define MINE "w.system_identifier = steep_repl._system_identifier() and w.database_oid = $1 "
 
+/* What this process has reserved and not yet handed over. */
+static SteepJob *reserved = NULL;
+
 static const char *const sql_finish_queue =
 	"update steep_repl.work_queue set status = 'failed', status_detail = null, worker_pid = null, completed_at = clock_timestamp(), "
 	"  error_message = $2, error_sqlstate = $3, error_hint = $4 "
@@ -225,14 +228,15 @@ refuse_requester(int64 id, Oid requester, const char *name)
 	return false;
 }
 
-/* Tell the waiting jobs what they wait for. */
+/* Tell the waiting jobs what they wait for, but those whose role has locked them. */
 static void
 record_waiting(void)
 {
-	owner_execute("update steep_repl.work_queue w set status_detail = steep_repl._waiting_reason() "
-				  "where w.status = 'pending' and " MINE
-				  "and w.status_detail is distinct from steep_repl._waiting_reason()",
-				  1, (Oid[]){OIDOID}, (Datum[]){ObjectIdGetDatum(MyDatabaseId)}, NULL);
+	owner_execute(
+		"update steep_repl.work_queue u set status_detail = steep_repl._waiting_reason(u.operation) "
+		"where u.id = any (array(select w.id from steep_repl.work_queue w where w.status = 'pending' and " MINE
+		"  and w.status_detail is distinct from steep_repl._waiting_reason(w.operation) for update skip locked))",
+		1, (Oid[]){OIDOID}, (Datum[]){ObjectIdGetDatum(MyDatabaseId)}, NULL);
 }
 
 typedef enum ClaimResult
@@ -267,56 +271,83 @@ fill_slot(SteepJob *job, int64 id)
 		strlcpy(job->token, owner_text(0, 2), sizeof(job->token));
 		strlcpy(job->path, owner_text(0, 3), sizeof(job->path));
 		job->kind = job_kind(owner_text(0, 4));
-		if (job->kind == JOB_OVERLAP || job->kind == JOB_MERGE)
-			job_needs_no_helpers(job);
 	}
 }
 
-/* Claim the oldest pending job, in one transaction. */
+/*
+ * Find and lock the job that is next, which is then SPI's row. First those of
+ * roles of whom the fewest jobs run, then of who was served longest ago: one
+ * role's queue of jobs, whether they run for long or fail at once, is not in the
+ * way of others.
+ */
+static bool
+find_next(void)
+{
+	static const char *const sql =
+		"select w.id, w.requested_by_oid, w.requested_by, w.operation from steep_repl.work_queue w "
+		"where w.status = 'pending' and " MINE
+		"order by cardinality(array_positions($2::oid[], w.requested_by_oid)), "
+		"  coalesce(array_position($3::oid[], w.requested_by_oid), 0), w.created_at, w.id "
+		"limit 1 for update skip locked";
+
+	return owner_execute(sql, 3, (Oid[]){OIDOID, OIDARRAYOID, OIDARRAYOID},
+						 (Datum[]){ObjectIdGetDatum(MyDatabaseId), PointerGetDatum(turns_running()),
+								   PointerGetDatum(turns_served())},
+						 NULL) == 1;
+}
+
+/* Say in its rows that a job runs, whose slot is reserved. */
+static void
+mark_claimed(int64 id)
+{
+	fill_slot(reserved, id);
+	owner_execute(
+		"update steep_repl.work_queue set status = 'running', status_detail = null, started_at = clock_timestamp(), "
+		"  attempts = attempts + 1 where id = $1",
+		1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL);
+	job_rows_start(id);
+}
+
+/* Claim the next pending job, in one transaction. */
 static ClaimResult
 claim_next(void)
 {
 	OwnerSession session;
-	SteepJob *job = NULL;
 	ClaimResult result = CLAIM_DONE;
 	bool isnull;
 	int64 id;
 	Oid requester;
+	char *operation;
 
 	owner_begin_transaction(&session);
-	if (owner_execute(
-			"select w.id, w.requested_by_oid, w.requested_by from steep_repl.work_queue w "
-			"where w.status = 'pending' and " MINE
-			"order by w.created_at, w.id limit 1 for update skip locked",
-			1, (Oid[]){OIDOID}, (Datum[]){ObjectIdGetDatum(MyDatabaseId)}, NULL) == 0)
+	if (!find_next())
 	{
 		owner_commit_transaction(&session);
 		return CLAIM_NONE;
 	}
 	id = DatumGetInt64(owner_value(0, 1, &isnull));
 	requester = DatumGetObjectId(owner_value(0, 2, &isnull));
+	operation = owner_text(0, 4);
 
 	if (refuse_requester(id, requester, owner_text(0, 3)))
-		result = CLAIM_DONE;
-	else if ((job = job_reserve(id, MyDatabaseId, requester)) == NULL)
+		turn_note(requester);
+	else if ((reserved = job_reserve(id, MyDatabaseId, requester, job_workers_needed(operation))) ==
+			 NULL)
 	{
 		record_waiting();
 		result = CLAIM_BLOCKED;
 	}
 	else
 	{
-		fill_slot(job, id);
-		owner_execute(
-			"update steep_repl.work_queue set status = 'running', status_detail = null, started_at = clock_timestamp(), "
-			"  attempts = attempts + 1 where id = $1",
-			1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL);
-		job_rows_start(id);
+		turn_note(requester);
+		mark_claimed(id);
 	}
 	owner_commit_transaction(&session);
-	if (job != NULL)
+	if (reserved != NULL)
 	{
 		/* Only now: a coordinator must find the row committed. */
-		job_set_state(job, JOB_ADMITTED);
+		job_set_state(reserved, JOB_ADMITTED);
+		reserved = NULL;
 		launcher_set_latch();
 	}
 	return result;
@@ -349,6 +380,8 @@ passed_over_jobs(void)
 static void
 at_exit(int code, Datum arg)
 {
+	if (reserved != NULL)
+		(void) job_release(reserved);
 	dispatchers_count(-1);
 	if (code != 0)
 		launcher_wake(MyDatabaseId, true);

@@ -33,8 +33,9 @@ frame_log_create(int dirfd, int number)
 	char name[NAMEDATALEN];
 
 	log_name(number, name);
-	log->fd = openat(dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (log->fd < 0)
+	log->file = owned_fd_create(
+		openat(dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+	if (log->file->fd < 0)
 		report("create");
 	return log;
 }
@@ -47,7 +48,7 @@ flush(FrameLog *log)
 
 	while (left > 0)
 	{
-		ssize_t n = write(log->fd, p, left);
+		ssize_t n = write(log->file->fd, p, left);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -75,7 +76,7 @@ void
 frame_log_close(FrameLog *log)
 {
 	flush(log);
-	close(log->fd);
+	owned_fd_close(log->file);
 	pfree(log);
 }
 
@@ -115,23 +116,23 @@ FrameRecord *
 frame_log_read(int dirfd, int n_logs, uint64 *n_records)
 {
 	FrameRecord *records = palloc_extended(sizeof(FrameRecord), MCXT_ALLOC_HUGE);
+	OwnedFd *file = owned_fd_create(-1);
 
 	*n_records = 0;
 	for (int i = 0; i < n_logs; i++)
 	{
 		char name[NAMEDATALEN];
 		struct stat st;
-		int fd;
 
 		log_name(i, name);
-		fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-		if (fd < 0 && errno == ENOENT)
+		owned_fd_set(file, openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+		if (file->fd < 0 && errno == ENOENT)
 			continue; /* this copier found nothing to do */
-		if (fd < 0 || fstat(fd, &st) != 0)
+		if (file->fd < 0 || fstat(file->fd, &st) != 0)
 			report("open");
 		records = repalloc_huge(records, (*n_records + 1) * sizeof(FrameRecord) + st.st_size);
-		*n_records += read_log(fd, records + *n_records, st.st_size);
-		close(fd);
+		*n_records += read_log(file->fd, records + *n_records, st.st_size);
+		owned_fd_close(file);
 	}
 	qsort(records, *n_records, sizeof(FrameRecord), by_table_and_offset);
 	return records;

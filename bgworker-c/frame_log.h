@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "digest.h"
+#include "owned_fd.h"
 #include "storage/block.h"
 
 #define FRAME_LOG_PREFIX "frames."
@@ -27,7 +28,7 @@ typedef struct FrameRecord
 
 typedef struct FrameLog
 {
-	int fd;
+	OwnedFd *file;
 	int n;
 	FrameRecord buffer[128];
 } FrameLog;

@@ -67,7 +67,6 @@ void
 helpers_start_holder(JobRun *run)
 {
 	SteepJob *job = run->job;
-	HolderState state;
 
 	if (wait_event_start == 0)
 		wait_event_start = WaitEventExtensionNew("SteepReplStartWorker");
@@ -83,10 +82,7 @@ helpers_start_holder(JobRun *run)
 	for (;;)
 	{
 		helpers_check(run);
-		SpinLockAcquire(&job->mutex);
-		state = job->holder_state;
-		SpinLockRelease(&job->mutex);
-		if (state == HOLDER_PINNED)
+		if (job_holder_state(job) == HOLDER_PINNED)
 			break;
 		run_wait(run, wait_event_start);
 		if (job->slot_name[0] != '\0')
@@ -100,19 +96,11 @@ void
 helpers_persist_slot(JobRun *run)
 {
 	SteepJob *job = run->job;
-	HolderState state = HOLDER_PERSIST_REQUESTED;
 
-	SpinLockAcquire(&job->mutex);
-	job->holder_state = HOLDER_PERSIST_REQUESTED;
-	SpinLockRelease(&job->mutex);
+	job_move_holder(job, HOLDER_LOCKED, HOLDER_PERSIST_REQUESTED);
 	SetLatch(&GetPGProcByNumber(job->holder_procno)->procLatch);
-	while (state != HOLDER_PERSISTED)
-	{
+	while (job_holder_state(job) != HOLDER_PERSISTED)
 		run_wait(run, wait_event_start);
-		SpinLockAcquire(&job->mutex);
-		state = job->holder_state;
-		SpinLockRelease(&job->mutex);
-	}
 }
 
 /* Let the holder go by itself, which leaves no FATAL in the log. */
@@ -162,7 +150,7 @@ helpers_start_workers(JobRun *run, WorkerKind kind, int wanted)
 		copiers[n_copiers] = worker_register(kind, slot_of(run), n_copiers, InvalidOid);
 		if (copiers[n_copiers] == NULL)
 		{
-			job_worker_started(run->job);
+			job_break_promise(run->job);
 			break;
 		}
 		n_copiers++;
@@ -201,7 +189,7 @@ helpers_end_all(JobRun *run)
 	bool all_stopped = false;
 
 	/* One that still begins, or waits for its slot, listens to nothing else. */
-	if (holder != NULL && run->job->holder_state == HOLDER_STARTING)
+	if (holder != NULL && job_holder_state(run->job) == HOLDER_STARTING)
 		TerminateBackgroundWorker(holder);
 	release_holder(run->job);
 	for (int i = 0; i < n_copiers; i++)

@@ -38,16 +38,6 @@
 
 static uint32 wait_event_hold = 0;
 static uint32 wait_event_lock = 0;
-static SteepJob *held_job = NULL;
-
-static void
-forget_holder(int code, Datum arg)
-{
-	SpinLockAcquire(&held_job->mutex);
-	if (held_job->holder_pid == MyProcPid)
-		held_job->holder_pid = 0;
-	SpinLockRelease(&held_job->mutex);
-}
 
 /* A snapshot of now. */
 static char *
@@ -100,8 +90,8 @@ export_snapshot(SteepJob *job)
 	SpinLockAcquire(&job->mutex);
 	strlcpy(job->snapshot_name, name, sizeof(job->snapshot_name));
 	job->snapshot_lsn = lsn;
-	job->holder_state = HOLDER_PINNED;
 	SpinLockRelease(&job->mutex);
+	job_move_holder(job, HOLDER_STARTING, HOLDER_PINNED);
 	job_wake_coordinator(job);
 }
 
@@ -141,9 +131,7 @@ lock_table(SteepJob *job, const char *name, Oid relid)
 				 errmsg("could not lock table %s within %d ms", name, steep_lock_timeout),
 				 errdetail("%s.", lock_watch_blockers(relid)),
 				 errhint("Retry when that session is done, or raise steep_repl.lock_timeout.")));
-		SpinLockAcquire(&job->mutex);
-		strlcpy(job->current_table, name, sizeof(job->current_table));
-		SpinLockRelease(&job->mutex);
+		job_show_table(job, name);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LOCK_RETRY_MS,
 						 wait_event_lock);
 		ResetLatch(MyLatch);
@@ -160,23 +148,9 @@ lock_tables(SteepJob *job)
 		CHECK_FOR_INTERRUPTS();
 		lock_table(job, plan_string(plan, plan->tables[i].qualified_name), plan->tables[i].relid);
 	}
-	SpinLockAcquire(&job->mutex);
-	job->current_table[0] = '\0';
-	job->holder_state = HOLDER_LOCKED;
-	SpinLockRelease(&job->mutex);
+	job_show_table(job, "");
+	job_move_holder(job, HOLDER_LOCK_REQUESTED, HOLDER_LOCKED);
 	job_wake_coordinator(job);
-}
-
-/* Whether the coordinator has gone without ending us. */
-static bool
-is_orphan(SteepJob *job)
-{
-	pid_t pid;
-
-	SpinLockAcquire(&job->mutex);
-	pid = job->coordinator_pid;
-	SpinLockRelease(&job->mutex);
-	return kill(pid, 0) != 0;
 }
 
 /* The snapshot is complete on disk: keep the slot beyond this process. */
@@ -184,9 +158,7 @@ static void
 persist_slot(SteepJob *job)
 {
 	ReplicationSlotPersist();
-	SpinLockAcquire(&job->mutex);
-	job->holder_state = HOLDER_PERSISTED;
-	SpinLockRelease(&job->mutex);
+	job_move_holder(job, HOLDER_PERSIST_REQUESTED, HOLDER_PERSISTED);
 	job_wake_coordinator(job);
 }
 
@@ -196,14 +168,12 @@ hold(SteepJob *job)
 {
 	BecomeLockGroupLeader();
 	export_snapshot(job);
-	while (!is_orphan(job))
+	while (job_has_coordinator(job))
 	{
 		HolderState state;
 
 		worker_check_cancel(job);
-		SpinLockAcquire(&job->mutex);
-		state = job->holder_state;
-		SpinLockRelease(&job->mutex);
+		state = job_holder_state(job);
 		if (state == HOLDER_RELEASED)
 			break;
 		if (state == HOLDER_LOCK_REQUESTED)
@@ -219,13 +189,9 @@ hold(SteepJob *job)
 void
 steep_repl_holder_main(Datum arg)
 {
-	held_job = worker_start("holder");
+	SteepJob *job = worker_start("holder");
+
 	wait_event_hold = WaitEventExtensionNew("SteepReplHoldSnapshot");
 	wait_event_lock = WaitEventExtensionNew("SteepReplLockTables");
-	SpinLockAcquire(&held_job->mutex);
-	held_job->holder_pid = MyProcPid;
-	held_job->holder_procno = MyProcNumber;
-	SpinLockRelease(&held_job->mutex);
-	before_shmem_exit(forget_holder, (Datum) 0);
-	worker_run_helper(held_job, hold);
+	worker_run_helper(job, hold);
 }

@@ -62,7 +62,8 @@ int64
 job_slot_retained_bytes(const JobRemains *remains)
 {
 	ReplicationSlot *slot;
-	int64 result = -1;
+	ReplicationSlotPersistentData data = {0};
+	bool is_idle = false;
 
 	if (remains->slot_name[0] == '\0')
 		return -1;
@@ -71,15 +72,16 @@ job_slot_retained_bytes(const JobRemains *remains)
 	if (slot != NULL)
 	{
 		SpinLockAcquire(&slot->mutex);
-		if (slot->in_use && slot->active_pid == 0 && slot->data.database == MyDatabaseId &&
-			slot->data.persistency == RS_PERSISTENT &&
-			slot->data.confirmed_flush == remains->slot_lsn &&
-			strcmp(NameStr(slot->data.plugin), "pgoutput") == 0)
-			result = (int64) (GetXLogInsertRecPtr() - slot->data.restart_lsn);
+		is_idle = slot->in_use && slot->active_pid == 0;
+		data = slot->data;
 		SpinLockRelease(&slot->mutex);
 	}
 	LWLockRelease(ReplicationSlotControlLock);
-	return result;
+
+	if (!is_idle || data.database != MyDatabaseId || data.persistency != RS_PERSISTENT ||
+		data.confirmed_flush != remains->slot_lsn || strcmp(NameStr(data.plugin), "pgoutput") != 0)
+		return -1;
+	return (int64) (GetXLogInsertRecPtr() - data.restart_lsn);
 }
 
 /* Drop the slot, if it is still the snapshot's; false if it is not. */

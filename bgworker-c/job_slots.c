@@ -5,13 +5,8 @@
  */
 #include "postgres.h"
 
-#include <signal.h>
-
-#include "mb/pg_wchar.h"
-#include "miscadmin.h"
 #include "shared_state.h"
 #include "steep_repl.h"
-#include "storage/latch.h"
 #include "storage/proc.h"
 
 /* All counters at zero, for a slot that begins. */
@@ -65,7 +60,7 @@ workers_promised(void)
 
 /*
  * Keep one more worker slot for a job, if that leaves enough for others.
- * The promise ends when the worker starts (job_worker_started).
+ * The promise ends when the worker is there (job_attach).
  */
 bool
 job_promise_worker(SteepJob *job)
@@ -80,14 +75,27 @@ job_promise_worker(SteepJob *job)
 	return ok;
 }
 
-/* A worker of the job runs, or could not be started: its slot is kept no longer. */
+/* A worker of the job could not be started: its slot is kept no longer. */
 void
-job_worker_started(SteepJob *job)
+job_break_promise(SteepJob *job)
 {
 	LWLockAcquire(steep_shared->lock, LW_EXCLUSIVE);
 	Assert(job->promised_workers > 0);
 	job->promised_workers--;
 	LWLockRelease(steep_shared->lock);
+}
+
+/*
+ * How many worker slots a job must find: a snapshot has a coordinator, a holder
+ * and a copier, an apply no holder; comparing and merging is done by the
+ * coordinator alone.
+ */
+int
+job_workers_needed(const char *operation)
+{
+	return strcmp(operation, "snapshot_generate") == 0 ? 3
+		   : strcmp(operation, "snapshot_apply") == 0  ? 2
+													   : 1;
 }
 
 /* ---- job slots ---- */
@@ -108,14 +116,13 @@ dispatchers_count(int change)
  * other in its way, and so again whenever they are started.
  */
 SteepJob *
-job_reserve(int64 id, Oid database, Oid requester)
+job_reserve(int64 id, Oid database, Oid requester, int workers)
 {
 	SteepJob *job = NULL;
 	int left;
 
 	LWLockAcquire(steep_shared->lock, LW_EXCLUSIVE);
-	left =
-		workers_free() + steep_shared->n_dispatchers - workers_promised() - STEEP_WORKERS_PER_JOB;
+	left = workers_free() + steep_shared->n_dispatchers - workers_promised() - workers;
 	for (int i = 0; i < STEEP_MAX_JOBS && left >= steep_reserved_worker_slots; i++)
 	{
 		if (steep_shared->jobs[i].state != JOB_FREE)
@@ -126,25 +133,16 @@ job_reserve(int64 id, Oid database, Oid requester)
 			   sizeof(SteepJob) - offsetof(SteepJob, state));
 		SpinLockRelease(&job->mutex);
 		job_init_counters(&job->counters);
+		job->generation++;
 		job->state = JOB_RESERVED;
 		job->id = id;
 		job->database = database;
 		job->requester = requester;
-		job->dispatcher_pid = MyProcPid;
-		job->promised_workers = STEEP_WORKERS_PER_JOB;
+		job->promised_workers = workers;
 		break;
 	}
 	LWLockRelease(steep_shared->lock);
 	return job;
-}
-
-/* A coordinator works alone: the slots kept for helpers are for others. */
-void
-job_needs_no_helpers(SteepJob *job)
-{
-	LWLockAcquire(steep_shared->lock, LW_EXCLUSIVE);
-	job->promised_workers = 1;
-	LWLockRelease(steep_shared->lock);
 }
 
 /* How many more jobs could run at once. */
@@ -168,18 +166,63 @@ job_set_state(SteepJob *job, JobState state)
 	LWLockRelease(steep_shared->lock);
 }
 
-/* Give the slot back. The id goes too, so that no late request hits a successor. */
+/*
+ * Of a launcher that was restarted: a coordinator that was registered and has
+ * not come is started again. The generation sees to it that one of the two finds
+ * nothing to do.
+ */
 void
-job_release(SteepJob *job)
+job_readmit(SteepJob *job)
 {
 	LWLockAcquire(steep_shared->lock, LW_EXCLUSIVE);
-	job->state = JOB_FREE;
-	job->id = 0;
-	job->promised_workers = 0;
+	if (job->state == JOB_STARTED && !job->has_begun)
+	{
+		job->generation++;
+		job->state = JOB_ADMITTED;
+	}
 	LWLockRelease(steep_shared->lock);
 }
 
-/* The slot of a living job, or NULL. */
+/* Whether the coordinator has come and gone. */
+bool
+job_is_abandoned(SteepJob *job)
+{
+	bool result;
+
+	LWLockAcquire(steep_shared->lock, LW_SHARED);
+	result = job->has_begun && !job_has_coordinator(job);
+	LWLockRelease(steep_shared->lock);
+	return result;
+}
+
+/*
+ * Give the slot back; false if the job has processes that may still write to
+ * it. A worker that has yet to come finds another generation.
+ */
+bool
+job_release(SteepJob *job)
+{
+	bool is_free;
+
+	LWLockAcquire(steep_shared->lock, LW_EXCLUSIVE);
+	is_free = job->n_attached == 0;
+	job->promised_workers = 0;
+	job->makes_directory = false;
+	if (is_free)
+	{
+		job->generation++;
+		job->state = JOB_FREE;
+		job->id = 0;
+		job->has_begun = false;
+	}
+	LWLockRelease(steep_shared->lock);
+	return is_free;
+}
+
+/*
+ * The slot of a living job, or NULL. One that has ended may keep its slot for a
+ * while, and may run again in another.
+ */
 SteepJob *
 job_find(int64 id, Oid database)
 {
@@ -192,7 +235,8 @@ job_find(int64 id, Oid database)
 	{
 		SteepJob *job = &steep_shared->jobs[i];
 
-		if (job->state != JOB_FREE && job->id == id && job->database == database)
+		if (job->state != JOB_FREE && job->state != JOB_ENDED && job->id == id &&
+			job->database == database)
 			found = job;
 	}
 	LWLockRelease(steep_shared->lock);
@@ -200,108 +244,33 @@ job_find(int64 id, Oid database)
 }
 
 /*
- * Ask a job to stop: a flag for the waits, SIGINT for what runs. False if the
- * slot has passed to another job, or the job has ended. The lock is held while
- * signalling so that the slot cannot be given to another job meanwhile.
+ * Whether the job may make its directory now. Of two jobs for one path the same
+ * one must make the directory and mark it, or nobody would know later to remove
+ * it; jobs for other paths do not wait for a slow disk.
  */
 bool
-job_request_cancel(SteepJob *job, int64 id)
+job_begin_directory(SteepJob *job)
 {
-	bool ours;
+	bool is_taken = false;
 
-	LWLockAcquire(steep_shared->lock, LW_SHARED);
-	ours = job->id == id && job->state != JOB_FREE && job->state != JOB_ENDED;
-	if (ours)
+	LWLockAcquire(steep_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < STEEP_MAX_JOBS; i++)
 	{
-		pid_t coordinator;
+		const SteepJob *other = &steep_shared->jobs[i];
 
-		SpinLockAcquire(&job->mutex);
-		job->cancel_requested = true;
-		coordinator = job->coordinator_pid;
-		SpinLockRelease(&job->mutex);
-		if (coordinator != 0)
-			kill(coordinator, SIGINT);
-		job_end_helpers(job, SIGINT);
+		if (other != job && other->makes_directory && strcmp(other->path, job->path) == 0)
+			is_taken = true;
 	}
+	job->makes_directory = !is_taken;
 	LWLockRelease(steep_shared->lock);
-	return ours;
+	return !is_taken;
 }
 
-/*
- * Signal the holder and all copiers. Helpers clear their pid before they
- * exit, so a number reused by the system is not hit.
- */
+/* The directory is made and marked, or could not be. */
 void
-job_end_helpers(SteepJob *job, int signal)
+job_end_directory(SteepJob *job)
 {
-	pid_t pids[STEEP_MAX_COPIERS + 1];
-
-	SpinLockAcquire(&job->mutex);
-	memcpy(pids, job->copier_pids, sizeof(job->copier_pids));
-	pids[STEEP_MAX_COPIERS] = job->holder_pid;
-	SpinLockRelease(&job->mutex);
-
-	for (int i = 0; i <= STEEP_MAX_COPIERS; i++)
-		if (pids[i] != 0)
-			kill(pids[i], signal);
-}
-
-/* Copy a text that may be NULL into a buffer; whole characters only. */
-static void
-copy_clipped(char *target, const char *text, size_t size)
-{
-	size_t len = text == NULL ? 0 : strlen(text);
-
-	if (len >= size)
-		len = pg_mbcliplen(text, len, size - 1);
-	if (len > 0)
-		memcpy(target, text, len);
-	target[len] = '\0';
-}
-
-/*
- * Keep a helper's error for the coordinator, if it is the job's first. The row
- * shows message and detail; where there is no detail, the context is.
- */
-void
-job_report_error(SteepJob *job, const ErrorData *edata)
-{
-	HelperError error = {.sqlerrcode = edata->sqlerrcode};
-	bool has_detail = edata->detail != NULL;
-
-	copy_clipped(error.message, edata->message, sizeof(error.message));
-	copy_clipped(error.detail, has_detail ? edata->detail : edata->context, sizeof(error.detail));
-	copy_clipped(error.hint, edata->hint, sizeof(error.hint));
-	copy_clipped(error.context, has_detail ? edata->context : NULL, sizeof(error.context));
-
-	SpinLockAcquire(&job->mutex);
-	if (job->error.sqlerrcode == 0)
-		job->error = error;
-	SpinLockRelease(&job->mutex);
-}
-
-bool
-job_has_error(SteepJob *job)
-{
-	bool result;
-
-	SpinLockAcquire(&job->mutex);
-	result = job->error.sqlerrcode != 0;
-	SpinLockRelease(&job->mutex);
-	return result;
-}
-
-/* Something that the coordinator waits for has happened. */
-void
-job_wake_coordinator(SteepJob *job)
-{
-	int procno;
-	pid_t pid;
-
-	SpinLockAcquire(&job->mutex);
-	pid = job->coordinator_pid;
-	procno = job->coordinator_procno;
-	SpinLockRelease(&job->mutex);
-	if (pid != 0)
-		SetLatch(&GetPGProcByNumber(procno)->procLatch);
+	LWLockAcquire(steep_shared->lock, LW_EXCLUSIVE);
+	job->makes_directory = false;
+	LWLockRelease(steep_shared->lock);
 }

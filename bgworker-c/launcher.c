@@ -145,7 +145,7 @@ read_mailbox(void)
 		want_all_databases();
 }
 
-/* Start a coordinator for each admitted job. */
+/* Start a coordinator for each admitted job. Before it can be there, the slot says so. */
 static void
 start_coordinators(void)
 {
@@ -155,35 +155,39 @@ start_coordinators(void)
 
 		if (job->state != JOB_ADMITTED || coordinators[i] != NULL)
 			continue;
+		job_set_state(job, JOB_STARTED);
 		coordinators[i] = worker_register(WORKER_COORDINATOR, i, 0, InvalidOid);
-		if (coordinators[i] != NULL)
-			job_set_state(job, JOB_STARTED);
+		if (coordinators[i] == NULL)
+			job_set_state(job, JOB_ADMITTED);
 	}
 }
 
 /*
- * Whether a job's coordinator has come and gone. A launcher that was restarted
- * has no handles: it goes by the pid.
+ * Of a launcher that was restarted, and so has no handles: what became of a
+ * coordinator that was registered cannot be asked, so another one is.
  */
+static void
+adopt_jobs(void)
+{
+	for (int i = 0; i < STEEP_MAX_JOBS; i++)
+		job_readmit(&steep_shared->jobs[i]);
+}
+
+/* Whether a job's coordinator is gone, or died before it came. */
 static bool
 coordinator_is_gone(int i)
 {
-	SteepJob *job = &steep_shared->jobs[i];
 	pid_t pid;
 
 	if (coordinators[i] != NULL)
 		return GetBackgroundWorkerPid(coordinators[i], &pid) == BGWH_STOPPED;
-	if (job->state != JOB_STARTED && job->state != JOB_ENDED)
-		return false;
-	SpinLockAcquire(&job->mutex);
-	pid = job->coordinator_pid;
-	SpinLockRelease(&job->mutex);
-	return pid != 0 && kill(pid, 0) != 0;
+	return job_is_abandoned(&steep_shared->jobs[i]);
 }
 
 /*
- * Free the slots of coordinators that are gone. If one did not get to say how
- * its job ended, a dispatcher must: it finds a running row without a slot.
+ * Free the slots of coordinators that are gone, when their helpers are, too. If
+ * one did not get to say how its job ended, a dispatcher must: it finds a running
+ * row without a slot.
  */
 static void
 reap_coordinators(void)
@@ -191,17 +195,22 @@ reap_coordinators(void)
 	for (int i = 0; i < STEEP_MAX_JOBS; i++)
 	{
 		SteepJob *job = &steep_shared->jobs[i];
+		bool has_ended;
+		Oid database;
 		ListCell *lc;
 
 		if (!coordinator_is_gone(i))
 			continue;
+		has_ended = job->state == JOB_ENDED;
+		database = job->database;
 		if (coordinators[i] != NULL)
 			pfree(coordinators[i]);
 		coordinators[i] = NULL;
 		job_end_helpers(job, SIGTERM);
-		if (job->state != JOB_ENDED)
-			want_database(job->database, 0);
-		job_release(job);
+		if (!job_release(job))
+			continue; /* the last helper will wake us */
+		if (!has_ended)
+			want_database(database, 0);
 
 		/* Jobs that waited for worker slots may fit now. */
 		foreach (lc, databases)
@@ -209,7 +218,7 @@ reap_coordinators(void)
 	}
 }
 
-/* Forget dispatchers that are gone, and what they had only reserved. */
+/* Forget dispatchers that are gone. */
 static void
 reap_dispatchers(void)
 {
@@ -232,39 +241,52 @@ reap_dispatchers(void)
 			pfree(database);
 		}
 	}
-
-	for (int i = 0; i < STEEP_MAX_JOBS; i++)
-	{
-		SteepJob *job = &steep_shared->jobs[i];
-
-		if (job->state == JOB_RESERVED && kill(job->dispatcher_pid, 0) != 0)
-		{
-			want_database(job->database, 0);
-			job_release(job);
-		}
-	}
 }
 
-/* Start a dispatcher in each database that is due. */
-static void
-start_dispatchers(void)
+static int
+dispatchers_running(void)
 {
-	TimestampTz now = GetCurrentTimestamp();
 	int running = 0;
 	ListCell *lc;
 
 	foreach (lc, databases)
-		if (((Database *) lfirst(lc))->dispatcher != NULL)
-			running++;
+		running += ((Database *) lfirst(lc))->dispatcher != NULL;
+	return running;
+}
+
+/* The first database that is due, or NULL. */
+static Database *
+due_database(TimestampTz now)
+{
+	ListCell *lc;
 
 	foreach (lc, databases)
 	{
 		Database *database = lfirst(lc);
 
-		if (!database->wanted || database->dispatcher != NULL || database->not_before > now)
-			continue;
-		if (running++ == LAUNCHER_MAX_DISPATCHERS)
-			break;
+		if (database->wanted && database->dispatcher == NULL && database->not_before <= now)
+			return database;
+	}
+	return NULL;
+}
+
+/*
+ * Start a dispatcher in each database that is due. The list is a queue: else of
+ * three databases whose jobs wait for slots the last one would never get any.
+ */
+static void
+start_dispatchers(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	Database *database;
+
+	while (dispatchers_running() < LAUNCHER_MAX_DISPATCHERS &&
+		   (database = due_database(now)) != NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+		databases = lappend(list_delete_ptr(databases, database), database);
+		MemoryContextSwitchTo(old);
 		database->dispatcher = worker_register(WORKER_DISPATCHER, -1, 0, database->oid);
 		if (database->dispatcher != NULL)
 			database->wanted = false;
@@ -273,11 +295,15 @@ start_dispatchers(void)
 	}
 }
 
-/* How long to sleep: for ever when nothing waits. */
+/*
+ * How long to sleep: for ever when nothing waits for a time. A dispatcher or
+ * coordinator that ends, and a helper whose coordinator is gone, wakes us.
+ */
 static long
 sleep_ms(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	bool may_start = dispatchers_running() < LAUNCHER_MAX_DISPATCHERS;
 	long result = -1;
 	ListCell *lc;
 
@@ -285,17 +311,17 @@ sleep_ms(void)
 	{
 		Database *database = lfirst(lc);
 
-		if (database->wanted && database->dispatcher == NULL)
+		if (may_start && database->wanted && database->dispatcher == NULL)
 		{
 			long ms = TimestampDifferenceMilliseconds(now, database->not_before);
 
-			ms = Max(ms, 10);
+			ms = Max(ms, 1);
 			result = result < 0 ? ms : Min(result, ms);
 		}
 	}
-	/* A coordinator that found no slot, or whose end nobody will tell us. */
+	/* A coordinator that found no slot. */
 	for (int i = 0; i < STEEP_MAX_JOBS; i++)
-		if (steep_shared->jobs[i].state != JOB_FREE && coordinators[i] == NULL)
+		if (steep_shared->jobs[i].state == JOB_ADMITTED)
 			result = result < 0 ? LAUNCHER_RETRY_MS : Min(result, LAUNCHER_RETRY_MS);
 	return result;
 }
@@ -318,6 +344,7 @@ steep_repl_launcher_main(Datum arg)
 	/* Also after a restart of this process alone: its handles are lost. */
 	steep_shared->look_everywhere = true;
 	SpinLockRelease(&steep_shared->mutex);
+	adopt_jobs();
 
 	for (;;)
 	{

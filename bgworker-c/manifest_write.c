@@ -161,6 +161,9 @@ append_files(ByteBuffer *out, const ManifestHeader *header, const SnapshotPlan *
 		append_data_file(out, plan, table, frames + first, end - first, totals);
 		first = end;
 	}
+	if (first != n_frames)
+		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
+						errmsg("the list of frames was damaged while the job ran")));
 	append(out, "\n],\n");
 }
 

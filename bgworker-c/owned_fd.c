@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "owned_fd.h"
@@ -39,6 +40,16 @@ owned_fd_set(OwnedFd *owned, int fd)
 	errno = save_errno;
 }
 
+/* Give the descriptor to the caller. */
+int
+owned_fd_release(OwnedFd *owned)
+{
+	int fd = owned->fd;
+
+	owned->fd = -1;
+	return fd;
+}
+
 /* Close the descriptor before its time. */
 void
 owned_fd_close(OwnedFd *owned)
@@ -46,4 +57,49 @@ owned_fd_close(OwnedFd *owned)
 	if (owned->fd >= 0)
 		close(owned->fd);
 	owned->fd = -1;
+}
+
+/* The entries of an open directory; NULL with errno. Raises no error. */
+DIR *
+open_entries(int dirfd)
+{
+	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+
+	if (fd >= 0 && dir == NULL)
+	{
+		int save_errno = errno;
+
+		close(fd);
+		errno = save_errno;
+	}
+	return dir;
+}
+
+static void
+release_dir(void *arg)
+{
+	owned_dir_close(arg);
+}
+
+/* Own the entries of a directory in CurrentMemoryContext; keeps errno. */
+OwnedDir *
+owned_dir_create(int dirfd)
+{
+	OwnedDir *owned = palloc0_object(OwnedDir);
+
+	owned->release.func = release_dir;
+	owned->release.arg = owned;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, &owned->release);
+	owned->dir = open_entries(dirfd);
+	return owned;
+}
+
+/* Close them before their time. */
+void
+owned_dir_close(OwnedDir *owned)
+{
+	if (owned->dir != NULL)
+		closedir(owned->dir);
+	owned->dir = NULL;
 }

@@ -9,6 +9,8 @@
 
 #include "postgres.h"
 
+#include <dirent.h>
+
 typedef struct OwnedFd
 {
 	int fd; /* -1: none */
@@ -17,6 +19,18 @@ typedef struct OwnedFd
 
 extern OwnedFd *owned_fd_create(int fd);
 extern void owned_fd_set(OwnedFd *owned, int fd);
+extern int owned_fd_release(OwnedFd *owned);
 extern void owned_fd_close(OwnedFd *owned);
+
+/* The same of the entries of a directory. */
+typedef struct OwnedDir
+{
+	DIR *dir; /* NULL: none, errno says why */
+	MemoryContextCallback release;
+} OwnedDir;
+
+extern DIR *open_entries(int dirfd);
+extern OwnedDir *owned_dir_create(int dirfd);
+extern void owned_dir_close(OwnedDir *owned);
 
 #endif /* STEEP_OWNED_FD_H */

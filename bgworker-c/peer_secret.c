@@ -4,6 +4,7 @@
  */
 #include "peer_secret.h"
 
+#include "miscadmin.h"
 #include "shared_state.h"
 
 /* The entry of a job, or a free one for id 0. Caller holds the lock. */
@@ -16,10 +17,30 @@ find(int64 id)
 	return NULL;
 }
 
+/* Whether a role may have one more: nobody can take all of them. Caller holds the lock. */
+static bool
+may_have_another(Oid role, bool is_superuser)
+{
+	int all = 0;
+	int own = 0;
+
+	for (int i = 0; i < PEER_SECRETS; i++)
+	{
+		const PeerSecret *secret = &steep_shared->secrets[i];
+
+		all += secret->id != 0;
+		own += secret->id != 0 && secret->role == role;
+	}
+	return is_superuser ||
+		   (own < PEER_SECRETS_PER_ROLE && all < PEER_SECRETS - PEER_SECRETS_RESERVED);
+}
+
 /* Keep a job's connection string; one that it had is replaced. */
 void
 peer_secret_keep(int64 id, Oid database, const char *conninfo)
 {
+	Oid role = GetUserId();
+	bool is_superuser = superuser_arg(role);
 	PeerSecret *secret;
 
 	if (strlen(conninfo) >= PEER_SECRET_LEN)
@@ -28,12 +49,13 @@ peer_secret_keep(int64 id, Oid database, const char *conninfo)
 						errhint("Create a server of dblink_fdw and name that.")));
 	LWLockAcquire(steep_shared->lock, LW_EXCLUSIVE);
 	secret = find(id);
-	if (secret == NULL)
+	if (secret == NULL && may_have_another(role, is_superuser))
 		secret = find(0);
 	if (secret != NULL)
 	{
 		secret->id = id;
 		secret->database = database;
+		secret->role = role;
 		secret->committed = false;
 		strlcpy(secret->conninfo, conninfo, PEER_SECRET_LEN);
 	}
@@ -41,7 +63,9 @@ peer_secret_keep(int64 id, Oid database, const char *conninfo)
 	if (secret == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("%d jobs with a connection string wait or run already", PEER_SECRETS),
+				 errmsg("too many jobs with a connection string wait or run already"),
+				 errdetail("There can be %d, of one role %d, and %d are kept for superusers.",
+						   PEER_SECRETS, PEER_SECRETS_PER_ROLE, PEER_SECRETS_RESERVED),
 				 errhint("Wait for them, or name a server of dblink_fdw as the peer.")));
 }
 

@@ -59,6 +59,7 @@ fill_table(PlanTable *target, const SourceTable *source, StringInfo strings, Siz
 	pg_atomic_init_u32(&target->next_chunk, 0);
 	pg_atomic_init_u32(&target->chunks_done, 0);
 	pg_atomic_init_u64(&target->file_end, 0);
+	pg_atomic_init_u32(&target->file_state, PLAN_FILE_ABSENT);
 }
 
 /* Make a plan over these tables; it lives until plan_detach. */

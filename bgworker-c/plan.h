@@ -28,6 +28,14 @@ typedef struct SourceTable
 	int dump_id; /* once the table of contents names its file */
 } SourceTable;
 
+/* Of a table's data file: only who makes it may create one of that name. */
+typedef enum PlanFileState
+{
+	PLAN_FILE_ABSENT = 0,
+	PLAN_FILE_BEGUN, /* a copier is making it */
+	PLAN_FILE_MADE,
+} PlanFileState;
+
 typedef struct PlanTable
 {
 	Oid relid;
@@ -44,6 +52,9 @@ typedef struct PlanTable
 	pg_atomic_uint32 next_chunk;
 	pg_atomic_uint32 chunks_done;
 	pg_atomic_uint64 file_end; /* where the next frame goes */
+	pg_atomic_uint32 file_state;
+	uint64 file_device; /* and inode: of the file that we made, once it is made */
+	uint64 file_inode;
 } PlanTable;
 
 typedef struct SnapshotPlan

@@ -115,24 +115,22 @@ progress_read(SteepJob *job, JobProgress *progress)
 }
 
 static void
-put_live_job(ReturnSetInfo *rsinfo, SteepJob *job, int64 id)
+put_live_job(ReturnSetInfo *rsinfo, int64 id, const JobProgress *progress)
 {
-	JobProgress progress;
 	Datum values[9];
 	bool nulls[9] = {0};
 
-	progress_read(job, &progress);
 	values[0] = Int64GetDatum(id);
-	values[1] = CStringGetTextDatum(progress.phase);
-	values[2] = Float8GetDatum(progress.percent);
-	values[3] = CStringGetTextDatum(progress.current_table);
-	nulls[3] = progress.current_table[0] == '\0';
-	values[4] = Int32GetDatum(progress.tables_done);
-	values[5] = Int32GetDatum(progress.tables_total);
-	values[6] = Int64GetDatum(progress.raw_bytes);
-	values[7] = Int64GetDatum(progress.eta_seconds);
-	nulls[7] = progress.eta_seconds < 0;
-	values[8] = Int32GetDatum(progress.worker_pid);
+	values[1] = CStringGetTextDatum(progress->phase);
+	values[2] = Float8GetDatum(progress->percent);
+	values[3] = CStringGetTextDatum(progress->current_table);
+	nulls[3] = progress->current_table[0] == '\0';
+	values[4] = Int32GetDatum(progress->tables_done);
+	values[5] = Int32GetDatum(progress->tables_total);
+	values[6] = Int64GetDatum(progress->raw_bytes);
+	values[7] = Int64GetDatum(progress->eta_seconds);
+	nulls[7] = progress->eta_seconds < 0;
+	values[8] = Int32GetDatum(progress->worker_pid);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
@@ -147,6 +145,7 @@ steep_repl_live_jobs(PG_FUNCTION_ARGS)
 	for (int i = 0; steep_shared != NULL && i < STEEP_MAX_JOBS; i++)
 	{
 		SteepJob *job = &steep_shared->jobs[i];
+		JobProgress progress;
 		Oid requester;
 		int64 id;
 		bool runs;
@@ -157,17 +156,21 @@ steep_repl_live_jobs(PG_FUNCTION_ARGS)
 			(job->state == JOB_STARTED || job->state == JOB_ENDED) && job->database == MyDatabaseId;
 		requester = job->requester;
 		id = job->id;
+		/* Before the slot can be another job's, of somebody else. */
+		if (runs)
+			progress_read(job, &progress);
 		LWLockRelease(steep_shared->lock);
 		if (runs && (sees_all || is_member_of_role(GetUserId(), requester)))
-			put_live_job(rsinfo, job, id);
+			put_live_job(rsinfo, id, &progress);
 	}
 	PG_RETURN_NULL();
 }
 
-/* Why no pending job can be admitted now, or NULL. */
+/* Why no pending job of this operation can be admitted now, or NULL. */
 Datum
 steep_repl_waiting_reason(PG_FUNCTION_ARGS)
 {
+	int needed = job_workers_needed(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	int free_workers;
 
 	if (!launcher_is_alive())
@@ -177,12 +180,11 @@ steep_repl_waiting_reason(PG_FUNCTION_ARGS)
 		PG_RETURN_TEXT_P(
 			cstring_to_text(psprintf("waiting for a job slot: all %d are in use", STEEP_MAX_JOBS)));
 	free_workers = workers_free();
-	if (free_workers - steep_reserved_worker_slots >= STEEP_WORKERS_PER_JOB &&
-		MyBgworkerEntry == NULL)
+	if (free_workers - steep_reserved_worker_slots >= needed && MyBgworkerEntry == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(cstring_to_text(psprintf(
 		"waiting for background worker slots: a job needs %d, %d of max_worker_processes = %d are free and %d of them reserved (steep_repl.reserved_worker_slots)",
-		STEEP_WORKERS_PER_JOB, free_workers, max_worker_processes, steep_reserved_worker_slots)));
+		needed, free_workers, max_worker_processes, steep_reserved_worker_slots)));
 }
 
 /* For health(), which any role may call: so as the owner. */

@@ -18,10 +18,12 @@
 #include "storage/dsm.h"
 #include "storage/lwlock.h"
 #include "storage/spin.h"
+#include "utils/array.h"
 
 #define STEEP_MAX_JOBS 16      /* running at once in the whole cluster */
 #define STEEP_MAX_DATABASES 64 /* with waiting jobs; beyond it: look everywhere */
 #define STEEP_MAX_COPIERS 64
+#define STEEP_SERVED 64                   /* requesters of whom it is known when they were served */
 #define STEEP_OBJECT_ID_LEN 48            /* snap_20251208_123456_1a2b3c4d */
 #define STEEP_TOKEN_LEN 33                /* 128 random bits in hex, and a NUL */
 #define STEEP_TABLE_LEN (4 * NAMEDATALEN) /* quoted schema.table */
@@ -82,25 +84,35 @@ typedef struct JobCounters
 	pg_atomic_uint32 items_done;
 } JobCounters;
 
+/*
+ * The slot of one job. Its processes are attached to it, and write to it only
+ * while they are; it is given to no other job before the last one has left.
+ */
 typedef struct SteepJob
 {
-	slock_t mutex; /* made once: a late reader may hold it while the slot changes hands */
+	slock_t mutex;     /* made once: a late reader may hold it while the slot changes hands */
+	uint64 generation; /* counts up with each use; a worker is for one of them */
 
 	/* Written under steep_shared->lock. */
 	JobState state;
 	int64 id;
 	Oid database;
 	Oid requester;
-	pid_t dispatcher_pid;
 	int promised_workers; /* worker slots kept for it, not yet started */
+	int n_attached;       /* processes that may write here */
+	bool has_begun;       /* its coordinator has come */
+	bool makes_directory; /* at path, which no other job may then do */
 
 	/* Set when the job is admitted, constant afterwards. */
 	JobKind kind;
 	char object_id[STEEP_OBJECT_ID_LEN];
 	char token[STEEP_TOKEN_LEN]; /* in the marker of the job's directory */
 
-	/* Under the mutex, up to the counters. */
-	pid_t coordinator_pid;
+	/*
+	 * Under the mutex, up to the counters. A pid is set and cleared under the
+	 * lock, too: who holds that may send the process a signal.
+	 */
+	pid_t coordinator_pid; /* 0 = not there, as the others */
 	int coordinator_procno;
 	pid_t holder_pid;
 	pid_t copier_pids[STEEP_MAX_COPIERS];
@@ -132,6 +144,8 @@ typedef struct SteepShared
 	LWLock *lock; /* job slots, admission, secrets, dispatchers */
 	PeerSecret secrets[PEER_SECRETS];
 	int n_dispatchers;
+	Oid served[STEEP_SERVED]; /* requesters, who was served last at the end */
+	int n_served;
 
 	slock_t mutex; /* for what follows, up to the jobs */
 	pid_t launcher_pid;
@@ -155,25 +169,39 @@ extern void launcher_set_latch(void);
 
 /* Job slots, in job_slots.c. */
 extern void job_init_counters(JobCounters *counters);
-extern SteepJob *job_reserve(int64 id, Oid database, Oid requester);
+extern int job_workers_needed(const char *operation);
+extern SteepJob *job_reserve(int64 id, Oid database, Oid requester, int workers);
 extern int job_slots_free(void);
-extern void job_needs_no_helpers(SteepJob *job);
 extern void job_set_state(SteepJob *job, JobState state);
-extern void job_release(SteepJob *job);
+extern void job_readmit(SteepJob *job);
+extern bool job_is_abandoned(SteepJob *job);
+extern bool job_release(SteepJob *job);
 extern SteepJob *job_find(int64 id, Oid database);
-extern bool job_request_cancel(SteepJob *job, int64 id);
-extern void job_end_helpers(SteepJob *job, int signal);
-extern void job_report_error(SteepJob *job, const ErrorData *edata);
-extern bool job_has_error(SteepJob *job);
-extern void job_wake_coordinator(SteepJob *job);
+extern bool job_begin_directory(SteepJob *job);
+extern void job_end_directory(SteepJob *job);
 
 /* Worker slots. */
 extern int workers_free(void);
 extern void dispatchers_count(int change);
 extern bool job_promise_worker(SteepJob *job);
-extern void job_worker_started(SteepJob *job);
+extern void job_break_promise(SteepJob *job);
 
-/* A coordinator, a snapshot holder and one copy worker. */
-#define STEEP_WORKERS_PER_JOB 3
+/* The processes of a job, in job_members.c. */
+extern bool job_attach(SteepJob *job, uint64 generation, pid_t *place, int *procno);
+extern bool job_request_cancel(SteepJob *job, int64 id);
+extern void job_end_helpers(SteepJob *job, int signal);
+extern bool job_has_coordinator(SteepJob *job);
+extern void job_wake_coordinator(SteepJob *job);
+extern void job_show_table(SteepJob *job, const char *name);
+extern void job_begin_data(SteepJob *job);
+extern HolderState job_holder_state(SteepJob *job);
+extern void job_move_holder(SteepJob *job, HolderState from, HolderState to);
+extern void job_report_error(SteepJob *job, const ErrorData *edata);
+extern bool job_has_error(SteepJob *job);
+
+/* Whose turn it is, in turns.c. */
+extern void turn_note(Oid requester);
+extern ArrayType *turns_served(void);
+extern ArrayType *turns_running(void);
 
 #endif /* STEEP_SHARED_STATE_H */

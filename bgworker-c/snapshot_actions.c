@@ -27,13 +27,13 @@
 
 static uint32 wait_event_lock = 0;
 static uint32 wait_event_copy = 0;
+static uint32 wait_event_directory = 0;
 
-/* Make the job's directory. From here on there is something to remove. */
+/* Check where the planner wants the directory, and make it. */
 static void
-create_directory(JobRun *run, Jsonb *action)
+make_directory(JobRun *run, char *path)
 {
 	SteepJob *job = run->job;
-	char *path = action_text(action, "path");
 	DirectoryMark mark = {.operation_id = job->id, .database = job->database};
 
 	StartTransactionCommand(); /* rights are looked up in catalogs */
@@ -45,14 +45,27 @@ create_directory(JobRun *run, Jsonb *action)
 	strlcpy(mark.token, job->token, sizeof(mark.token));
 	directory_check_write(path);
 	run->owns_directory = true;
-	/*
-	 * One at a time: of two jobs for one path the same one must make the
-	 * directory and mark it, or nobody would know later to remove it.
-	 */
-	LWLockAcquire(steep_shared->lock, LW_EXCLUSIVE);
 	run->dirfd = directory_create(path, &mark);
-	LWLockRelease(steep_shared->lock);
 	CommitTransactionCommand();
+}
+
+/* Make the job's directory. From here on there is something to remove. */
+static void
+create_directory(JobRun *run, Jsonb *action)
+{
+	if (wait_event_directory == 0)
+		wait_event_directory = WaitEventExtensionNew("SteepReplMakeDirectory");
+	while (!job_begin_directory(run->job))
+		run_wait(run, wait_event_directory);
+	PG_TRY();
+	{
+		make_directory(run, action_text(action, "path"));
+	}
+	PG_FINALLY();
+	{
+		job_end_directory(run->job);
+	}
+	PG_END_TRY();
 }
 
 /* Start the holder, or another one after the first one's view went stale. */
@@ -151,21 +164,17 @@ static void
 wait_for_locks(JobRun *run)
 {
 	SteepJob *job = run->job;
-	HolderState state = HOLDER_LOCK_REQUESTED;
 
 	if (wait_event_lock == 0)
 		wait_event_lock = WaitEventExtensionNew("SteepReplWaitForLocks");
-	SpinLockAcquire(&job->mutex);
-	job->holder_state = HOLDER_LOCK_REQUESTED;
-	SpinLockRelease(&job->mutex);
+	job_move_holder(job, HOLDER_PINNED, HOLDER_LOCK_REQUESTED);
 	SetLatch(&GetPGProcByNumber(job->holder_procno)->procLatch);
-	while (state != HOLDER_LOCKED)
+	while (job_holder_state(job) != HOLDER_LOCKED)
 	{
 		char table[STEEP_TABLE_LEN];
 
 		run_wait(run, wait_event_lock);
 		SpinLockAcquire(&job->mutex);
-		state = job->holder_state;
 		strlcpy(table, job->current_table, sizeof(table));
 		SpinLockRelease(&job->mutex);
 		record_status_detail(run,
@@ -243,9 +252,7 @@ copy(JobRun *run, Jsonb *action)
 
 	if (wait_event_copy == 0)
 		wait_event_copy = WaitEventExtensionNew("SteepReplWaitForCopiers");
-	SpinLockAcquire(&job->mutex);
-	job->data_started_at = GetCurrentTimestamp();
-	SpinLockRelease(&job->mutex);
+	job_begin_data(job);
 	run->snapshot->n_copiers = helpers_start_workers(run, WORKER_COPIER, Max(workers, 1));
 	while (!helpers_copiers_are_done(run))
 	{

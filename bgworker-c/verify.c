@@ -217,16 +217,13 @@ static void
 find_extra_files(Verification *v)
 {
 	HTAB *names = collect_names(v);
-	OwnedFd *fd = owned_fd_create(openat(v->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-	DIR *dir;
+	OwnedDir *entries = owned_dir_create(v->dirfd);
 	struct dirent *entry;
 
-	dir = fd->fd >= 0 ? fdopendir(fd->fd) : NULL;
-	if (dir == NULL)
+	if (entries->dir == NULL)
 		ereport(ERROR,
 				(errcode_for_file_access(), errmsg("could not read the snapshot's directory: %m")));
-	fd->fd = -1; /* belongs to dir now */
-	while ((entry = readdir(dir)) != NULL)
+	while ((entry = readdir(entries->dir)) != NULL)
 	{
 		const char *name = entry->d_name;
 
@@ -236,7 +233,7 @@ find_extra_files(Verification *v)
 		if (hash_search(names, name, HASH_FIND, NULL) == NULL)
 			found_problem(v, name, "not named in the manifest", NULL, NULL);
 	}
-	closedir(dir);
+	owned_dir_close(entries);
 }
 
 /* Check every file of an open directory; returns the number of problems. */

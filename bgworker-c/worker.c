@@ -25,8 +25,9 @@ typedef struct WorkerArguments
 {
 	Oid database; /* dispatcher only */
 	int slot;     /* of steep_shared->jobs */
-	int number;   /* of a copier */
-	int64 job_id;
+	WorkerKind kind;
+	int number; /* of a copier or applier */
+	uint64 generation;
 } WorkerArguments;
 
 StaticAssertDecl(sizeof(WorkerArguments) <= BGW_EXTRALEN, "worker arguments must fit");
@@ -92,9 +93,10 @@ worker_register(WorkerKind kind, int slot, int number, Oid database)
 
 	extra.database = database;
 	extra.slot = slot;
+	extra.kind = kind;
 	extra.number = number;
 	if (slot >= 0)
-		extra.job_id = steep_shared->jobs[slot].id;
+		extra.generation = steep_shared->jobs[slot].generation;
 	memcpy(worker.bgw_extra, &extra, sizeof(extra));
 
 	/* The handle outlives transactions. */
@@ -130,10 +132,31 @@ worker_pin_settings(void)
 	SetConfigOption("lock_timeout", lock_timeout, PGC_SUSET, PGC_S_OVERRIDE);
 }
 
+/* Become a process of the job that this worker was registered for. */
+static bool
+attach(SteepJob *job)
+{
+	switch (arguments.kind)
+	{
+		case WORKER_COORDINATOR:
+			return job_attach(job, arguments.generation, &job->coordinator_pid,
+							  &job->coordinator_procno);
+		case WORKER_HOLDER:
+			return job_attach(job, arguments.generation, &job->holder_pid, &job->holder_procno);
+		case WORKER_COPIER:
+		case WORKER_APPLIER:
+			return job_attach(job, arguments.generation, &job->copier_pids[arguments.number], NULL);
+		case WORKER_DISPATCHER:
+			break;
+	}
+	return false;
+}
+
 /*
  * Begin as a worker of a job: find the job, connect to its database as the
  * role that asked for it, pin settings. The role may be NOLOGIN, but never
  * anybody else: rights are those of the requester from the first query on.
+ * A cancel request that comes before is obeyed by who can say so in the row.
  */
 SteepJob *
 worker_start(const char *title)
@@ -146,12 +169,13 @@ worker_start(const char *title)
 	BackgroundWorkerUnblockSignals();
 
 	job = &steep_shared->jobs[arguments.slot];
-	if (job->id != arguments.job_id)
+	HOLD_CANCEL_INTERRUPTS();
+	if (!attach(job))
 		proc_exit(0); /* the job ended before we came up */
-	job_worker_started(job);
 
 	BackgroundWorkerInitializeConnectionByOid(job->database, job->requester,
 											  BGWORKER_BYPASS_ROLELOGINCHECK);
+	RESUME_CANCEL_INTERRUPTS();
 	worker_pin_settings();
 	SetConfigOption("application_name", psprintf("steep_repl %s %s", job->object_id, title),
 					PGC_SUSET, PGC_S_OVERRIDE);

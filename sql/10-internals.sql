@@ -93,9 +93,9 @@ returns setof record
 language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_live_jobs';
 comment on function steep_repl._live_jobs() is 'private: progress of running jobs of this database that the caller may see, from shared memory';
 
-create function steep_repl._waiting_reason() returns text
+create function steep_repl._waiting_reason(operation text) returns text
 language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_waiting_reason';
-comment on function steep_repl._waiting_reason() is 'private: why a pending job does not start, NULL if it is about to';
+comment on function steep_repl._waiting_reason(text) is 'private: why a pending job of this operation does not start, NULL if it is about to';
 
 create function steep_repl._operation_counts(out active bigint, out pending bigint, out last_error text)
 language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_operation_counts';

@@ -15,7 +15,13 @@ create table steep_repl.nodes (
   system_identifier text,
   registered_by name not null default current_user,
   last_seen timestamptz,
-  registered_by_oid oid not null default 0
+  registered_by_oid oid not null default 0,
+  constraint nodes_lengths check (
+    octet_length(node_id) <= 63 and octet_length(node_name) <= 63 and octet_length(host) <= 255
+    and octet_length(dbname) <= 63 and octet_length(username) <= 63 and octet_length(foreign_server) <= 63),
+  constraint nodes_no_control_characters check (
+    node_id || node_name || coalesce(host, '') || coalesce(dbname, '') || coalesce(username, '') || coalesce(foreign_server, '')
+      !~ e'[\\x01-\\x1f\\x7f]')
 );
 comment on table steep_repl.nodes is 'databases that take part in replication, as registered on this node';
 comment on column steep_repl.nodes.priority is '1..100; the higher one is preferred where a choice is needed';

@@ -34,7 +34,7 @@ begin
     order by w.created_at desc, w.id limit 100
   loop
     if operation.status = 'pending' then
-      operation.status_detail := coalesce(steep_repl._waiting_reason(), operation.status_detail);
+      operation.status_detail := coalesce(steep_repl._waiting_reason(operation.operation), operation.status_detail);
     end if;
     return next operation;
   end loop;

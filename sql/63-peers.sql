@@ -79,7 +79,8 @@ begin
                  where s.srvname = peer and w.fdwname in ('dblink_fdw', 'postgres_fdw')) then
     raise exception 'peer is neither a registered node, nor a foreign server, nor a connection string'
       using errcode = 'undefined_object',
-            detail = case when peer ~ '^[[:alnum:]_.-]+$' then format('It is "%s".', peer) end,
+            detail = case when peer ~ '^[[:alnum:]_.-]+$' then format('It is "%s".', peer)
+                          else 'It is not shown, since it may hold a password.' end,
             hint = 'Register it with steep_repl.register_node(), create a server of dblink_fdw or postgres_fdw, or write host=... dbname=....';
   end if;
   return peer;
@@ -176,11 +177,16 @@ begin
     perform steep_repl._start_deadline(500);
     execute format('select %1$s.dblink_cancel_query($1) where %1$s.dblink_is_busy($1) = 1', dblink) using connection;
     perform steep_repl._end_deadline();
-  exception when query_canceled then
-    if not steep_repl._end_deadline() then
+  exception
+    when query_canceled then
+      if not steep_repl._end_deadline() then
+        execute format('select %s.dblink_disconnect($1)', dblink) using connection;
+        raise;
+      end if;
+    when others then
+      perform steep_repl._end_deadline();
       execute format('select %s.dblink_disconnect($1)', dblink) using connection;
       raise;
-    end if;
   end;
   execute format('select %s.dblink_disconnect($1)', dblink) using connection;
 end

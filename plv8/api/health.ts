@@ -12,7 +12,7 @@ const gather = `
          steep_repl._preloaded() as preloaded,
          steep_repl._launcher_is_alive() as launcher_alive,
          c.active::text as active, c.pending::text as pending, c.last_error,
-         case when c.pending > 0 then steep_repl._waiting_reason() end as waiting_reason,
+         case when c.pending > 0 then steep_repl._waiting_reason('snapshot_generate') end as waiting_reason,
          (select string_agg(quote_ident(p.pubname), ', ') from (
             select p.pubname from pg_publication p
             where p.puballtables

@@ -14,6 +14,7 @@ import { applyParams } from "../jobs/apply-params.ts";
 import { type MergeFacts, nextMergeAction, nextUndoAction } from "../jobs/merge.ts";
 import { mergeParams } from "../jobs/merge-params.ts";
 import { nextOverlapAction } from "../jobs/overlap.ts";
+import { checkOverlapParams, checkPeerParams } from "../jobs/peer-params.ts";
 import { nextSnapshotAction, type SnapshotFacts } from "../jobs/snapshot.ts";
 import { type SnapshotParams, snapshotParams } from "../jobs/snapshot-params.ts";
 import { lockFactsQuery, startFactsQuery } from "../jobs/snapshot-sql.ts";
@@ -64,14 +65,17 @@ export function nextAction(
     case "snapshot_apply":
       return nextOfApply(request);
     case "overlap":
+      checkOverlapParams(request.params);
       return nextOverlapAction(request.done as OverlapDone, request.facts);
     case "bidirectional_merge":
+      checkPeerParams(request.params);
       return nextMergeAction(
         request.done as MergeDone,
         mergeParams(request.params),
         request.facts as unknown as MergeFacts,
       );
     case "merge_undo":
+      checkPeerParams(request.params);
       return nextUndoAction(
         request.done as MergeDone,
         mergeParams(request.params),

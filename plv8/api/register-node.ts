@@ -45,6 +45,42 @@ function requireText(args: { readonly [name: string]: Json }, name: string): voi
   }
 }
 
+/** The most bytes of each text, as the table's constraint has them: those of PostgreSQL's names, of DNS names. */
+const mostBytes = {
+  node_id: 63,
+  node_name: 63,
+  host: 255,
+  dbname: 63,
+  username: 63,
+  foreign_server: 63,
+} as const;
+
+/** Bytes are counted in SQL, since they are those of the database's encoding. */
+const measure = `
+  select t.key as name, octet_length(t.value) as bytes, t.value ~ '[\\x01-\\x1f\\x7f]' as has_control
+  from jsonb_each_text($1) t where t.value is not null`;
+
+function requirePlainTexts(args: { readonly [name: string]: Json }): void {
+  const texts = Object.fromEntries(
+    Object.keys(mostBytes).map((name) => [name, args[name] ?? null]),
+  );
+  type Found = { name: keyof typeof mostBytes; bytes: number; has_control: boolean };
+  for (const { name, bytes, has_control } of query<Found>(measure, texts)) {
+    if (bytes > mostBytes[name]) {
+      throw invalidArgument(
+        `${name} must have at most ${mostBytes[name]} bytes`,
+        `It has ${bytes}: choose a shorter one.`,
+      );
+    }
+    if (has_control) {
+      throw invalidArgument(
+        `${name} must not contain control characters`,
+        "Leave out line breaks and tabs.",
+      );
+    }
+  }
+}
+
 function requireRange(value: Json | undefined, name: string, min: number, max: number): void {
   if (typeof value !== "number" || value < min || value > max) {
     throw invalidArgument(`${name} must be between ${min} and ${max}`);
@@ -86,6 +122,7 @@ export const registerNode: PublicFunction = {
   run(args) {
     requireText(args, "node_id");
     requireText(args, "node_name");
+    requirePlainTexts(args);
     requireRange(args.port, "port", 1, 65535);
     requireRange(args.priority, "priority", 1, 100);
     requireForeignServer(args.foreign_server);

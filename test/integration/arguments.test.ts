@@ -194,6 +194,20 @@ describe("what does not exist, or is no sensible argument, is refused by", () =>
     ["register_node('a', 'A', priority => 0)", "22023", "priority must be between 1 and 100"],
     ["register_node('a', 'A', priority => 101)", "22023", "priority must be between 1 and 100"],
     ["register_node('a', 'A', priority => null)", "22023", "priority must be between 1 and 100"],
+    ["register_node(repeat('x', 64), 'A')", "22023", "node_id must have at most 63 bytes"],
+    ["register_node(repeat('ä', 32), 'A')", "22023", "node_id must have at most 63 bytes"],
+    ["register_node('a', repeat('x', 64))", "22023", "node_name must have at most 63 bytes"],
+    ["register_node('a', 'A', repeat('x', 256))", "22023", "host must have at most 255 bytes"],
+    ...["dbname", "username", "foreign_server"].map((name): [string, string, string] => [
+      `register_node('a', 'A', ${name} => repeat('x', 64))`,
+      ...(["22023", `${name} must have at most 63 bytes`] as const),
+    ]),
+    ...["node_id", "node_name", "host", "dbname", "username", "foreign_server"].map(
+      (name): [string, string, string] => [
+        `register_node(${name === "node_id" ? "" : "node_id => 'a', "}${name === "node_name" ? "" : "node_name => 'A', "}${name} => e'a\\tb')`,
+        ...(["22023", `${name} must not contain control characters`] as const),
+      ],
+    ),
     ["register_node('a', 'A', foreign_server => 'x')", "22023", 'server "x" does not exist'],
     ["node_status('a')", "42704", 'node "a" is not registered'],
     ["verify_snapshot(null)", "22004", "path must not be null"],
@@ -305,13 +319,15 @@ test.each([
     database,
   );
   const role = { database: name, user: name };
+  // a node is named in reports and logs, a line each
+  const node = name.replace(/[\n\r]/g, " ");
   expect(
     await server.query(
       "select node_id, node_name, host, registered_by from steep_repl.register_node($1, $1, host => $1)",
-      [name],
+      [node],
       role,
     ),
-  ).toEqual([{ node_id: name, node_name: name, host: name, registered_by: name }]);
+  ).toEqual([{ node_id: node, node_name: node, host: node, registered_by: name }]);
 
   const path = inScene(`of ${name.replaceAll("/", "")}`);
   const snapshot = await takeSnapshot(server, {

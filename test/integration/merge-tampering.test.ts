@@ -298,7 +298,7 @@ describe("a job that a role has queued by hand", () => {
     ["null for a table", "bidirectional_merge", { tables: [null] }, "22023"],
     ["text for keys", "bidirectional_merge", { primary_keys: "id" }, "22023"],
     ["a number for a column", "bidirectional_merge", { last_modified_column: 7 }, "22023"],
-    ["a number for the peer", "bidirectional_merge", { peer: 7, is_conninfo: false }, "42704"],
+    ["a number for the peer", "bidirectional_merge", { peer: 7, is_conninfo: false }, "22023"],
   ])("fails with %s, and nothing else does", async (_, operation, params, error_sqlstate) => {
     const before = await pair.versions();
     const bystander = await pair.a.connect();
