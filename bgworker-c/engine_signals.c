@@ -38,11 +38,14 @@ PG_FUNCTION_INFO_V1(steep_repl_raise_interruption);
 #define GRACE_MS 100
 
 static pqsigfunc engine_handler = NULL;
-static volatile sig_atomic_t is_interrupted = false;
+static volatile sig_atomic_t has_told_engine = false;
 
 /* The call into JavaScript that is under way: it ends with this subtransaction. */
 static volatile SubTransactionId current_call = InvalidSubTransactionId;
 static TimeoutId deadline = MAX_TIMEOUTS;
+
+/* What came during the call that is under way, or was the last one. */
+static volatile sig_atomic_t is_cancelled = false;
 static volatile sig_atomic_t is_late = false;
 
 /* Look again after each so many ms that this process computes; 0 = no more. */
@@ -59,7 +62,7 @@ on_watch(SIGNAL_ARGS)
 {
 	if (QueryCancelPending || ProcDiePending || TransactionTimeoutPending)
 	{
-		is_interrupted = true;
+		has_told_engine = true;
 		if (engine_handler != NULL)
 			engine_handler(SIGINT);
 	}
@@ -71,6 +74,7 @@ static void
 on_cancel(SIGNAL_ARGS)
 {
 	StatementCancelHandler(postgres_signal_arg);
+	is_cancelled = true;
 	watch(GRACE_MS);
 }
 
@@ -182,7 +186,7 @@ engine_load(void)
 
 	take_signals();
 	is_new = engine_handler == NULL;
-	if (!is_new && !is_interrupted)
+	if (!is_new && !has_told_engine)
 		return;
 	tuple = SearchSysCache1(LANGNAME, CStringGetDatum("pljs"));
 	if (!HeapTupleIsValid(tuple))
@@ -190,6 +194,7 @@ engine_load(void)
 	if (is_new)
 		load_library((Form_pg_language) GETSTRUCT(tuple));
 	run_nothing((Form_pg_language) GETSTRUCT(tuple));
+	has_told_engine = false;
 	ReleaseSysCache(tuple);
 }
 
@@ -224,7 +229,6 @@ Datum
 steep_repl_enter_engine(PG_FUNCTION_ARGS)
 {
 	engine_load();
-	is_interrupted = false;
 	if (current_call != InvalidSubTransactionId || GetCurrentTransactionNestLevel() < 2)
 		PG_RETURN_VOID();
 
@@ -233,6 +237,7 @@ steep_repl_enter_engine(PG_FUNCTION_ARGS)
 		deadline = RegisterTimeout(USER_TIMEOUT, on_deadline);
 		RegisterSubXactCallback(on_subtransaction_end, NULL);
 	}
+	is_cancelled = QueryCancelPending;
 	is_late = false;
 	current_call = GetCurrentSubTransactionId();
 	watch(GRACE_MS);
@@ -243,8 +248,8 @@ steep_repl_enter_engine(PG_FUNCTION_ARGS)
 
 /*
  * Say why JavaScript failed, if an interruption is the reason: an engine says
- * it in words of its own. What was asked for is raised by the check; or it has
- * been raised before, in SQL below JavaScript.
+ * it in words of its own, also where the check in SQL below JavaScript has
+ * raised it before. Otherwise it is raised by the check here.
  */
 Datum
 steep_repl_raise_interruption(PG_FUNCTION_ARGS)
@@ -254,7 +259,7 @@ steep_repl_raise_interruption(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_QUERY_CANCELED),
 						errmsg("planning took longer than steep_repl.planning_timeout"),
 						errhint("Where a great many tables are planned for, raise it.")));
-	if (is_interrupted)
+	if (is_cancelled)
 		ereport(ERROR, (errcode(ERRCODE_QUERY_CANCELED),
 						errmsg("canceling statement due to user request or timeout")));
 	PG_RETURN_VOID();

@@ -39,6 +39,9 @@ begin
     raise;
   end;
   if answer ? 'error' then
+    if answer -> 'error' ->> 'sqlstate' = 'XX000' then
+      perform steep_repl._raise_interruption();
+    end if;
     perform steep_repl._raise(answer -> 'error' ->> 'sqlstate', answer -> 'error' ->> 'message',
                               answer -> 'error' ->> 'detail', answer -> 'error' ->> 'hint');
   end if;
