@@ -256,8 +256,15 @@ onPlJs("in a worker a script of the role that loops", () => {
     await expectNoLeaks(server, { files: [archive.replace(/.*\//, "")] });
   });
 
+  interface LoopingJob {
+    readonly id: string;
+    readonly pid: number;
+    /** Its row once it is over. */
+    readonly end: () => Promise<{ readonly status: string }>;
+  }
+
   /** Begin a job whose worker loops. */
-  const jobs = {
+  const jobs: Readonly<Record<string, () => Promise<LoopingJob>>> = {
     "the coordinator of a merge": async () => {
       const job = await startMerge(server, server.uri("peer"), { ...app, tables: ["public.t"] });
       const end = () => endOfMerge(server, job, app);
@@ -271,7 +278,7 @@ onPlJs("in a worker a script of the role that loops", () => {
       const end = () => endOfApply(server, job, app);
       return { id: job.operation_id, end, pid: await pidOfWorker(`${job.snapshot_id} apply %`) };
     },
-  } as const;
+  };
 
   async function pidOfWorker(title: string): Promise<number> {
     const [pid] = await waitUntil(
