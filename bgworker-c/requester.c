@@ -8,7 +8,6 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "peer_secret.h"
-#include "session.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
@@ -40,7 +39,6 @@ requester_select(JobRun *run, const char *sql, int nargs, Oid *types, Datum *val
 	if (SPI_execute_with_args(sql, nargs, types, values, NULL, false, 0) != SPI_OK_SELECT ||
 		SPI_processed != 1 || SPI_tuptable->tupdesc->natts != n)
 		ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION), errmsg("not one answer to: %s", sql)));
-	restore_signal_handlers();
 	for (int i = 0; i < n; i++)
 	{
 		char *text = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i + 1);

@@ -4,47 +4,9 @@
  */
 #include "steep_repl.h"
 
-#include <signal.h>
-
-#include "libpq/pqsignal.h"
-#include "miscadmin.h"
-#include "postmaster/bgworker.h"
-#include "session.h"
-#include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 
-PG_FUNCTION_INFO_V1(steep_repl_engine_is_ready);
-PG_FUNCTION_INFO_V1(steep_repl_engine_loaded);
 PG_FUNCTION_INFO_V1(steep_repl_raise);
-
-static bool engine_is_ready = false;
-
-/*
- * PL/JS takes SIGINT, SIGTERM and SIGABRT when it is loaded. Without this,
- * statement_timeout, pg_cancel_backend, pg_terminate_backend and a fast
- * shutdown would do nothing in the session from then on, even in plain SQL.
- */
-void
-restore_signal_handlers(void)
-{
-	pqsignal(SIGINT, StatementCancelHandler);
-	pqsignal(SIGTERM, die);
-	pqsignal(SIGABRT, SIG_DFL);
-}
-
-Datum
-steep_repl_engine_is_ready(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_BOOL(engine_is_ready);
-}
-
-Datum
-steep_repl_engine_loaded(PG_FUNCTION_ARGS)
-{
-	restore_signal_handlers();
-	engine_is_ready = true;
-	PG_RETURN_VOID();
-}
 
 static char *
 text_argument(FunctionCallInfo fcinfo, int n)

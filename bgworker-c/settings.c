@@ -19,6 +19,7 @@ char *steep_pg_dump_path = NULL;
 char *steep_local_conninfo = NULL;
 int steep_lock_timeout = 30000;
 int steep_retention_warning = 16384;
+int steep_planning_timeout = 600000;
 
 /* pg_dump gets this as an argument, and arguments show in the process list. */
 static bool
@@ -75,6 +76,10 @@ define_limit_settings(void)
 							"How long a job waits for a lock on a table before it fails.", NULL,
 							&steep_lock_timeout, 30000, 1, INT_MAX / 1000, PGC_SIGHUP, GUC_UNIT_MS,
 							NULL, NULL, NULL);
+	DefineCustomIntVariable("steep_repl.planning_timeout",
+							"How long a job may take to find out what to do next before it fails.",
+							NULL, &steep_planning_timeout, 600000, 100, INT_MAX / 1000, PGC_SIGHUP,
+							GUC_UNIT_MS, NULL, NULL, NULL);
 }
 
 /* Define every setting and reserve the prefix, so that a misspelt one is reported. */

@@ -26,6 +26,7 @@ _PG_init(void)
 {
 	settings_init();
 	queue_wake_init();
+	error_context_init();
 
 	if (!process_shared_preload_libraries_in_progress)
 		return;

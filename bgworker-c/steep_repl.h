@@ -23,8 +23,12 @@ extern char *steep_pg_dump_path;
 extern char *steep_local_conninfo;
 extern int steep_lock_timeout;
 extern int steep_retention_warning;
+extern int steep_planning_timeout;
 
 extern void settings_init(void);
+
+/* error_context.c */
+extern void error_context_init(void);
 
 /* launcher.c */
 extern void launcher_register(void);

@@ -7,6 +7,7 @@
 #include "access/xact.h"
 #include "catalog/pg_parameter_acl.h"
 #include "catalog/pg_proc.h"
+#include "engine_signals.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "postmaster/interrupt.h"
@@ -68,6 +69,8 @@ static const char *const pinned_settings[][2] = {
 	{"max_parallel_workers_per_gather", "0"},
 	{"enable_tidscan", "on"},
 	{"debug_parallel_query", "off"},
+	{"pljs.start_proc", ""},
+	{"plv8.start_proc", ""},
 };
 
 static WorkerArguments arguments;
@@ -152,6 +155,15 @@ attach(SteepJob *job)
 	return false;
 }
 
+/* Before other people's code can: it must not take the signals. */
+static void
+load_engine(void)
+{
+	StartTransactionCommand();
+	engine_load();
+	CommitTransactionCommand();
+}
+
 /*
  * Begin as a worker of a job: find the job, connect to its database as the
  * role that asked for it, pin settings. The role may be NOLOGIN, but never
@@ -179,6 +191,7 @@ worker_start(const char *title)
 	worker_pin_settings();
 	SetConfigOption("application_name", psprintf("steep_repl %s %s", job->object_id, title),
 					PGC_SUSET, PGC_S_OVERRIDE);
+	load_engine();
 	return job;
 }
 

@@ -21,13 +21,13 @@ create function steep_repl._launcher_is_alive() returns boolean
 language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_launcher_is_alive';
 comment on function steep_repl._launcher_is_alive() is 'private: whether the launcher runs, by its entry in shared memory';
 
-create function steep_repl._engine_is_ready() returns boolean
-language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_engine_is_ready';
-comment on function steep_repl._engine_is_ready() is 'private: whether this session has loaded the JavaScript engine through us';
+create function steep_repl._enter_engine() returns void
+language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_enter_engine';
+comment on function steep_repl._enter_engine() is 'private: has the JavaScript engine loaded and the session interruptible, until the current subtransaction ends';
 
-create function steep_repl._engine_loaded() returns void
-language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_engine_loaded';
-comment on function steep_repl._engine_loaded() is 'private: give the session back the signal handlers that a JavaScript engine may have taken';
+create function steep_repl._raise_interruption() returns void
+language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_raise_interruption';
+comment on function steep_repl._raise_interruption() is 'private: raises what has interrupted JavaScript, if anything has';
 
 create function steep_repl._json_to_js(value text) returns text
 language c stable strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_json_to_js';

@@ -30,13 +30,18 @@ language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, p
 declare
   answer jsonb;
 begin
-  if not steep_repl._engine_is_ready() then
-    perform steep_repl._js('version', '{"version":"@VERSION@","args":{}}');
-    perform steep_repl._engine_loaded();
-  end if;
-  answer := steep_repl._json_from_js(steep_repl._js(
-    fn, steep_repl._json_to_js(jsonb_build_object('version', '@VERSION@', 'args', args)::text)))::jsonb;
+  begin
+    perform steep_repl._enter_engine();
+    answer := steep_repl._json_from_js(steep_repl._js(
+      fn, steep_repl._json_to_js(jsonb_build_object('version', '@VERSION@', 'args', args)::text)))::jsonb;
+  exception when internal_error or query_canceled then
+    perform steep_repl._raise_interruption();
+    raise;
+  end;
   if answer ? 'error' then
+    if answer -> 'error' ->> 'sqlstate' = 'XX000' then
+      perform steep_repl._raise_interruption();
+    end if;
     perform steep_repl._raise(answer -> 'error' ->> 'sqlstate', answer -> 'error' ->> 'message',
                               answer -> 'error' ->> 'detail', answer -> 'error' ->> 'hint');
   end if;

@@ -1,10 +1,11 @@
 /**
  * The only file that knows which engine runs us. PL/V8 and PL/JS agree on very
- * little; what both do right, and all that is used, is `execute` with one text
- * parameter that is not null, answering rows of text columns.
+ * little; what both do right, and all that is used, is `execute` without
+ * parameters, answering rows of text columns. PL/JS 1.0.5 does not initialize
+ * whether a parameter is null: it depends on what was in memory before.
  */
 interface Engine {
-  execute(sql: string, params: readonly string[]): readonly { readonly answer: string }[];
+  execute(sql: string): readonly { readonly answer: string }[];
 }
 
 interface EngineGlobals {
@@ -21,13 +22,18 @@ export function engineName(): string {
   return globals().plv8 === undefined ? "pljs" : "plv8";
 }
 
-/** Hand one string to `steep_repl._sql`, and answer what it answers. */
+/** A literal of ASCII text, whatever standard_conforming_strings says. */
+function literal(text: string): string {
+  return `E'${text.replace(/['\\]/g, "$&$&")}'`;
+}
+
+/** Hand one string in ASCII to `steep_repl._sql`, and answer what it answers. */
 export function callSql(request: string): string {
   const engine = globals().plv8 ?? globals().pljs;
   if (engine === undefined) {
     throw new Error("no JavaScript engine of PostgreSQL is running this");
   }
-  const row = engine.execute("select steep_repl._sql($1) as answer", [request])[0];
+  const row = engine.execute(`select steep_repl._sql(${literal(request)}) as answer`)[0];
   if (row === undefined) {
     throw new Error("steep_repl._sql answered no row");
   }

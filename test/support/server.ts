@@ -26,6 +26,8 @@ export interface ServerOptions {
   readonly identity?: string;
   /** Lines that go before those of pg_hba.conf, which trust everybody. */
   readonly hba?: readonly string[];
+  /** Added to the server's environment. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 const stopSignals = { smart: "SIGTERM", fast: "SIGINT", immediate: "SIGQUIT" } as const;
@@ -58,9 +60,16 @@ export class Server implements PgNode {
   readonly snapshotDir: string;
   readonly socketDir: string;
   readonly #sessions: Sessions;
+  readonly #env: Readonly<Record<string, string>>;
   #postmaster: ChildProcess | undefined;
 
-  private constructor(name: string, engine: Engine, port: number, socketDir: string) {
+  private constructor(
+    name: string,
+    engine: Engine,
+    port: number,
+    socketDir: string,
+    env: Readonly<Record<string, string>>,
+  ) {
     this.name = name;
     this.engine = engine;
     this.port = port;
@@ -68,6 +77,7 @@ export class Server implements PgNode {
     this.home = join(serversDir, `${name}.${process.pid}.${count++}`);
     this.dataDir = join(this.home, "data");
     this.snapshotDir = join(this.home, "snapshots");
+    this.#env = env;
     this.#sessions = new Sessions({ host: "127.0.0.1", port });
   }
 
@@ -75,7 +85,13 @@ export class Server implements PgNode {
     const engine = options.engine ?? engineUnderTest();
     // a socket's path has at most 107 bytes, and the checkout's can be longer
     const sockets = await mkdtemp(join(tmpdir(), "steep-"));
-    const server = new Server(options.name ?? "server", engine, await freePort(), sockets);
+    const server = new Server(
+      options.name ?? "server",
+      engine,
+      await freePort(),
+      sockets,
+      options.env ?? {},
+    );
     try {
       await mkdir(server.home, { recursive: true });
       await mkdir(server.snapshotDir, { mode: 0o700 });
@@ -118,6 +134,7 @@ export class Server implements PgNode {
     // scripts/unprivileged.sh becomes the program, so that the child is the postmaster
     const child = spawn(unprivileged, [bin("postgres"), "-D", this.dataDir], {
       stdio: ["ignore", log, log],
+      env: { ...process.env, ...this.#env },
     });
     this.#postmaster = child;
     const atExit = () => child.kill("SIGQUIT");
