@@ -93,12 +93,12 @@ test("a restarted launcher notices a coordinator that died before it was connect
   await server.query(
     `create role slow; grant usage on schema steep_repl to slow;
      grant select, insert, update, delete on all tables in schema steep_repl to slow;
-     alter role slow set temp_tablespaces = 'pg_default'`,
+     alter role slow set default_text_search_config = 'pg_catalog.simple'`,
     [],
     app,
   );
   const locker = await server.connect(app);
-  await locker.query("begin; lock table pg_tablespace in access exclusive mode");
+  await locker.query("begin; lock table pg_ts_config in access exclusive mode");
   const client = await server.connect(app);
   await client.query("set role slow");
   const { rows } = await client.query<SnapshotRow>("select * from steep_repl.start_snapshot($1)", [
@@ -107,7 +107,7 @@ test("a restarted launcher notices a coordinator that died before it was connect
   await client.end();
   const snapshot = rows[0] as SnapshotRow;
   const waiting =
-    "select pid from pg_locks where relation = 'pg_tablespace'::regclass and not granted";
+    "select pid from pg_locks where relation = 'pg_ts_config'::regclass and not granted";
   const [coordinator] = await waitUntil(
     () => server.query<{ pid: number }>(waiting, [], app),
     (found) => found.length === 1,
