@@ -90,6 +90,30 @@ describe("register_node", () => {
     expect(await call("nodes")).toHaveLength(1);
   });
 
+  test("takes names as long as they may be, and the table none beyond, whoever writes it", async () => {
+    const longest = { node_id: 63, node_name: 63, host: 255, dbname: 63, username: 63 };
+    const bytes = Object.values(longest);
+    const [id, name, host, dbname, username] = bytes.map((n) => "x".repeat(n));
+    await one(
+      `register_node('${id}', '${name}', '${host}', dbname => '${dbname}', username => '${username}')`,
+    );
+    const texts = [...Object.entries(longest), ["foreign_server", 63] as const];
+    for (const [column, most] of texts)
+      for (const value of ["x".repeat(most + 1), "ä".repeat((most + 1) / 2), "a\nb", "a\u007fb"]) {
+        const columns = { node_id: "n", node_name: "N", [column]: value };
+        await expect(
+          server.query(
+            "insert into steep_repl.nodes (node_id, node_name, host, dbname, username, foreign_server) values ($1, $2, $3, $4, $5, $6)",
+            ["node_id", "node_name", "host", "dbname", "username", "foreign_server"].map(
+              (c) => (columns as Record<string, string>)[c] ?? null,
+            ),
+            app,
+          ),
+          `${column} ${JSON.stringify(value)}`,
+        ).rejects.toMatchObject({ code: "23514" });
+      }
+  });
+
   test("accepts the ends of the ranges", async () => {
     for (const [port, priority] of [
       [1, 1],

@@ -1,5 +1,5 @@
 import { createServer, type Server as TcpServer } from "node:net";
-import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { analyzeOverlap, brief } from "../support/overlap.ts";
 import { createRole, dropRole } from "../support/roles.ts";
 import { type Server, startServer } from "../support/server.ts";
@@ -222,4 +222,69 @@ test.each([
   ["some_node", "some_node"],
 ])("of %s is shown: %s", async (peer, shown) => {
   expect(await a.query("select steep_repl._peer_label($1) as shown", [peer])).toEqual([{ shown }]);
+});
+
+describe("a deadline", () => {
+  const sleep = "perform pg_sleep(0.5)";
+  const inBlock = (body: string) => `do $$ begin ${body} end $$`;
+
+  test.each([
+    ["an error that a handler takes", "raise division_by_zero"],
+    [
+      "an error of a block within",
+      "begin perform 1; exception when others then null; end; raise division_by_zero",
+    ],
+    ["its own passing", sleep],
+  ])("does not outlive %s", async (_, step) => {
+    const client = await a.connect();
+    await client.query(
+      inBlock(
+        `begin perform steep_repl._start_deadline(100); ${step};
+         exception when query_canceled or division_by_zero then null; end; ${sleep};`,
+      ),
+    );
+    await client.end();
+  });
+
+  test("does not outlive its transaction, nor a savepoint that is rolled back", async () => {
+    const client = await a.connect();
+    await client.query("select steep_repl._start_deadline(100)");
+    await client.query("select pg_sleep(0.5)");
+    await client.query("begin; savepoint s; select steep_repl._start_deadline(100); rollback to s");
+    await client.query("select pg_sleep(0.5)");
+    await client.query("commit");
+    await client.end();
+  });
+
+  test("cancels what a released savepoint and its transaction go on with", async () => {
+    const client = await a.connect();
+    await client.query("begin; savepoint s; select steep_repl._start_deadline(100); release s");
+    await expect(client.query("select pg_sleep(20)")).rejects.toMatchObject({ code: "57014" });
+    await client.query("rollback; select pg_sleep(0.2)");
+    await client.end();
+  });
+
+  test("of closing a connection ends with it, also if the peer cannot be told to stop", async () => {
+    const client = await a.connect();
+    await client.query("begin");
+    const { rows } = await client.query("select steep_repl._peer_open($1) as name", [b.uri()]);
+    await client.query(
+      `savepoint s; create or replace function dblink_cancel_query(text) returns text
+       language plpgsql as 'begin raise exception ''no way''; end'`,
+    );
+    await client.query("select steep_repl._peer_send($1, 'select pg_sleep(60)::text')", [
+      rows[0].name,
+    ]);
+    await client.query(
+      inBlock(
+        `begin perform steep_repl._peer_close('${rows[0].name}');
+         exception when raise_exception then null; end; perform pg_sleep(0.8);`,
+      ),
+    );
+    expect((await client.query("select dblink_get_connections() as open")).rows).toEqual([
+      { open: null },
+    ]);
+    await client.query("rollback");
+    await client.end();
+  });
 });
