@@ -13,12 +13,14 @@ given = $(if $(filter command,$(firstword $(origin $1))),$($1))
 server_name := $(call given,NAME)
 server_port := $(call given,PORT)
 server_conf := $(call given,CONF)
+sanitize_n := $(or $(call given,N),10000)
+sanitize_seed := $(or $(call given,SEED),$(shell date +%s))
 
 # These goals must work on a machine without any PostgreSQL.
 without_pg = help clean distclean format node_modules bundle image test-image cli
 needs_pg := $(if $(MAKECMDGOALS),$(filter-out $(without_pg),$(MAKECMDGOALS)),all)
 
-BUILT = build/plv8 build/pljs build/stage build/tools build/regress build/settings build/cli
+BUILT = build/plv8 build/pljs build/stage build/tools build/regress build/sanitize build/settings build/cli
 OBJS := $(patsubst %.c,%.o,$(sort $(wildcard bgworker-c/*.c)))
 npm_stamp = node_modules/.package-lock.json
 bin = node_modules/.bin
@@ -118,7 +120,7 @@ pg-env:
 
 # ---- tests
 
-.PHONY: test regress soak bench
+.PHONY: test regress sanitize soak bench
 # Unit tests know no engine and run once; the others run on each one there is.
 test: $(npm_stamp) $(cli)
 	@status=0; unit='--project unit'; \
@@ -139,6 +141,23 @@ regress:
 soak: $(npm_stamp)
 	@$(MAKE) -s --no-print-directory stage JS=$(JS) NAME=$(MODULE_big)
 	@STEEP_ENGINE=$(JS) $(bin)/vitest run --config test/soak/vitest.config.ts $(ARGS)
+
+# Parsers of what others wrote, outside of a server, each allocation with an end that the sanitizer sees.
+# Without -fwrapv: where the server relies on it, our parsers have no reason to.
+parsers = answer_read bytebuffer codec copy_escape digest image_read json_escape jsonb_parse manifest_fields \
+	manifest_parse manifest_read number_parse numeric_format owned_fd row_fields time_parse toc toc_read \
+	toc_statement toc_write value_parse
+fuzz_sources = $(sort $(wildcard test/sanitize/*.c)) $(parsers:%=bgworker-c/%.c)
+fuzz_flags = -std=gnu11 -g -O1 -fno-strict-aliasing -fno-omit-frame-pointer -fsanitize=address,undefined \
+	-fno-sanitize-recover=all -Wall -Wextra -Wno-unused-parameter -Werror
+common_libraries = $(foreach l,pgcommon pgport,$(firstword $(wildcard $(pkglibdir)/lib$l.a $(libdir)/lib$l.a)))
+
+build/sanitize/fuzz: $(fuzz_sources) $(wildcard test/sanitize/*.h bgworker-c/*.h bgworker-c/*.c) build/settings
+	@mkdir -p $(@D)
+	@$(CC) $(fuzz_flags) -Ibgworker-c $(CPPFLAGS) -o $@ $(fuzz_sources) $(common_libraries) -lm -Wl,-z,muldefs
+
+sanitize: build/sanitize/fuzz
+	@ASAN_OPTIONS=detect_leaks=0 build/sanitize/fuzz test/sanitize/corpus build/sanitize $(sanitize_n) $(sanitize_seed) $(ARGS)
 
 bench:
 	@$(MAKE) -s --no-print-directory stage JS=$(JS) NAME=$(MODULE_big)
@@ -233,6 +252,7 @@ help:
 	@echo 'Develop'
 	@echo '  make test              unit and integration tests (ARGS="test/unit/..." runs some)'
 	@echo '  make regress           installcheck on a server of its own'
+	@echo '  make sanitize          the C parsers under sanitizers, N=10000 inputs for each from a SEED'
 	@echo '  make soak              the long tests'
 	@echo '  make bench             measurements'
 	@echo '  make image             build the container image steep_repl:dev (TAG=..., BASE=... what it is made from)'

@@ -42,6 +42,65 @@ test("every function may be executed by everybody: each checks for itself", asyn
   expect(await functions("not has_function_privilege('pg_monitor', p.oid, 'EXECUTE')")).toEqual([]);
 });
 
+/*
+ * Only C can do more than its caller may: what is written in SQL, PL/pgSQL and JavaScript runs with
+ * the caller's rights, above. So each C function has a reason here why everybody may call it.
+ */
+const reasons: Readonly<Record<string, string>> = {
+  _cancel: "checks that the caller controls the job",
+  _check_input_path: "opens nothing but a snapshot that the caller may read",
+  _check_no_transaction_block: "looks at the caller's own transaction",
+  _check_output_path: "makes and leaves nothing; directories by the caller's role and the setting",
+  _dequeued: "only as the trigger of work_queue",
+  _drop_snapshot: "checks that the caller controls the job, and the directory's marker",
+  _end_deadline: "the caller's own session",
+  _enqueued: "only as the trigger of work_queue",
+  _enter_engine: "the caller's own session; runs no script but an empty one",
+  _image_rows: "computes from its argument",
+  _insert_images: "COPY with the caller's rights, checked as the statement would",
+  _is_apply_worker: "looks at the caller's own process",
+  _is_here: "compares with what pg_control_system() shows everybody",
+  _json_from_js: "computes from its argument",
+  _json_to_js: "computes from its argument",
+  _keep_peer: "only for a job that the caller's transaction has queued",
+  _launcher_is_alive: "one bit that health() is there to tell",
+  _leftovers: "checks that the caller controls each job",
+  _level_range: "constants",
+  _library_version: "a constant",
+  _live_jobs: "only jobs that the caller may see",
+  _lock_table_size: "follows from settings that everybody may read",
+  _merge_images: "computes from its arguments",
+  _merge_unchanged: "computes from its arguments",
+  _operation: "checks that the caller may see the job",
+  _operation_counts: "numbers; the last error only to who may see that job",
+  _overlap_join: "computes from its arguments",
+  _preloaded: "whether a setting, that everybody may read, names us",
+  _prune: "checks that the caller controls each job",
+  _raise: "raises what it is given",
+  _raise_interruption: "the caller's own session",
+  _random_id: "random",
+  _resolve_write: "reads the conflict and writes the row with the caller's rights",
+  _retry: "checks that the caller controls the job",
+  _row_digest: "computes from its arguments",
+  _row_image: "computes from its arguments",
+  _start_deadline: "the caller's own session",
+  _system_identifier: "what pg_control_system() shows everybody",
+  _toc_script: "superusers only",
+  _toc_to_directory: "superusers only",
+  _waiting_reason: "free slots, from settings and numbers that everybody may see",
+  _was_queued_here: "looks at the caller's own transaction",
+  verify_snapshot: "opens nothing but a snapshot that the caller may read",
+};
+
+test("each function in C has a reason why everybody may execute it", async () => {
+  expect(
+    await names(
+      `select distinct p.proname::text as name from pg_proc p join pg_language l on l.oid = p.prolang
+       where p.pronamespace = 'steep_repl'::regnamespace and l.lanname = 'c' order by 1`,
+    ),
+  ).toEqual(Object.keys(reasons).sort());
+});
+
 test("every function, table, view and the schema say what they are for", async () => {
   expect(await functions("obj_description(p.oid, 'pg_proc') is null")).toEqual([]);
   expect(
@@ -90,6 +149,52 @@ test("every object is a member of the extension, and in its schema", async () =>
          and d.classid <> 'pg_namespace'::regclass`,
     ),
   ).toEqual([]);
+});
+
+/*
+ * What is parsed as the extension is made (views, policies, defaults, bodies in SQL's own syntax) is
+ * parsed with the schema of dblink on the search_path, where others may have prepared functions and
+ * operators that fit better than PostgreSQL's own.
+ */
+test("nothing that others prepared in the schema of dblink is used", async () => {
+  const fits = ["name", "text", "oid", "regclass", "int", "bigint", "anyelement"];
+  await server.createDatabase("prepared");
+  const client = await server.connect({ database: "prepared" });
+  for (const left of fits)
+    for (const right of fits.filter((type) => type !== left && left !== "anyelement")) {
+      if (right === "anyelement") continue;
+      await client.query(
+        `create function public.trap(${left}, ${right}) returns boolean language plpgsql as $$ begin raise 'trapped'; end $$`,
+      );
+      for (const operator of ["=", "<>", "<", ">", "~", "->>"])
+        await client.query(
+          `create operator public.${operator} (leftarg = ${left}, rightarg = ${right}, function = public.trap)`,
+        );
+    }
+  for (const name of [
+    "lower",
+    "quote_ident",
+    "quote_literal",
+    "length",
+    "concat",
+    "format",
+    "to_jsonb",
+  ])
+    for (const type of fits)
+      await client.query(
+        `create function public.${name}(${type}) returns text language plpgsql as $$ begin raise 'trapped'; end $$`,
+      );
+  await client.query("create extension steep_repl cascade");
+  const { rows } = await client.query(
+    `select distinct pg_describe_object(d.classid, d.objid, 0) as ours, pg_describe_object(d.refclassid, d.refobjid, 0) as theirs
+     from pg_depend d
+     where (pg_identify_object(d.refclassid, d.refobjid, 0)).schema = 'public'
+       and ((pg_identify_object(d.classid, d.objid, 0)).schema = 'steep_repl'
+         or (pg_identify_object(d.classid, d.objid, 0)).identity ~ 'steep_repl')`,
+  );
+  expect(rows).toEqual([]);
+  expect((await client.query("select status from steep_repl.health()")).rows).toHaveLength(1);
+  await client.end();
 });
 
 test("triggers of ours fire always, and rows of jobs are protected by row security", async () => {

@@ -5,6 +5,7 @@ import { expectNoLeaks } from "../support/leaks.ts";
 import { untilLogged } from "../support/log.ts";
 import type { Row } from "../support/node.ts";
 import { bin, run } from "../support/pg.ts";
+import { lockAfterPgDump } from "../support/pg-dump.ts";
 import { type Server, startServer } from "../support/server.ts";
 import { dropSnapshots, freshPath, problems } from "../support/snapshots.ts";
 import { waitUntil } from "../support/wait-until.ts";
@@ -237,14 +238,21 @@ test("listeners hear of tables in the database's encoding", async () => {
   const heard: string[] = [];
   client.on("notification", (n) => heard.push(n.payload ?? ""));
   await client.query("listen steep_repl_progress");
-  await takeSnapshot("latin1", byName);
-  await waitUntil(
-    () => client.query("select 1").then(() => heard.at(-1)),
-    (payload) => payload?.includes('"status"') === true,
-    "the last notification arrived",
+  const latin1 = { database: "latin1" };
+  let taken: Promise<string> | undefined;
+  const queue = async () => {
+    taken = takeSnapshot("latin1", byName);
+  };
+  await lockAfterPgDump(server, { ...latin1, table: 'public."table_é"' }, queue, () =>
+    waitUntil(
+      () => client.query("select 1").then(() => heard.join("\n")),
+      (text) => text.includes('"table"'),
+      "a table is told about",
+    ),
   );
-  for (const payload of heard) {
-    expect([undefined, 'public."table_é"']).toContain(JSON.parse(payload).table);
-  }
+  await taken;
+  const tables = heard.map((payload) => JSON.parse(payload).table);
+  expect(tables.filter((table) => table !== undefined)).toContain('public."table_é"');
+  expect(new Set(tables)).toEqual(new Set([undefined, 'public."table_é"']));
   await client.end();
 });

@@ -245,7 +245,8 @@ test("hundreds of successes, errors, timeouts and cancels leave a session sound"
     // caught in SQL: the session must go on within the same statement
     async (sql) => {
       const notices: string[] = [];
-      const listen = (notice: { message?: string }) => notices.push(notice.message ?? "");
+      const listen = ({ message }: { readonly message?: string | undefined }) =>
+        notices.push(message ?? "");
       client.on("notice", listen);
       const outer = await failure(
         client,
