@@ -57,17 +57,28 @@ watch(int ms)
 	setitimer(ITIMER_VIRTUAL, &timer, NULL);
 }
 
+static bool
+must_end(void)
+{
+	return QueryCancelPending || ProcDiePending || TransactionTimeoutPending;
+}
+
 static void
 on_watch(SIGNAL_ARGS)
 {
-	if (QueryCancelPending || ProcDiePending || TransactionTimeoutPending)
+	if (!must_end() && current_call == InvalidSubTransactionId)
+	{
+		watch(0);
+		/* another handler may have run since we looked */
+		if (must_end())
+			watch(GRACE_MS);
+	}
+	else if (must_end())
 	{
 		has_told_engine = true;
 		if (engine_handler != NULL)
 			engine_handler(SIGINT);
 	}
-	else if (current_call == InvalidSubTransactionId)
-		watch(0);
 }
 
 static void
