@@ -278,17 +278,21 @@ fill_slot(SteepJob *job, int64 id)
  * Find and lock the job that is next, which is then SPI's row. First those of
  * roles of whom the fewest jobs run, then of who was served longest ago: one
  * role's queue of jobs, whether they run for long or fail at once, is not in the
- * way of others.
+ * way of others. Roles are sorted and not their jobs, of which there may be a
+ * hundred thousand; the inner query can only be run for one role after the other.
  */
 static bool
 find_next(void)
 {
 	static const char *const sql =
-		"select w.id, w.requested_by_oid, w.requested_by, w.operation from steep_repl.work_queue w "
-		"where w.status = 'pending' and " MINE
-		"order by cardinality(array_positions($2::oid[], w.requested_by_oid)), "
-		"  coalesce(array_position($3::oid[], w.requested_by_oid), 0), w.created_at, w.id "
-		"limit 1 for update skip locked";
+		"select w.id, w.requested_by_oid, w.requested_by, w.operation "
+		"from (select w.requested_by_oid as requester from steep_repl.work_queue w "
+		"      where w.status = 'pending' and " MINE "group by w.requested_by_oid "
+		"      order by cardinality(array_positions($2::oid[], w.requested_by_oid)), "
+		"        coalesce(array_position($3::oid[], w.requested_by_oid), 0), min(w.created_at)) r "
+		"cross join lateral (select w.* from steep_repl.work_queue w "
+		"      where w.status = 'pending' and w.requested_by_oid = r.requester and " MINE
+		"      order by w.created_at, w.id limit 1 for update skip locked) w limit 1";
 
 	return owner_execute(sql, 3, (Oid[]){OIDOID, OIDARRAYOID, OIDARRAYOID},
 						 (Datum[]){ObjectIdGetDatum(MyDatabaseId), PointerGetDatum(turns_running()),
