@@ -68,12 +68,24 @@ create_directory(JobRun *run, Jsonb *action)
 	PG_END_TRY();
 }
 
+/* A slot holds back WAL until somebody drops it: there is none but the one that the job's row names. */
+static void
+check_slot_name(JobRun *run, const char *slot_name)
+{
+	Jsonb *params = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(run->params)));
+	char *asked = action_text(params, "slot_name");
+
+	if (slot_name == NULL ? asked != NULL : asked == NULL || strcmp(slot_name, asked) != 0)
+		wrong_answer("the slot is not the one that was asked for");
+}
+
 /* Start the holder, or another one after the first one's view went stale. */
 static void
 pin(JobRun *run, Jsonb *action)
 {
 	char *slot_name = action_text(action, "slot_name");
 
+	check_slot_name(run, slot_name);
 	run->attempts++;
 	snapshot_run_reset(run);
 	helpers_end_holder(run);

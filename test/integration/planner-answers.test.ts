@@ -76,23 +76,21 @@ describe("a job whose planner gives a wrong answer", () => {
       expect(await witness.query("select 1 as alive")).toMatchObject({ rows: [{ alive: 1 }] });
       await witness.end();
       // what is called complete is
-      const snapshots = await server.query<{ path: string }>(
-        "select s.storage_path as path from steep_repl.snapshots s where s.operation = 'generate' and s.status = 'complete'",
+      const snapshots = await server.query<{ id: string; path: string }>(
+        `select s.snapshot_id as id, s.storage_path as path
+         from steep_repl.snapshots s where s.operation = 'generate' and s.status = 'complete'`,
         [],
         app,
       );
-      for (const { path } of snapshots)
+      expect((await readdir(server.snapshotDir)).length).toBe(snapshots.length);
+      for (const { id, path } of snapshots) {
         expect(
           await server.query("select * from steep_repl.verify_snapshot($1)", [path], app),
         ).toEqual([]);
-      const files = await readdir(server.snapshotDir);
-      expect(files.length).toBe(snapshots.length);
-      await server.query(
-        "select steep_repl.prune_operations('0') from steep_repl.work_queue limit 1",
-        [],
-        app,
-      );
-      await expectNoLeaks(server, { files });
+        await server.query("select steep_repl.drop_snapshot($1)", [id], app);
+      }
+      await server.query("select steep_repl.prune_operations('0')", [], app);
+      await expectNoLeaks(server);
     },
   );
 
