@@ -1,7 +1,7 @@
 /*
  * dispatcher.c
- *	  A short-lived worker in one database: says of jobs that a crash left
- *	  behind how they ended, and claims pending jobs for which there are slots.
+ *	  A short-lived worker in one database: has jobs recovered that a crash left
+ *	  behind, and claims pending jobs for which there are slots.
  *
  * It runs fixed statements as the extension's owner, and trusts of a row only
  * what the guards keep users from writing.
@@ -11,13 +11,11 @@
 #include "access/xact.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_type.h"
-#include "directory.h"
-#include "job_remains.h"
 #include "job_rows.h"
 #include "miscadmin.h"
 #include "owner.h"
-#include "peer_secret.h"
 #include "postmaster/interrupt.h"
+#include "recovery.h"
 #include "shared_state.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
@@ -29,174 +27,11 @@
 #include "utils/memutils.h"
 #include "worker.h"
 
-/* So often an apply is resumed after a crash. */
-#define MAX_RESUMES 10
-
 /* The jobs of this cluster and this database. */
 #define MINE "w.system_identifier = steep_repl._system_identifier() and w.database_oid = $1 "
 
 /* What this process has reserved and not yet handed over. */
 static SteepJob *reserved = NULL;
-
-static const char *const sql_finish_queue =
-	"update steep_repl.work_queue set status = 'failed', status_detail = null, worker_pid = null, completed_at = clock_timestamp(), "
-	"  error_message = $2, error_sqlstate = $3, error_hint = $4 "
-	"where id = $1 and status in ('pending', 'running')";
-/*
- * Record a job that cannot go on. False if it has ended by itself meanwhile:
- * then nothing of it may be touched. Inside a transaction as the owner.
- */
-static bool
-record_failure(int64 id, const char *message, const char *sqlstate, const char *hint)
-{
-	Oid types[] = {INT8OID, TEXTOID, TEXTOID, TEXTOID};
-	Datum values[] = {Int64GetDatum(id), CStringGetTextDatum(message),
-					  CStringGetTextDatum(sqlstate), CStringGetTextDatum(hint)};
-
-	if (owner_execute(sql_finish_queue, 4, types, values, NULL) == 0)
-		return false;
-	job_rows_end(id, "failed", message, sqlstate, hint);
-	peer_secret_forget(id);
-	ereport(WARNING, (errmsg("steep_repl: operation " INT64_FORMAT " failed: %s", id, message)));
-	return true;
-}
-
-/*
- * Remove what a job that is over has left, by what our private table says. If
- * something stays, the private row stays too and leftovers() shows it.
- */
-static void
-remove_remains(int64 id)
-{
-	JobRemains remains;
-
-	if (!job_remains_find(id, &remains))
-		return;
-	(void) job_slot_drop(&remains);
-	if (remains.path[0] != '\0' && directory_remove(remains.path, &remains.mark) == REMOVE_FAILED)
-		ereport(WARNING,
-				(errcode_for_file_access(),
-				 errmsg("steep_repl: could not remove the files of operation " INT64_FORMAT ": %m",
-						id)));
-	else
-		job_remains_forget(id);
-}
-
-/*
- * Whether a job got any further than the last time that it was interrupted: to
- * another action, or with this one. If not, it may itself be what brings the
- * server down.
- */
-static bool
-has_moved_on(int64 id)
-{
-	return owner_execute(
-			   "update steep_repl._job_directories d set died_at = p.place, begun = 'start' "
-			   "from (select concat_ws(' ', x.begun, "
-			   "  (select count(*) from steep_repl._apply_done a where a.operation_id = x.operation_id), "
-			   "  (select m.rows_merged from steep_repl.merges m where m.operation_id = x.operation_id)) as place "
-			   "  from steep_repl._job_directories x where x.operation_id = $1) p "
-			   "where d.operation_id = $1 and d.died_at is distinct from p.place",
-			   1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL) == 1;
-}
-
-/*
- * An apply goes on where it stopped: what it did is marked. Not for ever, in
- * case it is the apply that brings the server down.
- */
-static bool
-resume(int64 id)
-{
-	Oid types[] = {INT8OID, INT4OID};
-	Datum values[] = {Int64GetDatum(id), Int32GetDatum(MAX_RESUMES)};
-
-	if (owner_execute(
-			"update steep_repl.work_queue set status = 'pending', worker_pid = null, "
-			"  status_detail = 'to be resumed: the server or the job''s worker ended before the job did' "
-			"where id = $1 and status = 'running' and attempts <= $2 "
-			"  and (operation = 'snapshot_apply' or operation in ('bidirectional_merge', 'merge_undo') and params -> 'is_conninfo' = 'false')",
-			2, types, values, NULL) == 0)
-		return false;
-	if (!has_moved_on(id))
-	{
-		if (record_failure(
-				id, "the server or the job's worker ended twice at the same action of the job",
-				"57P02",
-				"The job may be the reason: see the server log. Go on with retry_operation(id)."))
-			remove_remains(id);
-		return true;
-	}
-	job_rows_resume(id);
-	ereport(LOG, (errmsg("steep_repl: operation " INT64_FORMAT " is resumed", id)));
-	return true;
-}
-
-/* What is to be said of a job that is lost. */
-static void
-fail_lost_job(int64 id, const char *operation)
-{
-	const char *hint =
-		strcmp(operation, "overlap") == 0 || strcmp(operation, "bidirectional_merge") == 0 ||
-				strcmp(operation, "merge_undo") == 0
-			? "Go on with retry_operation(id); with peer => '...' where it was a connection string."
-		: strcmp(operation, "snapshot_apply") == 0
-			? "It was interrupted too often; the server log may have the reason. Go on with retry_operation(id)."
-			: "A snapshot cannot be resumed, since what it saw is gone. Start it again with retry_operation(id); the server log has the reason.";
-
-	if (record_failure(id, "the server or the job's worker ended before the job did", "57P02",
-					   hint))
-		remove_remains(id);
-}
-
-/*
- * Resume or fail the running jobs that no living coordinator stands for. A role
- * may lock rows of its own: they are left for later, so as not to hold up others.
- */
-static void
-recover_jobs(void)
-{
-	OwnerSession session;
-	SPITupleTable *jobs;
-	uint64 n;
-
-	owner_begin_transaction(&session);
-	n = owner_execute(
-		"select w.id, w.operation from steep_repl.work_queue w where w.status = 'running' and " MINE
-		"for update skip locked",
-		1, (Oid[]){OIDOID}, (Datum[]){ObjectIdGetDatum(MyDatabaseId)}, NULL);
-	jobs = SPI_tuptable;
-	for (uint64 i = 0; i < n; i++)
-	{
-		bool isnull;
-		int64 id = DatumGetInt64(SPI_getbinval(jobs->vals[i], jobs->tupdesc, 1, &isnull));
-
-		if (job_find(id, MyDatabaseId) == NULL && !resume(id))
-			fail_lost_job(id, SPI_getvalue(jobs->vals[i], jobs->tupdesc, 2));
-	}
-	owner_commit_transaction(&session);
-}
-
-/*
- * Connection strings of jobs that no longer wait: their row was deleted, or rolled back
- * with a savepoint.
- */
-static void
-forget_orphaned_secrets(void)
-{
-	int64 ids[PEER_SECRETS];
-	int n = peer_secret_ids(MyDatabaseId, ids);
-	OwnerSession session;
-
-	if (n == 0)
-		return;
-	owner_begin_transaction(&session);
-	for (int i = 0; i < n; i++)
-		if (owner_execute(
-				"select from steep_repl.work_queue w where w.id = $1 and w.status in ('pending', 'running')",
-				1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(ids[i])}, NULL) == 0)
-			peer_secret_forget(ids[i]);
-	owner_commit_transaction(&session);
-}
 
 /*
  * Fail a job whose role could not be connected as, and say why. A recreated
@@ -209,20 +44,18 @@ refuse_requester(int64 id, Oid requester, const char *name)
 
 	if (current == NULL || strcmp(current, name) != 0)
 	{
-		if (record_failure(
-				id, psprintf("role \"%s\", which asked for this job, no longer exists", name),
-				"42704", "Ask for the job again as an existing role."))
-			remove_remains(id);
+		recovery_fail_job(id,
+						  psprintf("role \"%s\", which asked for this job, no longer exists", name),
+						  "42704", "Ask for the job again as an existing role.");
 		return true;
 	}
 	if (object_aclcheck(DatabaseRelationId, MyDatabaseId, requester, ACL_CONNECT) != ACLCHECK_OK)
 	{
-		if (record_failure(
-				id,
-				psprintf("role \"%s\", which asked for this job, may not connect to the database",
-						 name),
-				"42501", "Grant it CONNECT on the database."))
-			remove_remains(id);
+		recovery_fail_job(
+			id,
+			psprintf("role \"%s\", which asked for this job, may not connect to the database",
+					 name),
+			"42501", "Grant it CONNECT on the database.");
 		return true;
 	}
 	return false;
@@ -412,8 +245,7 @@ steep_repl_dispatcher_main(Datum arg)
 	if (!installed)
 		return;
 
-	recover_jobs();
-	forget_orphaned_secrets();
+	recovery_run();
 	do
 	{
 		CHECK_FOR_INTERRUPTS();
