@@ -7,6 +7,14 @@
 
 #include "coordinator.h"
 
+/* A table, as it was when the merge was planned. */
+typedef struct MergeTable
+{
+	char *name; /* schema.table, quoted */
+	char *key;  /* columns that identify a row, as an array's text */
+	Oid relid;  /* 0 in a session, which settles one conflict */
+} MergeTable;
+
 struct MergeRun
 {
 	char *connection; /* of dblink, to the peer */
@@ -16,6 +24,7 @@ struct MergeRun
 	bool discards;      /* what waits to be replicated is thrown away */
 	bool has_discarded;
 	int n_tables;
+	MergeTable *tables;
 	int n_compared;
 	int n_steps;
 	int n_written; /* steps of this round */
@@ -29,8 +38,6 @@ struct MergeRun
 /* What a batch was and did, as text. */
 typedef enum BatchField
 {
-	BATCH_TABLE,
-	BATCH_KEY,
 	BATCH_ACTION,
 	BATCH_HERE,
 	BATCH_THERE,
@@ -47,17 +54,21 @@ typedef enum BatchField
 
 typedef char *Batch[N_BATCH_FIELDS];
 
-#define BATCH_SQL(fields, call)                                                                                              \
-	"select p.plan ->> 'table', array(select jsonb_array_elements_text(p.plan -> 'key'))::text, b.action, b.here, b.there, " \
-	"  b.numbers::text, cardinality(b.numbers), " fields " from steep_repl." call " b, "                                     \
-	"  pg_temp.steep_repl_steps s join pg_temp.steep_repl_plans p using (no) where s.step = $2"
+#define BATCH_SQL(fields, call)                                                          \
+	"select b.action, b.here, b.there, b.numbers::text, cardinality(b.numbers), " fields \
+	" from pg_temp.steep_repl_steps s cross join lateral steep_repl." call " b where s.step = $2"
 #define MERGE_BATCH_SQL                                                        \
 	BATCH_SQL("b.n_changed, b.peer_xid, b.is_last, b.why, '{}', b.read_ahead", \
-			  "_merge_batch($1, $2, $3, $4, nullif($5, ''))")
+			  "_merge_batch($1, s.step, $3, $4, nullif($5, ''))")
 
 /* merge_open.c */
 extern void merge_open_peer(JobRun *run, Jsonb *action);
 extern void merge_begin(JobRun *run, Jsonb *action);
+
+/* merge_tables.c */
+extern void merge_tables_read(JobRun *run, int n_tables);
+extern const MergeTable *merge_table(JobRun *run, int no);
+extern void merge_table_check(const MergeTable *table, const char *action);
 
 /* merge_actions.c */
 extern void merge_expect_compare(JobRun *run);
@@ -69,11 +80,12 @@ extern void merge_write(JobRun *run, Jsonb *action);
 
 /* merge_keep.c */
 extern bool merge_is_at_peer(char **batch);
-extern void merge_keep_batch(JobRun *run, char **batch);
-extern void merge_keep_refused(JobRun *run, char **batch);
+extern void merge_keep_batch(JobRun *run, const MergeTable *table, char **batch);
+extern void merge_keep_refused(JobRun *run, const MergeTable *table, char **batch);
 
 /* merge_audit.c */
-extern void merge_keep_audit(const char *merge_id, int64 number, const char *role, char **batch);
+extern void merge_keep_audit(const char *merge_id, int64 number, const char *role,
+							 const MergeTable *table, char **batch);
 
 /* merge_intents.c: batches at the peer of which it is not known whether they were committed */
 extern void merge_settle_intents(JobRun *run, const char *merge_id);

@@ -13,12 +13,12 @@
 #include "requester.h"
 #include "utils/builtins.h"
 
-/* The counts of a table's comparison, after its name and its key. */
+/* The counts of a table's comparison. */
 #define N_COUNTS 5
 
 /* What was found, with what an earlier attempt has merged already. */
 static void
-keep_counts(JobRun *run, char **found)
+keep_counts(JobRun *run, const MergeTable *table, char **found)
 {
 	static const char *const sql_table =
 		"with done as ("
@@ -41,11 +41,13 @@ keep_counts(JobRun *run, char **found)
 	Datum values[N_COUNTS + 4] = {CStringGetTextDatum(run->job->object_id)};
 	OwnerSession session;
 
-	types[0] = TEXTOID;
-	for (int i = 0; i < N_COUNTS + 2; i++)
+	types[0] = types[1] = types[2] = TEXTOID;
+	values[1] = CStringGetTextDatum(table->name);
+	values[2] = CStringGetTextDatum(table->key);
+	for (int i = 0; i < N_COUNTS; i++)
 	{
-		types[i + 1] = TEXTOID;
-		values[i + 1] = CStringGetTextDatum(found[i]);
+		types[i + 3] = TEXTOID;
+		values[i + 3] = CStringGetTextDatum(found[i]);
 	}
 	types[N_COUNTS + 3] = INT8OID;
 	values[N_COUNTS + 3] = Int64GetDatum(run->merge->batch);
@@ -69,28 +71,24 @@ merge_expect_compare(JobRun *run)
 static void
 compare(JobRun *run, Jsonb *action)
 {
-	static const char *const sql_name =
-		"select t.name from pg_temp.steep_repl_tables t where t.no = $1";
 	static const char *const sql_compare =
-		"select c.table_name, c.key_columns::text, c.local_only_count, c.remote_only_count, c.match_count, c.conflict_count, c.unsettled_count "
+		"select c.local_only_count, c.remote_only_count, c.match_count, c.conflict_count, c.unsettled_count "
 		"from steep_repl._merge_compare($1, $3, $2::jsonb) c";
 	int no = action_int(action, "no", 0);
-	char *found[N_COUNTS + 2];
-	char *table;
+	const MergeTable *table;
+	char *found[N_COUNTS];
 
 	action_check_number(no, run->merge->n_compared + 1);
-	requester_begin();
-	table = requester_text(run, sql_name, 1, (Oid[]){INT4OID}, (Datum[]){Int32GetDatum(no)});
-	requester_commit();
-	run_show_table(run, table);
+	table = merge_table(run, no);
+	run_show_table(run, table->name);
 
 	requester_begin();
 	requester_texts(run, sql_compare, 3, (Oid[]){TEXTOID, TEXTOID, INT4OID},
 					(Datum[]){CStringGetTextDatum(run->merge->connection),
 							  CStringGetTextDatum(run->params), Int32GetDatum(no)},
-					N_COUNTS + 2, found);
+					N_COUNTS, found);
 	requester_commit();
-	keep_counts(run, found);
+	keep_counts(run, table, found);
 	pg_atomic_write_u32(&run->job->counters.tables_done, no);
 	pg_atomic_write_u32(&run->job->counters.items_done, no);
 	run->merge->n_compared = no;

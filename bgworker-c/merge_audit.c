@@ -180,13 +180,14 @@ read_merge(const char *merge_id, const char *role)
 
 /* What a batch wrote, row by row. Inside a transaction as the owner. */
 void
-merge_keep_audit(const char *merge_id, int64 number, const char *role, char **batch)
+merge_keep_audit(const char *merge_id, int64 number, const char *role, const MergeTable *table,
+				 char **batch)
 {
 	List *columns = NIL;
 	Relation rel;
 
 	read_merge(merge_id, role);
-	deconstruct_array_builtin(read_array(batch[BATCH_KEY], TEXTOID), TEXTOID, &audit.keys, NULL,
+	deconstruct_array_builtin(read_array(table->key, TEXTOID), TEXTOID, &audit.keys, NULL,
 							  &audit.n_keys);
 	deconstruct_array_builtin(read_array(batch[BATCH_NUMBERS], INT4OID), INT4OID, &audit.written,
 							  NULL, &audit.n_written);
@@ -194,7 +195,7 @@ merge_keep_audit(const char *merge_id, int64 number, const char *role, char **ba
 	audit.here = side_of(batch[BATCH_HERE]);
 	audit.there = side_of(batch[BATCH_THERE]);
 	audit.common[AUDIT_MERGE_ID] = CStringGetTextDatum(merge_id);
-	audit.common[AUDIT_TABLE_NAME] = CStringGetTextDatum(batch[BATCH_TABLE]);
+	audit.common[AUDIT_TABLE_NAME] = CStringGetTextDatum(table->name);
 	audit.common[AUDIT_ACTION] = CStringGetTextDatum(batch[BATCH_ACTION]);
 	audit.common[AUDIT_BATCH] = Int64GetDatum(number);
 	for (int i = 0; i < N_AUDIT_COLUMNS; i++)

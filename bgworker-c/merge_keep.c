@@ -23,12 +23,11 @@ merge_is_at_peer(char **batch)
 
 /* That the peer has yet to commit the batch; what was said of earlier ones is settled. */
 static void
-keep_intent(JobRun *run, char **batch)
+keep_intent(JobRun *run, const MergeTable *table, char **batch)
 {
 	Oid types[] = {TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID};
 	Datum values[] = {CStringGetTextDatum(run->job->object_id), Int64GetDatum(run->merge->batch),
-					  CStringGetTextDatum(batch[BATCH_PEER_XID]),
-					  CStringGetTextDatum(batch[BATCH_TABLE]),
+					  CStringGetTextDatum(batch[BATCH_PEER_XID]), CStringGetTextDatum(table->name),
 					  CStringGetTextDatum(batch[BATCH_N_WRITTEN])};
 
 	owner_execute("delete from steep_repl._merge_intents where merge_id = $1 and batch < $2", 2,
@@ -40,7 +39,8 @@ keep_intent(JobRun *run, char **batch)
 
 /* Rows that somebody is to decide about; one that is open already gets the images of now. */
 static void
-keep_conflicts(JobRun *run, char **batch, const char *numbers, const char *reason)
+keep_conflicts(JobRun *run, const MergeTable *table, char **batch, const char *numbers,
+			   const char *reason)
 {
 	static const char *const sql = READ_ROWS
 		"insert into steep_repl.merge_conflicts as c (merge_id, requested_by_oid, peer, table_name, key, reason, local_row, remote_row) "
@@ -50,11 +50,11 @@ keep_conflicts(JobRun *run, char **batch, const char *numbers, const char *reaso
 		"set merge_id = excluded.merge_id, local_row = excluded.local_row, remote_row = excluded.remote_row, detected_at = clock_timestamp()";
 	Oid types[] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
 	Datum values[] = {CStringGetTextDatum(run->job->object_id),
-					  CStringGetTextDatum(batch[BATCH_TABLE]),
+					  CStringGetTextDatum(table->name),
 					  CStringGetTextDatum(batch[BATCH_HERE]),
 					  CStringGetTextDatum(batch[BATCH_THERE]),
 					  CStringGetTextDatum(numbers),
-					  CStringGetTextDatum(batch[BATCH_KEY]),
+					  CStringGetTextDatum(table->key),
 					  CStringGetTextDatum(reason)};
 
 	owner_execute(sql, 7, types, values, NULL);
@@ -62,12 +62,12 @@ keep_conflicts(JobRun *run, char **batch, const char *numbers, const char *reaso
 
 /* Rows that an undo leaves, since they have changed: also in the counts. */
 void
-merge_keep_refused(JobRun *run, char **batch)
+merge_keep_refused(JobRun *run, const MergeTable *table, char **batch)
 {
 	OwnerSession session;
 
 	owner_begin(&session);
-	keep_conflicts(run, batch, batch[BATCH_REFUSED], "changed since");
+	keep_conflicts(run, table, batch, batch[BATCH_REFUSED], "changed since");
 	owner_execute(
 		"update steep_repl.merges set rows_left = rows_left + $2::bigint, conflict_count = coalesce(conflict_count, 0) + $2::bigint where merge_id = $1",
 		2, (Oid[]){TEXTOID, TEXTOID},
@@ -79,12 +79,12 @@ merge_keep_refused(JobRun *run, char **batch)
 
 /* Count rows that were written; of a dry run: would have been. */
 static void
-count_rows(JobRun *run, char **batch)
+count_rows(JobRun *run, const MergeTable *table, char **batch)
 {
 	Oid types[] = {TEXTOID, TEXTOID, TEXTOID};
 	Datum values[] = {CStringGetTextDatum(run->job->object_id),
 					  CStringGetTextDatum(batch[BATCH_N_WRITTEN]),
-					  CStringGetTextDatum(batch[BATCH_TABLE])};
+					  CStringGetTextDatum(table->name)};
 
 	owner_execute(
 		"update steep_repl.merges set rows_merged = rows_merged + $2::bigint where merge_id = $1",
@@ -96,7 +96,7 @@ count_rows(JobRun *run, char **batch)
 
 /* What a batch did, in the transaction that did it. */
 void
-merge_keep_batch(JobRun *run, char **batch)
+merge_keep_batch(JobRun *run, const MergeTable *table, char **batch)
 {
 	OwnerSession session;
 	bool is_manual = strcmp(batch[BATCH_ACTION], "manual") == 0;
@@ -106,13 +106,13 @@ merge_keep_batch(JobRun *run, char **batch)
 	{
 		run->merge->batch++;
 		if (is_manual)
-			keep_conflicts(run, batch, batch[BATCH_NUMBERS], "conflict");
+			keep_conflicts(run, table, batch, batch[BATCH_NUMBERS], "conflict");
 		else
-			merge_keep_audit(run->job->object_id, run->merge->batch, NULL, batch);
+			merge_keep_audit(run->job->object_id, run->merge->batch, NULL, table, batch);
 		if (merge_is_at_peer(batch))
-			keep_intent(run, batch);
+			keep_intent(run, table, batch);
 	}
 	if (!is_manual)
-		count_rows(run, batch);
+		count_rows(run, table, batch);
 	owner_end(&session);
 }

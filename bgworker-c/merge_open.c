@@ -10,7 +10,6 @@
 #include "miscadmin.h"
 #include "owner.h"
 #include "requester.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 
@@ -27,7 +26,11 @@ param(JobRun *run, const char *name)
 	return value;
 }
 
-/* The merge that an undo takes back. Parameters are not to be believed: it must be one of the requester's. */
+/*
+ * The merge that an undo takes back. Parameters are not to be believed: it must
+ * be the requester's own, since it was with that role's rights that its audit
+ * log came about. steep_repl.undo_merge() queues the undo for that role.
+ */
 static const char *
 merge_to_undo(JobRun *run)
 {
@@ -44,7 +47,7 @@ merge_to_undo(JobRun *run)
 			"select m.requested_by_oid from steep_repl.merges m where m.merge_id = $1 and not m.dry_run and m.undoes is null "
 			"and m.status in ('complete', 'failed', 'cancelled') and steep_repl._is_here(m.system_identifier, m.database_oid)",
 			1, (Oid[]){TEXTOID}, (Datum[]){CStringGetTextDatum(merge_id)}, NULL) == 1 &&
-		is_member_of_role(requester, DatumGetObjectId(owner_value(0, 1, &isnull)));
+		requester == DatumGetObjectId(owner_value(0, 1, &isnull));
 	owner_commit_transaction(&session);
 	if (!allowed)
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -86,7 +89,7 @@ merge_open_peer(JobRun *run, Jsonb *action)
 	requester_begin();
 	values[0] = CStringGetTextDatum(merge->connection);
 	values[1] = CStringGetTextDatum(run->params);
-	merge->n_tables = requester_count(run, sql_plan, 2, types, values);
+	merge_tables_read(run, requester_count(run, sql_plan, 2, types, values));
 	names = requester_text(run, sql_names, 0, NULL, NULL);
 	facts = requester_text(run, sql_facts, 2, types, values);
 	requester_commit();

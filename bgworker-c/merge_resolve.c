@@ -29,9 +29,12 @@ steep_repl_check_no_transaction_block(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* The merge of a conflict, whose requester the caller must be a member of. */
+/*
+ * The merge of a conflict, whose requester the caller must be a member of. The
+ * table and its key are those of the conflict, whatever came of the plan.
+ */
 static char *
-merge_of_conflict(int64 conflict_id)
+merge_of_conflict(int64 conflict_id, MergeTable *table)
 {
 	Oid caller = GetUserId();
 	MemoryContext context = CurrentMemoryContext;
@@ -41,7 +44,7 @@ merge_of_conflict(int64 conflict_id)
 
 	owner_begin(&session);
 	if (owner_execute(
-			"select m.requested_by_oid, m.merge_id from steep_repl.merge_conflicts c join steep_repl.merges m using (merge_id) "
+			"select m.requested_by_oid, m.merge_id, c.table_name, array(select jsonb_object_keys(c.key))::text from steep_repl.merge_conflicts c join steep_repl.merges m using (merge_id) "
 			"where c.conflict_id = $1 and c.status = 'open' for update of c",
 			1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(conflict_id)}, NULL) == 0 ||
 		!is_member_of_role(caller, DatumGetObjectId(owner_value(0, 1, &isnull))))
@@ -49,6 +52,8 @@ merge_of_conflict(int64 conflict_id)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("there is no open conflict " INT64_FORMAT " of yours", conflict_id)));
 	merge_id = MemoryContextStrdup(context, owner_text(0, 2));
+	*table = (MergeTable){.name = MemoryContextStrdup(context, owner_text(0, 3)),
+						  .key = MemoryContextStrdup(context, owner_text(0, 4))};
 	owner_end(&session);
 	return merge_id;
 }
@@ -89,14 +94,15 @@ static void
 write_row(int64 conflict_id, const char *choice, const char *connection)
 {
 	char *caller = GetUserNameFromId(GetUserId(), false);
-	char *merge_id = merge_of_conflict(conflict_id);
+	MergeTable table;
+	char *merge_id = merge_of_conflict(conflict_id, &table);
 	Batch batch;
 	bool is_written = run_batch(connection, batch);
 	OwnerSession session;
 
 	owner_begin(&session);
 	if (is_written)
-		merge_keep_audit(merge_id, 0, caller, batch);
+		merge_keep_audit(merge_id, 0, caller, &table, batch);
 	owner_execute(
 		"update steep_repl.merge_conflicts set status = 'resolved', choice = $2, resolved_at = clock_timestamp(), resolved_by = $3 "
 		"where conflict_id = $1",

@@ -31,8 +31,7 @@ merge_check_batch(char **batch)
 {
 	static const BatchField needed[] = {BATCH_N_WRITTEN, BATCH_N_CHANGED, BATCH_IS_LAST,
 										BATCH_REFUSED};
-	static const BatchField of_rows[] = {BATCH_TABLE, BATCH_KEY,   BATCH_ACTION,
-										 BATCH_HERE,  BATCH_THERE, BATCH_NUMBERS};
+	static const BatchField of_rows[] = {BATCH_ACTION, BATCH_HERE, BATCH_THERE, BATCH_NUMBERS};
 	bool is_whole = true;
 
 	for (size_t i = 0; i < lengthof(needed); i++)
@@ -48,8 +47,9 @@ merge_check_batch(char **batch)
 static void
 set_origin(JobRun *run, bool on)
 {
-	replorigin_session_origin =
-		on && run->merge->replicates ? DoNotReplicateId : InvalidRepOriginId;
+	replorigin_session_origin = on && run->merge->replicates && worker_may_set_origin()
+									? DoNotReplicateId
+									: InvalidRepOriginId;
 }
 
 /*
@@ -117,6 +117,8 @@ commit_without_waiting(void)
 typedef struct Step
 {
 	int no;
+	const MergeTable *table;
+	const char *action;
 	bool is_here;     /* rows are written here */
 	bool reads_ahead; /* the other side may be read before the batch that it is for */
 	bool is_alone;    /* no transaction at the peer belongs to a batch */
@@ -127,7 +129,7 @@ ask_for_batch(JobRun *run, const Step *step, char **batch)
 {
 	static const char *const sql_undo =
 		BATCH_SQL("cardinality(b.refused), b.peer_xid, b.is_last, null, b.refused::text, null",
-				  "_undo_batch($1, $2)");
+				  "_undo_batch($1, s.step)");
 	MergeRun *merge = run->merge;
 	bool is_undo = merge->undoes != NULL;
 
@@ -138,6 +140,9 @@ ask_for_batch(JobRun *run, const Step *step, char **batch)
 							   CStringGetTextDatum(merge->ahead ? merge->ahead : "")},
 					 N_BATCH_FIELDS, batch);
 	merge_check_batch(batch);
+	if (batch[BATCH_ACTION] != NULL && strcmp(batch[BATCH_ACTION], step->action) != 0)
+		ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION),
+						errmsg("a batch of a merge did something else than its step says")));
 	if (merge->ahead != NULL)
 		pfree(merge->ahead);
 	merge->ahead = batch[BATCH_AHEAD];
@@ -156,14 +161,15 @@ write_batch(JobRun *run, const Step *step)
 
 	requester_begin();
 	set_origin(run, true);
+	merge_table_check(step->table, step->action);
 	if (step->is_alone)
 		commit_without_waiting();
 	is_written = ask_for_batch(run, step, batch);
 	is_last = batch[BATCH_IS_LAST][0] == 't';
 	if (is_written)
-		merge_keep_batch(run, batch);
+		merge_keep_batch(run, step->table, batch);
 	if (strcmp(batch[BATCH_REFUSED], "{}") != 0)
-		merge_keep_refused(run, batch);
+		merge_keep_refused(run, step->table, batch);
 	merge->is_in_doubt = merge->is_in_doubt || merge_is_at_peer(batch);
 	requester_commit();
 	set_origin(run, false);
@@ -171,7 +177,7 @@ write_batch(JobRun *run, const Step *step)
 	merge->n_changed += atoll(batch[BATCH_N_CHANGED]);
 	if (batch[BATCH_WHY] != NULL)
 		ereport(LOG, (errmsg("steep_repl: %s puts rows of %s off: %s", run->job->object_id,
-							 batch[BATCH_TABLE], batch[BATCH_WHY])));
+							 step->table->name, batch[BATCH_WHY])));
 	if (is_written && !merge->dry_run && !step->is_alone &&
 		strcmp(batch[BATCH_ACTION], "manual") != 0)
 		end_peer_transaction(run, step->no, batch);
@@ -179,23 +185,22 @@ write_batch(JobRun *run, const Step *step)
 	return !is_last;
 }
 
-/* The step, and the table that it is of. */
+/* A step, before any row of it is written: what it says then is what is written down. */
 static Step
-find_step(JobRun *run, int no, char **table)
+find_step(JobRun *run, int no)
 {
 	Step step = {.no = no};
 	char *found[2];
 
 	requester_begin();
-	requester_select(
-		run,
-		"select t.name, s.action like '%local' from pg_temp.steep_repl_steps s join pg_temp.steep_repl_tables t using (no) where s.step = $1",
-		1, (Oid[]){INT4OID}, (Datum[]){Int32GetDatum(no)}, 2, found);
+	requester_select(run, "select s.no, s.action from pg_temp.steep_repl_steps s where s.step = $1",
+					 1, (Oid[]){INT4OID}, (Datum[]){Int32GetDatum(no)}, 2, found);
 	requester_commit();
 	if (found[0] == NULL || found[1] == NULL)
 		elog(ERROR, "step %d of the merge has no table", no);
-	*table = found[0];
-	step.is_here = found[1][0] == 't';
+	step.table = merge_table(run, atoi(found[0]));
+	step.action = found[1];
+	step.is_here = strstr(step.action, "_local") != NULL;
 	/* else rows have to stay as they were read on both sides until the batch is committed */
 	step.reads_ahead = !run->merge->replicates && run->merge->undoes == NULL;
 	step.is_alone = step.reads_ahead && step.is_here;
@@ -206,12 +211,11 @@ find_step(JobRun *run, int no, char **table)
 void
 merge_write(JobRun *run, Jsonb *action)
 {
-	char *table;
 	Step step;
 
 	action_check_number(action_int(action, "no", 0), run->merge->n_written + 1);
-	step = find_step(run, run->merge->n_written + 1, &table);
-	run_show_table(run, table);
+	step = find_step(run, run->merge->n_written + 1);
+	run_show_table(run, step.table->name);
 	do
 	{
 		worker_check_cancel(run->job);

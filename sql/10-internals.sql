@@ -65,6 +65,14 @@ create function steep_repl._was_queued_here(id bigint) returns boolean
 language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_was_queued_here';
 comment on function steep_repl._was_queued_here(bigint) is 'private: whether the current transaction queued this job';
 
+create function steep_repl._queued_for() returns oid
+language c volatile parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_queued_for';
+comment on function steep_repl._queued_for() is 'private: the role that a job is being queued for, where that is not the current user';
+
+create function steep_repl._queue_undo(merge_id text, peer text) returns bigint
+language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_queue_undo';
+comment on function steep_repl._queue_undo(text, text) is 'private: queues the undo of a merge as a job of the role that merged, whose member the caller must be';
+
 create function steep_repl._keep_peer(id bigint, conninfo text) returns void
 language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_keep_peer';
 comment on function steep_repl._keep_peer(bigint, text) is 'private: keeps a connection string in shared memory for a job that this transaction queued';

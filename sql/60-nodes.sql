@@ -38,6 +38,9 @@ begin
     execute format('select r.id from %s.dblink($1, $2) as r(id text)', dblink)
       into system_identifier
       using connection, 'select system_identifier::text from pg_catalog.pg_control_system()';
+    if system_identifier is null or system_identifier !~ '^[0-9]{1,20}$' then
+      raise exception 'what it says is its system identifier is none' using errcode = 'protocol_violation';
+    end if;
   exception when query_canceled or others then
     execute format('select %s.dblink_disconnect($1)', dblink) using connection;
     raise;

@@ -70,7 +70,7 @@ begin
   if retry_operation.peer is not null and operation.operation not in ('overlap', 'bidirectional_merge', 'merge_undo') then
     raise exception 'this operation takes no peer' using errcode = 'invalid_parameter_value';
   end if;
-  if retry_operation.peer is not null and steep_repl._peer_label(retry_operation.peer) <> operation.params ->> 'peer' then
+  if retry_operation.peer is not null and not steep_repl._is_same_peer(retry_operation.peer, operation.params ->> 'peer') then
     raise exception 'the operation is about another peer' using errcode = 'invalid_parameter_value',
       detail = format('It was queued for %s.', operation.params ->> 'peer'),
       hint = 'Give the same connection string, or start a new operation.';

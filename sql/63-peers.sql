@@ -9,40 +9,6 @@ as $fn$
 $fn$;
 comment on function steep_repl._dblink() is 'private: the schema where dblink is, quoted';
 
-create function steep_repl._is_conninfo(peer text) returns boolean
-language sql immutable strict parallel unsafe set search_path = pg_catalog, pg_temp
-return peer ~ '^postgres(ql)?://' or position('=' in peer) > 0;
-comment on function steep_repl._is_conninfo(text) is 'private: whether this is a connection string and not a name';
-
--- Only what is known to be harmless is shown. Of a string that is not understood, nothing: any part
--- of it may be the password.
-create function steep_repl._peer_label(peer text) returns text
-language plpgsql immutable strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
-declare
-  pair constant text := e'(\\w+)\\s*=\\s*(''(?:[^''\\\\]|\\\\.)*''|(?:[^\\s''\\\\]|\\\\.)*)(?=\\s|$)';
-  uri constant text := '^postgres(?:ql)?://(?:([^:@/?#]*)(?::[^:@/?#]*)?@)?([^@/?#]*)(?:/([^@/?#]*))?(?:[?][^@]*)?$';
-  parts text[];
-  shown text;
-begin
-  if not steep_repl._is_conninfo(peer) then
-    return peer;
-  end if;
-  if peer ~ '^postgres(ql)?://' then
-    parts := regexp_match(peer, uri);
-    return 'postgresql://' || coalesce(coalesce(nullif(parts[1], '') || '@', '') || parts[2] || coalesce('/' || parts[3], ''), '...');
-  end if;
-  if regexp_replace(peer, pair, '', 'g') ~ '[^[:space:]]' then
-    return '...';
-  end if;
-  select string_agg(m[1] || '=' || m[2], ' ' order by ordinality) into shown
-  from regexp_matches(peer, pair, 'g') with ordinality r(m, ordinality)
-  where m[1] in ('host', 'hostaddr', 'port', 'dbname', 'user', 'service')
-    and not (m[1] = 'dbname' and steep_repl._is_conninfo(m[2]));
-  return coalesce(shown, '...');
-end
-$fn$;
-comment on function steep_repl._peer_label(text) is 'private: how a peer is shown, without a password';
-
 create function steep_repl._node_target(node steep_repl.nodes) returns text
 language sql stable parallel unsafe set search_path = pg_catalog, pg_temp
 return coalesce(node.foreign_server, concat_ws(' ',
@@ -216,7 +182,8 @@ language sql immutable strict parallel unsafe set search_path = pg_catalog, pg_t
 return case
   when not steep_repl._is_conninfo(target) or target ~ '(keepalives|tcp_user_timeout)' then target
   when target ~ '^postgres(ql)?://' then
-    target || case when position('?' in target) > 0 then '&' else '?' end
+    -- a question mark may be a part of the password
+    target || case when target ~ '^postgres(ql)?://([^@/]*@)?[^?]*[?]' then '&' else '?' end
       || 'keepalives_idle=15&keepalives_interval=5&keepalives_count=3&tcp_user_timeout=30000'
   else 'keepalives_idle=15 keepalives_interval=5 keepalives_count=3 tcp_user_timeout=30000 ' || target
 end;

@@ -9,6 +9,8 @@ comment on function steep_repl._row_digest("any") is 'private: a digest of value
 --   scalar     a type whose values are the same in any database, or a domain over one; `base` is its name
 --   container  an array, range or composite type of such
 --   other      anything else: oids are hashed (enums, reg*), there is no hash, or equality is not that of bytes
+-- `base_type` is the type below any domain, for a cast to a domain runs its checks; `is_builtin` says that it is one of
+-- pg_catalog's, whose cast to text is no function of whoever owns the table.
 create function steep_repl._overlap_facts_query(schema_name text, table_name text) returns text
 language sql stable parallel unsafe set search_path = pg_catalog, pg_temp
 return format($sql$
@@ -46,6 +48,8 @@ judged as (
          bool_or(l.is_leaf and t.typname in ('numeric', 'jsonb')) as has_signs,
          bool_or(l.is_leaf and t.typname in ('numeric', 'jsonb', 'float4', 'float8', 'interval', 'bpchar')) as has_spellings,
          min(t.typname::text) filter (where l.is_leaf) as base,
+         max(t.oid) filter (where not p.contained and t.typtype <> 'd') as below,
+         bool_or(t.typnamespace = 'pg_catalog'::regnamespace) filter (where not p.contained and t.typtype <> 'd') as is_builtin,
          bool_or(l.is_leaf and not (t.typnamespace = 'pg_catalog'::regnamespace and t.typname in (
              'bool', 'char', 'int2', 'int4', 'int8', 'float4', 'float8', 'numeric', 'oid', 'pg_lsn', 'xid8', 'bytea',
              'date', 'time', 'timetz', 'timestamp', 'timestamptz', 'interval', 'uuid', 'inet', 'cidr',
@@ -68,12 +72,13 @@ select t.relkind::text as kind,
        (select coalesce(sum(pg_relation_size(l.oid)), 0)::float8 from leaf l) as bytes,
        (select coalesce(sum(case when l.reltuples < 0 then pg_relation_size(l.oid) / 100 else l.reltuples end), 0)::float8
         from leaf l) as rows,
-       (select json_agg(json_build_object(
-          'name', c.attname, 'type', format_type(c.atttypid, -1), 'generated', c.attgenerated <> '',
+       (select coalesce(json_agg(json_build_object(
+          'name', c.attname, 'type', format_type(c.atttypid, -1), 'base_type', format_type(j.below, -1),
+          'is_builtin', j.is_builtin, 'generated', c.attgenerated <> '',
           'kind', case when j.is_odd or j.nests then 'other' when j.is_container then 'container' else 'scalar' end,
           'base', coalesce(j.base, ''), 'has_array', j.has_array, 'has_row', j.has_row,
           'has_signs', j.has_signs, 'has_spellings', j.has_spellings,
-          'textual', j.is_textual, 'readable', has_column_privilege(t.oid, c.attnum, 'SELECT')))
+          'textual', j.is_textual, 'readable', has_column_privilege(t.oid, c.attnum, 'SELECT'))), '[]')
         from col c join judged j using (attnum)) as columns,
        (select coalesce(json_agg(json_build_object('primary', i.indisprimary, 'immediate', i.indimmediate, 'columns', k.names)
                         order by i.indisprimary desc, i.indnkeyatts, i.indexrelid), '[]')

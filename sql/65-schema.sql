@@ -314,7 +314,12 @@ begin
       r(schema_name text, table_name text, fingerprint text, definition jsonb, version int);
     captured := captured + jsonb_array_length(batch);
     exit when jsonb_array_length(batch) < 1000;
-    last_oid := (select max(r.oid) from jsonb_to_recordset(batch) r(oid oid));
+    if (select max(r.oid) from jsonb_to_recordset(batch) r(oid oid)) > last_oid then
+      last_oid := (select max(r.oid) from jsonb_to_recordset(batch) r(oid oid));
+    else
+      raise exception 'peer: what it says of its tables comes round in a circle' using errcode = 'protocol_violation',
+        hint = 'No PostgreSQL answers there, or its catalogs have been changed.';
+    end if;
   end loop;
   if connection is not null then
     perform steep_repl._peer_close(connection);

@@ -105,7 +105,7 @@ language sql stable parallel unsafe set search_path = pg_catalog, pg_temp set ro
 as $fn$
   select o.overlap_id, t.key_columns
   from steep_repl.overlaps o join steep_repl.overlap_tables t using (overlap_id)
-  where o.status = 'complete' and o.peer = steep_repl._peer_label($1) and t.table_name = $2
+  where o.status = 'complete' and steep_repl._is_same_peer($1, o.peer) and t.table_name = $2
     and steep_repl._is_here(o.system_identifier, o.database_oid) and pg_has_role(o.requested_by_oid, 'MEMBER')
   order by o.created_at desc limit 1
 $fn$;

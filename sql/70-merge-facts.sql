@@ -12,19 +12,7 @@ tree as (
   union select t.oid from target t)
 select (select coalesce(json_agg(a.attname), '[]') from pg_attribute a
         where a.attrelid = t.oid and a.attnum > 0 and not a.attisdropped and a.attidentity = 'a') as identity,
-       (select coalesce(json_agg(json_build_object(
-          'name', x.relname, 'columns', case when i.indexprs is null then k.columns end, 'expressions', k.expressions,
-          'types', k.types, 'predicate', pg_get_expr(i.indpred, i.indrelid),
-          'nulls_not_distinct', coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false))), '[]')
-        from pg_index i join pg_class x on x.oid = i.indexrelid
-        cross join lateral (
-          select json_agg(a.attname order by u.n) as columns, json_agg(format_type(xa.atttypid, -1) order by u.n) as types,
-                 json_agg(pg_get_indexdef(i.indexrelid, u.n::int, false) order by u.n) as expressions
-          from unnest(i.indkey::int2[]) with ordinality u(attnum, n)
-          join pg_attribute xa on xa.attrelid = i.indexrelid and xa.attnum = u.n
-          left join pg_attribute a on a.attrelid = i.indrelid and a.attnum = u.attnum and u.attnum > 0
-          where u.n <= i.indnkeyatts) k
-        where i.indrelid = t.oid and i.indisunique and i.indisvalid) as unique,
+       (%s) as unique,
        array_to_json(array(
          select r.name from unnest('{INSERT,UPDATE,DELETE}'::text[]) r(name) where not has_table_privilege(t.oid, r.name))) as missing_rights,
        row_security_active(t.oid) as row_security,
@@ -45,7 +33,7 @@ select (select coalesce(json_agg(a.attname), '[]') from pg_attribute a
         join pg_attribute a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid
         where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass and d.deptype in ('a', 'i')
           and d.refobjid = t.oid and a.atttypid = any ('{int2,int4,int8,numeric}'::regtype[])) as sequences
-from target t$sql$, schema_name, table_name);
+from target t$sql$, schema_name, table_name, steep_repl._merge_indexes_query('t.oid'));
 comment on function steep_repl._merge_table_query(text, text) is 'private: a query for what writing to one table needs to know, for either side';
 
 create function steep_repl._merge_node_query(version int) returns text
@@ -117,6 +105,21 @@ begin
 end
 $fn$;
 comment on function steep_repl._merge_rules(jsonb, jsonb) is 'private: tables of a merge whose rules would be applied';
+
+-- Unique indexes that are not checked before rows are written, since that would run code of others.
+create function steep_repl._merge_unchecked() returns text
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  return steep_repl._joined(array(
+    select format('%I of table %s', i.value ->> 'name', t.name)
+    from pg_temp.steep_repl_tables t cross join lateral jsonb_array_elements(t.local -> 'unique') i
+    where i.value -> 'is_harmless' = 'false'
+       or exists (select from jsonb_array_elements(t.peer -> 'unique') p
+                  where p.value -> 'name' = i.value -> 'name' and p.value -> 'is_harmless' = 'false')
+    order by t.no, i.value ->> 'name'));
+end
+$fn$;
+comment on function steep_repl._merge_unchecked() is 'private: unique indexes of the tables of a merge that run code of others';
 
 -- Puts parents before children; the tables whose foreign keys refer to each other in a circle.
 create function steep_repl._merge_order() returns text
@@ -242,6 +245,7 @@ begin
     'tables', (select count(*) from pg_temp.steep_repl_tables),
     'differing', steep_repl._merge_differing(connection), 'rules', steep_repl._merge_rules(here, there),
     'row_security', lacks.row_security, 'not_writable', lacks.not_writable, 'not_settable', lacks.not_settable, 'circle', circle,
+    'unchecked', steep_repl._merge_unchecked(),
     'read_only', steep_repl._sides(here -> 'is_standby' = 'true', there -> 'is_standby' = 'true'),
     'fires_triggers', steep_repl._sides(
       here -> 'may_skip_triggers' = 'false' and exists (select from pg_temp.steep_repl_tables t where t.local -> 'has_triggers' = 'true'),

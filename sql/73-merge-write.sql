@@ -27,7 +27,7 @@ begin
     raise exception '% of % rows were written', split_part(answer, ' ', 1), expected using errcode = 'serialization_failure',
       hint = 'A trigger may suppress them.';
   end if;
-  peer_xid := case when not is_local then split_part(answer, ' ', 2) end;
+  peer_xid := case when not is_local then split_part(answer, ' ', 2)::xid8::text end;
 end
 $fn$;
 comment on function steep_repl._merge_run(text, jsonb, text, text, int, text) is 'private: writes rows on one side';

@@ -1,6 +1,22 @@
 -- Taking a merge back, by its audit log: each row that it wrote gets back the image that it had before, on the side where
 -- it was written, unless somebody has changed it since.
 
+-- What is to be taken back: the tables that the merge wrote to, and by which columns it told their rows apart.
+create function steep_repl._undo_params(merge_id text, peer text, asked_by text) returns jsonb
+language sql stable strict parallel unsafe set search_path = pg_catalog, pg_temp
+as $fn$
+  select jsonb_build_object(
+    'tables', coalesce(jsonb_agg(t.table_name order by t.table_name), '[]'),
+    'primary_keys', coalesce(jsonb_object_agg(t.table_name, t.key_columns), '{}'),
+    'undoes', $1, 'asked_by', $3, 'peer', steep_repl._peer_label($2), 'is_conninfo', steep_repl._is_conninfo($2),
+    'strategy', 'prefer-local', 'dry_run', false, 'last_modified_column', null, 'local_only', 'push', 'remote_only', 'pull',
+    'backlog', 'refuse', 'other_subscribers', 'ignore')
+  from steep_repl.merge_tables t
+  where t.merge_id = $1
+    and exists (select from steep_repl.merge_audit_log a where a.merge_id = t.merge_id and a.table_name = t.table_name)
+$fn$;
+comment on function steep_repl._undo_params(text, text, text) is 'private: what the job that takes a merge back is to do';
+
 -- The rows to restore: of several changes of a row the image before the first, and the result of the last.
 create function steep_repl._undo_read(merge_id text) returns int
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$

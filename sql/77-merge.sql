@@ -120,7 +120,6 @@ language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp 
 declare
   merge constant steep_repl.merges := steep_repl._merge(undo_merge.merge_id);
   target text := coalesce(undo_merge.peer, merge.peer);
-  tables jsonb;
   job bigint;
   result steep_repl.merges;
 begin
@@ -136,8 +135,10 @@ begin
     raise exception 'merge "%" cannot be undone', merge_id using errcode = 'object_not_in_prerequisite_state',
       detail = case when merge.dry_run then 'It was a dry run, which writes nothing.' else format('It is itself the undo of %s.', merge.undoes) end;
   end if;
-  if steep_repl._peer_label(target) <> merge.peer then
-    raise exception 'the merge was with another peer' using errcode = 'invalid_parameter_value', detail = format('It was %s.', merge.peer);
+  if not steep_repl._is_same_peer(target, merge.peer) then
+    raise exception 'the merge was with another peer' using errcode = 'invalid_parameter_value', detail = format('It was %s.', merge.peer),
+      hint = case when merge.peer = '...' then 'What was given as peer could not be told apart from a password, so that it is not known.'
+                  else 'Give the peer that start_merge was given.' end;
   end if;
   if undo_merge.peer is null and steep_repl._is_conninfo(target) then
     raise exception 'peer must be given again' using errcode = 'object_not_in_prerequisite_state',
@@ -145,16 +146,7 @@ begin
       hint = format('select steep_repl.undo_merge(%L, peer => ''...'')', merge_id);
   end if;
   perform steep_repl._peer_target(target);
-  select jsonb_build_object('tables', coalesce(jsonb_agg(t.table_name order by t.table_name), '[]'),
-                            'primary_keys', coalesce(jsonb_object_agg(t.table_name, t.key_columns), '{}'))
-  into tables from steep_repl.merge_tables t where t.merge_id = merge.merge_id
-    and exists (select from steep_repl.merge_audit_log a where a.merge_id = t.merge_id and a.table_name = t.table_name);
-  insert into steep_repl.work_queue (operation, params)
-  values ('merge_undo', tables || jsonb_build_object(
-    'undoes', merge.merge_id, 'peer', steep_repl._peer_label(target), 'is_conninfo', steep_repl._is_conninfo(target),
-    'strategy', 'prefer-local', 'dry_run', false, 'last_modified_column', null, 'local_only', 'push', 'remote_only', 'pull',
-    'backlog', 'refuse', 'other_subscribers', 'ignore'))
-  returning id into job;
+  job := steep_repl._queue_undo(merge.merge_id, target);
   if steep_repl._is_conninfo(target) then
     perform steep_repl._keep_peer(job, target);
   end if;
@@ -162,4 +154,4 @@ begin
   return result;
 end
 $fn$;
-comment on function steep_repl.undo_merge(text, text) is 'queues taking a merge back on both sides, but for rows that changed since, which merge_conflicts then lists; returns at once';
+comment on function steep_repl.undo_merge(text, text) is 'queues taking a merge back on both sides, as the role that merged, but for rows that changed since, which merge_conflicts then lists; returns at once';

@@ -107,7 +107,7 @@ begin
       detail = case when conflict.status <> 'open' then format('It was resolved by %I.', conflict.resolved_by)
                     else 'It is a row that had changed before a merge could be undone.' end;
   end if;
-  if steep_repl._peer_label(target) is distinct from conflict.peer then
+  if not steep_repl._is_same_peer(target, conflict.peer) then
     raise exception 'the conflict is with another peer' using errcode = 'invalid_parameter_value', detail = format('It is %s.', conflict.peer);
   end if;
   if resolve_conflict.peer is null and steep_repl._is_conninfo(target) then

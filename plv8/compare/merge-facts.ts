@@ -14,9 +14,20 @@ export interface UniqueFacts {
   readonly columns: readonly string[] | null;
   /** columns and expressions, as SQL writes them */
   readonly expressions: readonly string[];
+  /** below any domain */
   readonly types: readonly string[];
+  /** how a value is compared with others: by its type's equality, likewise after a cast from text, as text */
+  readonly readings: readonly ("value" | "cast" | "text")[];
   readonly predicate: string | null;
   readonly nulls_not_distinct: boolean;
+  /** no expression of it, nor its predicate, runs code of a role that could not be trusted with the requester's rights */
+  readonly is_harmless: boolean;
+}
+
+/** What a peer may say of writing to a table: nothing of it becomes SQL here. */
+export interface PeerWriteFacts {
+  readonly identity: readonly string[];
+  readonly unique: readonly Pick<UniqueFacts, "name" | "is_harmless">[];
 }
 
 export type Strategy = "prefer-local" | "prefer-remote" | "last-modified" | "manual";
@@ -24,7 +35,7 @@ export type Strategy = "prefer-local" | "prefer-remote" | "last-modified" | "man
 /** A table to merge, as `steep_repl._overlap_plans` asks for its plan. */
 export interface MergeFacts extends PairFacts {
   readonly local_writes: WriteFacts;
-  readonly peer_writes: WriteFacts;
+  readonly peer_writes: PeerWriteFacts;
   readonly options: {
     readonly strategy: Strategy;
     readonly last_modified_column: string | null;

@@ -1,9 +1,10 @@
 import { SteepError } from "../db/steep-error.ts";
-import type { MergeFacts } from "./merge-facts.ts";
+import type { MergeFacts, PeerWriteFacts } from "./merge-facts.ts";
 import { type MergeSidePlan, mergeSidePlan } from "./merge-queries.ts";
-import { type UniqueCheck, uniqueChecks } from "./merge-unique.ts";
+import { checkedIndexes, type UniqueCheck, uniqueChecks } from "./merge-unique.ts";
 import type { Build } from "./overlap-build.ts";
 import { buildOf, type OverlapPlan, overlapPlan } from "./overlap-plan.ts";
+import { readPeerWrites } from "./peer-facts.ts";
 
 /** How one table is merged: how it is compared, and what is written by. */
 export interface MergePlan extends OverlapPlan {
@@ -40,13 +41,13 @@ function stampType(build: Build, name: string): string {
       hint: "Use a timestamp, a date or a number that grows with each change.",
     });
   }
-  return column.type;
+  return column.base_type;
 }
 
 /** What an UPDATE cannot set, but could have to. */
-function refuseIdentity(build: Build, facts: MergeFacts): void {
+function refuseIdentity(build: Build, facts: MergeFacts, peer: PeerWriteFacts): void {
   const isKey = (name: string) => build.key.some((k) => k.name === name);
-  const names = [...facts.local_writes.identity, ...facts.peer_writes.identity].filter(
+  const names = [...facts.local_writes.identity, ...peer.identity].filter(
     (name, i, all) => !isKey(name) && all.indexOf(name) === i,
   );
   if (names.length > 0) {
@@ -69,14 +70,16 @@ export function planMerge(facts: MergeFacts): MergePlan {
   const { local, peer } = build.pair;
   const { strategy, last_modified_column: column } = facts.options;
   const lastModified = strategy === "last-modified" ? column : null;
-  refuseIdentity(build, facts);
+  const peerWrites = readPeerWrites(facts.table, facts.peer_writes);
+  const indexes = checkedIndexes(build, facts.local_writes, peerWrites);
+  refuseIdentity(build, facts, peerWrites);
   return {
     ...overlapPlan(build),
     merge: {
       local: mergeSidePlan(build, local, lastModified),
       peer: mergeSidePlan(build, peer, lastModified),
-      unique_local: uniqueChecks(build, facts.local_writes, peer, local),
-      unique_peer: uniqueChecks(build, facts.peer_writes, local, peer),
+      unique_local: uniqueChecks(build, indexes, peer, local),
+      unique_peer: uniqueChecks(build, indexes, local, peer),
       relation: local.kind,
       stamp_type:
         lastModified === null ? "timestamp with time zone" : stampType(build, lastModified),

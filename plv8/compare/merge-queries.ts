@@ -1,6 +1,6 @@
 import { type Build, type Gap, keyNames, maxArguments, packed, relation } from "./overlap-build.ts";
 import { isGuarded } from "./overlap-check.ts";
-import { exactDigest, isCastOutput, keyValue } from "./overlap-expressions.ts";
+import { exactDigest, isCastOutput, keyValue, outputOf } from "./overlap-expressions.ts";
 import type { ColumnFacts, TableFacts } from "./overlap-facts.ts";
 import { rowDigest } from "./overlap-queries.ts";
 import { quoteIdent, quoteLiteral } from "./sql-text.ts";
@@ -31,10 +31,7 @@ export interface MergeSidePlan {
 
 function output(column: ColumnFacts): string {
   const value = `t.${quoteIdent(column.name)}`;
-  return column.kind === "scalar" && isCastOutput(column)
-    ? `${value}::text`
-    : // not IS NULL, which is true of a row of NULLs
-      `case when num_nulls(${value}) = 0 then concat(${value}) end`;
+  return column.kind === "scalar" && isCastOutput(column) ? `${value}::text` : outputOf(value);
 }
 
 /** How a column of an image is declared: what JSON would be taken apart for is read as text. */
@@ -114,6 +111,11 @@ function insertQuery(build: Build, side: TableFacts): Gap {
   ];
 }
 
+/** A key column as an image is read to find its row: by no domain's checks, and no cast that a role has made. */
+function keyOfImage(column: ColumnFacts): ColumnFacts {
+  return { ...column, type: column.is_builtin ? column.base_type : "text" };
+}
+
 function updateQuery(build: Build, side: TableFacts): Gap | null {
   const columns = build.readers.map((r) => r.column);
   const changed = columns.filter((c) => !c.generated && !build.key.some((k) => k.name === c.name));
@@ -121,12 +123,13 @@ function updateQuery(build: Build, side: TableFacts): Gap | null {
     return null;
   }
   const value = (c: ColumnFacts) => imageValue(build, side, c);
-  const matches = build.key.map((c) =>
+  const key = build.key.map(keyOfImage);
+  const matches = key.map((c) =>
     c.kind === "scalar"
       ? `${keyValue(c)} = ${value(c)}`
       : `${keyValue(c)} = r.${quoteIdent(c.name)}::text collate "C"`,
   );
-  const [before, after] = images(build, side, [...build.key, ...changed]);
+  const [before, after] = images(build, side, [...key, ...changed]);
   return [
     `with x as (update ${relation(side, build.pair.table)} t
       set ${changed.map((c) => `${quoteIdent(c.name)} = ${value(c)}`).join(", ")} from ${before}`,

@@ -1,12 +1,13 @@
-import type { UniqueFacts, WriteFacts } from "./merge-facts.ts";
+import type { PeerWriteFacts, UniqueFacts, WriteFacts } from "./merge-facts.ts";
 import { type Build, type Gap, keyNames, packed, relation } from "./overlap-build.ts";
-import { keyValue } from "./overlap-expressions.ts";
+import { keyValue, outputOf } from "./overlap-expressions.ts";
 import type { TableFacts } from "./overlap-facts.ts";
 import { quoteLiteral } from "./sql-text.ts";
 
 /** How rows that are to come are checked against a unique index which is not that of the key. */
 export interface UniqueCheck {
   readonly index: string;
+  /** of the values that come */
   readonly types: readonly string[];
   /** at the source: arrays no and each expression of the index; gap: keys, a FROM item */
   readonly incoming: Gap;
@@ -25,6 +26,32 @@ function indexed({ key, pair }: Build, side: TableFacts, index: UniqueFacts): st
   return `(select ${[...keys, ...expressions].join(", ")} from ${relation(side, pair.table)} t${where}) t`;
 }
 
+/** How a value of an index crosses: what is sent of `t.steep_e1`, as which type, and what is compared with what comes as `i.e1`. */
+interface Crossing {
+  readonly sent: string;
+  readonly type: string;
+  readonly ours: string;
+  readonly theirs: string;
+}
+
+function crossings(index: UniqueFacts): readonly Crossing[] {
+  return index.types.map((type, i) => {
+    const ours = `t.steep_e${i + 1}`;
+    const theirs = `i.e${i + 1}`;
+    switch (index.readings[i]) {
+      case "value":
+        return { sent: ours, type, ours, theirs };
+      case "cast":
+        // arrays of arrays would be taken apart whole
+        return { sent: `${ours}::text`, type: "text", ours, theirs: `${theirs}::${type}` };
+      default: {
+        const output = `(${outputOf(ours)}) collate "C"`;
+        return { sent: output, type: "text", ours: output, theirs };
+      }
+    }
+  });
+}
+
 function uniqueCheck(
   build: Build,
   index: UniqueFacts,
@@ -33,14 +60,15 @@ function uniqueCheck(
 ): UniqueCheck {
   const keys = keyNames(build.key);
   const values = names("e", index.expressions.length);
+  const crossing = crossings(index);
   const sameKey = keys.map((k) => `t.steep_${k} = w.${k}`).join(" and ");
   const equals = index.nulls_not_distinct ? "is not distinct from" : "=";
   const show = (columns: readonly string[]) => `concat_ws(', ', ${columns.join(", ")})`;
   return {
     index: index.name,
-    types: index.types,
+    types: crossing.map((c) => c.type),
     incoming: [
-      `select ${packed(["w.no", ...values.map((v) => `t.steep_${v}`)])} from `,
+      `select ${packed(["w.no", ...crossing.map((c) => c.sent)])} from `,
       ` w(no, ${keys.join(", ")}) join ${indexed(build, source, index)} on ${sameKey}`,
     ],
     find: [
@@ -48,25 +76,42 @@ function uniqueCheck(
         keys.map((k) => `t.steep_${k}`),
       )})))[1:5] as examples from `,
       ` w(no, ${keys.join(", ")}) join `,
-      ` i(no, ${values.join(", ")}) using (no) join ${indexed(build, target, index)} on ${values
-        .map((v) => `t.steep_${v} ${equals} i.${v}`)
+      ` i(no, ${values.join(", ")}) using (no) join ${indexed(build, target, index)} on ${crossing
+        .map((c) => `${c.ours} ${equals} ${c.theirs}`)
         .join(" and ")} where not (${sameKey})`,
     ],
   };
 }
 
-/** Checks of all unique indexes of the target that are not over the key alone. */
-export function uniqueChecks(
+/**
+ * The unique indexes that are checked: all but that of the key, and but those that run code of others.
+ *
+ * They are written as this side's catalogs have them, on both sides: a merge refuses tables whose definitions differ, and
+ * what a peer says is not run here. So one that only the peer has is not checked either.
+ */
+export function checkedIndexes(
   build: Build,
-  writes: WriteFacts,
-  source: TableFacts,
-  target: TableFacts,
-): readonly UniqueCheck[] {
+  local: WriteFacts,
+  peer: PeerWriteFacts,
+): readonly UniqueFacts[] {
   const isOfKey = ({ columns, predicate }: UniqueFacts) =>
     predicate === null &&
     columns?.length === build.key.length &&
     columns.every((name) => build.key.some((k) => k.name === name));
-  return writes.unique
-    .filter((index) => !isOfKey(index))
-    .map((index) => uniqueCheck(build, index, source, target));
+  return local.unique.filter(
+    (index) =>
+      !isOfKey(index) &&
+      index.is_harmless &&
+      peer.unique.some((theirs) => theirs.name === index.name && theirs.is_harmless),
+  );
+}
+
+/** Checks of those indexes for rows that come from one side to the other. */
+export function uniqueChecks(
+  build: Build,
+  indexes: readonly UniqueFacts[],
+  source: TableFacts,
+  target: TableFacts,
+): readonly UniqueCheck[] {
+  return indexes.map((index) => uniqueCheck(build, index, source, target));
 }

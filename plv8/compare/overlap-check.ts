@@ -1,5 +1,6 @@
 import { SteepError } from "../db/steep-error.ts";
 import type { ColumnFacts, PairFacts, TableFacts } from "./overlap-facts.ts";
+import { readPeerTable } from "./peer-facts.ts";
 
 /** The same, with a table on either side. */
 export interface CheckedPair extends PairFacts {
@@ -78,10 +79,11 @@ function checkColumns(pair: CheckedPair): void {
 
 /** Refuse what cannot be compared, before anything is read. */
 export function checkPair(pair: PairFacts): CheckedPair {
+  const read = { ...pair, peer: readPeerTable(pair.table, pair.peer) };
   for (const side of sides) {
-    checkTable(pair, side);
+    checkTable(read, side);
   }
-  const checked = pair as CheckedPair;
+  const checked = read as CheckedPair;
   checkColumns(checked);
   return checked;
 }

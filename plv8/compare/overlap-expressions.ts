@@ -43,7 +43,7 @@ const quick: { readonly [base: string]: Inputs } = {
 };
 
 /** The text without what different spellings of a number differ in. */
-const shape = (value: string) => `translate(${value}::text, '0.', '') collate "C"`;
+const shape = (text: string) => `translate(${text}, '0.', '') collate "C"`;
 
 /** An interval's length as its equality sees it, a month having 30 days. */
 const span = (i: string) =>
@@ -54,17 +54,28 @@ const exact: { readonly [base: string]: Inputs } = {
   ...binary,
   interval: (value) => [value, span(value), `sign(${span(value)})::float8`],
   numeric: (value) => [value, `sign(${value})::float8`],
-  jsonb: (value) => [value, shape(value)],
+  jsonb: (value) => [value, shape(`${value}::text`)],
 };
 
 function field(column: ColumnFacts): string {
   return `t.${quoteIdent(column.name)}`;
 }
 
+/** What a type's output function writes. A cast to text may be a function that the type's owner has made. */
+export function outputOf(value: string): string {
+  // not IS NULL, which is true of a row of NULLs
+  return `case when num_nulls(${value}) = 0 then concat(${value}) end`;
+}
+
+/** A column as text, by no code but the type's own. */
+function asText(column: ColumnFacts): string {
+  const value = field(column);
+  return column.is_builtin ? `${value}::text` : `(${outputOf(value)})`;
+}
+
 function textOf({ column, sameEncoding }: ColumnReader): string {
-  return sameEncoding
-    ? `${field(column)}::text collate "C"`
-    : `convert_to(${field(column)}::text, 'UTF8')`;
+  const text = asText(column);
+  return sameEncoding ? `${text} collate "C"` : `convert_to(${text}, 'UTF8')`;
 }
 
 /** Arrays have the hash of their elements, and a composite value of NULLs that of NULL. */
@@ -74,7 +85,7 @@ function containerInputs(column: ColumnFacts): readonly string[] {
     value,
     ...(column.has_array ? [`array_dims(${value})`] : []),
     ...(column.has_row ? [`num_nulls(${value})`] : []),
-    ...(column.has_signs ? [shape(value)] : []),
+    ...(column.has_signs ? [shape(asText(column))] : []),
   ];
 }
 
@@ -155,10 +166,10 @@ export function isCastOutput({ base }: ColumnFacts): boolean {
 
 /** A key column's value as it is fetched and compared: by the type's own equality, or as text. */
 export function keyValue(column: ColumnFacts): string {
-  return column.kind === "scalar" ? field(column) : `${field(column)}::text collate "C"`;
+  return column.kind === "scalar" ? field(column) : `${asText(column)} collate "C"`;
 }
 
-/** The type that `keyValue` has. */
+/** The type that values are read as which `keyValue` is compared with. */
 export function keyType(column: ColumnFacts): string {
-  return column.kind === "scalar" ? column.type : "text";
+  return column.kind === "scalar" ? column.base_type : "text";
 }

@@ -19,6 +19,10 @@ export interface ColumnFacts {
   readonly name: string;
   /** format_type with modifier -1, qualified outside of pg_catalog: bpchar, where "character" would be of one character */
   readonly type: string;
+  /** the type below any domain, likewise: a cast to a domain would run its checks */
+  readonly base_type: string;
+  /** that type is one of pg_catalog's, whose cast to text is no function of a role */
+  readonly is_builtin: boolean;
   readonly generated: boolean;
   /** see sql/64-overlap-facts.sql */
   readonly kind: "scalar" | "container" | "other";

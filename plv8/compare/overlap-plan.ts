@@ -43,6 +43,7 @@ function common(local: ColumnFacts, pair: CheckedPair): ColumnFacts {
     kind: peer.kind === local.kind && peer.base === local.base ? local.kind : "other",
     has_spellings: local.has_spellings && peer.has_spellings,
     textual: local.textual || peer.textual,
+    is_builtin: local.is_builtin && peer.is_builtin,
   };
 }
 

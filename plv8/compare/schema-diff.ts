@@ -1,5 +1,6 @@
 import * as addition from "./addition-sql.ts";
 import { addColumn, alterColumn, dropColumn, losesNotNull } from "./column-sql.ts";
+import { checkPeerSide } from "./peer-objects.ts";
 import {
   type Addition,
   type Difference,
@@ -184,7 +185,8 @@ export interface Sides {
  * peer. A table that one side lacks is one difference.
  */
 export function schemaDiff(sides: Sides): readonly Difference[] {
-  const { local, peer } = sides;
+  const { local } = sides;
+  const peer = checkPeerSide(sides.peer);
   const here = ofType(local.objects, "table")[0];
   const there = ofType(peer.objects, "table")[0];
   if (here === undefined || there === undefined) {

@@ -16,6 +16,8 @@ export interface PeerFacts {
   readonly not_settable: string | null;
   /** tables whose foreign keys refer to each other in a circle */
   readonly circle: string | null;
+  /** unique indexes that are not checked before rows are written, since that would run code of others */
+  readonly unchecked: string | null;
   /** sides ("here", "at the peer") that are standbys, cannot skip triggers, and so on */
   readonly read_only: string | null;
   readonly fires_triggers: string | null;
@@ -135,6 +137,11 @@ export function mergeWarnings(params: MergeParams, facts: PeerFacts): readonly s
   if (facts.fires_triggers !== null) {
     warnings.push(
       `triggers fire and foreign keys are checked with each row ${facts.fires_triggers} (GRANT SET ON PARAMETER session_replication_role TO the role that merges avoids it)`,
+    );
+  }
+  if (facts.unchecked !== null) {
+    warnings.push(
+      `unique indexes were not checked before rows are written, since they run code of roles that are neither superusers nor the one that merges: ${facts.unchecked}`,
     );
   }
   if (params.strategy === "last-modified" && facts.clock_difference > maxClockDifference) {

@@ -83,7 +83,7 @@ describe.each([
       ),
     );
 
-    const again = await undo(merge, { peer: pair.asMerger });
+    const again = await undo(merge, { user: "merger", peer: pair.asMerger });
     expect(again).toMatchObject({ status: "complete", rows_merged: "0", rows_left: "0" });
     expect(await rows()).toEqual(before);
   });

@@ -207,23 +207,6 @@ test("a role needs a password that was used, rights on the table, and a node tha
   await a.query("drop server remote cascade");
 });
 
-test.each([
-  ["host=h password=x dbname=d", "host=h dbname=d"],
-  ["host=h password='a host=secret b' user=u", "host=h user=u"],
-  ["password = 'it\\'s' port = 5", "port=5"],
-  ["dbname='host=x password=y' user=u", "user=u"],
-  ["password=x", "..."],
-  ["host=h oops", "..."],
-  ["postgresql://u:p@h:1/d?sslmode=x&password=y", "postgresql://u@h:1/d"],
-  ["postgres://h/d", "postgresql://h/d"],
-  ["postgresql://u:p@ss@h/d", "postgresql://..."],
-  ["postgresql://u:p/w@h/d", "postgresql://..."],
-  ["postgresql://u:p?w@h/d", "postgresql://..."],
-  ["some_node", "some_node"],
-])("of %s is shown: %s", async (peer, shown) => {
-  expect(await a.query("select steep_repl._peer_label($1) as shown", [peer])).toEqual([{ shown }]);
-});
-
 describe("a deadline", () => {
   const sleep = "perform pg_sleep(0.5)";
   const inBlock = (body: string) => `do $$ begin ${body} end $$`;

@@ -1,74 +1,17 @@
 import { describe, expect, test } from "vitest";
-import type { MergeFacts, UniqueFacts, WriteFacts } from "../../plv8/compare/merge-facts.ts";
+import type { MergeFacts, UniqueFacts } from "../../plv8/compare/merge-facts.ts";
 import { planMerge } from "../../plv8/compare/merge-plan.ts";
 import type { ColumnFacts, TableFacts } from "../../plv8/compare/overlap-facts.ts";
-
-const bases: Readonly<Record<string, string>> = { integer: "int4", boolean: "bool" };
-
-function column(name: string, type: string, more: Partial<ColumnFacts> = {}): ColumnFacts {
-  return {
-    name,
-    type,
-    generated: false,
-    kind: "scalar",
-    base: bases[type] ?? type,
-    has_array: false,
-    has_row: false,
-    has_signs: false,
-    has_spellings: false,
-    textual: type === "text",
-    readable: true,
-    ...more,
-  };
-}
-
-function table(columns: readonly ColumnFacts[], more: Partial<TableFacts> = {}): TableFacts {
-  return {
-    kind: "r",
-    encoding: "UTF8",
-    functions: null,
-    bytes: 8192,
-    rows: 10,
-    columns,
-    keys: [{ primary: true, immediate: true, columns: ["id"] }],
-    ...more,
-  };
-}
-
-const unique = (more: Partial<UniqueFacts> = {}): UniqueFacts => ({
-  name: "t_v_key",
-  columns: ["v"],
-  expressions: ["v"],
-  types: ["text"],
-  predicate: null,
-  nulls_not_distinct: false,
-  ...more,
-});
-const ofKey = unique({ name: "t_pkey", columns: ["id"], expressions: ["id"], types: ["integer"] });
-const writes = (more: Partial<WriteFacts> = {}): WriteFacts => ({
-  identity: [],
-  unique: [ofKey],
-  ...more,
-});
-
-const id = column("id", "integer");
-const v = column("v", "text");
-
-function facts(
-  columns: readonly ColumnFacts[] = [id, v],
-  { table: of, ...more }: Partial<Omit<MergeFacts, "table">> & { table?: Partial<TableFacts> } = {},
-): MergeFacts {
-  return {
-    table: "public.t",
-    local: table(columns, of),
-    peer: table(columns, of),
-    key: null,
-    local_writes: writes(),
-    peer_writes: writes(),
-    options: { strategy: "prefer-local", last_modified_column: null },
-    ...more,
-  };
-}
+import {
+  column,
+  mergeFacts as facts,
+  id,
+  ofKey,
+  table,
+  unique,
+  v,
+  writes,
+} from "../support/plan-facts.ts";
 
 const planOf = (...args: Parameters<typeof facts>) => planMerge(facts(...args)).merge;
 /** A statement with its gap closed. */
@@ -181,14 +124,46 @@ describe("checks of unique indexes", () => {
     expect(checksOf({ ...ofKey, name: "t_id_key" }).unique_local).toEqual([]);
   });
 
-  test("are made for indexes of the side that is written", () => {
-    const plan = checksOf(unique());
-    expect(plan.unique_local.map((c) => c.index)).toEqual(["t_v_key"]);
-    expect(plan.unique_peer).toEqual([]);
-    const peer_writes = writes({ unique: [unique({ name: "there" }), ofKey] });
-    expect(planOf(undefined, { peer_writes })).toMatchObject({
-      ...{ unique_local: [], unique_peer: [{ index: "there" }] },
+  test("are made for indexes that both sides have, as this side defines them", () => {
+    const peer = {
+      identity: [],
+      unique: [ofKey, unique({ expressions: ["evil()"], predicate: "evil()" })],
+    };
+    const plan = planOf([id, v], {
+      local_writes: writes({ unique: [ofKey, unique()] }),
+      peer_writes: peer,
     });
+    expect(plan).toMatchObject({
+      ...{ unique_local: [{ index: "t_v_key" }], unique_peer: [{ index: "t_v_key" }] },
+    });
+    expect(JSON.stringify(plan)).not.toContain("evil");
+    const there = { identity: [], unique: [ofKey, unique({ name: "there" })] };
+    expect(planOf(undefined, { peer_writes: there })).toMatchObject({
+      ...{ unique_local: [], unique_peer: [] },
+    });
+  });
+
+  test.each(["local_writes", "peer_writes"] as const)(
+    "are not made where %s say that code of others would run",
+    (side) => {
+      const here = writes({ unique: [ofKey, unique()] });
+      const harmful = writes({ unique: [ofKey, unique({ is_harmless: false })] });
+      const plan = planOf([id, v], { local_writes: here, peer_writes: here, [side]: harmful });
+      expect(plan).toMatchObject({ unique_local: [], unique_peer: [] });
+    },
+  );
+
+  test("send arrays as text, and compare what roles have made by its output only", () => {
+    const [array] = checksOf(unique({ types: ["integer[]"], readings: ["cast"] })).unique_local;
+    expect(array?.types).toEqual(["text"]);
+    expect(text(array?.incoming ?? null)).toContain("array_agg(t.steep_e1::text)");
+    expect(text(array?.find ?? null)).toContain("t.steep_e1 = i.e1::integer[]");
+    const [made] = checksOf(unique({ types: ["public.made"], readings: ["text"] })).unique_local;
+    expect(made?.types).toEqual(["text"]);
+    for (const statement of [made?.incoming, made?.find]) {
+      expect(text(statement ?? null)).toContain("concat(t.steep_e1)");
+      expect(text(statement ?? null)).not.toContain("public.made");
+    }
   });
 
   test("fetch what comes by the key, and find it in rows of other keys", () => {
@@ -208,6 +183,7 @@ describe("checks of unique indexes", () => {
       columns: ["v", "w"],
       expressions: ["v", "w"],
       types: ["text", "integer"],
+      readings: ["value", "value"],
     });
     expect(findOf(both)).toContain("i(no, e1, e2)");
     expect(findOf(both)).toContain("t.steep_e1 = i.e1 and t.steep_e2 = i.e2");
@@ -218,6 +194,7 @@ describe("checks of unique indexes", () => {
       columns: ["id", "v"],
       expressions: ["id", "v"],
       types: ["integer", "text"],
+      readings: ["value", "value"],
     });
     for (const index of [
       more,
@@ -422,13 +399,12 @@ describe("statements", () => {
     const { update, delete: remove } = planOf(columns, {
       table: { keys: [{ primary: true, immediate: true, columns: ["a", "b"] }] },
     }).local;
-    expect(text(update)).toContain(`r("a" integer, "b" public.color, "v" text)`);
+    const b = `(case when num_nulls(t."b") = 0 then concat(t."b") end) collate "C"`;
+    expect(text(update)).toContain(`r("a" integer, "b" text, "v" text)`);
     expect(text(update)).toContain(
-      `where t."a" = r."a" and t."b"::text collate "C" = r."b"::text collate "C" returning`,
+      `where t."a" = r."a" and ${b} = r."b"::text collate "C" returning`,
     );
-    expect(text(remove)).toContain(
-      `w(no, k1, k2) where t."a" = w.k1 and t."b"::text collate "C" = w.k2 returning`,
-    );
+    expect(text(remove)).toContain(`w(no, k1, k2) where t."a" = w.k1 and ${b} = w.k2 returning`);
   });
 
   test("are guarded where an index that is checked at once is over columns of the key", () => {

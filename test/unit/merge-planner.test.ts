@@ -24,6 +24,7 @@ const fine: MergeFacts = {
   not_writable: null,
   not_settable: null,
   circle: null,
+  unchecked: null,
   read_only: null,
   fires_triggers: null,
   without_origin: null,
