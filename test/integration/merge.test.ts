@@ -513,7 +513,7 @@ describe("while it runs", () => {
       });
     expect(new Set(own.map((n) => n.phase))).toContain("merging");
     expect(heard.find((n) => n.merge_id === absent.merge_id && n.status)).toMatchObject({
-      ...{ status: "failed", error: expect.stringContaining("could not connect") },
+      ...{ status: "failed", sqlstate: "08001" },
     });
   });
 });
