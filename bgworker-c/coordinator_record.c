@@ -43,12 +43,12 @@ add_member(StringInfo json, const char *key, const char *value)
 }
 
 /*
- * Tell listeners. Any role can listen: so the table's name is optional, and of
- * an error there is its SQLSTATE only. Its text, which may have values of rows
- * in it, is in the job's row.
+ * What listeners are told. Any role can listen: so the table's name is optional,
+ * and of an error there is its SQLSTATE only. Its text, which may have values of
+ * rows in it, is in the job's row.
  */
-static void
-notify(JobRun *run, const JobProgress *progress, const char *status, const char *sqlstate)
+static char *
+notification(JobRun *run, const JobProgress *progress, const char *status, const char *sqlstate)
 {
 	StringInfoData json;
 
@@ -76,7 +76,48 @@ notify(JobRun *run, const JobProgress *progress, const char *status, const char 
 		add_member(&json, "error", "the job has failed; its row says why");
 	}
 	appendStringInfoChar(&json, '}');
-	Async_Notify("steep_repl_progress", json.data);
+	return json.data;
+}
+
+/*
+ * Tell listeners, in a transaction of its own. The queue of notifications is
+ * everybody's, and whoever listens and stays in a transaction can fill it: then
+ * the job goes on untold.
+ */
+static void
+notify(JobRun *run, const JobProgress *progress, const char *status, const char *sqlstate)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		StartTransactionCommand();
+		Async_Notify("steep_repl_progress", notification(run, progress, status, sqlstate));
+		CommitTransactionCommand();
+	}
+	PG_CATCH();
+	{
+		ErrorData *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		ereport(LOG, (errmsg("steep_repl: could not notify of %s: %s", run->job->object_id,
+							 error->message)));
+		FreeErrorData(error);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+}
+
+/* The table that has the row of a job's result. */
+static const char *
+job_table(JobRun *run)
+{
+	return run->job->kind == JOB_OVERLAP ? "overlaps"
+		   : run->job->kind == JOB_MERGE ? "merges"
+										 : "snapshots";
 }
 
 static Datum
@@ -132,7 +173,7 @@ record_begun(JobRun *run, const char *kind)
 
 /*
  * Bring row and listeners up to date: on a change of phase, else once a second.
- * A row that somebody has locked is left for the next time.
+ * A row, or a table, that somebody has locked is left for the next time.
  */
 void
 record_progress(JobRun *run, bool force)
@@ -164,6 +205,11 @@ record_progress(JobRun *run, bool force)
 		return;
 
 	begin(&session);
+	if (!owner_can_lock(job_table(run)))
+	{
+		owner_commit_transaction(&session);
+		return;
+	}
 	values[0] = Int64GetDatum(run->job->id);
 	values[1] = CStringGetTextDatum(progress.phase);
 	values[2] = percent_datum(progress.percent);
@@ -184,8 +230,8 @@ record_progress(JobRun *run, bool force)
 		owner_execute(sql_merge, 6, types, values, nulls);
 	else
 		owner_execute(sql, 10, types, values, nulls);
-	notify(run, &progress, NULL, NULL);
 	owner_commit_transaction(&session);
+	notify(run, &progress, NULL, NULL);
 
 	run->last_record = now;
 	strlcpy(run->recorded_phase, progress.phase, sizeof(run->recorded_phase));
@@ -200,11 +246,13 @@ record_status_detail(JobRun *run, const char *detail)
 
 	nulls[1] = detail ? ' ' : 'n';
 	begin(&session);
-	owner_execute(
-		"update steep_repl.work_queue set status_detail = $2 where status_detail is distinct from $2 and id = " ROW_IF_FREE,
-		2, (Oid[]){INT8OID, TEXTOID},
-		(Datum[]){Int64GetDatum(run->job->id), detail ? CStringGetTextDatum(detail) : (Datum) 0},
-		nulls);
+	if (owner_can_lock("work_queue"))
+		owner_execute(
+			"update steep_repl.work_queue set status_detail = $2 where status_detail is distinct from $2 and id = " ROW_IF_FREE,
+			2, (Oid[]){INT8OID, TEXTOID},
+			(Datum[]){Int64GetDatum(run->job->id),
+					  detail ? CStringGetTextDatum(detail) : (Datum) 0},
+			nulls);
 	owner_commit_transaction(&session);
 }
 
@@ -300,7 +348,7 @@ record_warnings(JobRun *run, const char *json)
 		psprintf(
 			"update steep_repl.%s set warnings = array(select jsonb_array_elements_text($2::jsonb)) "
 			"where operation_id = $1 returning array_to_string(warnings, E'\n')",
-			run->job->kind == JOB_MERGE ? "merges" : "snapshots"),
+			job_table(run)),
 		2, (Oid[]){INT8OID, TEXTOID},
 		(Datum[]){Int64GetDatum(run->job->id), CStringGetTextDatum(json)}, NULL);
 	if (SPI_processed == 1)
@@ -348,8 +396,8 @@ record_end(JobRun *run, const char *status, const ErrorData *error)
 		owner_execute(sql_directory, 1, types, values, NULL);
 	if (strcmp(status, "complete") == 0 && run->job->kind == JOB_APPLY)
 		owner_execute(sql_done, 1, types, values, NULL);
-	notify(run, &progress, status, sqlstate);
 	owner_commit_transaction(&session);
 	/* From the commit on a finished snapshot is the user's: nothing may remove it. */
 	run->owns_directory = false;
+	notify(run, &progress, status, sqlstate);
 }

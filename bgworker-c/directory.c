@@ -38,12 +38,14 @@ directory_has_marker(int dirfd, const DirectoryMark *mark, bool *created)
 {
 	char found[MARKER_LEN] = "";
 	char expected[MARKER_LEN];
-	int fd = openat(dirfd, MARKER_FILE, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	/* Whoever may write to the directory may have put anything there: a FIFO would be waited for. */
+	int fd = openat(dirfd, MARKER_FILE, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	struct stat st;
 	ssize_t n;
 
 	if (fd < 0)
 		return false;
-	n = read(fd, found, sizeof(found) - 1);
+	n = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? read(fd, found, sizeof(found) - 1) : -1;
 	close(fd);
 	if (n <= 0)
 		return false;

@@ -14,6 +14,7 @@
 
 #include "catalog/pg_authid.h"
 #include "miscadmin.h"
+#include "roles.h"
 #include "owned_fd.h"
 #include "steep_repl.h"
 #include "storage/fd.h"
@@ -306,7 +307,7 @@ directory_check_read_rights(const char *path, const char *creator)
 	if (creator == NULL)
 		return;
 	creator_oid = get_role_oid(creator, true);
-	if (!OidIsValid(creator_oid) || !is_member_of_role(GetUserId(), creator_oid))
+	if (!OidIsValid(creator_oid) || !can_be_role(GetUserId(), creator_oid))
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("permission denied for snapshot \"%s\"", path),
 						errdetail("It was made by role \"%s\".", creator),

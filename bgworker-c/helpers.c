@@ -127,7 +127,7 @@ helpers_end_holder(JobRun *run)
 	(void) WaitForBackgroundWorkerShutdown(holder);
 	pfree(holder);
 	holder = NULL;
-	while (!job_promise_worker(run->job))
+	while (!job_promise_worker(run->job, true))
 	{
 		worker_check_cancel(run->job);
 		run_set_waiting(run, "waiting for a background worker slot");
@@ -145,7 +145,7 @@ helpers_start_workers(JobRun *run, WorkerKind kind, int wanted)
 	n_copiers = 0;
 	while (n_copiers < wanted)
 	{
-		if (n_copiers > 0 && !job_promise_worker(run->job))
+		if (n_copiers > 0 && !job_promise_worker(run->job, false))
 			break;
 		copiers[n_copiers] = worker_register(kind, slot_of(run), n_copiers, InvalidOid);
 		if (copiers[n_copiers] == NULL)

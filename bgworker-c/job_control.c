@@ -11,6 +11,7 @@
 #include "job_rows.h"
 #include "miscadmin.h"
 #include "owner.h"
+#include "roles.h"
 #include "peer_secret.h"
 #include "shared_state.h"
 #include "storage/latch.h"
@@ -56,7 +57,7 @@ may_control(Oid caller, Oid requester, Control what)
 			return is_member_of_role(caller, requester) ||
 				   (!superuser_arg(requester) && has_privs_of_role(caller, ROLE_PG_SIGNAL_BACKEND));
 		case CONTROL_RETRY:
-			return has_privs_of_role(caller, requester) || member_can_set_role(caller, requester);
+			return can_be_role(caller, requester);
 	}
 	return false;
 }

@@ -5,6 +5,7 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
 #include "shared_state.h"
 #include "steep_repl.h"
 #include "storage/proc.h"
@@ -58,23 +59,6 @@ workers_promised(void)
 	return n;
 }
 
-/*
- * Keep one more worker slot for a job, if that leaves enough for others.
- * The promise ends when the worker is there (job_attach).
- */
-bool
-job_promise_worker(SteepJob *job)
-{
-	bool ok;
-
-	LWLockAcquire(steep_shared->lock, LW_EXCLUSIVE);
-	ok = workers_free() - workers_promised() - 1 >= steep_reserved_worker_slots;
-	if (ok)
-		job->promised_workers++;
-	LWLockRelease(steep_shared->lock);
-	return ok;
-}
-
 /* A worker of the job could not be started: its slot is kept no longer. */
 void
 job_break_promise(SteepJob *job)
@@ -109,6 +93,62 @@ dispatchers_count(int change)
 	LWLockRelease(steep_shared->lock);
 }
 
+/* Whether a job of another role was ever claimed. Caller holds the lock. */
+static bool
+there_are_others(Oid requester)
+{
+	for (int i = 0; i < steep_shared->n_served; i++)
+		if (steep_shared->served[i] != requester)
+			return true;
+	return false;
+}
+
+/*
+ * Worker slots that a role which has jobs running leaves to others: as many as a
+ * job of theirs may need, so that its long jobs cannot take all there are. All of
+ * them where only one job slot is left. Where one role alone has jobs, it has all.
+ * Caller holds the lock.
+ */
+static int
+left_for_others(Oid requester)
+{
+	int n_running = 0;
+	int n_free = 0;
+
+	if (!there_are_others(requester))
+		return 0;
+	for (int i = 0; i < STEEP_MAX_JOBS; i++)
+	{
+		n_free += steep_shared->jobs[i].state == JOB_FREE;
+		n_running +=
+			steep_shared->jobs[i].state != JOB_FREE && steep_shared->jobs[i].requester == requester;
+	}
+	if (n_running == 0)
+		return 0;
+	return n_free > 1 ? STEEP_WORKERS_FOR_OTHERS : max_worker_processes;
+}
+
+/*
+ * Keep one more worker slot for a job, if that leaves enough for others; one that
+ * the job cannot do without is not grudged. The promise ends when the worker is
+ * there (job_attach).
+ */
+bool
+job_promise_worker(SteepJob *job, bool is_needed)
+{
+	int reserved = steep_reserved_worker_slots;
+	bool ok;
+
+	LWLockAcquire(steep_shared->lock, LW_EXCLUSIVE);
+	if (!is_needed && !job->is_superusers)
+		reserved += left_for_others(job->requester);
+	ok = workers_free() - workers_promised() - 1 >= reserved;
+	if (ok)
+		job->promised_workers++;
+	LWLockRelease(steep_shared->lock);
+	return ok;
+}
+
 /*
  * Reserve a slot and worker slots for a job, or return NULL if they do not
  * fit. Called by a dispatcher: its own worker slot is about to be free, and so
@@ -119,10 +159,12 @@ SteepJob *
 job_reserve(int64 id, Oid database, Oid requester, int workers)
 {
 	SteepJob *job = NULL;
+	bool is_superuser = superuser_arg(requester);
 	int left;
 
 	LWLockAcquire(steep_shared->lock, LW_EXCLUSIVE);
-	left = workers_free() + steep_shared->n_dispatchers - workers_promised() - workers;
+	left = workers_free() + steep_shared->n_dispatchers - workers_promised() - workers -
+		   (is_superuser ? 0 : left_for_others(requester));
 	for (int i = 0; i < STEEP_MAX_JOBS && left >= steep_reserved_worker_slots; i++)
 	{
 		if (steep_shared->jobs[i].state != JOB_FREE)
@@ -138,6 +180,7 @@ job_reserve(int64 id, Oid database, Oid requester, int workers)
 		job->id = id;
 		job->database = database;
 		job->requester = requester;
+		job->is_superusers = is_superuser;
 		job->promised_workers = workers;
 		break;
 	}

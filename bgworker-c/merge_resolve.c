@@ -9,6 +9,7 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "owner.h"
+#include "roles.h"
 #include "replication/origin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -47,7 +48,7 @@ merge_of_conflict(int64 conflict_id, MergeTable *table)
 			"select m.requested_by_oid, m.merge_id, c.table_name, array(select jsonb_object_keys(c.key))::text from steep_repl.merge_conflicts c join steep_repl.merges m using (merge_id) "
 			"where c.conflict_id = $1 and c.status = 'open' for update of c",
 			1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(conflict_id)}, NULL) == 0 ||
-		!is_member_of_role(caller, DatumGetObjectId(owner_value(0, 1, &isnull))))
+		!can_be_role(caller, DatumGetObjectId(owner_value(0, 1, &isnull))))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("there is no open conflict " INT64_FORMAT " of yours", conflict_id)));

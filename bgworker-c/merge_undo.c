@@ -12,6 +12,7 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "owner.h"
+#include "roles.h"
 #include "steep_repl.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -56,7 +57,7 @@ find_requester(Datum *arguments, Oid caller)
 
 	if (owner_execute(sql, 2, (Oid[]){TEXTOID, TEXTOID}, arguments, NULL) == 1)
 		requester = DatumGetObjectId(owner_value(0, 1, &isnull));
-	if (!OidIsValid(requester) || !is_member_of_role(caller, requester))
+	if (!OidIsValid(requester) || !can_be_role(caller, requester))
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("there is no merge of yours with that peer to undo"),
 						errhint("Use steep_repl.undo_merge().")));

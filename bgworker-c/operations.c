@@ -11,6 +11,7 @@
 #include "job_remains.h"
 #include "miscadmin.h"
 #include "owner.h"
+#include "roles.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/tuplestore.h"
@@ -138,7 +139,7 @@ steep_repl_drop_snapshot(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
 						errmsg("snapshot \"%s\" does not exist", snapshot_id)));
 	operation_id = DatumGetInt64(owner_value(0, 1, &isnull));
-	if (!is_member_of_role(caller, DatumGetObjectId(owner_value(0, 2, &isnull))))
+	if (!can_be_role(caller, DatumGetObjectId(owner_value(0, 2, &isnull))))
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("permission denied for snapshot \"%s\"", snapshot_id),
 						errdetail("It was requested by another role.")));

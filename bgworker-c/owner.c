@@ -9,14 +9,17 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/indexing.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
 #include "replication/origin.h"
 #include "steep_repl.h"
+#include "storage/lmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
 bool
@@ -50,6 +53,28 @@ extension_owner(void)
 	return owner;
 }
 
+/* Whether statements wait for locks on our tables without end. */
+static bool waits_for_locks = false;
+
+/*
+ * From now on this process waits for as long as somebody locks our tables, which
+ * who may UPDATE them can do: it must not be a way to make others' jobs fail.
+ */
+void
+owner_wait_for_locks(void)
+{
+	waits_for_locks = true;
+}
+
+/* Take what writing to a table of ours takes, if nobody is in the way. For what can do without. */
+bool
+owner_can_lock(const char *table)
+{
+	Oid relid = get_relname_relid(table, get_namespace_oid(STEEP_NAME, false));
+
+	return OidIsValid(relid) && ConditionalLockRelationOid(relid, RowExclusiveLock);
+}
+
 /*
  * Become the owner with a pinned search_path, inside the caller's transaction.
  * Needs no PG_TRY: aborting restores user and settings.
@@ -64,6 +89,9 @@ owner_begin(OwnerSession *session)
 	session->guc_level = NewGUCNestLevel();
 	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
+	if (waits_for_locks)
+		(void) set_config_option("lock_timeout", "0", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
+								 true, 0, false);
 	SPI_connect();
 }
 

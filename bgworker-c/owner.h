@@ -19,6 +19,8 @@ typedef struct OwnerSession
 
 extern bool extension_is_installed(void);
 extern Oid extension_owner(void);
+extern void owner_wait_for_locks(void);
+extern bool owner_can_lock(const char *table);
 extern void owner_begin(OwnerSession *session);
 extern void owner_end(OwnerSession *session);
 extern uint64

@@ -98,6 +98,7 @@ typedef struct SteepJob
 	int64 id;
 	Oid database;
 	Oid requester;
+	bool is_superusers;
 	int promised_workers; /* worker slots kept for it, not yet started */
 	int n_attached;       /* processes that may write here */
 	bool has_begun;       /* its coordinator has come */
@@ -170,6 +171,9 @@ extern void launcher_set_latch(void);
 /* Job slots, in job_slots.c. */
 extern void job_init_counters(JobCounters *counters);
 extern int job_workers_needed(const char *operation);
+
+/* What a role that has jobs running leaves free: the most that a job of others needs. */
+#define STEEP_WORKERS_FOR_OTHERS 3
 extern SteepJob *job_reserve(int64 id, Oid database, Oid requester, int workers);
 extern int job_slots_free(void);
 extern void job_set_state(SteepJob *job, JobState state);
@@ -183,7 +187,7 @@ extern void job_end_directory(SteepJob *job);
 /* Worker slots. */
 extern int workers_free(void);
 extern void dispatchers_count(int change);
-extern bool job_promise_worker(SteepJob *job);
+extern bool job_promise_worker(SteepJob *job, bool is_needed);
 extern void job_break_promise(SteepJob *job);
 
 /* The processes of a job, in job_members.c. */

@@ -10,6 +10,7 @@
 #include "engine_signals.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "owner.h"
 #include "postmaster/interrupt.h"
 #include "steep_repl.h"
 #include "storage/ipc.h"
@@ -189,6 +190,7 @@ worker_start(const char *title)
 											  BGWORKER_BYPASS_ROLELOGINCHECK);
 	RESUME_CANCEL_INTERRUPTS();
 	worker_pin_settings();
+	owner_wait_for_locks();
 	SetConfigOption("application_name", psprintf("steep_repl %s %s", job->object_id, title),
 					PGC_SUSET, PGC_S_OVERRIDE);
 	load_engine();

@@ -94,6 +94,7 @@ begin
     return new;
   end if;
   if tg_op = 'UPDATE' and to_jsonb(new) - 'last_seen' = to_jsonb(old) - 'last_seen' then
+    new.last_seen := clock_timestamp();
     return new;
   end if;
   raise exception 'permission denied for node "%"', old.node_id

@@ -45,6 +45,10 @@ begin
     perform steep_repl._raise(answer -> 'error' ->> 'sqlstate', answer -> 'error' ->> 'message',
                               answer -> 'error' ->> 'detail', answer -> 'error' ->> 'hint');
   end if;
+  if not answer ? 'result' then
+    perform steep_repl._raise('39000', 'JavaScript gave an answer that is none', null,
+                              'Something has changed what JavaScript does in this session: reconnect.');
+  end if;
   return answer -> 'result';
 end
 $fn$;

@@ -18,6 +18,15 @@ return coalesce(node.foreign_server, concat_ws(' ',
   'user=' || steep_repl._quote_conninfo(coalesce(node.username, current_user))));
 comment on function steep_repl._node_target(steep_repl.nodes) is 'private: what dblink connects to for a node';
 
+create function steep_repl._is_server(name text) returns boolean
+language sql stable strict parallel unsafe set search_path = pg_catalog, pg_temp
+as $fn$
+  select has_server_privilege(s.oid, 'USAGE')
+  from pg_foreign_server s join pg_foreign_data_wrapper w on w.oid = s.srvfdw
+  where s.srvname = $1 and w.fdwname in ('dblink_fdw', 'postgres_fdw')
+$fn$;
+comment on function steep_repl._is_server(text) is 'private: whether the caller may use the foreign server of this name; NULL if there is none';
+
 create function steep_repl._peer_target(peer text) returns text
 language plpgsql stable parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
@@ -33,16 +42,19 @@ begin
   end if;
   select n.* into node from steep_repl.nodes n where n.node_id = peer;
   if found then
-    if not steep_repl._may_use_node(node) then
+    if steep_repl._may_use_node(node) then
+      return steep_repl._node_target(node);
+    end if;
+    -- anybody may register a node under the name of a server
+    if steep_repl._is_server(peer) is not true then
       raise exception 'permission denied to connect to node "%"', peer
         using errcode = 'insufficient_privilege',
               detail = format('It was registered by role "%s", who could send you anywhere.', node.registered_by),
               hint = 'Register a node of your own, or let a superuser register this one.';
     end if;
-    return steep_repl._node_target(node);
+    return peer;
   end if;
-  if not exists (select from pg_foreign_server s join pg_foreign_data_wrapper w on w.oid = s.srvfdw
-                 where s.srvname = peer and w.fdwname in ('dblink_fdw', 'postgres_fdw')) then
+  if steep_repl._is_server(peer) is null then
     raise exception 'peer is neither a registered node, nor a foreign server, nor a connection string'
       using errcode = 'undefined_object',
             detail = case when peer ~ '^[[:alnum:]_.-]+$' then format('It is "%s".', peer)

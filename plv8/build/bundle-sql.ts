@@ -25,7 +25,8 @@ export async function bundle(version: string): Promise<string> {
 /**
  * The one JavaScript function. The bundle is evaluated once per session and
  * role and kept on `globalThis`; PL/JS wipes that whenever a function is
- * created, so its absence just means evaluating again.
+ * created, so its absence just means evaluating again. What it answers is made a
+ * string: a caller can put anything in its place, and PL/JS takes no other value for a text.
  */
 export function bundleSql(script: string, engine: EngineName, version: string): string {
   const tag = "$steep_repl_bundle$";
@@ -38,7 +39,7 @@ if (globalThis.steepRepl === undefined || globalThis.steepRepl.version !== ${JSO
 ${script}
 globalThis.steepRepl = { version: ${JSON.stringify(version)}, dispatch: steepReplBundle.dispatch };
 }
-return globalThis.steepRepl.dispatch(fn, args);
+return "" + globalThis.steepRepl.dispatch(fn, args);
 ${tag};
 comment on function steep_repl._js(text, text) is 'private: the bundled TypeScript; one string in, one string out';
 `;

@@ -296,7 +296,7 @@ test("a password of the command line is not in the list of processes", async () 
 
 test("who reads our output may stop early", async () => {
   await server.query(`insert into steep_repl.nodes (node_id, node_name)
-    select 'n' || i, repeat('x', 100) from generate_series(1, 3000) i`);
+    select 'n' || i, repeat('x', 60) from generate_series(1, 3000) i`);
   const child = startCli(["node", "list", "-c", conninfo]);
   child.child.stdout?.destroy();
   expect(await child.end).toMatchObject({ code: 0, stderr: "" });

@@ -134,6 +134,21 @@ test("what somebody does to JavaScript in a session of their own stays there", a
   ]);
 });
 
+test.each(["Symbol('x')", "null", "undefined", "7", "[1]", "{ a: 1 }", "() => 1", "new Date(NaN)"])(
+  "an answer of %s, which is no text, is an error",
+  async (value) => {
+    const client = await sessionThatCalledUs();
+    await client.query(
+      `do language ${server.engine} $$ globalThis.steepRepl = { version: "0.2.0", dispatch: () => (${value}) } $$`,
+    );
+    await expect(client.query("select steep_repl.register_node('c', 'C')")).rejects.toMatchObject({
+      severity: "ERROR",
+    });
+    expect((await client.query("select 1 as alive")).rows).toEqual([{ alive: 1 }]);
+    await client.end();
+  },
+);
+
 test("functions that are created in the session do not break ours", async () => {
   const client = await sessionThatCalledUs();
   for (let i = 0; i < 3; i++) {

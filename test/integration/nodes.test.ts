@@ -199,6 +199,22 @@ describe("node_status", () => {
     }
   });
 
+  test("believes nobody who says when another's node was seen but now", async () => {
+    await one("register_node('b', 'B')");
+    for (const time of ["infinity", "2999-01-01", "epoch"])
+      await server.query("update steep_repl.nodes set last_seen = $1", [time], {
+        ...app,
+        user: "helper",
+      });
+    expect(
+      await server.query(
+        "select last_seen between now() - interval '1 min' and now() as is_now from steep_repl.nodes",
+        [],
+        app,
+      ),
+    ).toEqual([{ is_now: true }]);
+  });
+
   test("lists all nodes by their id", async () => {
     for (const name of ["b", "c", "a"])
       await one(`register_node('${name}', '${name}', '192.0.2.1')`);
@@ -341,6 +357,24 @@ describe("a probe", () => {
     );
     expect(again).toMatchObject([{ status: "online" }]);
     await client.end();
+  });
+
+  test("goes to a foreign server that the caller may use, also where a stranger's node has its name", async () => {
+    await server.query(
+      "create server remote foreign data wrapper dblink_fdw; create role stranger login; grant helper to stranger",
+      [],
+      app,
+    );
+    await one("register_node('remote', 'Squat', 'evil.example')", "stranger");
+    const target = () => call("_peer_target('remote')", "helper");
+    await expect(target()).rejects.toMatchObject({ code: "42501" });
+    await server.query("grant usage on foreign server remote to helper", [], app);
+    expect(await target()).toEqual([{ _peer_target: "remote" }]);
+    await server.query(
+      "drop server remote cascade; drop owned by stranger; drop role stranger",
+      [],
+      app,
+    );
   });
 
   test("of an address that another role chose is not made in a superuser's name", async () => {
