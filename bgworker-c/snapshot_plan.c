@@ -200,9 +200,8 @@ check_for_unplanned_tables(SnapshotRun *snapshot)
 				high = middle;
 		}
 		if (low == snapshot->n_tables || snapshot->tables[low].relid != entry->catalog_oid)
-			ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),
-							errmsg("pg_dump lists table %s, which is not in the plan",
-								   quote_qualified_identifier(entry->schema, entry->tag))));
+			wrong_answer("table %s, which pg_dump lists, is not in the plan",
+						 quote_qualified_identifier(entry->schema, entry->tag));
 	}
 	elog(DEBUG1, "%u tables in pg_dump's table of contents, %u in the plan", n, snapshot->n_tables);
 }
@@ -280,9 +279,8 @@ snapshot_run_add_data(JobRun *run)
 							 .extension_member = table->extension_member};
 
 		if (!table->extension_member && toc_find_table(snapshot->toc, table->relid) == NULL)
-			ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),
-							errmsg("pg_dump does not list table %s, which is in the plan",
-								   quote_qualified_identifier(table->schema, table->name))));
+			wrong_answer("table %s, which is in the plan, is not in what pg_dump lists",
+						 quote_qualified_identifier(table->schema, table->name));
 		table->dump_id = toc_add_table_data(snapshot->toc, &spec)->dump_id;
 	}
 	for (uint32 i = 0; i < snapshot->n_matviews; i++)
