@@ -166,7 +166,8 @@ perform(JobRun *run, const Action *action, Jsonb *answer)
 {
 	char *warnings = action_json(answer, "warnings");
 
-	if (run->actions->is_resumed)
+	/* Not for each table: that would be a commit for each. */
+	if (run->actions->is_resumed && run->done != action->kind)
 		record_begun(run, action->kind);
 	run_set_phase(run, action->phase);
 	if (warnings != NULL)
