@@ -1,5 +1,6 @@
 import { existsSync } from "node:fs";
 import { chmod, mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { cancelJob, msUntilEnd } from "../support/ends.ts";
 import { expectNoLeaks } from "../support/leaks.ts";
@@ -56,6 +57,17 @@ async function reach(step: string): Promise<void> {
     `the snapshot is at step ${step}`,
     { intervalMs: 2 },
   );
+  // one that is killed between making its directory and marking it leaves that, empty
+  if (step === "pinning")
+    await waitUntil(
+      async () =>
+        (await readdir(server.snapshotDir)).some((name) =>
+          existsSync(join(server.snapshotDir, name, ".steep_repl")),
+        ),
+      Boolean,
+      "the snapshot has marked its directory",
+      { intervalMs: 2 },
+    );
 }
 
 /** What holds a job at a step, in a transaction of another session. */
