@@ -241,6 +241,7 @@ run_copier(SteepJob *job)
 	/* No view or foreign table may have taken a table's place. */
 	SetConfigOption("restrict_nonsystem_relation_kind", "view, foreign-table", PGC_SUSET,
 					PGC_S_OVERRIDE);
+	SetConfigOption("steep_repl.trusted_code_only", "on", PGC_USERSET, PGC_S_OVERRIDE);
 	/* Times are then written quickest, and the same rows in the same way everywhere. */
 	SetConfigOption("TimeZone", "UTC", PGC_USERSET, PGC_S_OVERRIDE);
 

@@ -93,5 +93,12 @@ settings_init(void)
 		"Whether notifications on steep_repl_progress name the table being copied.",
 		"Any role may LISTEN, so a table's name reaches roles that may not see the table.",
 		&steep_notify_table_names, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	/* For our functions to set; whoever sets it by himself only refuses himself others' functions. */
+	DefineCustomBoolVariable("steep_repl.trusted_code_only",
+							 "Whether functions of other roles than superusers are refused.", NULL,
+							 &steep_trusted_code_only, false, PGC_USERSET,
+							 GUC_NO_SHOW_ALL | GUC_NO_RESET_ALL | GUC_NOT_IN_SAMPLE |
+								 GUC_DISALLOW_IN_FILE,
+							 NULL, NULL, NULL);
 	MarkGUCPrefixReserved(STEEP_NAME);
 }

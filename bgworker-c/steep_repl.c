@@ -27,6 +27,7 @@ _PG_init(void)
 	settings_init();
 	queue_wake_init();
 	error_context_init();
+	trusted_code_init();
 
 	if (!process_shared_preload_libraries_in_progress)
 		return;

@@ -23,6 +23,7 @@ extern char *steep_pg_dump_path;
 extern char *steep_local_conninfo;
 extern int steep_lock_timeout;
 extern int steep_retention_warning;
+extern bool steep_trusted_code_only;
 extern int steep_planning_timeout;
 
 extern void settings_init(void);
@@ -32,6 +33,9 @@ extern void error_context_init(void);
 
 /* launcher.c */
 extern void launcher_register(void);
+
+/* trusted_code.c */
+extern void trusted_code_init(void);
 
 /* enqueue.c */
 extern void queue_wake_init(void);

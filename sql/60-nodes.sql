@@ -28,7 +28,7 @@ language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp 
 declare
   dblink constant text := steep_repl._dblink();
   connection constant text := 'steep_repl_probe_' || gen_random_uuid();
-  target constant text := case when node.foreign_server is null then 'application_name=steep_repl_probe ' else '' end
+  target constant text := case when node.foreign_server is null then format('application_name=steep_repl_probe_%s ', gen_random_uuid()) else '' end
     || steep_repl._node_target(node);
   why text;
 begin

@@ -201,6 +201,26 @@ return case
 end;
 comment on function steep_repl._noticing_silence(text) is 'private: what dblink connects to, such that a peer that vanishes is noticed in half a minute';
 
+-- dblink takes what it is given for the name of a foreign server first, of which it looks at 63 bytes. Anybody may have
+-- made one that is called as a connection string begins: so none begins as somebody could foresee.
+create function steep_repl._connect_string(target text) returns text
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  if not steep_repl._is_conninfo(target) then
+    return target;
+  end if;
+  if target !~ '^postgres(ql)?://' then
+    return format('application_name=%s %s', gen_random_uuid(), steep_repl._noticing_silence(target));
+  end if;
+  if exists (select from pg_foreign_server s where s.srvname = target::name) then
+    raise exception 'a foreign server is called as this address begins' using errcode = 'insufficient_privilege',
+      hint = 'Drop it, or write host=... dbname=....';
+  end if;
+  return steep_repl._noticing_silence(target);
+end
+$fn$;
+comment on function steep_repl._connect_string(text) is 'private: what dblink connects to, such that it takes it for nothing else';
+
 create function steep_repl._peer_open(peer text) returns text
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
@@ -211,7 +231,7 @@ declare
 begin
   begin
     perform steep_repl._start_deadline(10000);
-    execute format('select %s.dblink_connect($1, $2)', steep_repl._dblink()) using connection, steep_repl._noticing_silence(target);
+    execute format('select %s.dblink_connect($1, $2)', steep_repl._dblink()) using connection, steep_repl._connect_string(target);
     perform steep_repl._end_deadline();
   exception
     when query_canceled then
@@ -224,7 +244,7 @@ begin
       perform steep_repl._end_deadline();
       get stacked diagnostics detail = pg_exception_detail;
       -- What libpq says of a string that it cannot read may hold any part of it.
-      if detail !~ '^(connection to server|could not translate host name|could not look up)' then
+      if steep_repl._peer_label(peer) = '...' or detail !~ '^(connection to server|could not translate host name|could not look up)' then
         raise exception 'peer is not a valid connection string' using errcode = 'invalid_parameter_value',
           hint = 'Write keyword=value pairs, with quotes around a value that has spaces, or a postgresql:// address.';
       end if;

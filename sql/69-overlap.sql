@@ -7,7 +7,7 @@ create function steep_repl._overlap_table(
   out conflict_count bigint, out unsettled_count bigint,
   out local_lsn pg_lsn, out peer_lsn pg_lsn, out local_snapshot text, out peer_snapshot text)
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
-@SET_VALUES@ @SET_SCAN@ as $fn$
+@SET_VALUES@ @SET_SCAN@ @SET_READING@ as $fn$
 declare
   slots constant record := steep_repl._overlap_slots(connection, plan);
   is_in_flight constant boolean := slots.to_peer is not null or slots.from_peer is not null;
@@ -141,7 +141,7 @@ create function steep_repl._overlap_rows(
   out key jsonb, out category text, out differing_columns text[])
 returns setof record
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
-@SET_VALUES@ @SET_SCAN@ as $fn$
+@SET_VALUES@ @SET_SCAN@ @SET_READING@ as $fn$
 declare
   connection text;
   target record;

@@ -73,6 +73,9 @@ declare
   reading jsonb;
   written record;
 begin
+  if dry_run then
+    perform set_config('steep_repl.trusted_code_only', 'on', true);
+  end if;
   select s.no, s.action, s.last, s.size, s.ahead into at_step from pg_temp.steep_repl_steps s where s.step = _merge_batch.step;
   action := at_step.action;
   is_here := action like '%local';

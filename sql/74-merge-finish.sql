@@ -40,22 +40,27 @@ return format($sql$
 with tree as (
   select t.relid::oid as oid from pg_partition_tree(%1$L::regclass) t union select %1$L::regclass::oid),
 k as (
-  select c.*, u.every, u.some, u.equal, u.parents
+  select c.*, u.every, u.some, u.equal, u.parents, u.casts_nothing
   from pg_constraint c
   cross join lateral (
     select string_agg(format('t.%%I is not null', a.attname), ' and ') as every,
            string_agg(format('t.%%I is not null', a.attname), ' or ') as some,
            string_agg(format('p.%%I operator(%%I.%%s) t.%%I', b.attname, n.nspname, o.oprname, a.attname), ' and ') as equal,
-           array_agg(b.attname::text) as parents
+           array_agg(b.attname::text) as parents,
+           -- else the comparison may be by a cast that whoever made a type has made
+           bool_and(a.atttypid = b.atttypid
+                    or at.typnamespace = 'pg_catalog'::regnamespace and bt.typnamespace = 'pg_catalog'::regnamespace) as casts_nothing
     from unnest(c.conkey, c.confkey, c.conpfeqop) u(child, parent, op)
     join pg_attribute a on a.attrelid = c.conrelid and a.attnum = u.child
     join pg_attribute b on b.attrelid = c.confrelid and b.attnum = u.parent
+    join pg_type ta on ta.oid = a.atttypid join pg_type at on at.oid = coalesce(nullif(ta.typbasetype, 0), ta.oid)
+    join pg_type tb on tb.oid = b.atttypid join pg_type bt on bt.oid = coalesce(nullif(tb.typbasetype, 0), tb.oid)
     join pg_operator o on o.oid = u.op join pg_namespace n on n.oid = o.oprnamespace) u
   where c.contype = 'f' and c.convalidated and c.conparentid = 0
     and coalesce((to_jsonb(c) ->> 'conenforced')::boolean, true) and not coalesce((to_jsonb(c) ->> 'conperiod')::boolean, false))
 select format('%%I of table %%s', k.conname, k.conrelid::regclass) as name, k.conrelid in (select oid from tree) as is_child,
        case when (select r.relkind from pg_class r where r.oid = k.conrelid) = 'p' then '' else 'only ' end || k.conrelid::regclass as child, k.parents,
-       case when has_table_privilege(k.conrelid, 'SELECT') and has_table_privilege(k.confrelid, 'SELECT') then
+       case when has_table_privilege(k.conrelid, 'SELECT') and has_table_privilege(k.confrelid, 'SELECT') and k.casts_nothing then
          format('(%%s) and not exists (select from %%s p where %%s)', case k.confmatchtype when 'f' then k.some else k.every end,
                 case (select r.relkind from pg_class r where r.oid = k.confrelid) when 'r' then 'only ' else '' end || k.confrelid::regclass, k.equal) end as condition
 from k where k.conrelid in (select oid from tree) or k.confrelid in (select oid from tree)$sql$, table_name);
@@ -101,7 +106,7 @@ begin
   loop
     if foreign_key.condition is null then
       raise warning 'steep_repl: %foreign key % was not checked', case side when 'peer' then 'peer: ' else '' end, foreign_key.name
-        using hint = 'That needs SELECT on both tables.';
+        using hint = 'That needs SELECT on both tables, and columns of the same type or of built-in ones.';
       continue;
     end if;
     if foreign_key.is_child then

@@ -47,7 +47,7 @@ comment on function steep_repl._merge_collisions(text, jsonb, text, jsonb) is 'p
 
 create function steep_repl._merge_check_unique(connection text, out colliding bigint, out examples text)
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
-@SET_VALUES@ @SET_SCAN@ as $fn$
+@SET_VALUES@ @SET_SCAN@ @SET_READING@ as $fn$
 declare
   target int;
   plan jsonb;

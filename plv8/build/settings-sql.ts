@@ -24,7 +24,12 @@ const scanSettings: Settings = [
   ["jit", "off"],
   ["enable_sort", "off"],
   ["plan_cache_mode", "force_custom_plan"],
+  // no view or foreign table may have taken a table's place, or be a partition of it
+  ["restrict_nonsystem_relation_kind", "view, foreign-table"],
 ];
+
+/** For functions that only read users' tables: see bgworker-c/trusted_code.c. */
+const readingSettings: Settings = [["steep_repl.trusted_code_only", "on"]];
 
 const clauses = (settings: Settings) =>
   settings.map(([name, value]) => `set ${name} = '${value}'`).join(" ");
@@ -35,5 +40,6 @@ const rows = (settings: Settings) =>
 export const settingsSql: { readonly [placeholder: string]: string } = {
   "@SET_VALUES@": clauses(valueSettings),
   "@SET_SCAN@": clauses(scanSettings),
+  "@SET_READING@": clauses(readingSettings),
   "@ROWS_OF_SETTINGS@": rows([...valueSettings, ...scanSettings]),
 };
