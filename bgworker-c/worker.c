@@ -193,7 +193,9 @@ worker_start(const char *title)
 	owner_wait_for_locks();
 	SetConfigOption("application_name", psprintf("steep_repl %s %s", job->object_id, title),
 					PGC_SUSET, PGC_S_OVERRIDE);
-	load_engine();
+	/* The others run no code but the server's and ours. */
+	if (arguments.kind == WORKER_COORDINATOR || arguments.kind == WORKER_APPLIER)
+		load_engine();
 	return job;
 }
 
