@@ -58,6 +58,18 @@ const queueJunk = (user: string, n: number) =>
     { ...app, user },
   );
 
+const allAreOver = () =>
+  waitUntil(
+    () =>
+      server.query(
+        "select from steep_repl.work_queue where status in ('pending', 'running')",
+        [],
+        app,
+      ),
+    (rows) => rows.length === 0,
+    "all jobs are over",
+  );
+
 /** How many jobs of a role began after another one was queued and before it began. */
 async function begunBefore(snapshot: SnapshotRow, role: string): Promise<number> {
   const [row] = await server.query<{ n: number }>(
@@ -82,16 +94,7 @@ test("roles are served in turns, and jobs that a role deletes or retries gain it
     await queueJunk("greedy", 9);
     for (const role of ["modest", "third", "fourth"]) await queueJunk(role, 3);
   });
-  await waitUntil(
-    () =>
-      server.query(
-        "select from steep_repl.work_queue where status in ('pending', 'running')",
-        [],
-        app,
-      ),
-    (rows) => rows.length === 0,
-    "all jobs are over",
-  );
+  await allAreOver();
   const begun = await server.query<{ role: string }>(
     "select requested_by as role from steep_repl.work_queue order by started_at",
     [],
@@ -107,16 +110,7 @@ test("roles are served in turns, and jobs that a role deletes or retries gain it
     await queueJunk("greedy", 4);
     await queueJunk("modest", 1);
   });
-  await waitUntil(
-    () =>
-      server.query(
-        "select from steep_repl.work_queue where status in ('pending', 'running')",
-        [],
-        app,
-      ),
-    (rows) => rows.length === 0,
-    "all jobs are over",
-  );
+  await allAreOver();
   const [last] = await server.query<{ role: string }>(
     "select requested_by as role from steep_repl.work_queue where requested_by in ('greedy', 'modest') and attempts > 0 order by started_at desc limit 1",
     [],
