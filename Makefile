@@ -55,14 +55,13 @@ DATA_built = $(bundle).sql $(bundle).control
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers
 # Warnings stop those who work on steep_repl, not those who install it with a newer compiler.
 PG_CFLAGS += $(if $(wildcard .git),-Werror)
-PG_CPPFLAGS = -DSTEEP_REPL_VERSION=\"$(EXTVERSION)\"
-SHLIB_LINK = -lzstd -llz4 -lz -lpthread
+PG_CPPFLAGS = -DSTEEP_REPL_VERSION=\"$(EXTVERSION)\" -I$(shell $(PG_CONFIG) --includedir)
+SHLIB_LINK = -L$(shell $(PG_CONFIG) --libdir) -lpq -lzstd -llz4 -lz -lpthread
 
 # A PostgreSQL outside of the system's directories may have brought these libraries along.
 prefix_include := $(patsubst %/,%,$(dir $(shell $(PG_CONFIG) --includedir)))
 ifneq ($(wildcard $(prefix_include)/zstd.h),)
 PG_CPPFLAGS += -I$(prefix_include)
-SHLIB_LINK := -L$(shell $(PG_CONFIG) --libdir) $(SHLIB_LINK)
 endif
 
 REGRESS = $(patsubst test/regress/sql/%.sql,%,$(sort $(wildcard test/regress/sql/*.sql)))

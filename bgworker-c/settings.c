@@ -20,6 +20,7 @@ char *steep_local_conninfo = NULL;
 int steep_lock_timeout = 30000;
 int steep_retention_warning = 16384;
 int steep_planning_timeout = 600000;
+int steep_max_peer_answer = 256;
 
 /* pg_dump gets this as an argument, and arguments show in the process list. */
 static bool
@@ -80,6 +81,10 @@ define_limit_settings(void)
 							"How long a job may take to find out what to do next before it fails.",
 							NULL, &steep_planning_timeout, 600000, 100, INT_MAX / 1000, PGC_SIGHUP,
 							GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("steep_repl.max_peer_answer",
+							"The largest answer of a peer that is taken in over the network.",
+							"A row of a merge must fit in it, as text.", &steep_max_peer_answer,
+							256, 1, 4096, PGC_SIGHUP, GUC_UNIT_MB, NULL, NULL, NULL);
 }
 
 /* Define every setting and reserve the prefix, so that a misspelt one is reported. */

@@ -25,6 +25,7 @@ extern int steep_lock_timeout;
 extern int steep_retention_warning;
 extern bool steep_trusted_code_only;
 extern int steep_planning_timeout;
+extern int steep_max_peer_answer;
 
 extern void settings_init(void);
 

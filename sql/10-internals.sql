@@ -37,14 +37,6 @@ create function steep_repl._json_from_js(value text) returns text
 language c stable strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_json_from_js';
 comment on function steep_repl._json_from_js(text) is 'private: JSON in ASCII as jsonb can take it in this database';
 
-create function steep_repl._start_deadline(ms int) returns void
-language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_start_deadline';
-comment on function steep_repl._start_deadline(int) is 'private: cancels what runs in this session so many ms from now';
-
-create function steep_repl._end_deadline() returns boolean
-language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_end_deadline';
-comment on function steep_repl._end_deadline() is 'private: calls the deadline off; whether it had passed';
-
 create function steep_repl._random_id() returns bigint
 language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_random_id';
 comment on function steep_repl._random_id() is 'private: a random positive 63-bit number';

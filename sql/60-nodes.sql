@@ -26,39 +26,26 @@ create function steep_repl._probe(
   node steep_repl.nodes, out reachable boolean, out system_identifier text)
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
-  dblink constant text := steep_repl._dblink();
-  connection constant text := 'steep_repl_probe_' || gen_random_uuid();
-  target constant text := case when node.foreign_server is null then format('application_name=steep_repl_probe_%s ', gen_random_uuid()) else '' end
-    || steep_repl._node_target(node);
+  connection text;
   why text;
 begin
-  perform steep_repl._start_deadline(3000);
-  execute format('select %s.dblink_connect($1, $2)', dblink) using connection, target;
+  connection := steep_repl._peer_connect(steep_repl._node_target(node), node.foreign_server is not null, 3000);
   begin
-    execute format('select r.id from %s.dblink($1, $2) as r(id text)', dblink)
-      into system_identifier
-      using connection, 'select system_identifier::text from pg_catalog.pg_control_system()';
+    perform steep_repl._peer_send(connection, 'select system_identifier::text from pg_catalog.pg_control_system()');
+    system_identifier := steep_repl._peer_answer(connection);
     if system_identifier is null or system_identifier !~ '^[0-9]{1,20}$' then
       raise exception 'what it says is its system identifier is none' using errcode = 'protocol_violation';
     end if;
   exception when query_canceled or others then
-    execute format('select %s.dblink_disconnect($1)', dblink) using connection;
+    perform steep_repl._peer_close(connection);
     raise;
   end;
-  execute format('select %s.dblink_disconnect($1)', dblink) using connection;
-  perform steep_repl._end_deadline();
+  perform steep_repl._peer_close(connection);
   reachable := true;
 exception
-  when query_canceled then
-    if not steep_repl._end_deadline() then
-      raise;
-    end if;
-    reachable := false;
   when sqlclient_unable_to_establish_sqlconnection or connection_failure then
-    perform steep_repl._end_deadline();
     reachable := false;
   when others then
-    perform steep_repl._end_deadline();
     -- We may not connect, such as without a password: that says nothing of the node.
     get stacked diagnostics why = pg_exception_detail;
     raise warning 'cannot probe node "%": %', node.node_id, sqlerrm using detail = why;

@@ -1,13 +1,4 @@
--- Connections to the other database. They go through dblink, and so by its rules for roles that are no
--- superusers. Queries run asynchronously only: a synchronous one cannot be cancelled in time.
-
-create function steep_repl._dblink() returns text
-language sql stable parallel unsafe set search_path = pg_catalog, pg_temp
-as $fn$
-  select quote_ident(n.nspname) from pg_extension e join pg_namespace n on n.oid = e.extnamespace
-  where e.extname = 'dblink'
-$fn$;
-comment on function steep_repl._dblink() is 'private: the schema where dblink is, quoted';
+-- Connections to the other database, by dblink's rules for who may make them: see bgworker-c/peer_target.c.
 
 create function steep_repl._node_target(node steep_repl.nodes) returns text
 language sql stable parallel unsafe set search_path = pg_catalog, pg_temp
@@ -16,7 +7,7 @@ return coalesce(node.foreign_server, concat_ws(' ',
   'port=' || node.port,
   'dbname=' || steep_repl._quote_conninfo(coalesce(node.dbname, current_database())),
   'user=' || steep_repl._quote_conninfo(coalesce(node.username, current_user))));
-comment on function steep_repl._node_target(steep_repl.nodes) is 'private: what dblink connects to for a node';
+comment on function steep_repl._node_target(steep_repl.nodes) is 'private: the connection string or foreign server of a node';
 
 create function steep_repl._is_server(name text) returns boolean
 language sql stable strict parallel unsafe set search_path = pg_catalog, pg_temp
@@ -64,50 +55,27 @@ begin
   return peer;
 end
 $fn$;
-comment on function steep_repl._peer_target(text) is 'private: what dblink connects to for a peer, if the caller may use that';
+comment on function steep_repl._peer_target(text) is 'private: the connection string or foreign server of a peer, if the caller may use that';
+
+create function steep_repl._peer_connect(target text, is_server boolean, ms int) returns text
+language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_peer_connect';
+comment on function steep_repl._peer_connect(text, boolean, int) is 'private: connects to a connection string or a foreign server; the name of the connection, on which all must be done within so many ms until another deadline is set';
+
+create function steep_repl._peer_set_deadline(connection text, ms int) returns void
+language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_peer_set_deadline';
+comment on function steep_repl._peer_set_deadline(text, int) is 'private: what is done on this connection must be done within so many ms from now; 0 is without end';
 
 create function steep_repl._peer_send(connection text, query text) returns void
-language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
-declare
-  sent int;
-  why text;
-begin
-  execute format('select %s.dblink_send_query($1, $2)', steep_repl._dblink()) into sent using connection, query;
-  if sent <> 1 then
-    execute format('select %s.dblink_error_message($1)', steep_repl._dblink()) into why using connection;
-    raise exception 'peer: could not send a query' using errcode = 'connection_failure', detail = why;
-  end if;
-end
-$fn$;
+language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_peer_send';
 comment on function steep_repl._peer_send(text, text) is 'private: starts a query at the peer';
 
--- Of the peer's errors, which side they come from is the first thing to know.
 create function steep_repl._peer_answer(connection text) returns text
-language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
-declare
-  statement constant text := format('select r.answer from %s.dblink_get_result($1) as r(answer text)', steep_repl._dblink());
-  answer text;
-  nothing text;
-  state text;
-  message text;
-  detail text;
-  hint text;
-begin
-  execute statement into answer using connection;
-  execute statement into nothing using connection;
-  return answer;
-exception when others then
-  get stacked diagnostics state = returned_sqlstate, message = message_text, detail = pg_exception_detail, hint = pg_exception_hint;
-  begin
-    -- that there is no more: the next query could not be sent otherwise
-    execute statement into nothing using connection;
-  exception when others then
-    null; -- the connection is lost, which the first error says
-  end;
-  perform steep_repl._raise(state, 'peer: ' || message, nullif(detail, ''), nullif(hint, ''));
-end
-$fn$;
+language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_peer_answer';
 comment on function steep_repl._peer_answer(text) is 'private: waits for what a query at the peer answers, one text';
+
+create function steep_repl._peer_close(connection text) returns void
+language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_peer_close';
+comment on function steep_repl._peer_close(text) is 'private: stops what still runs at the peer and disconnects; a connection that is closed stays so';
 
 create function steep_repl._query_as_json(query text) returns text
 language sql immutable strict parallel unsafe set search_path = pg_catalog, pg_temp
@@ -140,37 +108,6 @@ end
 $fn$;
 comment on function steep_repl._peer_command(text, text) is 'private: runs a command at the peer';
 
--- The peer must not go on for a session that is gone, and may not hang one that wants to go.
-create function steep_repl._peer_close(connection text) returns void
-language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
-declare
-  dblink constant text := steep_repl._dblink();
-  is_open boolean;
-begin
-  execute format('select $1 = any (%s.dblink_get_connections())', dblink) into is_open using connection;
-  if is_open is not true then
-    return;
-  end if;
-  begin
-    perform steep_repl._start_deadline(500);
-    execute format('select %1$s.dblink_cancel_query($1) where %1$s.dblink_is_busy($1) = 1', dblink) using connection;
-    perform steep_repl._end_deadline();
-  exception
-    when query_canceled then
-      if not steep_repl._end_deadline() then
-        execute format('select %s.dblink_disconnect($1)', dblink) using connection;
-        raise;
-      end if;
-    when others then
-      perform steep_repl._end_deadline();
-      execute format('select %s.dblink_disconnect($1)', dblink) using connection;
-      raise;
-  end;
-  execute format('select %s.dblink_disconnect($1)', dblink) using connection;
-end
-$fn$;
-comment on function steep_repl._peer_close(text) is 'private: stops what still runs at the peer and disconnects';
-
 -- How values are written, on both sides alike; and nothing that ends a long query there. Without sorting, every
 -- plan is so dear before PostgreSQL 18 that it would be compiled, hence no JIT.
 create function steep_repl._peer_settings() returns text
@@ -187,61 +124,21 @@ return $sql$
 $sql$;
 comment on function steep_repl._peer_settings() is 'private: what the session at the peer sets';
 
--- A network that is cut says nothing: without these a job would wait for its peer for hours. What a
--- connection string says itself goes before them; a foreign server has its options.
-create function steep_repl._noticing_silence(target text) returns text
-language sql immutable strict parallel unsafe set search_path = pg_catalog, pg_temp
-return case
-  when not steep_repl._is_conninfo(target) or target ~ '(keepalives|tcp_user_timeout)' then target
-  when target ~ '^postgres(ql)?://' then
-    -- a question mark may be a part of the password
-    target || case when target ~ '^postgres(ql)?://([^@/]*@)?[^?]*[?]' then '&' else '?' end
-      || 'keepalives_idle=15&keepalives_interval=5&keepalives_count=3&tcp_user_timeout=30000'
-  else 'keepalives_idle=15 keepalives_interval=5 keepalives_count=3 tcp_user_timeout=30000 ' || target
-end;
-comment on function steep_repl._noticing_silence(text) is 'private: what dblink connects to, such that a peer that vanishes is noticed in half a minute';
-
--- dblink takes what it is given for the name of a foreign server first, of which it looks at 63 bytes. Anybody may have
--- made one that is called as a connection string begins: so none begins as somebody could foresee.
-create function steep_repl._connect_string(target text) returns text
-language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
-begin
-  if not steep_repl._is_conninfo(target) then
-    return target;
-  end if;
-  if target !~ '^postgres(ql)?://' then
-    return format('application_name=%s %s', gen_random_uuid(), steep_repl._noticing_silence(target));
-  end if;
-  if exists (select from pg_foreign_server s where s.srvname = target::name) then
-    raise exception 'a foreign server is called as this address begins' using errcode = 'insufficient_privilege',
-      hint = 'Drop it, or write host=... dbname=....';
-  end if;
-  return steep_repl._noticing_silence(target);
-end
-$fn$;
-comment on function steep_repl._connect_string(text) is 'private: what dblink connects to, such that it takes it for nothing else';
-
 create function steep_repl._peer_open(peer text) returns text
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
-  connection constant text := 'steep_repl_' || gen_random_uuid();
   target constant text := steep_repl._peer_target(peer);
+  connection text;
   detail text;
   facts jsonb;
 begin
   begin
-    perform steep_repl._start_deadline(10000);
-    execute format('select %s.dblink_connect($1, $2)', steep_repl._dblink()) using connection, steep_repl._connect_string(target);
-    perform steep_repl._end_deadline();
+    connection := steep_repl._peer_connect(target, not steep_repl._is_conninfo(target), 10000);
   exception
-    when query_canceled then
-      if not steep_repl._end_deadline() then
-        raise;
-      end if;
+    when connection_failure then
       raise exception 'peer does not answer' using errcode = 'sqlclient_unable_to_establish_sqlconnection',
         detail = format('It is %s, and 10 s passed.', steep_repl._peer_label(peer));
-    when sqlclient_unable_to_establish_sqlconnection or syntax_error or invalid_parameter_value then
-      perform steep_repl._end_deadline();
+    when sqlclient_unable_to_establish_sqlconnection or invalid_parameter_value then
       get stacked diagnostics detail = pg_exception_detail;
       -- What libpq says of a string that it cannot read may hold any part of it.
       if steep_repl._peer_label(peer) = '...' or detail !~ '^(connection to server|could not translate host name|could not look up)' then
@@ -249,9 +146,6 @@ begin
           hint = 'Write keyword=value pairs, with quotes around a value that has spaces, or a postgresql:// address.';
       end if;
       raise exception 'could not connect to the peer' using errcode = 'sqlclient_unable_to_establish_sqlconnection', detail = detail;
-    when others then
-      perform steep_repl._end_deadline();
-      raise;
   end;
   begin
     perform steep_repl._peer_command(connection, 'set search_path = pg_catalog, pg_temp');
@@ -268,6 +162,7 @@ begin
       raise exception 'peer is this very database' using errcode = 'invalid_parameter_value',
         detail = format('It is %s.', steep_repl._peer_label(peer));
     end if;
+    perform steep_repl._peer_set_deadline(connection, 0);
   exception when query_canceled or others then
     perform steep_repl._peer_close(connection);
     raise;

@@ -180,7 +180,7 @@ language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, p
 declare
   origin constant text := 'steep_repl_' || merge_id;
 begin
-  perform steep_repl._start_deadline(2000);
+  perform steep_repl._peer_set_deadline(connection, 2000);
   if to_regclass('pg_temp.steep_repl_merge') is not null and (select m.replicates from pg_temp.steep_repl_merge m) then
     if has_failed then
       -- maybe in mid-transaction, which would keep the origin
@@ -194,10 +194,8 @@ begin
     perform steep_repl._peer_json(connection, format(
       'select pg_replication_origin_drop(o.roname) from pg_replication_origin o where o.roname = %L', origin));
   end if;
-  perform steep_repl._end_deadline();
   perform steep_repl._peer_close(connection);
 exception when query_canceled or others then
-  perform steep_repl._end_deadline();
   perform steep_repl._peer_close(connection);
   raise log 'steep_repl: could not tidy up at the peer of %: %', merge_id, sqlerrm;
 end

@@ -1,8 +1,13 @@
+import { readFile } from "node:fs/promises";
 import { createServer, type Server as TcpServer } from "node:net";
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import type { Client } from "pg";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { LyingPeer } from "../support/lying-peer.ts";
 import { analyzeOverlap, brief } from "../support/overlap.ts";
 import { createRole, dropRole } from "../support/roles.ts";
 import { type Server, startServer } from "../support/server.ts";
+import { openConnections } from "../support/sessions.ts";
+import { waitUntil } from "../support/wait-until.ts";
 
 let a: Server;
 let b: Server;
@@ -207,67 +212,159 @@ test("a role needs a password that was used, rights on the table, and a node tha
   await a.query("drop server remote cascade");
 });
 
-describe("a deadline", () => {
-  const sleep = "perform pg_sleep(0.5)";
-  const inBlock = (body: string) => `do $$ begin ${body} end $$`;
+describe("a connection to a peer that misbehaves", () => {
+  let peer: LyingPeer;
+  let session: Client;
+  let connection: string;
+  const soon = 2000;
+
+  const open = async (port = peer.port): Promise<string> => {
+    const { rows } = await session.query("select steep_repl._peer_open($1) as name", [
+      `host=127.0.0.1 port=${port} dbname=postgres user=postgres sslmode=disable`,
+    ]);
+    return rows[0].name;
+  };
+  const send = (query: string) =>
+    session.query("select steep_repl._peer_send($1, $2)", [connection, query]);
+  const answer = async (): Promise<string | null> => {
+    const { rows } = await session.query("select steep_repl._peer_answer($1) as text", [
+      connection,
+    ]);
+    return rows[0].text;
+  };
+
+  beforeEach(async () => {
+    peer = await LyingPeer.before(b.port);
+    session = await a.connect();
+    connection = await open();
+  });
+  afterEach(async () => {
+    await session.query("select steep_repl._peer_close($1)", [connection]);
+    expect(await openConnections(session)).toBe(0);
+    await session.end();
+    await peer.close();
+  });
+
+  const large = "select length(repeat('x', 50000000))::text as n, '";
+  test.each([
+    ["a cancel", "select pg_cancel_backend($1)", "57014"],
+    ["an end", "select pg_terminate_backend($1)", undefined],
+  ])("that does not read what is sent leaves room for %s", async (_, interrupt, code) => {
+    const { rows } = await session.query("select pg_backend_pid() as pid");
+    peer.isReading = false;
+    const sending = session
+      .query("select steep_repl._peer_send($1, $2 || repeat('x', 100000000) || $3)", [
+        connection,
+        large,
+        "'",
+      ])
+      .catch((error: { code?: string }) => error);
+    await waitUntil(
+      () => a.query("select wait_event from pg_stat_activity where pid = $1", [rows[0].pid]),
+      ([row]) => row?.wait_event === "SteepReplPeer",
+      "the session waits for the peer",
+    );
+    const before = performance.now();
+    await a.query(interrupt, [rows[0].pid]);
+    const error = (await sending) as { code?: string };
+    expect(performance.now() - before).toBeLessThan(soon);
+    if (code !== undefined) expect(error.code).toBe(code);
+    else {
+      session = await a.connect();
+      connection = "peer 1";
+    }
+  });
+
+  test("that does not read is given up when its time is over", async () => {
+    await session.query("select steep_repl._peer_set_deadline($1, 300)", [connection]);
+    peer.isReading = false;
+    const before = performance.now();
+    await expect(send(`select '${"x".repeat(50_000_000)}'`)).rejects.toMatchObject({
+      code: "08006",
+      message: "peer does not answer",
+    });
+    expect(performance.now() - before).toBeLessThan(soon + 300);
+  });
+
+  test("that answers without end is given up, before it takes memory", async () => {
+    await a.configure({ "steep_repl.max_peer_answer": "8MB" });
+    try {
+      await session.query("select steep_repl._peer_close($1)", [connection]);
+      connection = await open(b.port);
+      await send("select repeat('x', 7000000)");
+      expect((await answer())?.length).toBe(7_000_000);
+      // each answer by itself
+      await send("select repeat('x', 7000000)");
+      expect((await answer())?.length).toBe(7_000_000);
+      await send("select repeat('x', 300000000)");
+      await expect(answer()).rejects.toMatchObject({
+        code: "54000",
+        message: "peer: an answer is larger than 8 MB",
+        hint: expect.stringContaining("steep_repl.max_peer_answer"),
+      });
+      const { rows } = await session.query("select pg_backend_pid() as pid");
+      const peak = /VmHWM:\s+(\d+) kB/.exec(
+        await readFile(`/proc/${rows[0].pid}/status`, "utf8"),
+      )?.[1];
+      expect(Number(peak)).toBeLessThan(150_000);
+      // rows without end, too
+      connection = await open(b.port);
+      await send("select repeat('x', 1000) from generate_series(1, 10000000)");
+      await expect(answer()).rejects.toMatchObject({ code: "54000" });
+    } finally {
+      await a.configure({ "steep_repl.max_peer_answer": null });
+    }
+  });
+
+  test("that sends notices does not write into this server's log", async () => {
+    const notice = Buffer.from("SNOTICE\0VNOTICE\0C00000\0Mforged LOG line\0\0");
+    const head = Buffer.from("N\0\0\0\0");
+    head.writeInt32BE(notice.length + 4, 1);
+    peer.noise = Buffer.concat([head, notice]);
+    await send("select 'still heard'");
+    expect(await answer()).toBe("still heard");
+    expect(await a.log()).not.toContain("forged");
+  });
+
+  test("that answers in no encoding, or in none of ours, is not believed", async () => {
+    peer.noise = Buffer.alloc(0);
+    await send("select 'x'");
+    peer.lie = () => "a\0b";
+    await expect(answer()).rejects.toMatchObject({ code: "08P01" });
+  });
 
   test.each([
-    ["an error that a handler takes", "raise division_by_zero"],
-    [
-      "an error of a block within",
-      "begin perform 1; exception when others then null; end; raise division_by_zero",
-    ],
-    ["its own passing", sleep],
-  ])("does not outlive %s", async (_, step) => {
-    const client = await a.connect();
-    await client.query(
-      inBlock(
-        `begin perform steep_repl._start_deadline(100); ${step};
-         exception when query_canceled or division_by_zero then null; end; ${sleep};`,
-      ),
-    );
-    await client.end();
+    ["two rows", "select 'a' union all select 'b'"],
+    ["two columns", "select 'a', 'b'"],
+    ["a COPY", "copy (select 1) to stdout"],
+  ])("that answers %s is not believed", async (_, query) => {
+    await send(query);
+    await expect(answer()).rejects.toMatchObject({
+      code: "08P01",
+      message: "peer: an answer is not one text",
+    });
   });
 
-  test("does not outlive its transaction, nor a savepoint that is rolled back", async () => {
-    const client = await a.connect();
-    await client.query("select steep_repl._start_deadline(100)");
-    await client.query("select pg_sleep(0.5)");
-    await client.query("begin; savepoint s; select steep_repl._start_deadline(100); rollback to s");
-    await client.query("select pg_sleep(0.5)");
-    await client.query("commit");
-    await client.end();
+  test("is of its session only, and says so when it is asked twice", async () => {
+    await expect(answer()).rejects.toMatchObject({ code: "08P01" });
+    for (const other of ["peer 4711", "peer", "", connection]) {
+      const stranger = await a.connect();
+      await expect(
+        stranger.query("select steep_repl._peer_send($1, 'select 1')", [other]),
+      ).rejects.toMatchObject({ code: "08003" });
+      await stranger.end();
+    }
   });
 
-  test("cancels what a released savepoint and its transaction go on with", async () => {
-    const client = await a.connect();
-    await client.query("begin; savepoint s; select steep_repl._start_deadline(100); release s");
-    await expect(client.query("select pg_sleep(20)")).rejects.toMatchObject({ code: "57014" });
-    await client.query("rollback; select pg_sleep(0.2)");
-    await client.end();
-  });
-
-  test("of closing a connection ends with it, also if the peer cannot be told to stop", async () => {
-    const client = await a.connect();
-    await client.query("begin");
-    const { rows } = await client.query("select steep_repl._peer_open($1) as name", [b.uri()]);
-    await client.query(
-      `savepoint s; create or replace function dblink_cancel_query(text) returns text
-       language plpgsql as 'begin raise exception ''no way''; end'`,
-    );
-    await client.query("select steep_repl._peer_send($1, 'select pg_sleep(60)::text')", [
-      rows[0].name,
-    ]);
-    await client.query(
-      inBlock(
-        `begin perform steep_repl._peer_close('${rows[0].name}');
-         exception when raise_exception then null; end; perform pg_sleep(0.8);`,
-      ),
-    );
-    expect((await client.query("select dblink_get_connections() as open")).rows).toEqual([
-      { open: null },
-    ]);
-    await client.query("rollback");
-    await client.end();
+  test("is told to stop what it runs, and not waited for when it is not heard", async () => {
+    await send("select pg_sleep(60)::text");
+    const sleeping = () =>
+      b.query("select from pg_stat_activity where state = 'active' and query ~ '^select pg_sleep'");
+    await waitUntil(sleeping, (rows) => rows.length === 1, "the peer sleeps");
+    peer.isAnswering = false;
+    const before = performance.now();
+    await session.query("select steep_repl._peer_close($1)", [connection]);
+    expect(performance.now() - before).toBeLessThan(soon);
+    await waitUntil(sleeping, (rows) => rows.length === 0, "the peer stops");
   });
 });

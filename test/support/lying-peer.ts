@@ -60,10 +60,11 @@ function changed(row: Buffer, lie: Lie): Buffer {
 }
 
 /** Whole messages of a server, of those that have come; and what is left. */
-function passOn(bytes: Buffer, client: Socket, lie: Lie): Buffer {
+function passOn(bytes: Buffer, client: Socket, lie: Lie, noise: Buffer): Buffer {
   let rest = bytes;
   while (rest.length >= 5 && rest.length > rest.readInt32BE(1)) {
     const end = 1 + rest.readInt32BE(1);
+    if (noise.length > 0) client.write(noise);
     if (rest[0] !== "D".charCodeAt(0)) client.write(rest.subarray(0, end));
     else {
       const row = changed(rest.subarray(5, end), lie);
@@ -87,6 +88,12 @@ function begin(client: Socket, bytes: Buffer): boolean {
 export class LyingPeer {
   /** What is answered falsely now. */
   lie: Lie = (text) => text;
+  /** What is sent before each message of an answer. */
+  noise: Buffer = Buffer.alloc(0);
+  /** Whether what comes from the client is read. */
+  isReading = true;
+  /** Whether who connects is answered. */
+  isAnswering = true;
   readonly port: number;
   readonly #server: TcpServer;
   readonly #sockets: Set<Socket>;
@@ -101,15 +108,18 @@ export class LyingPeer {
   static async before(port: number): Promise<LyingPeer> {
     const sockets = new Set<Socket>();
     const server = createServer((client) => {
+      sockets.add(client);
+      if (!self.isAnswering) return;
       const peer = connect(port, "127.0.0.1");
       let rest: Buffer = Buffer.alloc(0);
       let hasBegun = false;
       client.on("data", (bytes) => {
+        if (!self.isReading) client.pause();
         hasBegun = hasBegun || !begin(client, bytes);
         if (hasBegun) peer.write(bytes);
       });
       peer.on("data", (bytes) => {
-        rest = passOn(Buffer.concat([rest, bytes]), client, (text) => self.lie(text));
+        rest = passOn(Buffer.concat([rest, bytes]), client, (text) => self.lie(text), self.noise);
       });
       for (const [from, to] of [
         [client, peer],

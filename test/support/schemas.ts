@@ -1,6 +1,7 @@
 import { expect } from "vitest";
 import type { ConnectOptions, Row } from "./node.ts";
 import type { Server } from "./server.ts";
+import { openConnections } from "./sessions.ts";
 
 /** A node that has no steep_repl, and may be of an older version. */
 export type PlainNode = Pick<Server, "connect" | "query">;
@@ -50,7 +51,7 @@ export async function runPlainly(node: PlainNode, ...statements: readonly string
   }
 }
 
-/** Run a query and see that it leaves no connection of dblink. */
+/** Run a query and see that it leaves no connection to a peer. */
 export async function queryAndClose<R extends Row>(
   server: Server,
   sql: string,
@@ -61,8 +62,7 @@ export async function queryAndClose<R extends Row>(
   try {
     return (await client.query<R>(sql, [...params])).rows;
   } finally {
-    const { rows } = await client.query("select public.dblink_get_connections() as open");
-    expect(rows).toEqual([{ open: null }]);
+    expect(await openConnections(client)).toBe(0);
     await client.end();
   }
 }

@@ -1,3 +1,4 @@
+import { readdir, readlink } from "node:fs/promises";
 import pg from "pg";
 import type { ConnectOptions, Row } from "./node.ts";
 
@@ -52,4 +53,15 @@ export class Sessions {
     this.#open.clear();
     await Promise.allSettled(clients.map((client) => client.end()));
   }
+}
+
+/** How many connections to other servers a session has open. */
+export async function openConnections(session: pg.Client): Promise<number> {
+  const { rows } = await session.query<{ pid: number }>("select pg_backend_pid() as pid");
+  const directory = `/proc/${rows[0]?.pid}/fd`;
+  const targets = await Promise.all(
+    (await readdir(directory)).map((fd) => readlink(`${directory}/${fd}`).catch(() => "")),
+  );
+  // one is the session's own
+  return targets.filter((target) => target.startsWith("socket:")).length - 1;
 }
