@@ -96,7 +96,11 @@ begin
   if reads_ahead and is_here then
     there := steep_repl._merge_read_ahead(connection, plan, batch.keys, at_step.ahead is not null, case when not is_last then next_batch.keys end);
   else
-    perform steep_repl._peer_command(connection, 'begin');
+    if dry_run then
+      perform steep_repl._peer_command(connection, 'begin');
+    else
+      perform steep_repl._peer_begin_writing(connection);
+    end if;
   end if;
   begin
     if reads_ahead and is_here then

@@ -91,7 +91,7 @@ begin
   if cardinality(batch) = 0 then
     return;
   end if;
-  perform steep_repl._peer_command(connection, 'begin');
+  perform steep_repl._peer_begin_writing(connection);
   statement := steep_repl._fill(plan -> 'merge' -> case when action like '%local' then 'local' else 'peer' end -> 'lock',
                                 steep_repl._undo_keys(plan, at_step.no, action, batch));
   if action like '%local' then

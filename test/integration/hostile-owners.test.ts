@@ -63,6 +63,36 @@ describe.each([
   });
 });
 
+/*
+ * A peer that has steep_repl refuses it, too. There it is the owner of the peer's table who wants the rights of the
+ * role that we connect as.
+ */
+test("a constant call at the peer is not evaluated as the role that compares or dry-runs", async () => {
+  const table = "create table m.t (id int primary key, v text)";
+  await pair.a.query(`${table}; insert into m.t values (1, 'a'), (2, 'b')`, [], mallory);
+  await pair.b.query(
+    `create role mallory_there; ${table}; create table m.log (ran_as text); grant all on schema m to mallory_there;
+     create function m.note() returns void language plpgsql volatile as $$ begin
+       insert into m.log values (current_user); end $$;
+     create function m.evil(x int) returns int language plpgsql immutable as $$ begin
+       perform m.note(); return x; end $$;
+     create index on m.t (id) where m.evil(1) = 1; delete from m.log;
+     alter function m.evil owner to mallory_there; alter table m.t owner to mallory_there`,
+  );
+  const peer = pair.b.uri();
+  const refused = {
+    code: "42501",
+    message: expect.stringMatching(/^peer: function m.evil is not/),
+  };
+  await expect(
+    pair.a.query("select * from steep_repl.analyze_overlap($1, '{m.t}')", [peer]),
+  ).rejects.toMatchObject(refused);
+  const dryRun = await startMerge(pair.a, peer, { tables: ["m.t"], args: "dry_run => true" });
+  expect(await endOfMerge(pair.a, dryRun)).toMatchObject({ status: "failed" });
+  expect(await pair.b.query("select * from m.log")).toEqual([]);
+  await pair.b.query("drop table m.t; drop schema m cascade; drop role mallory_there");
+});
+
 test("a view that takes a table's place between planning and reading is not read", async () => {
   const table = "create table m.z (id text primary key)";
   await pair.a.query(`${table}; insert into m.z values ('1')`, [], mallory);
@@ -146,16 +176,13 @@ test("a foreign server that is called as a connection string begins takes nobody
       [],
       mallory,
     );
-  for (const peer of strings)
+  for (const peer of [...strings, pair.b.uri()])
     expect(
       await pair.a.query(
         "select remote_only_count from steep_repl.analyze_overlap($1, '{public.t}')",
         [peer],
       ),
     ).toEqual([{ remote_only_count: "1" }]);
-  await expect(
-    pair.a.query("select * from steep_repl.analyze_overlap($1, '{public.t}')", [pair.b.uri()]),
-  ).rejects.toMatchObject({ code: "42501" });
   for (const name of names) await pair.a.query(`drop server "${name}" cascade`);
   await pair.a.query("revoke usage on foreign data wrapper dblink_fdw from mallory");
 });
