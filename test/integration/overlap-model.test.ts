@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, test } from "vitest";
 import { olderBin, startOlderServer } from "../support/older-server.ts";
 import { compareRandomPairs, prepareModel } from "../support/overlap-model.ts";
 import { type Server, startServer } from "../support/server.ts";

@@ -212,6 +212,15 @@ test("a role needs a password that was used, rights on the table, and a node tha
   await a.query("drop server remote cascade");
 });
 
+test("who may not call dblink_connect() connects nowhere", async () => {
+  await a.query("revoke execute on function dblink_connect(text, text) from public");
+  expect(await refusal(to(), { user: "plain", tables: ["public.t"] })).toMatchObject({
+    code: "42501",
+    text: expect.stringContaining("dblink_connect"),
+  });
+  await a.query("grant execute on function dblink_connect(text, text) to public");
+});
+
 describe("a connection to a peer that misbehaves", () => {
   let peer: LyingPeer;
   let session: Client;
@@ -312,7 +321,7 @@ describe("a connection to a peer that misbehaves", () => {
       await send("select repeat('x', 1000) from generate_series(1, 10000000)");
       await expect(answer()).rejects.toMatchObject({ code: "54000" });
     } finally {
-      await a.configure({ "steep_repl.max_peer_answer": null });
+      await a.configure({ "steep_repl.max_peer_answer": "256MB" });
     }
   });
 
