@@ -62,7 +62,7 @@ known_options(void)
 	static PQconninfoOption *options = NULL;
 
 	if (options == NULL)
-		options = PQconndefaults();
+		options = PQconninfoParse("", NULL);
 	if (options == NULL)
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
 	return options;
@@ -90,6 +90,32 @@ set_defaults(PeerTarget *target)
 		set(target, defaults[i][0], defaults[i][1]);
 }
 
+/* What libpq does to find out who we are, with a person, is written to this server's log. */
+static bool
+is_oauth(const char *keyword)
+{
+	return strncmp(keyword, "oauth_", 6) == 0;
+}
+
+/* Files are read and written as this server, and so only a superuser may name those that prove or reveal who it is. */
+static void
+check_allowed(const char *keyword)
+{
+	static const char *const files[] = {"passfile", "servicefile", "sslcert", "sslkey",
+										"sslkeylogfile"};
+
+	if (is_oauth(keyword))
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("connection option \"%s\" is not supported for a peer", keyword)));
+	for (size_t i = 0; i < lengthof(files); i++)
+		if (strcmp(keyword, files[i]) == 0 && !superuser())
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("permission denied to set connection option \"%s\"", keyword),
+					 errdetail("It names a file of this server."),
+					 errhint("Let a superuser create a server of dblink_fdw, and name that.")));
+}
+
 /* A connection string; what libpq says of a wrong one may hold any part of it, also a password. */
 static void
 add_string(PeerTarget *target, const char *conninfo)
@@ -105,9 +131,11 @@ add_string(PeerTarget *target, const char *conninfo)
 		if (option->val != NULL)
 			set(target, known_keyword(option->keyword), pstrdup(option->val));
 	PQconninfoFree(options);
+	for (int i = 0; target->keywords[i] != NULL; i++)
+		check_allowed(target->keywords[i]);
 }
 
-/* Options of a foreign server that are libpq's; others are the wrapper's own. */
+/* Options of a foreign server that are libpq's; others are the wrapper's own. Dblink leaves out the same. */
 static void
 add_options(PeerTarget *target, List *options)
 {
@@ -118,7 +146,7 @@ add_options(PeerTarget *target, List *options)
 		DefElem *option = lfirst_node(DefElem, cell);
 		const char *keyword = known_keyword(option->defname);
 
-		if (keyword != NULL)
+		if (keyword != NULL && !is_oauth(keyword) && strcmp(keyword, "sslkeylogfile") != 0)
 			set(target, keyword, defGetString(option));
 	}
 }

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { createServer, type Server as TcpServer } from "node:net";
 import type { Client } from "pg";
@@ -210,6 +211,21 @@ test("a role needs a password that was used, rights on the table, and a node tha
       [0, 0, 1, 0, 0],
     ]);
   await a.query("drop server remote cascade");
+});
+
+test("a role names no files of this server that prove or reveal who it is", async () => {
+  const file = `${a.snapshotDir}/keys`;
+  for (const keyword of ["passfile", "sslcert", "sslkey", "sslkeylogfile"]) {
+    expect(await refusal(`${to()} ${keyword}=${file}`, { user: "plain" })).toMatchObject({
+      code: "42501",
+      text: expect.stringContaining(keyword),
+    });
+    expect(existsSync(file)).toBe(false);
+  }
+  for (const user of ["plain", "postgres"])
+    expect(await refusal(`${to()} oauth_issuer=https://127.0.0.1:1`, { user })).toMatchObject({
+      code: "0A000",
+    });
 });
 
 test("who may not call dblink_connect() connects nowhere", async () => {
