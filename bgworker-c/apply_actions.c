@@ -1,6 +1,6 @@
 /*
  * apply_actions.c
- *	  The actions of an apply job, as plv8/jobs/apply.ts orders them.
+ *	  The actions of an apply job, as plv8/apply/apply.ts orders them.
  */
 #include "apply.h"
 

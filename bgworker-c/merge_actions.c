@@ -1,6 +1,6 @@
 /*
  * merge_actions.c
- *	  The actions of a merge, as plv8/jobs/merge.ts orders them. Rows are compared
+ *	  The actions of a merge, as plv8/merge/merge.ts orders them. Rows are compared
  *	  and written by SQL with the requester's rights; what is done is written down
  *	  as the extension's owner, in the same transaction as what is written here.
  */

@@ -1,6 +1,6 @@
 /*
  * overlap_actions.c
- *	  The actions of an overlap job, as plv8/jobs/overlap.ts orders them. Rows are
+ *	  The actions of an overlap job, as plv8/overlap/overlap.ts orders them. Rows are
  *	  compared by SQL with the requester's rights, as analyze_overlap does it;
  *	  what is found is then written down as the extension's owner.
  */

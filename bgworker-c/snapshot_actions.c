@@ -1,6 +1,6 @@
 /*
  * snapshot_actions.c
- *	  The actions of a snapshot job, as plv8/jobs/snapshot.ts orders them.
+ *	  The actions of a snapshot job, as plv8/snapshot/snapshot.ts orders them.
  */
 #include "coordinator.h"
 

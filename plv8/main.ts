@@ -1,13 +1,13 @@
 import { publicFunctions } from "./api/index.ts";
 import { nextAction } from "./api/next-action.ts";
-import { planMerge } from "./compare/merge-plan.ts";
-import { planOverlap } from "./compare/overlap-plan.ts";
 import { asciiJson } from "./db/ascii-json.ts";
 import type { Json } from "./db/sql.ts";
 import { SteepError } from "./db/steep-error.ts";
 import { bundleVersion } from "./db/version.ts";
-import { type PeerFacts, refuseMerge } from "./jobs/merge-checks.ts";
-import { type MergeParams, mergeParams } from "./jobs/merge-params.ts";
+import { type PeerFacts, refuseMerge } from "./merge/merge-checks.ts";
+import { type MergeParams, mergeParams } from "./merge/merge-params.ts";
+import { planMerge } from "./merge/merge-plan.ts";
+import { planOverlap } from "./overlap/overlap-plan.ts";
 
 type Handler = (args: never) => unknown;
 

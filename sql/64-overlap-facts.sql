@@ -5,7 +5,7 @@ comment on function steep_repl._row_digest("any") is 'private: a digest of value
 -- What the catalogs of either side say of the tables to compare. The queries run on PostgreSQL 14 and newer,
 -- and where there is no steep_repl; with search_path = pg_catalog, so that type names are qualified alike.
 
--- Of each column: what its type is made of, which decides how it is digested (plv8/compare/overlap-expressions.ts).
+-- Of each column: what its type is made of, which decides how it is digested (plv8/overlap/overlap-expressions.ts).
 --   scalar     a type whose values are the same in any database, or a domain over one; `base` is its name
 --   container  an array, range or composite type of such
 --   other      anything else: oids are hashed (enums, reg*), there is no hash, or equality is not that of bytes

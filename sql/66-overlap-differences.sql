@@ -1,4 +1,4 @@
--- How the rows of two databases differ. TypeScript plans a table (plv8/compare/overlap-plan.ts); here both
+-- How the rows of two databases differ. TypeScript plans a table (plv8/overlap/overlap-plan.ts); here both
 -- sides are asked at the same time, and their answers joined. ARCHITECTURE.md says how.
 
 create type steep_repl._overlap_difference as (

@@ -220,7 +220,7 @@ end
 $fn$;
 comment on function steep_repl._merge_backlog(jsonb, jsonb, pg_lsn, pg_lsn) is 'private: what waits to be replicated between the two sides, and slots of others';
 
--- All that plv8/jobs/merge-checks.ts decides by.
+-- All that plv8/merge/merge-checks.ts decides by.
 create function steep_repl._merge_facts(connection text, params jsonb) returns jsonb
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare

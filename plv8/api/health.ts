@@ -2,7 +2,7 @@ import { engineName } from "../db/engine.ts";
 import { queryOne } from "../db/sql.ts";
 import { SteepError } from "../db/steep-error.ts";
 import { bundleVersion } from "../db/version.ts";
-import { assessHealth, type HealthFacts } from "../jobs/health.ts";
+import { assessHealth, type HealthFacts } from "../watch/health.ts";
 import type { PublicFunction } from "./public-function.ts";
 
 const gather = `

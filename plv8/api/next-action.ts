@@ -1,4 +1,9 @@
+import { type ApplyFacts, nextApplyAction } from "../apply/apply.ts";
+import { applyParams } from "../apply/apply-params.ts";
 import { type Json, queryOne } from "../db/sql.ts";
+import { type MergeFacts, nextMergeAction, nextUndoAction } from "../merge/merge.ts";
+import { mergeParams } from "../merge/merge-params.ts";
+import { nextOverlapAction } from "../overlap/overlap.ts";
 import type {
   ApplyAction,
   ApplyDone,
@@ -8,16 +13,11 @@ import type {
   OverlapDone,
   SnapshotAction,
   SnapshotDone,
-} from "../jobs/action.ts";
-import { type ApplyFacts, nextApplyAction } from "../jobs/apply.ts";
-import { applyParams } from "../jobs/apply-params.ts";
-import { type MergeFacts, nextMergeAction, nextUndoAction } from "../jobs/merge.ts";
-import { mergeParams } from "../jobs/merge-params.ts";
-import { nextOverlapAction } from "../jobs/overlap.ts";
-import { checkOverlapParams, checkPeerParams } from "../jobs/peer-params.ts";
-import { nextSnapshotAction, type SnapshotFacts } from "../jobs/snapshot.ts";
-import { type SnapshotParams, snapshotParams } from "../jobs/snapshot-params.ts";
-import { lockFactsQuery, startFactsQuery } from "../jobs/snapshot-sql.ts";
+} from "../shared/action.ts";
+import { checkOverlapParams, checkPeerParams } from "../shared/peer-params.ts";
+import { nextSnapshotAction, type SnapshotFacts } from "../snapshot/snapshot.ts";
+import { type SnapshotParams, snapshotParams } from "../snapshot/snapshot-params.ts";
+import { lockFactsQuery, startFactsQuery } from "../snapshot/snapshot-sql.ts";
 
 /** What a coordinator asks with. */
 interface Request {

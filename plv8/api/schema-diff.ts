@@ -1,6 +1,6 @@
-import { schemaDiff as diff } from "../compare/schema-diff.ts";
-import type { Side } from "../compare/schema-objects.ts";
 import { queryOne } from "../db/sql.ts";
+import { schemaDiff as diff } from "../schema/schema-diff.ts";
+import type { Side } from "../schema/schema-objects.ts";
 import type { PublicFunction } from "./public-function.ts";
 
 const sides = `

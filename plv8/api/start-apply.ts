@@ -1,6 +1,6 @@
+import { type ApplyParams, applyParams } from "../apply/apply-params.ts";
 import { query, queryOne } from "../db/sql.ts";
 import { invalidArgument } from "../db/steep-error.ts";
-import { type ApplyParams, applyParams } from "../jobs/apply-params.ts";
 import type { PublicFunction } from "./public-function.ts";
 
 /** Refuse names that are none of a table: the snapshot itself is not read before the job runs. */

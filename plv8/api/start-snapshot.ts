@@ -1,9 +1,9 @@
 import { query, queryOne } from "../db/sql.ts";
 import { invalidArgument, SteepError } from "../db/steep-error.ts";
-import { refuseMissingPublications } from "../jobs/snapshot.ts";
-import { type NameFacts, nameColumns, namedCtes, refuseNames } from "../jobs/snapshot-names.ts";
-import { type SnapshotParams, snapshotParams } from "../jobs/snapshot-params.ts";
-import { missingPublications } from "../jobs/snapshot-sql.ts";
+import { refuseMissingPublications } from "../snapshot/snapshot.ts";
+import { type NameFacts, nameColumns, namedCtes, refuseNames } from "../snapshot/snapshot-names.ts";
+import { type SnapshotParams, snapshotParams } from "../snapshot/snapshot-params.ts";
+import { missingPublications } from "../snapshot/snapshot-sql.ts";
 import type { PublicFunction } from "./public-function.ts";
 
 /** Which names do not fit, and the canonical form of the tables. */

@@ -1,5 +1,5 @@
-import type { MergeFacts, UniqueFacts, WriteFacts } from "../../plv8/compare/merge-facts.ts";
-import type { ColumnFacts, TableFacts } from "../../plv8/compare/overlap-facts.ts";
+import type { MergeFacts, UniqueFacts, WriteFacts } from "../../plv8/merge/merge-facts.ts";
+import type { ColumnFacts, TableFacts } from "../../plv8/overlap/overlap-facts.ts";
 
 /* Facts as the catalogs would answer them, of small tables. */
 

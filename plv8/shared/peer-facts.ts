@@ -1,6 +1,6 @@
 import { SteepError } from "../db/steep-error.ts";
-import type { PeerWriteFacts } from "./merge-facts.ts";
-import type { ColumnFacts, KeyFacts, TableFacts } from "./overlap-facts.ts";
+import type { PeerWriteFacts } from "../merge/merge-facts.ts";
+import type { ColumnFacts, KeyFacts, TableFacts } from "../overlap/overlap-facts.ts";
 
 /*
  * What a peer says is an answer of somebody else's server, whose superuser may have it say anything. Plans are

@@ -1,5 +1,5 @@
+import { quoteIdent } from "../shared/sql-text.ts";
 import type { ColumnFacts } from "./overlap-facts.ts";
-import { quoteIdent } from "./sql-text.ts";
 
 /*
  * What of a column enters a digest. There are two:

@@ -1,7 +1,7 @@
-import type { Strategy } from "../compare/merge-facts.ts";
 import type { Json } from "../db/sql.ts";
 import { invalidArgument } from "../db/steep-error.ts";
-import { flag, oneOf, optionalNames, optionalText, type Raw } from "./params.ts";
+import { flag, oneOf, optionalNames, optionalText, type Raw } from "../shared/params.ts";
+import type { Strategy } from "./merge-facts.ts";
 
 const strategies = ["prefer-local", "prefer-remote", "last-modified", "manual"] as const;
 const localOnly = ["push", "keep", "delete"] as const;

@@ -1,6 +1,6 @@
 import type { Json } from "../db/sql.ts";
 import { invalidArgument } from "../db/steep-error.ts";
-import { flag, optionalNames, parallelOf, type Raw, requiredText } from "./params.ts";
+import { flag, optionalNames, parallelOf, type Raw, requiredText } from "../shared/params.ts";
 
 export const sectionNames = ["pre-data", "data", "post-data"] as const;
 

@@ -1,7 +1,7 @@
-import type { ApplyAction, ApplyDone } from "./action.ts";
+import type { ApplyAction, ApplyDone } from "../shared/action.ts";
+import { refuseAny } from "../shared/refusal.ts";
 import type { ApplyParams, Section } from "./apply-params.ts";
 import { factsQuery, foreignKeyChecksQuery, levelsQuery } from "./apply-sql.ts";
-import { refuseAny } from "./refusal.ts";
 
 /** What the planner decides by, after `check_targets`: lists of names, joined, null for none. */
 export interface ApplyFacts {

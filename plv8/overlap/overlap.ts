@@ -1,4 +1,4 @@
-import type { OverlapAction, OverlapDone } from "./action.ts";
+import type { OverlapAction, OverlapDone } from "../shared/action.ts";
 
 /** What `open_peer` and each `compare` leave. */
 export interface OverlapFacts {

@@ -1,3 +1,4 @@
+import { quoteIdent, quoteLiteral } from "../shared/sql-text.ts";
 import {
   type Build,
   type Gap,
@@ -18,7 +19,6 @@ import {
 } from "./overlap-expressions.ts";
 import type { TableFacts } from "./overlap-facts.ts";
 import { sample } from "./overlap-ranges.ts";
-import { quoteIdent, quoteLiteral } from "./sql-text.ts";
 
 /** Statements for one side. All but `check` answer one row of one text. */
 export interface SidePlan {

@@ -1,8 +1,8 @@
+import { type Build, type Gap, keyNames, packed, relation } from "../overlap/overlap-build.ts";
+import { keyValue, outputOf } from "../overlap/overlap-expressions.ts";
+import type { TableFacts } from "../overlap/overlap-facts.ts";
+import { quoteLiteral } from "../shared/sql-text.ts";
 import type { PeerWriteFacts, UniqueFacts, WriteFacts } from "./merge-facts.ts";
-import { type Build, type Gap, keyNames, packed, relation } from "./overlap-build.ts";
-import { keyValue, outputOf } from "./overlap-expressions.ts";
-import type { TableFacts } from "./overlap-facts.ts";
-import { quoteLiteral } from "./sql-text.ts";
 
 /** How rows that are to come are checked against a unique index which is not that of the key. */
 export interface UniqueCheck {

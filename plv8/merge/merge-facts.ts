@@ -1,4 +1,4 @@
-import type { PairFacts } from "./overlap-facts.ts";
+import type { PairFacts } from "../overlap/overlap-facts.ts";
 
 /** What one side's catalogs say of writing to a table; the query is `steep_repl._merge_table_query`. */
 export interface WriteFacts {

@@ -8,7 +8,7 @@ import {
   parallelOf,
   type Raw,
   requiredText,
-} from "./params.ts";
+} from "../shared/params.ts";
 
 export const compressions = ["none", "gzip", "lz4", "zstd"] as const;
 

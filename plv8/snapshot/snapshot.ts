@@ -1,5 +1,5 @@
 import { SteepError } from "../db/steep-error.ts";
-import type { SnapshotAction, SnapshotDone } from "./action.ts";
+import type { SnapshotAction, SnapshotDone } from "../shared/action.ts";
 import { type NameFacts, refuseNames } from "./snapshot-names.ts";
 import type { SnapshotParams } from "./snapshot-params.ts";
 import { filterQuery, fingerprintsQuery, matviewsQuery, tablesQuery } from "./snapshot-sql.ts";

@@ -1,9 +1,16 @@
-import { type Build, type Gap, keyNames, maxArguments, packed, relation } from "./overlap-build.ts";
-import { isGuarded } from "./overlap-check.ts";
-import { exactDigest, isCastOutput, keyValue, outputOf } from "./overlap-expressions.ts";
-import type { ColumnFacts, TableFacts } from "./overlap-facts.ts";
-import { rowDigest } from "./overlap-queries.ts";
-import { quoteIdent, quoteLiteral } from "./sql-text.ts";
+import {
+  type Build,
+  type Gap,
+  keyNames,
+  maxArguments,
+  packed,
+  relation,
+} from "../overlap/overlap-build.ts";
+import { isGuarded } from "../overlap/overlap-check.ts";
+import { exactDigest, isCastOutput, keyValue, outputOf } from "../overlap/overlap-expressions.ts";
+import type { ColumnFacts, TableFacts } from "../overlap/overlap-facts.ts";
+import { rowDigest } from "../overlap/overlap-queries.ts";
+import { quoteIdent, quoteLiteral } from "../shared/sql-text.ts";
 
 /*
  * Rows travel as images: a JSON object of column name to the type's own text output. Images are made

@@ -1,5 +1,5 @@
+import { refuseAny } from "../shared/refusal.ts";
 import type { MergeParams } from "./merge-params.ts";
-import { refuseAny } from "./refusal.ts";
 
 /** What `open_peer` finds out, from `steep_repl._merge_facts`: lists are joined, null for none. */
 export interface PeerFacts {

@@ -1,5 +1,5 @@
 import { SteepError } from "../db/steep-error.ts";
-import type { MergeAction, MergeDone } from "./action.ts";
+import type { MergeAction, MergeDone } from "../shared/action.ts";
 import { mergeWarnings, type PeerFacts, refuseMerge } from "./merge-checks.ts";
 import type { MergeParams } from "./merge-params.ts";
 
