@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
-import { applyParams, sectionNames } from "../../plv8/apply/apply-params.ts";
-import type { Json } from "../../plv8/db/sql.ts";
-import { SteepError } from "../../plv8/db/steep-error.ts";
+import { applyParams, sectionNames } from "../../../plv8/apply/apply-params.ts";
+import type { Json } from "../../../plv8/db/sql.ts";
+import { SteepError } from "../../../plv8/db/steep-error.ts";
 
 type Raw = { readonly [name: string]: Json };
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
-import { CliError } from "../../cli/cli-error.ts";
-import { parseConninfo } from "../../cli/connection/parse-conninfo.ts";
-import { publicConninfo } from "../../cli/output/shell-words.ts";
+import { CliError } from "../../../cli/cli-error.ts";
+import { parseConninfo } from "../../../cli/connection/parse-conninfo.ts";
+import { publicConninfo } from "../../../cli/output/shell-words.ts";
 
 function failure(text: string): CliError {
   try {

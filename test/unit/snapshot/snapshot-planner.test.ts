@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
-import { SteepError } from "../../plv8/db/steep-error.ts";
-import type { SnapshotDone } from "../../plv8/shared/action.ts";
-import { nextSnapshotAction, type SnapshotFacts } from "../../plv8/snapshot/snapshot.ts";
-import type { SnapshotParams } from "../../plv8/snapshot/snapshot-params.ts";
+import { SteepError } from "../../../plv8/db/steep-error.ts";
+import type { SnapshotDone } from "../../../plv8/shared/action.ts";
+import { nextSnapshotAction, type SnapshotFacts } from "../../../plv8/snapshot/snapshot.ts";
+import type { SnapshotParams } from "../../../plv8/snapshot/snapshot-params.ts";
 
 const params: SnapshotParams = {
   output_path: "/backups/one",

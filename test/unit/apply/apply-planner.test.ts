@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
-import { type ApplyFacts, nextApplyAction } from "../../plv8/apply/apply.ts";
-import { type ApplyParams, sectionNames } from "../../plv8/apply/apply-params.ts";
-import { SteepError } from "../../plv8/db/steep-error.ts";
-import type { ApplyDone } from "../../plv8/shared/action.ts";
+import { type ApplyFacts, nextApplyAction } from "../../../plv8/apply/apply.ts";
+import { type ApplyParams, sectionNames } from "../../../plv8/apply/apply-params.ts";
+import { SteepError } from "../../../plv8/db/steep-error.ts";
+import type { ApplyDone } from "../../../plv8/shared/action.ts";
 
 const params: ApplyParams = {
   input_path: "/backups/one",

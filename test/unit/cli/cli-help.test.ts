@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { expect, test } from "vitest";
-import { program } from "../../cli/program.ts";
+import { program } from "../../../cli/program.ts";
 
 /** What --help prints of a command and of all below it. */
 function helps(command: Command, path = ""): [string, string][] {

@@ -1,10 +1,10 @@
 import { describe, expect, test } from "vitest";
-import { SteepError } from "../../plv8/db/steep-error.ts";
-import { planMerge } from "../../plv8/merge/merge-plan.ts";
-import type { ColumnFacts } from "../../plv8/overlap/overlap-facts.ts";
-import { planOverlap } from "../../plv8/overlap/overlap-plan.ts";
-import { type Json, leavesOf, replaced } from "../support/leaves.ts";
-import { column, mergeFacts, ofKey, unique, writes } from "../support/plan-facts.ts";
+import { SteepError } from "../../../plv8/db/steep-error.ts";
+import { planMerge } from "../../../plv8/merge/merge-plan.ts";
+import type { ColumnFacts } from "../../../plv8/overlap/overlap-facts.ts";
+import { planOverlap } from "../../../plv8/overlap/overlap-plan.ts";
+import { type Json, leavesOf, replaced } from "../../support/leaves.ts";
+import { column, mergeFacts, ofKey, unique, writes } from "../../support/plan-facts.ts";
 
 /*
  * A peer may answer anything. Whatever stands in place of whichever value of its facts, a plan is refused, or has

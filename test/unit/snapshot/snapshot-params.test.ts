@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
-import type { Json } from "../../plv8/db/sql.ts";
-import { SteepError } from "../../plv8/db/steep-error.ts";
-import { compressions, snapshotParams } from "../../plv8/snapshot/snapshot-params.ts";
+import type { Json } from "../../../plv8/db/sql.ts";
+import { SteepError } from "../../../plv8/db/steep-error.ts";
+import { compressions, snapshotParams } from "../../../plv8/snapshot/snapshot-params.ts";
 
 type Raw = { readonly [name: string]: Json };
 

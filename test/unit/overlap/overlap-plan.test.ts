@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
-import { bucketCount } from "../../plv8/overlap/overlap-buckets.ts";
-import type { ColumnFacts, PairFacts, TableFacts } from "../../plv8/overlap/overlap-facts.ts";
-import { planOverlap } from "../../plv8/overlap/overlap-plan.ts";
+import { bucketCount } from "../../../plv8/overlap/overlap-buckets.ts";
+import type { ColumnFacts, PairFacts, TableFacts } from "../../../plv8/overlap/overlap-facts.ts";
+import { planOverlap } from "../../../plv8/overlap/overlap-plan.ts";
 
 function column(name: string, type: string, more: Partial<ColumnFacts> = {}): ColumnFacts {
   return {

@@ -1,9 +1,9 @@
 import { describe, expect, test } from "vitest";
-import { SteepError } from "../../plv8/db/steep-error.ts";
-import { type MergeFacts, nextMergeAction, nextUndoAction } from "../../plv8/merge/merge.ts";
-import { mergeWarnings, type PeerFacts, refuseMerge } from "../../plv8/merge/merge-checks.ts";
-import type { MergeParams } from "../../plv8/merge/merge-params.ts";
-import type { MergeAction, MergeDone } from "../../plv8/shared/action.ts";
+import { SteepError } from "../../../plv8/db/steep-error.ts";
+import { type MergeFacts, nextMergeAction, nextUndoAction } from "../../../plv8/merge/merge.ts";
+import { mergeWarnings, type PeerFacts, refuseMerge } from "../../../plv8/merge/merge-checks.ts";
+import type { MergeParams } from "../../../plv8/merge/merge-params.ts";
+import type { MergeAction, MergeDone } from "../../../plv8/shared/action.ts";
 
 const params: MergeParams = {
   strategy: "prefer-local",

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { assessHealth, type HealthFacts } from "../../plv8/watch/health.ts";
+import { assessHealth, type HealthFacts } from "../../../plv8/watch/health.ts";
 
 const fine: HealthFacts = {
   extension_version: "1.2.3",

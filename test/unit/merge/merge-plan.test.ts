@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
-import type { MergeFacts, UniqueFacts } from "../../plv8/merge/merge-facts.ts";
-import { planMerge } from "../../plv8/merge/merge-plan.ts";
-import type { ColumnFacts, TableFacts } from "../../plv8/overlap/overlap-facts.ts";
+import type { MergeFacts, UniqueFacts } from "../../../plv8/merge/merge-facts.ts";
+import { planMerge } from "../../../plv8/merge/merge-plan.ts";
+import type { ColumnFacts, TableFacts } from "../../../plv8/overlap/overlap-facts.ts";
 import {
   column,
   mergeFacts as facts,
@@ -11,7 +11,7 @@ import {
   unique,
   v,
   writes,
-} from "../support/plan-facts.ts";
+} from "../../support/plan-facts.ts";
 
 const planOf = (...args: Parameters<typeof facts>) => planMerge(facts(...args)).merge;
 /** A statement with its gap closed. */

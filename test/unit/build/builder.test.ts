@@ -1,11 +1,11 @@
 import vm from "node:vm";
 import { transform } from "esbuild";
 import { beforeAll, describe, expect, test } from "vitest";
-import { publicFunctions } from "../../plv8/api/index.ts";
-import type { PublicFunction } from "../../plv8/api/public-function.ts";
-import { bundle, bundleSql } from "../../plv8/build/bundle-sql.ts";
-import { extensionScript } from "../../plv8/build/extension-script.ts";
-import { functionSql } from "../../plv8/build/function-sql.ts";
+import { publicFunctions } from "../../../plv8/api/index.ts";
+import type { PublicFunction } from "../../../plv8/api/public-function.ts";
+import { bundle, bundleSql } from "../../../plv8/build/bundle-sql.ts";
+import { extensionScript } from "../../../plv8/build/extension-script.ts";
+import { functionSql } from "../../../plv8/build/function-sql.ts";
 
 const engines = ["plv8", "pljs"] as const;
 const version = "1.2.3";

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { schemaDiff } from "../../plv8/schema/schema-diff.ts";
+import { schemaDiff } from "../../../plv8/schema/schema-diff.ts";
 import type {
   Column,
   Constraint,
@@ -7,8 +7,8 @@ import type {
   SchemaObject,
   Side,
   Table,
-} from "../../plv8/schema/schema-objects.ts";
-import { comment, withheld } from "../../plv8/schema/statements.ts";
+} from "../../../plv8/schema/schema-objects.ts";
+import { comment, withheld } from "../../../plv8/schema/statements.ts";
 
 const table: Table = {
   type: "table",

@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, test } from "vitest";
-import { extensionScript } from "../../plv8/build/extension-script.ts";
+import { extensionScript } from "../../../plv8/build/extension-script.ts";
 
 /*
  * Rules for the extension's script, which a superuser runs in a database that others have prepared:

@@ -1,12 +1,12 @@
 import { expect, test } from "vitest";
-import { Rate } from "../../cli/job/rate.ts";
-import { oneLine, visible } from "../../cli/output/one-line.ts";
-import { errorLine } from "../../cli/output/report-error.ts";
-import { commandOptions } from "../../cli/output/shell-words.ts";
-import { table } from "../../cli/output/table.ts";
-import { duration, exactBytes } from "../../cli/output/units.ts";
-import { splitNames, unquote } from "../../cli/split-names.ts";
-import { call } from "../../cli/sql-call.ts";
+import { Rate } from "../../../cli/job/rate.ts";
+import { oneLine, visible } from "../../../cli/output/one-line.ts";
+import { errorLine } from "../../../cli/output/report-error.ts";
+import { commandOptions } from "../../../cli/output/shell-words.ts";
+import { table } from "../../../cli/output/table.ts";
+import { duration, exactBytes } from "../../../cli/output/units.ts";
+import { splitNames, unquote } from "../../../cli/split-names.ts";
+import { call } from "../../../cli/sql-call.ts";
 
 test("control characters of a name do not reach the terminal", () => {
   expect(visible('a\nb\x1b[31m"🐘"\u202e')).toBe('a\\nb\\u001b[31m"🐘"\\u202e');

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { inProject } from "../support/pg.ts";
+import { inProject } from "../../support/pg.ts";
 
 type Suite = { name: string; status: string; assertionResults: object[] };
 

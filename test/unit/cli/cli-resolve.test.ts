@@ -2,10 +2,10 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { Environment } from "../../cli/connection/environment.ts";
-import { passwordFromFile, passwordIn } from "../../cli/connection/password-file.ts";
-import { resolveTarget } from "../../cli/connection/resolve.ts";
-import { encryptions, sslmodeOf } from "../../cli/connection/ssl.ts";
+import type { Environment } from "../../../cli/connection/environment.ts";
+import { passwordFromFile, passwordIn } from "../../../cli/connection/password-file.ts";
+import { resolveTarget } from "../../../cli/connection/resolve.ts";
+import { encryptions, sslmodeOf } from "../../../cli/connection/ssl.ts";
 
 let home: string;
 let warnings: string[];

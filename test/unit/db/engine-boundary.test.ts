@@ -1,9 +1,9 @@
 import { afterEach, describe, expect, test } from "vitest";
-import { engineName } from "../../plv8/db/engine.ts";
-import { type Json, query, queryOne } from "../../plv8/db/sql.ts";
-import { SteepError } from "../../plv8/db/steep-error.ts";
-import { bundleVersion } from "../../plv8/db/version.ts";
-import { dispatch } from "../../plv8/main.ts";
+import { engineName } from "../../../plv8/db/engine.ts";
+import { type Json, query, queryOne } from "../../../plv8/db/sql.ts";
+import { SteepError } from "../../../plv8/db/steep-error.ts";
+import { bundleVersion } from "../../../plv8/db/version.ts";
+import { dispatch } from "../../../plv8/main.ts";
 
 /** One call of the engine's execute(), as it arrived. */
 interface Call {
