@@ -25,6 +25,7 @@ fi
 for project in plv8 plv8/build test cli; do
   [ ! -f "$project/tsconfig.json" ] || check "tsc -p $project" "$bin/tsc" --noEmit -p "$project"
 done
+check layers node scripts/lint-layers.mjs
 check biome "$bin/biome" check --log-level=warn --error-on-warnings .
 # shellcheck disable=SC2046
 check clang-format "$bin/clang-format" --dry-run -Werror $(c_files)

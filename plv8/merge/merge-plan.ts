@@ -1,10 +1,10 @@
 import { SteepError } from "../db/steep-error.ts";
 import type { Build } from "../overlap/overlap-build.ts";
 import { buildOf, type OverlapPlan, overlapPlan } from "../overlap/overlap-plan.ts";
-import { readPeerWrites } from "../shared/peer-facts.ts";
 import type { MergeFacts, PeerWriteFacts } from "./merge-facts.ts";
 import { type MergeSidePlan, mergeSidePlan } from "./merge-queries.ts";
 import { checkedIndexes, type UniqueCheck, uniqueChecks } from "./merge-unique.ts";
+import { readPeerWrites } from "./peer-writes.ts";
 
 /** How one table is merged: how it is compared, and what is written by. */
 export interface MergePlan extends OverlapPlan {

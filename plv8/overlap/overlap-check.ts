@@ -1,6 +1,6 @@
 import { SteepError } from "../db/steep-error.ts";
-import { readPeerTable } from "../shared/peer-facts.ts";
 import type { ColumnFacts, PairFacts, TableFacts } from "./overlap-facts.ts";
+import { readPeerTable } from "./peer-table.ts";
 
 /** The same, with a table on either side. */
 export interface CheckedPair extends PairFacts {

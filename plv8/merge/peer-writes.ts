@@ -1,0 +1,18 @@
+import { flag, list, member, text } from "../shared/peer-value.ts";
+import type { PeerWriteFacts } from "./merge-facts.ts";
+
+/**
+ * What writing to a table of the peer needs to know; definitions of indexes are not read.
+ *
+ * @throws SteepError where that is no description
+ */
+export function readPeerWrites(table: string, value: unknown): PeerWriteFacts {
+  const facts = { of: table, value };
+  return {
+    identity: list(member(facts, "identity"), text),
+    unique: list(member(facts, "unique"), (index) => ({
+      name: text(member(index, "name")),
+      is_harmless: flag(member(index, "is_harmless")),
+    })),
+  };
+}
