@@ -54,5 +54,6 @@ extern PGDLLEXPORT void steep_repl_coordinator_main(Datum arg);
 extern PGDLLEXPORT void steep_repl_holder_main(Datum arg);
 extern PGDLLEXPORT void steep_repl_copier_main(Datum arg);
 extern PGDLLEXPORT void steep_repl_applier_main(Datum arg);
+extern PGDLLEXPORT void steep_repl_remover_main(Datum arg);
 
 #endif /* STEEP_REPL_H */
