@@ -34,6 +34,9 @@ extern void error_context_init(void);
 /* launcher.c */
 extern void launcher_register(void);
 
+/* lock_guard.c */
+extern void lock_guard_init(void);
+
 /* trusted_code.c */
 extern void trusted_code_init(void);
 
