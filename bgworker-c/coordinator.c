@@ -142,6 +142,8 @@ at_exit(int code, Datum arg)
 
 	if (run == NULL || run->job->state == JOB_ENDED || !PostmasterIsAlive())
 		return;
+	/* What follows may take as long as a disk wants, and others may want what is locked. */
+	AbortOutOfAnyTransaction();
 	job_end_helpers(run->job, SIGTERM);
 	for (int waited = 0; waited < EXIT_WAIT_MS; waited += 10)
 	{

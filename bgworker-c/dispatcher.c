@@ -3,6 +3,8 @@
  *	  A short-lived worker in one database: has jobs recovered that a crash left
  *	  behind, and claims pending jobs for which there are slots.
  *
+ * It touches no path that a user has chosen, and so waits for no disk.
+ *
  * It runs fixed statements as the extension's owner, and trusts of a row only
  * what the guards keep users from writing.
  */
@@ -16,6 +18,7 @@
 #include "owner.h"
 #include "postmaster/interrupt.h"
 #include "recovery.h"
+#include "remover.h"
 #include "shared_state.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
@@ -230,6 +233,7 @@ steep_repl_dispatcher_main(Datum arg)
 	Oid database = worker_database();
 	ClaimResult result = CLAIM_NONE;
 	bool installed;
+	bool has_remains;
 
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
@@ -251,6 +255,7 @@ steep_repl_dispatcher_main(Datum arg)
 		CHECK_FOR_INTERRUPTS();
 		result = claim_next();
 	} while (result == CLAIM_DONE);
-	if (result == CLAIM_BLOCKED || passed_over_jobs())
+	has_remains = remover_start();
+	if (result == CLAIM_BLOCKED || has_remains || passed_over_jobs())
 		launcher_wake(MyDatabaseId, true);
 }

@@ -197,7 +197,7 @@ steep_repl_retry(PG_FUNCTION_ARGS)
 		"insert into steep_repl._job_directories (operation_id, path, token, system_identifier, database_oid) "
 		"select w.id, coalesce(rtrim(w.params->>'output_path', '/'), ''), "
 		"  replace(gen_random_uuid()::text, '-', ''), w.system_identifier, w.database_oid "
-		"from steep_repl.work_queue w where w.id = $1 on conflict (operation_id) do update set begun = 'start', died_at = null";
+		"from steep_repl.work_queue w where w.id = $1 on conflict (operation_id) do update set begun = 'start', died_at = null, to_remove = false";
 	int64 id = PG_GETARG_INT64(0);
 	OwnerSession session;
 	char *status;

@@ -6,6 +6,7 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "remover.h"
 #include "shared_state.h"
 #include "steep_repl.h"
 #include "storage/proc.h"
@@ -48,7 +49,7 @@ workers_free(void)
 }
 
 /* Slots kept for admitted jobs whose workers have not started. Caller holds the lock. */
-static int
+int
 workers_promised(void)
 {
 	int n = 0;
@@ -57,6 +58,20 @@ workers_promised(void)
 		if (steep_shared->jobs[i].state != JOB_FREE)
 			n += steep_shared->jobs[i].promised_workers;
 	return n;
+}
+
+/*
+ * Slots that jobs leave free. A remover has one of these: where it hangs, it must
+ * not keep jobs from running. Without the lock this may be out of date.
+ */
+int
+workers_reserved(void)
+{
+	int n = steep_reserved_worker_slots;
+
+	for (int i = 0; i < STEEP_MAX_REMOVERS; i++)
+		n -= OidIsValid(steep_shared->removers[i].database);
+	return Max(n, 0);
 }
 
 /* A worker of the job could not be started: its slot is kept no longer. */
@@ -136,10 +151,11 @@ left_for_others(Oid requester)
 bool
 job_promise_worker(SteepJob *job, bool is_needed)
 {
-	int reserved = steep_reserved_worker_slots;
+	int reserved;
 	bool ok;
 
 	LWLockAcquire(steep_shared->lock, LW_EXCLUSIVE);
+	reserved = workers_reserved();
 	if (!is_needed && !job->is_superusers)
 		reserved += left_for_others(job->requester);
 	ok = workers_free() - workers_promised() - 1 >= reserved;
@@ -165,7 +181,7 @@ job_reserve(int64 id, Oid database, Oid requester, int workers)
 	LWLockAcquire(steep_shared->lock, LW_EXCLUSIVE);
 	left = workers_free() + steep_shared->n_dispatchers - workers_promised() - workers -
 		   (is_superuser ? 0 : left_for_others(requester));
-	for (int i = 0; i < STEEP_MAX_JOBS && left >= steep_reserved_worker_slots; i++)
+	for (int i = 0; i < STEEP_MAX_JOBS && left >= workers_reserved(); i++)
 	{
 		if (steep_shared->jobs[i].state != JOB_FREE)
 			continue;
@@ -286,27 +302,29 @@ job_find(int64 id, Oid database)
 	return found;
 }
 
+/* Whether a job makes its directory at this path. Caller holds the lock. */
+bool
+job_makes_directory(const char *path)
+{
+	for (int i = 0; i < STEEP_MAX_JOBS; i++)
+		if (steep_shared->jobs[i].makes_directory && strcmp(steep_shared->jobs[i].path, path) == 0)
+			return true;
+	return false;
+}
+
 /*
  * Whether the job may make its directory now. Of two jobs for one path the same
  * one must make the directory and mark it, or nobody would know later to remove
- * it; jobs for other paths do not wait for a slow disk.
+ * it, and while a lost job's files are removed none may; jobs for other paths do
+ * not wait for a slow disk.
  */
 bool
 job_begin_directory(SteepJob *job)
 {
-	bool is_taken = false;
-
 	LWLockAcquire(steep_shared->lock, LW_EXCLUSIVE);
-	for (int i = 0; i < STEEP_MAX_JOBS; i++)
-	{
-		const SteepJob *other = &steep_shared->jobs[i];
-
-		if (other != job && other->makes_directory && strcmp(other->path, job->path) == 0)
-			is_taken = true;
-	}
-	job->makes_directory = !is_taken;
+	job->makes_directory = !job_makes_directory(job->path) && !remover_is_at(job->path);
 	LWLockRelease(steep_shared->lock);
-	return !is_taken;
+	return job->makes_directory;
 }
 
 /* The directory is made and marked, or could not be. */

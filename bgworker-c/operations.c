@@ -11,7 +11,9 @@
 #include "job_remains.h"
 #include "miscadmin.h"
 #include "owner.h"
+#include "remover.h"
 #include "roles.h"
+#include "shared_state.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/tuplestore.h"
@@ -33,7 +35,8 @@ forget_marks(void)
 
 /*
  * Forget finished jobs of roles that the caller is a member of. Rows of
- * finished snapshots stay: they tell what the directories are.
+ * finished snapshots stay, and of others while something of them is left: they
+ * tell what the directories are.
  */
 Datum
 steep_repl_prune(PG_FUNCTION_ARGS)
@@ -52,7 +55,8 @@ steep_repl_prune(PG_FUNCTION_ARGS)
 		"delete from steep_repl.snapshots s where s.status in ('failed', 'cancelled') "
 		"and s.completed_at < now() - $1 and pg_has_role($2, s.requested_by_oid, 'MEMBER') "
 		"and steep_repl._is_here(s.system_identifier, s.database_oid) "
-		"and not exists (select from steep_repl.work_queue w where w.id = s.operation_id)",
+		"and not exists (select from steep_repl.work_queue w where w.id = s.operation_id) "
+		"and not exists (select from steep_repl._job_directories d where d.operation_id = s.operation_id)",
 		2, types, values, NULL);
 	owner_execute(
 		"delete from steep_repl.overlaps o where o.status in ('complete', 'failed', 'cancelled') "
@@ -77,10 +81,31 @@ steep_repl_prune(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64((int64) n);
 }
 
+/* Whether a remover is at the job's files, and may hang there. */
+static bool
+is_being_removed(const JobRemains *remains)
+{
+	bool result;
+
+	if (steep_shared == NULL)
+		return false;
+	LWLockAcquire(steep_shared->lock, LW_SHARED);
+	result = remains->path[0] != '\0' && remover_is_at(remains->path);
+	LWLockRelease(steep_shared->lock);
+	return result;
+}
+
 /* Remove the directory of a snapshot that is over; raises what stands in the way. */
 static void
 drop_directory(const JobRemains *remains)
 {
+	if (is_being_removed(remains))
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_OBJECT_IN_USE),
+			 errmsg("directory \"%s\" is being removed by a worker", remains->path),
+			 errhint(
+				 "Try again in a moment. If that does not help, its file system does not answer.")));
 	switch (directory_remove(remains->path, &remains->mark))
 	{
 		case REMOVE_DONE:
@@ -150,6 +175,9 @@ steep_repl_drop_snapshot(PG_FUNCTION_ARGS)
 				 errmsg("snapshot \"%s\" is %s", snapshot_id, status),
 				 errhint("Cancel it first with steep_repl.cancel_snapshot('%s').", snapshot_id)));
 
+	/* With the row locked no remover begins with these files. */
+	owner_execute("select from steep_repl._job_directories where operation_id = $1 for update", 1,
+				  (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(operation_id)}, NULL);
 	if (job_remains_find(operation_id, &remains))
 	{
 		if (remains.slot_name[0] != '\0')
@@ -167,14 +195,14 @@ steep_repl_drop_snapshot(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(true);
 }
 
-/* One row of leftovers(). */
+/* One row of leftovers(); a size below 0 is unknown. */
 static void
 put_leftover(ReturnSetInfo *rsinfo, const char *kind, const char *name, int64 bytes,
 			 const char *snapshot_id)
 {
 	Datum values[] = {CStringGetTextDatum(kind), CStringGetTextDatum(name), Int64GetDatum(bytes),
 					  CStringGetTextDatum(snapshot_id)};
-	bool nulls[] = {false, false, false, false};
+	bool nulls[] = {false, false, bytes < 0, false};
 
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
@@ -212,8 +240,10 @@ steep_repl_leftovers(PG_FUNCTION_ARGS)
 
 		if (!job_remains_find(id, &remains))
 			continue;
-		if (!complete && remains.path[0] != '\0' &&
-			(bytes = directory_bytes(remains.path, &remains.mark)) >= 0)
+		if (is_being_removed(&remains))
+			put_leftover(rsinfo, "directory", remains.path, -1, snapshot_id);
+		else if (!complete && remains.path[0] != '\0' &&
+				 (bytes = directory_bytes(remains.path, &remains.mark)) >= 0)
 			put_leftover(rsinfo, "directory", remains.path, bytes, snapshot_id);
 		if ((bytes = job_slot_retained_bytes(&remains)) >= 0)
 			put_leftover(rsinfo, "slot", remains.slot_name, bytes, snapshot_id);

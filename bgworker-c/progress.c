@@ -180,12 +180,11 @@ steep_repl_waiting_reason(PG_FUNCTION_ARGS)
 		PG_RETURN_TEXT_P(
 			cstring_to_text(psprintf("waiting for a job slot: all %d are in use", STEEP_MAX_JOBS)));
 	free_workers = workers_free();
-	if (free_workers - steep_reserved_worker_slots >= needed && MyBgworkerEntry == NULL)
+	if (free_workers - workers_reserved() >= needed && MyBgworkerEntry == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(cstring_to_text(psprintf(
 		"waiting for background worker slots: a job needs %d, %d of max_worker_processes = %d are free and %d of them reserved (steep_repl.reserved_worker_slots); a role that has a job running leaves %d to others",
-		needed, free_workers, max_worker_processes, steep_reserved_worker_slots,
-		STEEP_WORKERS_FOR_OTHERS)));
+		needed, free_workers, max_worker_processes, workers_reserved(), STEEP_WORKERS_FOR_OTHERS)));
 }
 
 /* For health(), which any role may call: so as the owner. */

@@ -1,15 +1,15 @@
 /*
  * recovery.c
  *	  Jobs that nobody stands for any more: resumes or fails those that a crash
- *	  left running, and removes what they have left.
+ *	  left running.
  *
  * Called by dispatchers. It runs fixed statements as the extension's owner, and
- * trusts of a row only what the guards keep users from writing.
+ * trusts of a row only what the guards keep users from writing. Files that a job
+ * has left are a remover's work: all jobs of the database wait for a dispatcher.
  */
 #include "recovery.h"
 
 #include "catalog/pg_type.h"
-#include "directory.h"
 #include "job_remains.h"
 #include "job_rows.h"
 #include "miscadmin.h"
@@ -48,32 +48,32 @@ record_failure(int64 id, const char *message, const char *sqlstate, const char *
 }
 
 /*
- * Remove what a job that is over has left, by what our private table says. If
- * something stays, the private row stays too and leftovers() shows it.
+ * Give up what a job that is over has left, by what our private table says: its
+ * slot goes, its files are to be removed. Until they are, the private row stays
+ * and leftovers() shows them.
  */
 static void
-remove_remains(int64 id)
+give_up_remains(int64 id)
 {
 	JobRemains remains;
 
 	if (!job_remains_find(id, &remains))
 		return;
 	(void) job_slot_drop(&remains);
-	if (remains.path[0] != '\0' && directory_remove(remains.path, &remains.mark) == REMOVE_FAILED)
-		ereport(WARNING,
-				(errcode_for_file_access(),
-				 errmsg("steep_repl: could not remove the files of operation " INT64_FORMAT ": %m",
-						id)));
-	else
+	if (remains.path[0] == '\0')
 		job_remains_forget(id);
+	else
+		owner_execute(
+			"update steep_repl._job_directories set to_remove = true where operation_id = $1", 1,
+			(Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL);
 }
 
-/* Fail a job that cannot go on, unless it has ended by itself, and remove what it has left. */
+/* Fail a job that cannot go on, unless it has ended by itself, and give up what it has left. */
 void
 recovery_fail_job(int64 id, const char *message, const char *sqlstate, const char *hint)
 {
 	if (record_failure(id, message, sqlstate, hint))
-		remove_remains(id);
+		give_up_remains(id);
 }
 
 /*

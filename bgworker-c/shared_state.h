@@ -23,6 +23,7 @@
 #define STEEP_MAX_JOBS 16      /* running at once in the whole cluster */
 #define STEEP_MAX_DATABASES 64 /* with waiting jobs; beyond it: look everywhere */
 #define STEEP_MAX_COPIERS 64
+#define STEEP_MAX_REMOVERS 2              /* at once in the whole cluster; they may hang */
 #define STEEP_SERVED 64                   /* requesters of whom it is known when they were served */
 #define STEEP_OBJECT_ID_LEN 48            /* snap_20251208_123456_1a2b3c4d */
 #define STEEP_TOKEN_LEN 33                /* 128 random bits in hex, and a NUL */
@@ -140,11 +141,19 @@ typedef struct WaitingDatabase
 	bool blocked; /* they did not fit: look again later */
 } WaitingDatabase;
 
+/* The one process in a database that removes the files of lost jobs. */
+typedef struct Remover
+{
+	Oid database;         /* InvalidOid = there is none */
+	char path[MAXPGPATH]; /* what it removes; empty = nothing */
+} Remover;
+
 typedef struct SteepShared
 {
-	LWLock *lock; /* job slots, admission, secrets, dispatchers */
+	LWLock *lock; /* job slots, admission, secrets, dispatchers, removers */
 	PeerSecret secrets[PEER_SECRETS];
 	int n_dispatchers;
+	Remover removers[STEEP_MAX_REMOVERS];
 	Oid served[STEEP_SERVED]; /* requesters, who was served last at the end */
 	int n_served;
 
@@ -181,11 +190,14 @@ extern void job_readmit(SteepJob *job);
 extern bool job_is_abandoned(SteepJob *job);
 extern bool job_release(SteepJob *job);
 extern SteepJob *job_find(int64 id, Oid database);
+extern bool job_makes_directory(const char *path);
 extern bool job_begin_directory(SteepJob *job);
 extern void job_end_directory(SteepJob *job);
 
 /* Worker slots. */
 extern int workers_free(void);
+extern int workers_promised(void);
+extern int workers_reserved(void);
 extern void dispatchers_count(int change);
 extern bool job_promise_worker(SteepJob *job, bool is_needed);
 extern void job_break_promise(SteepJob *job);

@@ -43,6 +43,8 @@ make_directory(JobRun *run, char *path)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("output_path \"%s\" is not the one that the job was queued with", path)));
 	strlcpy(mark.token, job->token, sizeof(mark.token));
+	/* A job that is retried may have left something; if it cannot be removed, the check says so. */
+	(void) directory_remove(job->path, &mark);
 	directory_check_write(path);
 	run->owns_directory = true;
 	run->dirfd = directory_create(path, &mark);
@@ -56,7 +58,12 @@ create_directory(JobRun *run, Jsonb *action)
 	if (wait_event_directory == 0)
 		wait_event_directory = WaitEventExtensionNew("SteepReplMakeDirectory");
 	while (!job_begin_directory(run->job))
+	{
+		run_set_waiting(run,
+						"waiting for another job at the same path, or the files that one left");
 		run_wait(run, wait_event_directory);
+	}
+	run_set_waiting(run, NULL);
 	PG_TRY();
 	{
 		make_directory(run, action_text(action, "path"));

@@ -35,6 +35,9 @@ extern void error_context_init(void);
 /* launcher.c */
 extern void launcher_register(void);
 
+/* lock_guard.c */
+extern void lock_guard_init(void);
+
 /* trusted_code.c */
 extern void trusted_code_init(void);
 
@@ -55,5 +58,6 @@ extern PGDLLEXPORT void steep_repl_coordinator_main(Datum arg);
 extern PGDLLEXPORT void steep_repl_holder_main(Datum arg);
 extern PGDLLEXPORT void steep_repl_copier_main(Datum arg);
 extern PGDLLEXPORT void steep_repl_applier_main(Datum arg);
+extern PGDLLEXPORT void steep_repl_remover_main(Datum arg);
 
 #endif /* STEEP_REPL_H */

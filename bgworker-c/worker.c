@@ -25,7 +25,7 @@
 /* Travels in bgw_extra. */
 typedef struct WorkerArguments
 {
-	Oid database; /* dispatcher only */
+	Oid database; /* dispatcher and remover only */
 	int slot;     /* of steep_shared->jobs */
 	WorkerKind kind;
 	int number; /* of a copier or applier */
@@ -37,7 +37,7 @@ StaticAssertDecl(sizeof(WorkerArguments) <= BGW_EXTRALEN, "worker arguments must
 static const char *const worker_names[] = {
 	[WORKER_DISPATCHER] = "dispatcher", [WORKER_COORDINATOR] = "coordinator",
 	[WORKER_HOLDER] = "holder",         [WORKER_COPIER] = "copier",
-	[WORKER_APPLIER] = "applier",
+	[WORKER_APPLIER] = "applier",       [WORKER_REMOVER] = "remover",
 };
 
 /*
@@ -151,6 +151,7 @@ attach(SteepJob *job)
 		case WORKER_APPLIER:
 			return job_attach(job, arguments.generation, &job->copier_pids[arguments.number], NULL);
 		case WORKER_DISPATCHER:
+		case WORKER_REMOVER:
 			break;
 	}
 	return false;

@@ -18,6 +18,7 @@ typedef enum WorkerKind
 	WORKER_HOLDER,
 	WORKER_COPIER,
 	WORKER_APPLIER,
+	WORKER_REMOVER,
 } WorkerKind;
 
 extern BackgroundWorkerHandle *worker_register(WorkerKind kind, int slot, int number, Oid database);

@@ -123,11 +123,13 @@ create table steep_repl._job_directories (
   system_identifier text not null,
   database_oid oid not null,
   begun text not null default 'start',
-  died_at text
+  died_at text,
+  to_remove boolean not null default false
 );
 alter table steep_repl._job_directories enable row level security;
 comment on table steep_repl._job_directories is 'private: directories, and slots, that jobs may have to remove, and where a job that is resumed has been';
 comment on column steep_repl._job_directories.begun is 'of a job that is resumed after a crash: the action that it has begun';
+comment on column steep_repl._job_directories.to_remove is 'of a job that was lost: its files are yet to be removed';
 comment on column steep_repl._job_directories.died_at is 'the action during which it was interrupted, and how much was done by then';
 
 -- What an apply has done, each row written in the transaction that did it: so a

@@ -93,14 +93,14 @@ const jobs: Readonly<Record<string, () => Promise<{ id: string; goOn: () => Prom
   };
 
 describe.each(Object.entries(jobs))("%s", (_, begin) => {
-  test("waits while a role locks our tables for longer than lock_timeout, and is complete then", async () => {
+  test("waits while our tables are locked for longer than lock_timeout, and is complete then", async () => {
     const { id, goOn } = await begin();
     await waitUntil(
       () => server.query("select worker_pid from steep_repl.work_queue where id = $1", [id], app),
       ([job]) => typeof job?.worker_pid === "number",
       "the job runs",
     );
-    const locker = await server.connect({ ...app, user: "greedy" });
+    const locker = await server.connect(app);
     const { rows } = await locker.query(
       `select string_agg(c.oid::regclass::text, ', ' order by c.relname) as names from pg_class c
        where c.relnamespace = 'steep_repl'::regnamespace and c.relkind = 'r'`,

@@ -103,7 +103,11 @@ test.each(Array.from({ length: 20 }, (_, i) => i + 1))(
         `${row.storage_path} is gone`,
       );
     }
-    expect(await server.query("select * from steep_repl.leftovers()", [], app)).toEqual([]);
+    await waitUntil(
+      () => server.query("select * from steep_repl.leftovers()", [], app),
+      (rows) => rows.length === 0,
+      "nothing is left",
+    );
     await dropFinished();
     await waitUntil(workers, (pids) => pids.length === 1, "only the launcher is left");
     await expectNoLeaks(server);

@@ -1,0 +1,13 @@
+/*
+ * remover.h
+ *	  The worker that removes the files of jobs that were lost.
+ */
+#ifndef STEEP_REMOVER_H
+#define STEEP_REMOVER_H
+
+#include "postgres.h"
+
+extern bool remover_start(void);
+extern bool remover_is_at(const char *path);
+
+#endif /* STEEP_REMOVER_H */
