@@ -12,6 +12,7 @@
 #include "port/atomics.h"
 #include "shared_state.h"
 #include "storage/block.h"
+#include "utils/relcache.h"
 
 /* A table as the planning query named it, in the coordinator's memory. */
 typedef struct SourceTable
@@ -83,6 +84,7 @@ extern void plan_detach(dsm_handle handle);
 extern void plan_measure(SnapshotPlan *plan, JobCounters *counters);
 extern bool plan_next_chunk(SnapshotPlan *plan, PlanChunk *chunk);
 extern bool plan_chunk_done(SnapshotPlan *plan, const PlanChunk *chunk);
+extern Relation plan_open_table(const SnapshotPlan *plan, const PlanTable *table);
 extern const char *plan_string(const SnapshotPlan *plan, uint32 offset);
 
 #endif /* STEEP_PLAN_H */
