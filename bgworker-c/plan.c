@@ -19,18 +19,6 @@
  */
 #define CHUNK_BLOCKS (64 * 1024 * 1024 / BLCKSZ)
 
-/* The list of columns for SELECT, quoted. */
-static char *
-select_list(const SourceTable *table)
-{
-	StringInfoData list;
-
-	initStringInfo(&list);
-	for (int i = 0; i < table->ncolumns; i++)
-		appendStringInfo(&list, "%s%s", i > 0 ? ", " : "", quote_identifier(table->columns[i]));
-	return list.data;
-}
-
 /* Append a string with its NUL; returns the offset within the segment. */
 static uint32
 add_string(StringInfo strings, Size base, const char *string)
@@ -54,7 +42,10 @@ fill_table(PlanTable *target, const SourceTable *source, StringInfo strings, Siz
 	target->name = add_string(strings, base, source->name);
 	target->qualified_name =
 		add_string(strings, base, quote_qualified_identifier(source->schema, source->name));
-	target->select_list = add_string(strings, base, select_list(source));
+	target->columns = base + strings->len;
+	target->n_columns = source->ncolumns;
+	for (int i = 0; i < source->ncolumns; i++)
+		(void) add_string(strings, base, source->columns[i]);
 	target->condition = add_string(strings, base, source->condition);
 	pg_atomic_init_u32(&target->next_chunk, 0);
 	pg_atomic_init_u32(&target->chunks_done, 0);

@@ -48,7 +48,8 @@ typedef struct PlanTable
 	uint32 schema; /* offsets of strings in the segment */
 	uint32 name;
 	uint32 qualified_name;
-	uint32 select_list;
+	uint32 columns; /* of the first of n_columns names, one after the other */
+	uint32 n_columns;
 	uint32 condition; /* 0 = none */
 	pg_atomic_uint32 next_chunk;
 	pg_atomic_uint32 chunks_done;

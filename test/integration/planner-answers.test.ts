@@ -67,6 +67,7 @@ describe("a planner that takes something else for a table is refused:", () => {
       "create server s foreign data wrapper dblink_fdw; create foreign table lies.x (v int) server s",
     ],
     ["no such column", "create table lies.x (w int)", "42703"],
+    ["a virtual column", "create table lies.x (w int, v int generated always as (2))", "42703"],
   ];
 
   /** As of an extension's table, which pg_dump does not list. */
