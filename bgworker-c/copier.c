@@ -20,6 +20,8 @@
 #include "storage/fd.h"
 #include "storage/ipc.h"
 #include "storage/proc.h"
+#include "table_rows.h"
+#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/snapmgr.h"
 #include "worker.h"
@@ -114,27 +116,22 @@ add_row(const char *line, size_t len)
 }
 
 /*
- * SELECT rather than a scan of the table: then the executor checks the rights
- * of the requester, and row security is an error instead of missing rows.
+ * An extension says by a condition which rows of a table it does not bring
+ * itself. These tables take a SELECT; who wrote the condition made the extension.
  */
 static char *
-chunk_query(void)
+condition_query(void)
 {
 	const PlanTable *table = &copier.plan->tables[copier.chunk.table];
-	const PlanChunk *chunk = &copier.chunk;
+	const char *column = plan_string(copier.plan, table->columns);
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "SELECT %s FROM ONLY %s", plan_string(copier.plan, table->select_list),
-					 plan_string(copier.plan, table->qualified_name));
-	if (table->condition != 0)
-		appendStringInfo(&sql, " %s", plan_string(copier.plan, table->condition));
-	else if (table->chunks > 1)
-	{
-		appendStringInfo(&sql, " WHERE ctid >= '(%u,0)'", chunk->first_block);
-		if (chunk->end_block != InvalidBlockNumber)
-			appendStringInfo(&sql, " AND ctid < '(%u,0)'", chunk->end_block);
-	}
+	appendStringInfoString(&sql, "SELECT ");
+	for (uint32 i = 0; i < table->n_columns; i++, column += strlen(column) + 1)
+		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "", quote_identifier(column));
+	appendStringInfo(&sql, " FROM ONLY %s %s", plan_string(copier.plan, table->qualified_name),
+					 plan_string(copier.plan, table->condition));
 	return sql.data;
 }
 
@@ -155,7 +152,10 @@ copy_rows(void)
 
 	error_context_stack = &context;
 	worker_begin_with_snapshot(copier.job->snapshot_name);
-	row_source_read(chunk_query(), add_row);
+	if (copier.plan->tables[copier.chunk.table].condition != 0)
+		row_source_read(condition_query(), add_row);
+	else
+		table_rows_read(copier.plan, &copier.chunk, add_row);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	error_context_stack = context.previous;
@@ -238,7 +238,7 @@ run_copier(SteepJob *job)
 	if (!BecomeLockGroupMember(holder, job->holder_pid))
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("the worker that holds the snapshot has ended")));
-	/* No view or foreign table may have taken a table's place. */
+	/* For those that are selected from: no view or foreign table may have taken their place. */
 	SetConfigOption("restrict_nonsystem_relation_kind", "view, foreign-table", PGC_SUSET,
 					PGC_S_OVERRIDE);
 	SetConfigOption("steep_repl.trusted_code_only", "on", PGC_USERSET, PGC_S_OVERRIDE);

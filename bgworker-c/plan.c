@@ -19,18 +19,6 @@
  */
 #define CHUNK_BLOCKS (64 * 1024 * 1024 / BLCKSZ)
 
-/* The list of columns for SELECT, quoted. */
-static char *
-select_list(const SourceTable *table)
-{
-	StringInfoData list;
-
-	initStringInfo(&list);
-	for (int i = 0; i < table->ncolumns; i++)
-		appendStringInfo(&list, "%s%s", i > 0 ? ", " : "", quote_identifier(table->columns[i]));
-	return list.data;
-}
-
 /* Append a string with its NUL; returns the offset within the segment. */
 static uint32
 add_string(StringInfo strings, Size base, const char *string)
@@ -54,7 +42,10 @@ fill_table(PlanTable *target, const SourceTable *source, StringInfo strings, Siz
 	target->name = add_string(strings, base, source->name);
 	target->qualified_name =
 		add_string(strings, base, quote_qualified_identifier(source->schema, source->name));
-	target->select_list = add_string(strings, base, select_list(source));
+	target->columns = base + strings->len;
+	target->n_columns = source->ncolumns;
+	for (int i = 0; i < source->ncolumns; i++)
+		(void) add_string(strings, base, source->columns[i]);
 	target->condition = add_string(strings, base, source->condition);
 	pg_atomic_init_u32(&target->next_chunk, 0);
 	pg_atomic_init_u32(&target->chunks_done, 0);
@@ -131,11 +122,32 @@ by_size_descending(const void *a, const void *b)
 	return x->dump_id < y->dump_id ? -1 : 1;
 }
 
-/* Size one table and divide it into chunks. The holder has locked it. */
-static void
-measure_table(PlanTable *table)
+/*
+ * Open a table, which the holder has locked. What the planner lists is only
+ * advice: anything but a table may have no blocks, or run code when it is read.
+ */
+Relation
+plan_open_table(const SnapshotPlan *plan, const PlanTable *table)
 {
-	Relation rel = table_open(table->relid, AccessShareLock);
+	const char *name = plan_string(plan, table->qualified_name);
+	Relation rel = try_table_open(table->relid, AccessShareLock);
+
+	if (rel == NULL)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("table %s does not exist", name),
+						errhint("Take a new snapshot.")));
+	if (rel->rd_rel->relkind != RELKIND_RELATION ||
+		rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
+		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("cannot copy %s", name),
+						errdetail("It is not a table, or a temporary one."),
+						errhint("Take a new snapshot.")));
+	return rel;
+}
+
+/* Size one table and divide it into chunks. */
+static void
+measure_table(const SnapshotPlan *plan, PlanTable *table)
+{
+	Relation rel = plan_open_table(plan, table);
 
 	table->bytes = table_relation_size(rel, MAIN_FORKNUM);
 	table->blocks = table->bytes / BLCKSZ;
@@ -169,7 +181,7 @@ plan_measure(SnapshotPlan *plan, JobCounters *counters)
 	for (uint32 i = 0; i < plan->n_tables; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		measure_table(&plan->tables[i]);
+		measure_table(plan, &plan->tables[i]);
 		total += plan->tables[i].bytes;
 	}
 	qsort(plan->tables, plan->n_tables, sizeof(PlanTable), by_size_descending);

@@ -12,6 +12,7 @@
 #include "port/atomics.h"
 #include "shared_state.h"
 #include "storage/block.h"
+#include "utils/relcache.h"
 
 /* A table as the planning query named it, in the coordinator's memory. */
 typedef struct SourceTable
@@ -47,7 +48,8 @@ typedef struct PlanTable
 	uint32 schema; /* offsets of strings in the segment */
 	uint32 name;
 	uint32 qualified_name;
-	uint32 select_list;
+	uint32 columns; /* of the first of n_columns names, one after the other */
+	uint32 n_columns;
 	uint32 condition; /* 0 = none */
 	pg_atomic_uint32 next_chunk;
 	pg_atomic_uint32 chunks_done;
@@ -83,6 +85,7 @@ extern void plan_detach(dsm_handle handle);
 extern void plan_measure(SnapshotPlan *plan, JobCounters *counters);
 extern bool plan_next_chunk(SnapshotPlan *plan, PlanChunk *chunk);
 extern bool plan_chunk_done(SnapshotPlan *plan, const PlanChunk *chunk);
+extern Relation plan_open_table(const SnapshotPlan *plan, const PlanTable *table);
 extern const char *plan_string(const SnapshotPlan *plan, uint32 offset);
 
 #endif /* STEEP_PLAN_H */

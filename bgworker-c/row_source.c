@@ -5,7 +5,6 @@
 #include "row_source.h"
 
 #include "executor/spi.h"
-#include "row_text.h"
 #include "tcop/dest.h"
 
 typedef struct RowReceiver
@@ -18,7 +17,12 @@ typedef struct RowReceiver
 static void
 start(DestReceiver *self, int operation, TupleDesc description)
 {
-	((RowReceiver *) self)->row = row_text_create(description);
+	AttrNumber *columns = palloc_array(AttrNumber, description->natts);
+
+	for (int i = 0; i < description->natts; i++)
+		columns[i] = i + 1;
+	((RowReceiver *) self)->row = row_text_create(description, columns, description->natts);
+	pfree(columns);
 }
 
 static bool

@@ -5,10 +5,7 @@
 #ifndef STEEP_ROW_SOURCE_H
 #define STEEP_ROW_SOURCE_H
 
-#include "postgres.h"
-
-/* Takes a row with the newline at its end; it is gone after the call. */
-typedef void (*RowSink)(const char *line, size_t len);
+#include "row_text.h"
 
 extern void row_source_read(const char *sql, RowSink sink);
 

@@ -2,10 +2,11 @@
  * trusted_code.c
  *	  While tables are only read, no function of an untrusted role is executed.
  *
- * Statements that compare or copy a table name no function of its owner. The
- * planner may call some all the same: it evaluates what is constant in index
- * expressions and predicates and in extended statistics. A superuser who looks
- * at a table would run that with a superuser's rights.
+ * Statements that compare tables name no function of their owner. The planner
+ * may call some all the same: it evaluates what is constant in index expressions
+ * and predicates and in extended statistics. A superuser who looks at a table
+ * would run that with a superuser's rights. Copiers scan tables without the
+ * planner (table_rows.c), but for an extension's, of which they select some rows.
  */
 #include "steep_repl.h"
 

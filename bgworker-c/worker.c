@@ -68,7 +68,6 @@ static const char *const pinned_settings[][2] = {
 	{"xmloption", "content"},
 	{"synchronize_seqscans", "off"},
 	{"max_parallel_workers_per_gather", "0"},
-	{"enable_tidscan", "on"},
 	{"debug_parallel_query", "off"},
 	{"pljs.start_proc", ""},
 	{"plv8.start_proc", ""},

@@ -1,11 +1,9 @@
-import { readFile, rm } from "node:fs/promises";
-import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
-import type { Manifest } from "../support/archive.ts";
+import { bothTexts } from "../support/copy-text.ts";
 import { expectNoLeaks } from "../support/leaks.ts";
 import { createRandom } from "../support/random.ts";
 import { type Server, startServer } from "../support/server.ts";
-import { dropSnapshots, freshPath, takeSnapshot } from "../support/snapshots.ts";
+import { dropSnapshots } from "../support/snapshots.ts";
 
 // Workers format common types themselves. COPY is the judge: byte for byte.
 
@@ -22,25 +20,6 @@ afterEach(async () => {
   await dropSnapshots(server, app);
   await expectNoLeaks(server);
 });
-
-/** The data file of a table, and what COPY makes of the table where times are those of UTC. */
-async function bothTexts(table: string): Promise<readonly [ours: string, copy: string]> {
-  const { storage_path: path } = await takeSnapshot(server, {
-    args: `compression => 'none', parallel => 1, tables => '{public.${table}}'`,
-    ...app,
-  });
-  const manifest: Manifest = JSON.parse(await readFile(join(path, "manifest.json"), "utf8"));
-  const { name = "" } = manifest.files.find((file) => file.table === table) ?? {};
-  const copied = freshPath(server);
-  const client = await server.connect(app);
-  await client.query("set TimeZone = 'UTC'; set DateStyle = 'ISO'");
-  await client.query(`copy ${table} to '${copied}'`);
-  await client.end();
-  const ours = await readFile(join(path, name), "latin1");
-  const copy = await readFile(copied, "latin1");
-  await rm(copied);
-  return [ours, `${copy}\\.\n\n\n`];
-}
 
 /** Texts whose lengths and bytes that need a backslash fall anywhere in the vectors they are looked at by. */
 function randomText(): string {
@@ -76,7 +55,7 @@ test("numbers, texts and truths are what COPY writes", async () => {
     [JSON.stringify(rows)],
     app,
   );
-  const [ours, copy] = await bothTexts("plain");
+  const [ours, copy] = await bothTexts(server, "plain", app);
   expect(ours === copy).toBe(true);
   expect(ours.split("\n").length).toBe(5000 + 4);
 });
@@ -98,7 +77,7 @@ test("dates and times are what COPY writes, in UTC", async () => {
     [],
     app,
   );
-  const [ours, copy] = await bothTexts("times");
+  const [ours, copy] = await bothTexts(server, "times", app);
   expect(ours === copy).toBe(true);
   expect(ours.split("\n").length).toBe(12_020 + 4);
 });
@@ -118,7 +97,7 @@ test("numerics are what COPY writes", async () => {
     [],
     app,
   );
-  const [ours, copy] = await bothTexts("numerics");
+  const [ours, copy] = await bothTexts(server, "numerics", app);
   expect(ours === copy).toBe(true);
   expect(ours.split("\n").length).toBe(4023 + 4);
 });
@@ -154,13 +133,13 @@ test("documents are what COPY writes", async () => {
   documents.push(`${"[".repeat(1000)}${"]".repeat(1000)}`, `["${"long ".repeat(100_000)}"]`);
   await server.query("create table documents (j jsonb)", [], app);
   await server.query("insert into documents select unnest($1::text[])::jsonb", [documents], app);
-  const [ours, copy] = await bothTexts("documents");
+  const [ours, copy] = await bothTexts(server, "documents", app);
   expect(ours === copy).toBe(true);
   expect(ours.split("\n").length).toBe(documents.length + 4);
 });
 
 test("a row without columns is an empty line", async () => {
   await server.query("create table empty (); insert into empty default values", [], app);
-  const [ours, copy] = await bothTexts("empty");
+  const [ours, copy] = await bothTexts(server, "empty", app);
   expect(ours).toBe(copy);
 });

@@ -55,6 +55,48 @@ describe("a job whose planner gives right answers", () => {
   });
 });
 
+describe("a planner that takes something else for a table is refused:", () => {
+  const cases: readonly (readonly [what: string, sql: string, code?: string])[] = [
+    ["a view", "create view lies.x as select 1 as v"],
+    ["a materialized view", "create materialized view lies.x as select 1 as v"],
+    ["a sequence", "create sequence lies.x"],
+    ["an index", "create table lies.t (v int); create index x on lies.t (v)"],
+    ["a partitioned table", "create table lies.x (v int) partition by range (v)"],
+    [
+      "a foreign table",
+      "create server s foreign data wrapper dblink_fdw; create foreign table lies.x (v int) server s",
+    ],
+    ["no such column", "create table lies.x (w int)", "42703"],
+    ["a virtual column", "create table lies.x (w int, v int generated always as (2))", "42703"],
+  ];
+
+  /** As of an extension's table, which pg_dump does not list. */
+  const rowOf: { readonly [member: string]: string } = {
+    tables:
+      "'lies.x'::regclass::oid, 'lies', 'x', 'postgres', '{v}'::text[], 'f', null::text, true",
+    fingerprints: "'lies.x'::regclass::oid, 'f'",
+  };
+
+  test.each(cases)("%s", async (_, sql, code = "42809") => {
+    await server.query(`create schema lies; ${sql}`, [], app);
+    const recording = recordings.find((r) => r.operation === "snapshot_generate");
+    if (!recording) throw new Error("no snapshot was recorded");
+    const answers = recording.answers.map((answer) => {
+      const lies = Object.entries(rowOf).filter(([member]) => member in answer);
+      const queries = lies.map(([member, row]) => [
+        member,
+        `select * from (${answer[member]}) a where a.oid <> 'lies.x'::regclass union all select ${row} order by 1`,
+      ]);
+      return { ...answer, ...Object.fromEntries(queries) };
+    });
+    const script = { ...recording, answers, what: "", isRefused: false };
+    expect(await runScripts(server, [script], app)).toMatchObject([
+      { status: "failed", error_sqlstate: code },
+    ]);
+    await server.query("drop schema lies cascade; drop server if exists s cascade", [], app);
+  });
+});
+
 describe("a job whose planner gives a wrong answer", () => {
   const random = createRandom();
   const seen = new Map<string, number>();
