@@ -12,8 +12,9 @@
 #include "utils/builtins.h"
 #include "utils/numeric.h"
 
-static const ActionTable *const tables[] = {&snapshot_actions, &apply_actions, &overlap_actions,
-											&merge_actions, &undo_actions};
+/* Of every kind of job, as the library has registered them. */
+static const ActionTable *tables[8];
+static size_t n_tables = 0;
 
 /* Refuse what the planner answered: the one error for all of it. */
 void
@@ -34,10 +35,18 @@ wrong_answer(const char *format, ...)
 			 "Something has changed what JavaScript does for this role, or it is a bug. The server log has more; the job can be retried with steep_repl.retry_operation(id).")));
 }
 
+/* Called when the library is loaded. */
+void
+action_register(const ActionTable *table)
+{
+	Assert(n_tables < lengthof(tables));
+	tables[n_tables++] = table;
+}
+
 const ActionTable *
 action_table(const char *operation)
 {
-	for (size_t i = 0; i < lengthof(tables); i++)
+	for (size_t i = 0; i < n_tables; i++)
 		if (strcmp(tables[i]->operation, operation) == 0)
 			return tables[i];
 	return NULL;

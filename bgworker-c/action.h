@@ -47,11 +47,13 @@ typedef struct ActionTable
 	bool is_resumed;       /* goes on after a crash */
 	const Action *actions;
 	size_t n;
+	void (*give_up)(
+		JobRun *run); /* called at the end of a job, whether or not it failed; may be NULL */
 } ActionTable;
 
-#define ACTION_TABLE(operation, is_resumed, actions)      \
-	{                                                     \
-		operation, is_resumed, actions, lengthof(actions) \
+#define ACTION_TABLE(operation, is_resumed, actions, give_up)      \
+	{                                                              \
+		operation, is_resumed, actions, lengthof(actions), give_up \
 	}
 
 extern const ActionTable snapshot_actions;
@@ -61,6 +63,7 @@ extern const ActionTable merge_actions;
 extern const ActionTable undo_actions;
 
 pg_noreturn extern void wrong_answer(const char *format, ...) pg_attribute_printf(1, 2);
+extern void action_register(const ActionTable *table);
 extern const ActionTable *action_table(const char *operation);
 extern const Action *
 action_check(const ActionTable *table, const char *done, const char *expected, Jsonb *answer);

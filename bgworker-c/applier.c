@@ -7,14 +7,14 @@
  * triggers. So it is connected as the requester, what such code sets is undone
  * after each item, and no JavaScript and no planning happens here.
  */
-#include "steep_repl.h"
+#include "postgres.h"
 
 #include "access/xact.h"
 #include "apply.h"
 #include "apply_item.h"
 #include "directory.h"
 #include "miscadmin.h"
-#include "plan.h"
+#include "shared_plan.h"
 #include "replication/origin.h"
 #include "storage/ipc.h"
 #include "toc_statement.h"

@@ -6,7 +6,7 @@
 #define STEEP_APPLY_H
 
 #include "apply_plan.h"
-#include "coordinator.h"
+#include "run.h"
 #include "manifest_read.h"
 #include "nodes/pg_list.h"
 #include "toc.h"

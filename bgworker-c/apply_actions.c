@@ -6,7 +6,7 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
-#include "steep_repl.h"
+#include "settings.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 #include "verify.h"
@@ -220,4 +220,4 @@ static const Action actions[] = {
 	{"complete", "complete", {"close_plan"}},
 };
 
-const ActionTable apply_actions = ACTION_TABLE("snapshot_apply", true, actions);
+const ActionTable apply_actions = ACTION_TABLE("snapshot_apply", true, actions, NULL);

@@ -15,7 +15,6 @@
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "replication/origin.h"
-#include "steep_repl.h"
 #include "toc_statement.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"

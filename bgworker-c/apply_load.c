@@ -35,6 +35,12 @@ static struct
 	CopyFromState copy; /* while it runs */
 } loader;
 
+static int
+n_workers(void)
+{
+	return job_n_copiers(loader.job);
+}
+
 /* Prepare this worker; what it makes lives in CurrentMemoryContext. */
 void
 apply_load_init(SteepJob *job, ApplyPlan *plan, int dirfd)
@@ -42,7 +48,7 @@ apply_load_init(SteepJob *job, ApplyPlan *plan, int dirfd)
 	loader.job = job;
 	loader.plan = plan;
 	loader.dirfd = dirfd;
-	frame_reader_init(job, plan->codec);
+	frame_reader_init(n_workers, plan->codec);
 }
 
 /* Decompressed bytes; more than the manifest says is a bomb, not data. */

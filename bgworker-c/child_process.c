@@ -22,15 +22,6 @@
 
 #define TERMINATE_MS 1000
 
-/* Close a pipe's end, once. */
-void
-child_close(int *fd)
-{
-	if (*fd >= 0)
-		close(*fd);
-	*fd = -1;
-}
-
 /* A pipe that no program we start inherits; our end does not block. */
 static void
 make_pipe(int *ours, int *theirs, bool we_read)

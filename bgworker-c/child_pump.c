@@ -19,6 +19,15 @@
 #define WAIT_MS 100
 #define TICK_MS 200
 
+/* Close a pipe's end, once. */
+void
+child_close(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
 /* Give the child what it will take of its input now. */
 static void
 write_input(Child *child)

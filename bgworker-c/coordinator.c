@@ -3,17 +3,15 @@
  *	  One job from claim to end. TypeScript decides the next action, C performs
  *	  it and writes down how far the job is; README.md draws the states.
  */
-#include "coordinator.h"
+#include "planner.h"
 
 #include <unistd.h>
 
 #include "access/xact.h"
-#include "apply.h"
 #include "directory.h"
 #include "miscadmin.h"
 #include "peer_secret.h"
 #include "postmaster/interrupt.h"
-#include "steep_repl.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/pmsignal.h"
@@ -23,82 +21,10 @@
 #include "utils/timestamp.h"
 #include "worker.h"
 
-/* How often a wait looks around, in ms. Cancelling takes no longer than this. */
-#define TICK_MS 100
-
 /* How long an exiting coordinator waits for helpers that still write. */
 #define EXIT_WAIT_MS 1000
 
 static JobRun *current_run = NULL;
-
-static void
-set_job_phase(SteepJob *job, const char *phase)
-{
-	/* Nobody else writes it. */
-	bool is_new = strcmp(job->phase, phase) != 0;
-
-	SpinLockAcquire(&job->mutex);
-	if (is_new)
-	{
-		pg_atomic_write_u32(&job->counters.items_done, 0);
-		pg_atomic_write_u32(&job->counters.items_total, 0);
-	}
-	strlcpy(job->phase, phase, sizeof(job->phase));
-	job->current_table[0] = '\0';
-	SpinLockRelease(&job->mutex);
-}
-
-/* A new phase, visible at once to sessions, in the row and to listeners. */
-void
-run_set_phase(JobRun *run, const char *phase)
-{
-	set_job_phase(run->job, phase);
-	record_progress(run, false);
-}
-
-/* Which table is worked on, for whoever watches. */
-void
-run_show_table(JobRun *run, const char *table)
-{
-	job_show_table(run->job, table);
-	record_progress(run, false);
-}
-
-/* Look around while waiting: cancel requests, helpers' errors, progress. */
-void
-run_tick(JobRun *run)
-{
-	helpers_check(run);
-	if (ConfigReloadPending)
-	{
-		ConfigReloadPending = false;
-		ProcessConfigFile(PGC_SIGHUP);
-	}
-	record_progress(run, false);
-}
-
-/* Sleep for one tick, or until something happens. */
-void
-run_wait(JobRun *run, uint32 wait_event)
-{
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, TICK_MS, wait_event);
-	ResetLatch(MyLatch);
-	run_tick(run);
-}
-
-/*
- * Say in the row what the job waits for; NULL = nothing. Kept too for the
- * message, should the wait be in vain.
- */
-void
-run_set_waiting(JobRun *run, const char *what)
-{
-	if (what == NULL ? run->waiting == NULL
-					 : run->waiting != NULL && strcmp(what, run->waiting) == 0)
-		return;
-	run->waiting = what == NULL ? NULL : MemoryContextStrdup(run->context, what);
-	record_status_detail(run, run->waiting);
-}
 
 static DirectoryMark
 directory_mark(const SteepJob *job)
@@ -216,8 +142,8 @@ end_job(JobRun *run, ErrorData *error)
 	SpinLockRelease(&run->job->mutex);
 
 	helpers_end_all(run);
-	if (run->merge != NULL)
-		merge_give_up(run);
+	if (run->actions != NULL && run->actions->give_up != NULL)
+		run->actions->give_up(run);
 	if (run->dirfd >= 0)
 		close(run->dirfd);
 	run->dirfd = -1;
@@ -225,7 +151,7 @@ end_job(JobRun *run, ErrorData *error)
 		remove_directory(run);
 
 	if (error == NULL)
-		set_job_phase(run->job, "complete");
+		job_set_phase(run->job, "complete");
 	/* A cancel request that comes now is too late, and must not lose the record. */
 	HOLD_CANCEL_INTERRUPTS();
 	/* From the commit on a retry may bring another one. */

@@ -7,7 +7,7 @@
  * table's shared counter and writes it there. Each frame can be decompressed
  * by itself, so their order does not matter; only the terminator comes last.
  */
-#include "steep_repl.h"
+#include "postgres.h"
 
 #include "access/xact.h"
 #include "data_file.h"
@@ -228,6 +228,12 @@ copy_chunk(void)
 	data_file_close(&copier.file);
 }
 
+static int
+n_workers(void)
+{
+	return job_n_copiers(copier.job);
+}
+
 static void
 run_copier(SteepJob *job)
 {
@@ -251,7 +257,7 @@ run_copier(SteepJob *job)
 		palloc_extended((copier.plan->n_tables + 1) * sizeof(uint32), MCXT_ALLOC_HUGE);
 	copier.log = frame_log_create(copier.dirfd, copier.number);
 	copier.pipeline =
-		frame_pipeline_create(job, copier.plan->codec, copier.plan->level, write_frame);
+		frame_pipeline_create(n_workers, copier.plan->codec, copier.plan->level, write_frame);
 	while (plan_next_chunk(copier.plan, &copier.chunk))
 	{
 		worker_check_cancel(job);

@@ -19,6 +19,9 @@ line_append(StringInfo line, const char *text, size_t len)
 	line->len += len;
 }
 
+/* Appends text as it stands in a line of some format. */
+typedef void (*TextEscape)(StringInfo line, const char *text, size_t len);
+
 extern void copy_escape(StringInfo line, const char *text, size_t len);
 
 #endif /* STEEP_COPY_ESCAPE_H */

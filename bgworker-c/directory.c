@@ -16,7 +16,6 @@
 #include "access/xlog.h"
 #include "miscadmin.h"
 #include "owned_fd.h"
-#include "steep_repl.h"
 #include "storage/fd.h"
 
 #define MARKER_LEN 256

@@ -8,7 +8,7 @@
 
 #include "postgres.h"
 
-#include "shared_state.h"
+#define STEEP_TOKEN_LEN 33 /* 128 random bits in hex, and a NUL */
 
 #define MARKER_FILE ".steep_repl"
 #define TOC_FILE "toc.dat"

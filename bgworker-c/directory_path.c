@@ -16,7 +16,7 @@
 #include "miscadmin.h"
 #include "roles.h"
 #include "owned_fd.h"
-#include "steep_repl.h"
+#include "settings.h"
 #include "storage/fd.h"
 #include "utils/acl.h"
 #include "utils/varlena.h"

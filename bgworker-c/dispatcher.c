@@ -8,7 +8,7 @@
  * It runs fixed statements as the extension's owner, and trusts of a row only
  * what the guards keep users from writing.
  */
-#include "steep_repl.h"
+#include "postgres.h"
 
 #include "access/xact.h"
 #include "catalog/pg_database.h"

@@ -12,7 +12,8 @@
  * at once: PL/JS notes a signal until the next call begins, and would
  * interrupt what it compiles for that call.
  */
-#include "steep_repl.h"
+#include "settings.h"
+#include "fmgr.h"
 
 #include <signal.h>
 #include <sys/time.h>

@@ -3,7 +3,9 @@
  *	  What happens when a session adds a job: the rows that belong to it, and
  *	  waking the launcher when the transaction commits.
  */
-#include "steep_repl.h"
+#include "settings.h"
+#include "session.h"
+#include "fmgr.h"
 
 #include "access/xact.h"
 #include "catalog/namespace.h"

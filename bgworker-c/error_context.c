@@ -7,7 +7,8 @@
  * functions pin their search_path, so all are called through the one place
  * where the server has a hook. What the caller's own functions add stays.
  */
-#include "steep_repl.h"
+#include "settings.h"
+#include "session.h"
 
 #include "catalog/namespace.h"
 #include "miscadmin.h"

@@ -15,7 +15,7 @@
 
 struct FramePipeline
 {
-	SteepJob *job;
+	CountWorkers n_workers;
 	FrameWriter *filling;
 	FrameWriter *spare[THREAD_FRAMES]; /* those that the thread does not have */
 	int n_spare;
@@ -25,11 +25,11 @@ struct FramePipeline
 
 /* A pipeline in CurrentMemoryContext; one a process. */
 FramePipeline *
-frame_pipeline_create(SteepJob *job, Codec codec, int level, FrameSink sink)
+frame_pipeline_create(CountWorkers n_workers, Codec codec, int level, FrameSink sink)
 {
 	FramePipeline *pipeline = palloc0_object(FramePipeline);
 
-	pipeline->job = job;
+	pipeline->n_workers = n_workers;
 	pipeline->sink = sink;
 	pipeline->filling = frame_writer_create(codec, level);
 	while (pipeline->n_spare < THREAD_FRAMES)
@@ -70,7 +70,7 @@ static bool
 is_for_thread(FramePipeline *pipeline)
 {
 	if (!frame_writer_is_threadable(pipeline->filling) || pipeline->n_spare == 0 ||
-		!side_thread_pays(pipeline->job))
+		!side_thread_pays(pipeline->n_workers()))
 		return false;
 	if (!pipeline->threaded)
 		pipeline->threaded = frame_thread_start();

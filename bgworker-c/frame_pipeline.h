@@ -8,14 +8,15 @@
 #include "postgres.h"
 
 #include "frame_writer.h"
-#include "shared_state.h"
+#include "side_thread.h"
 
 typedef struct FramePipeline FramePipeline;
 
 /* Takes a frame, which it must have written when it returns. */
 typedef void (*FrameSink)(const Frame *frame);
 
-extern FramePipeline *frame_pipeline_create(SteepJob *job, Codec codec, int level, FrameSink sink);
+extern FramePipeline *
+frame_pipeline_create(CountWorkers n_workers, Codec codec, int level, FrameSink sink);
 extern FrameWriter *frame_pipeline_writer(FramePipeline *pipeline);
 extern void frame_pipeline_end_frame(FramePipeline *pipeline);
 extern void frame_pipeline_drain(FramePipeline *pipeline);

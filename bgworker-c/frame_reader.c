@@ -27,7 +27,7 @@
 /* The thread has source, decompressor and error while the ring is busy. */
 static struct
 {
-	SteepJob *job;
+	CountWorkers n_workers;
 	FrameSource *source;
 	Decompressor *decompressor;
 	FrameError error;
@@ -55,9 +55,9 @@ static struct
 
 /* Prepare this worker; what it makes lives in CurrentMemoryContext, as long as the worker. */
 void
-frame_reader_init(SteepJob *job, Codec codec)
+frame_reader_init(CountWorkers n_workers, Codec codec)
 {
-	reader.job = job;
+	reader.n_workers = n_workers;
 	reader.source = frame_source_create();
 	reader.decompressor = decompressor_create(codec);
 }
@@ -156,7 +156,8 @@ frame_reader_begin(int dirfd, const char *name, uint64 file_bytes, const ApplyFr
 	reader.error = (FrameError){FRAME_SOUND};
 	reader.ended = false;
 	reader.taken = 0;
-	reader.threaded = raw_bytes > 2 * PIECE_BYTES && side_thread_pays(reader.job) && has_thread();
+	reader.threaded =
+		raw_bytes > 2 * PIECE_BYTES && side_thread_pays(reader.n_workers()) && has_thread();
 	frame_source_open(reader.source, dirfd, name, file_bytes);
 	frame_source_begin(reader.source, frames, n_frames);
 	decompressor_begin(reader.decompressor, reader.threaded ? frame_source_read : read_here,

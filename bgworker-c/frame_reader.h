@@ -6,8 +6,9 @@
 #define STEEP_FRAME_READER_H
 
 #include "apply_plan.h"
+#include "side_thread.h"
 
-extern void frame_reader_init(SteepJob *job, Codec codec);
+extern void frame_reader_init(CountWorkers n_workers, Codec codec);
 extern void frame_reader_begin(int dirfd, const char *name, uint64 file_bytes,
 							   const ApplyFrame *frames, uint32 n_frames, uint64 raw_bytes);
 extern size_t frame_reader_read(void *buf, size_t len);

@@ -2,12 +2,11 @@
  * helpers.c
  *	  Starts, watches and ends a job's holder and copiers.
  */
-#include "coordinator.h"
+#include "run.h"
 
 #include <signal.h>
 
 #include "miscadmin.h"
-#include "steep_repl.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
 #include "utils/timestamp.h"

@@ -12,7 +12,7 @@
  * would wait for the holder for ever, which no deadlock detector sees. Members
  * of a group that already holds the lock pass by such a waiter.
  */
-#include "steep_repl.h"
+#include "settings.h"
 
 #include "access/xact.h"
 #include "access/xlog.h"

@@ -3,7 +3,8 @@
  *	  What sessions do to a job that exists: look at it, cancel it, retry it. Each
  *	  checks the caller's rights over the job, then writes as the owner.
  */
-#include "steep_repl.h"
+#include "session.h"
+#include "fmgr.h"
 
 #include "access/xact.h"
 #include "catalog/pg_authid.h"

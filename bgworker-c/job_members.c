@@ -241,3 +241,34 @@ job_has_error(SteepJob *job)
 	SpinLockRelease(&job->mutex);
 	return result;
 }
+
+/* How many of its processes copy or load. */
+int
+job_n_copiers(SteepJob *job)
+{
+	int n = 0;
+
+	SpinLockAcquire(&job->mutex);
+	for (int i = 0; i < STEEP_MAX_COPIERS; i++)
+		n += job->copier_pids[i] != 0;
+	SpinLockRelease(&job->mutex);
+	return n;
+}
+
+/* What the job does now. Its counters of items begin anew with each phase. */
+void
+job_set_phase(SteepJob *job, const char *phase)
+{
+	/* Nobody else writes it. */
+	bool is_new = strcmp(job->phase, phase) != 0;
+
+	SpinLockAcquire(&job->mutex);
+	if (is_new)
+	{
+		pg_atomic_write_u32(&job->counters.items_done, 0);
+		pg_atomic_write_u32(&job->counters.items_total, 0);
+	}
+	strlcpy(job->phase, phase, sizeof(job->phase));
+	job->current_table[0] = '\0';
+	SpinLockRelease(&job->mutex);
+}

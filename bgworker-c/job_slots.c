@@ -8,7 +8,7 @@
 #include "miscadmin.h"
 #include "remover.h"
 #include "shared_state.h"
-#include "steep_repl.h"
+#include "settings.h"
 #include "storage/proc.h"
 
 /* All counters at zero, for a slot that begins. */

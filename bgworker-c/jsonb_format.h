@@ -7,9 +7,9 @@
 
 #include "postgres.h"
 
+#include "copy_escape.h"
 #include "lib/stringinfo.h"
 #include "utils/jsonb.h"
-#include "value_text.h"
 
 extern void jsonb_format(StringInfo line, JsonbContainer *container, TextEscape escape);
 

@@ -4,7 +4,8 @@
  *	  jobs and a coordinator for each admitted job. It is connected to no
  *	  database, so it never stands in the way of DROP DATABASE.
  */
-#include "steep_repl.h"
+#include "settings.h"
+#include "launcher.h"
 
 #include <signal.h>
 

@@ -9,7 +9,8 @@
  * names is looked at before it begins. A name may mean something else by the
  * time that the lock is there, from when on it cannot: so it is looked at again.
  */
-#include "steep_repl.h"
+#include "settings.h"
+#include "session.h"
 
 #include "access/relation.h"
 #include "catalog/catalog.h"

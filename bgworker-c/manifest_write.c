@@ -11,7 +11,6 @@
 #include "directory.h"
 #include "manifest_read.h"
 #include "mb/pg_wchar.h"
-#include "steep_repl.h"
 #include "utils/json.h"
 
 static void

@@ -5,7 +5,7 @@
 #ifndef STEEP_MERGE_H
 #define STEEP_MERGE_H
 
-#include "coordinator.h"
+#include "run.h"
 
 /* A table, as it was when the merge was planned. */
 typedef struct MergeTable

@@ -250,11 +250,13 @@ tidy_up(JobRun *run, bool has_failed)
  * peer is written down, or asked for over a new connection. If that fails, too,
  * the batch stays in doubt until the job is retried.
  */
-void
-merge_give_up(JobRun *run)
+static void
+give_up(JobRun *run)
 {
 	MemoryContext context = CurrentMemoryContext;
 
+	if (run->merge == NULL)
+		return;
 	PG_TRY();
 	{
 		tidy_up(run, true);
@@ -316,7 +318,7 @@ static const Action actions[] = {
 	{"complete", "complete", {"close_peer"}},
 };
 
-const ActionTable merge_actions = ACTION_TABLE("bidirectional_merge", true, actions);
+const ActionTable merge_actions = ACTION_TABLE("bidirectional_merge", true, actions, give_up);
 
 static const Action undo[] = {
 	{"open_peer", "planning", {ACTION_START}, merge_open_peer},
@@ -332,4 +334,4 @@ static const Action undo[] = {
 	{"complete", "complete", {"close_peer"}},
 };
 
-const ActionTable undo_actions = ACTION_TABLE("merge_undo", true, undo);
+const ActionTable undo_actions = ACTION_TABLE("merge_undo", true, undo, give_up);

@@ -17,7 +17,7 @@
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "requester.h"
-#include "steep_repl.h"
+#include "settings.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"

@@ -3,7 +3,9 @@
  *	  What sessions do to jobs that are over: prune, drop, list what is left. Each
  *	  checks the caller's rights over them, then writes as the owner.
  */
-#include "steep_repl.h"
+#include "postgres.h"
+
+#include "fmgr.h"
 
 #include "catalog/pg_type.h"
 #include "directory.h"

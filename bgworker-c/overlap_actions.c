@@ -4,7 +4,7 @@
  *	  compared by SQL with the requester's rights, as analyze_overlap does it;
  *	  what is found is then written down as the extension's owner.
  */
-#include "coordinator.h"
+#include "run.h"
 
 #include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
@@ -224,4 +224,4 @@ static const Action actions[] = {
 	{"complete", "complete", {"close_peer"}},
 };
 
-const ActionTable overlap_actions = ACTION_TABLE("overlap", false, actions);
+const ActionTable overlap_actions = ACTION_TABLE("overlap", false, actions, NULL);

@@ -15,7 +15,7 @@
 #include "commands/extension.h"
 #include "miscadmin.h"
 #include "replication/origin.h"
-#include "steep_repl.h"
+#include "settings.h"
 #include "storage/lmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"

@@ -14,7 +14,8 @@
 
 #include "libpq/libpq-be-fe-helpers.h"
 #include "mb/pg_wchar.h"
-#include "steep_repl.h"
+#include "settings.h"
+#include "fmgr.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"

@@ -10,7 +10,7 @@
 
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "steep_repl.h"
+#include "fmgr.h"
 #include "storage/latch.h"
 #include "utils/builtins.h"
 

@@ -15,7 +15,7 @@
 #include "mb/pg_wchar.h"
 #include "pg_dump.h"
 #include "pg_dump_local.h"
-#include "steep_repl.h"
+#include "settings.h"
 
 #define MAX_ARGUMENTS 24
 

@@ -39,7 +39,4 @@ extern PgDumpCommand *pg_dump_prepare(const PgDumpRequest *request);
 extern const char *pg_dump_run(const PgDumpCommand *command, void (*tick)(void *arg),
 							   void *tick_arg, ByteBuffer *archive);
 
-extern const char *pg_dump_default_path(void);
-extern const char *pg_dump_default_conninfo(void);
-
 #endif /* STEEP_PG_DUMP_H */

@@ -10,7 +10,6 @@
 #include "commands/dbcommands.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
-#include "pg_dump.h"
 #include "pg_dump_local.h"
 #include "port.h"
 #include "postmaster/postmaster.h"

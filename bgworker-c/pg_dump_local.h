@@ -6,6 +6,8 @@
 #define STEEP_PG_DUMP_LOCAL_H
 
 extern const char *pg_dump_local_host(void);
+extern const char *pg_dump_default_path(void);
+extern const char *pg_dump_default_conninfo(void);
 extern const char *const *pg_dump_environment(const char *application_name);
 
 #endif /* STEEP_PG_DUMP_LOCAL_H */

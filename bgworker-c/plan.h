@@ -10,6 +10,7 @@
 
 #include "codec.h"
 #include "port/atomics.h"
+#include "shared_plan.h"
 #include "shared_state.h"
 #include "storage/block.h"
 #include "utils/relcache.h"
@@ -80,8 +81,6 @@ typedef struct PlanChunk
 
 extern SnapshotPlan *
 plan_create(const SourceTable *tables, uint32 n, Codec codec, int level, dsm_handle *handle);
-extern void *plan_attach(dsm_handle handle);
-extern void plan_detach(dsm_handle handle);
 extern void plan_measure(SnapshotPlan *plan, JobCounters *counters);
 extern bool plan_next_chunk(SnapshotPlan *plan, PlanChunk *chunk);
 extern bool plan_chunk_done(SnapshotPlan *plan, const PlanChunk *chunk);

@@ -2,7 +2,7 @@
  * planner.c
  *	  Asks TypeScript what a job does next.
  */
-#include "coordinator.h"
+#include "planner.h"
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"

@@ -16,7 +16,6 @@
 #include "miscadmin.h"
 #include "owner.h"
 #include "shared_state.h"
-#include "steep_repl.h"
 #include "storage/ipc.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
@@ -43,17 +42,6 @@ find_place(Oid database)
 		if (steep_shared->removers[i].database == database)
 			return &steep_shared->removers[i];
 	return NULL;
-}
-
-/* Whether the files at a path are being removed: then nobody else may touch them. Caller holds the lock. */
-bool
-remover_is_at(const char *path)
-{
-	bool found = false;
-
-	for (int i = 0; i < STEEP_MAX_REMOVERS; i++)
-		found = found || strcmp(steep_shared->removers[i].path, path) == 0;
-	return found;
 }
 
 /* ---- its start ---- */

@@ -8,6 +8,5 @@
 #include "postgres.h"
 
 extern bool remover_start(void);
-extern bool remover_is_at(const char *path);
 
 #endif /* STEEP_REMOVER_H */

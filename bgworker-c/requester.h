@@ -6,7 +6,7 @@
 #ifndef STEEP_REQUESTER_H
 #define STEEP_REQUESTER_H
 
-#include "coordinator.h"
+#include "run.h"
 
 extern void requester_begin(void);
 extern void requester_commit(void);

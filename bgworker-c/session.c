@@ -2,7 +2,9 @@
  * session.c
  *	  What the JavaScript runtime needs from C in an ordinary session.
  */
-#include "steep_repl.h"
+#include "postgres.h"
+
+#include "fmgr.h"
 
 #include "utils/builtins.h"
 

@@ -4,7 +4,7 @@
  *	  only: a job runs in a worker long after the session that asked for it,
  *	  so a session's own value would mean nothing there.
  */
-#include "steep_repl.h"
+#include "settings.h"
 
 #include <limits.h>
 

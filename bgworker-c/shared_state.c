@@ -5,7 +5,7 @@
 #include "shared_state.h"
 
 #include "miscadmin.h"
-#include "steep_repl.h"
+#include "settings.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
@@ -122,4 +122,15 @@ launcher_wake(Oid database, bool blocked)
 	SpinLockRelease(&steep_shared->mutex);
 
 	launcher_set_latch();
+}
+
+/* Whether the files at a path are being removed: then nobody else may touch them. Caller holds the lock. */
+bool
+remover_is_at(const char *path)
+{
+	bool found = false;
+
+	for (int i = 0; i < STEEP_MAX_REMOVERS; i++)
+		found = found || strcmp(steep_shared->removers[i].path, path) == 0;
+	return found;
 }

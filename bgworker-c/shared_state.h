@@ -13,7 +13,7 @@
 
 #include "access/xlogdefs.h"
 #include "datatype/timestamp.h"
-#include "peer_secret.h"
+#include "directory.h"
 #include "port/atomics.h"
 #include "storage/dsm.h"
 #include "storage/lwlock.h"
@@ -26,7 +26,6 @@
 #define STEEP_MAX_REMOVERS 2              /* at once in the whole cluster; they may hang */
 #define STEEP_SERVED 64                   /* requesters of whom it is known when they were served */
 #define STEEP_OBJECT_ID_LEN 48            /* snap_20251208_123456_1a2b3c4d */
-#define STEEP_TOKEN_LEN 33                /* 128 random bits in hex, and a NUL */
 #define STEEP_TABLE_LEN (4 * NAMEDATALEN) /* quoted schema.table */
 
 /* What a job does; its object's row is in snapshots or in overlaps. */
@@ -134,6 +133,21 @@ typedef struct SteepJob
 	JobCounters counters;
 } SteepJob;
 
+#define PEER_SECRETS 64          /* jobs that wait or run with a connection string */
+#define PEER_SECRETS_PER_ROLE 16 /* of them, of one role that is no superuser */
+#define PEER_SECRETS_RESERVED 16 /* of them, for superusers */
+#define PEER_SECRET_LEN 2048     /* of one, with its NUL */
+
+/* A connection string of a queued job. */
+typedef struct PeerSecret
+{
+	int64 id; /* of the job; 0 = free */
+	Oid database;
+	Oid role;       /* who gave it */
+	bool committed; /* the job's row is */
+	char conninfo[PEER_SECRET_LEN];
+} PeerSecret;
+
 /* A database with waiting jobs. */
 typedef struct WaitingDatabase
 {
@@ -202,18 +216,23 @@ extern void dispatchers_count(int change);
 extern bool job_promise_worker(SteepJob *job, bool is_needed);
 extern void job_break_promise(SteepJob *job);
 
+/* The removers. */
+extern bool remover_is_at(const char *path);
+
 /* The processes of a job, in job_members.c. */
 extern bool job_attach(SteepJob *job, uint64 generation, pid_t *place, int *procno);
 extern bool job_request_cancel(SteepJob *job, int64 id);
 extern void job_end_helpers(SteepJob *job, int signal);
 extern bool job_has_coordinator(SteepJob *job);
 extern void job_wake_coordinator(SteepJob *job);
+extern void job_set_phase(SteepJob *job, const char *phase);
 extern void job_show_table(SteepJob *job, const char *name);
 extern void job_begin_data(SteepJob *job);
 extern HolderState job_holder_state(SteepJob *job);
 extern void job_move_holder(SteepJob *job, HolderState from, HolderState to);
 extern void job_report_error(SteepJob *job, const ErrorData *edata);
 extern bool job_has_error(SteepJob *job);
+extern int job_n_copiers(SteepJob *job);
 
 /* Whose turn it is, in turns.c. */
 extern void turn_note(Oid requester);

@@ -24,17 +24,12 @@ static SideThreadStop stop_running;
  * of a worker only take the cache from each other.
  */
 bool
-side_thread_pays(SteepJob *job)
+side_thread_pays(int n_workers)
 {
 	static long n_cores = 0;
-	long n_workers = 0;
 
 	if (n_cores == 0)
 		n_cores = sysconf(_SC_NPROCESSORS_ONLN);
-	SpinLockAcquire(&job->mutex);
-	for (int i = 0; i < STEEP_MAX_COPIERS; i++)
-		n_workers += job->copier_pids[i] != 0;
-	SpinLockRelease(&job->mutex);
 	return n_workers < n_cores;
 }
 

@@ -2,7 +2,7 @@
  * snapshot_actions.c
  *	  The actions of a snapshot job, as plv8/snapshot/snapshot.ts orders them.
  */
-#include "coordinator.h"
+#include "run.h"
 
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -16,7 +16,7 @@
 #include "pg_dump.h"
 #include "plan.h"
 #include "snapshot_plan.h"
-#include "steep_repl.h"
+#include "settings.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
 #include "utils/builtins.h"
@@ -309,4 +309,4 @@ static const Action actions[] = {
 	{"complete", "complete", {"finish"}},
 };
 
-const ActionTable snapshot_actions = ACTION_TABLE("snapshot_generate", false, actions);
+const ActionTable snapshot_actions = ACTION_TABLE("snapshot_generate", false, actions, NULL);

@@ -6,7 +6,7 @@
 #ifndef STEEP_SNAPSHOT_PLAN_H
 #define STEEP_SNAPSHOT_PLAN_H
 
-#include "coordinator.h"
+#include "run.h"
 #include "nodes/pg_list.h"
 #include "plan.h"
 #include "toc.h"

@@ -2,9 +2,13 @@
  * steep_repl.c
  *	  Module load: settings, shared memory, launcher.
  */
-#include "steep_repl.h"
+#include "settings.h"
+#include "session.h"
+#include "launcher.h"
+#include "fmgr.h"
 
 #include "access/xlog.h"
+#include "action.h"
 #include "miscadmin.h"
 #include "shared_state.h"
 #include "utils/builtins.h"
@@ -28,6 +32,12 @@ _PG_init(void)
 	queue_wake_init();
 	error_context_init();
 	trusted_code_init();
+
+	action_register(&snapshot_actions);
+	action_register(&apply_actions);
+	action_register(&overlap_actions);
+	action_register(&merge_actions);
+	action_register(&undo_actions);
 
 	if (!process_shared_preload_libraries_in_progress)
 		return;

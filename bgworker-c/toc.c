@@ -5,7 +5,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_class_d.h"
-#include "steep_repl.h"
+#include "settings.h"
 #include "toc.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"

@@ -8,7 +8,8 @@
  * would run that with a superuser's rights. Copiers scan tables without the
  * planner (table_rows.c), but for an extension's, of which they select some rows.
  */
-#include "steep_repl.h"
+#include "settings.h"
+#include "session.h"
 
 #include "access/htup_details.h"
 #include "access/transam.h"

@@ -7,11 +7,9 @@
 
 #include "postgres.h"
 
+#include "copy_escape.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
-
-/* Appends text as it stands in a line of some format. */
-typedef void (*TextEscape)(StringInfo line, const char *text, size_t len);
 
 typedef struct ValueText ValueText;
 typedef void (*ValueFormat)(StringInfo line, ValueText *text, Datum value);

@@ -12,7 +12,7 @@
 #include "miscadmin.h"
 #include "owner.h"
 #include "postmaster/interrupt.h"
-#include "steep_repl.h"
+#include "settings.h"
 #include "storage/ipc.h"
 #include "storage/proc.h"
 #include "tcop/tcopprot.h"

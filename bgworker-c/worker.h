@@ -32,4 +32,17 @@ extern void worker_check_cancel(SteepJob *job);
 extern bool worker_may_skip_triggers(void);
 extern bool worker_may_set_origin(void);
 
+/*
+ * Entry points of background workers. The postmaster looks them up by name,
+ * so they are the few functions besides the SQL-callable ones that must be
+ * visible outside the library.
+ */
+extern PGDLLEXPORT void steep_repl_launcher_main(Datum arg);
+extern PGDLLEXPORT void steep_repl_dispatcher_main(Datum arg);
+extern PGDLLEXPORT void steep_repl_coordinator_main(Datum arg);
+extern PGDLLEXPORT void steep_repl_holder_main(Datum arg);
+extern PGDLLEXPORT void steep_repl_copier_main(Datum arg);
+extern PGDLLEXPORT void steep_repl_applier_main(Datum arg);
+extern PGDLLEXPORT void steep_repl_remover_main(Datum arg);
+
 #endif /* STEEP_WORKER_H */

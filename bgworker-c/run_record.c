@@ -1,9 +1,9 @@
 /*
- * coordinator_record.c
+ * run_record.c
  *	  What a coordinator writes down: fixed statements as the extension's
  *	  owner, each in a short transaction of its own, and notifications.
  */
-#include "coordinator.h"
+#include "run.h"
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
@@ -12,7 +12,7 @@
 #include "miscadmin.h"
 #include "owner.h"
 #include "progress.h"
-#include "steep_repl.h"
+#include "settings.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/pg_lsn.h"

@@ -1,9 +1,9 @@
 /*
- * coordinator.h
- *	  One job, from claim to end: what the coordinator's parts share.
+ * run.h
+ *	  One job, from claim to end: what its coordinator's parts share.
  */
-#ifndef STEEP_COORDINATOR_H
-#define STEEP_COORDINATOR_H
+#ifndef STEEP_RUN_H
+#define STEEP_RUN_H
 
 #include "postgres.h"
 
@@ -42,14 +42,14 @@ struct JobRun
 	char recorded_phase[16];
 };
 
-/* coordinator.c */
+/* run.c */
 extern void run_tick(JobRun *run);
 extern void run_wait(JobRun *run, uint32 wait_event);
 extern void run_set_waiting(JobRun *run, const char *what);
 extern void run_set_phase(JobRun *run, const char *phase);
 extern void run_show_table(JobRun *run, const char *table);
 
-/* coordinator_record.c: bookkeeping, as the extension's owner */
+/* run_record.c: bookkeeping, as the extension's owner */
 extern void record_start(JobRun *run);
 extern void record_begun(JobRun *run, const char *kind);
 extern void record_progress(JobRun *run, bool force);
@@ -71,10 +71,4 @@ extern bool helpers_copiers_are_done(JobRun *run);
 extern bool helpers_any_is_gone(JobRun *run);
 extern void helpers_end_all(JobRun *run);
 
-/* planner.c */
-extern Jsonb *planner_next_action(JobRun *run);
-
-/* merge_actions.c */
-extern void merge_give_up(JobRun *run);
-
-#endif /* STEEP_COORDINATOR_H */
+#endif /* STEEP_RUN_H */
