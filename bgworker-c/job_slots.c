@@ -6,7 +6,6 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
-#include "remover.h"
 #include "shared_state.h"
 #include "settings.h"
 #include "storage/proc.h"

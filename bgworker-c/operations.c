@@ -13,7 +13,6 @@
 #include "job_remains.h"
 #include "miscadmin.h"
 #include "owner.h"
-#include "remover.h"
 #include "roles.h"
 #include "shared_state.h"
 #include "utils/acl.h"
