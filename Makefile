@@ -21,7 +21,9 @@ without_pg = help clean distclean format node_modules bundle image test-image cl
 needs_pg := $(if $(MAKECMDGOALS),$(filter-out $(without_pg),$(MAKECMDGOALS)),all)
 
 BUILT = build/plv8 build/pljs build/stage build/tools build/regress build/sanitize build/settings build/cli
-OBJS := $(patsubst %.c,%.o,$(sort $(wildcard bgworker-c/*.c)))
+c_files := $(sort $(wildcard bgworker-c/*.c bgworker-c/*/*.c))
+c_headers := $(wildcard bgworker-c/*/*.h)
+OBJS := $(c_files:.c=.o)
 npm_stamp = node_modules/.package-lock.json
 bin = node_modules/.bin
 cli = build/cli/steep-repl.cjs
@@ -55,7 +57,7 @@ DATA_built = $(bundle).sql $(bundle).control
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers
 # Warnings stop those who work on steep_repl, not those who install it with a newer compiler.
 PG_CFLAGS += $(if $(wildcard .git),-Werror)
-PG_CPPFLAGS = -DSTEEP_REPL_VERSION=\"$(EXTVERSION)\" -I$(shell $(PG_CONFIG) --includedir)
+PG_CPPFLAGS = -Ibgworker-c -DSTEEP_REPL_VERSION=\"$(EXTVERSION)\" -I$(shell $(PG_CONFIG) --includedir)
 SHLIB_LINK = -L$(shell $(PG_CONFIG) --libdir) -lpq -lzstd -llz4 -lz -lpthread
 
 # A PostgreSQL outside of the system's directories may have brought these libraries along.
@@ -82,7 +84,7 @@ $(shell mkdir -p build; \
 	cmp -s build/settings.new build/settings || cp build/settings.new build/settings; \
 	rm build/settings.new)
 
-$(OBJS): $(wildcard bgworker-c/*.h) steep_repl.control build/settings
+$(OBJS): $(c_headers) steep_repl.control build/settings
 
 # ---- an installed copy to run from, which needs no rights; servers that run from it see it whole
 
@@ -146,14 +148,14 @@ soak: $(npm_stamp)
 parsers = answer_read bytebuffer codec copy_escape digest image_read json_escape jsonb_parse manifest_fields \
 	manifest_parse manifest_read number_parse numeric_format owned_fd row_fields time_parse toc toc_read \
 	toc_statement toc_write value_parse
-fuzz_sources = $(sort $(wildcard test/sanitize/*.c)) $(parsers:%=bgworker-c/%.c)
+fuzz_sources = $(sort $(wildcard test/sanitize/*.c)) $(foreach p,$(parsers),$(filter %/$(p).c,$(c_files)))
 fuzz_flags = -std=gnu11 -g -O1 -fno-strict-aliasing -fno-omit-frame-pointer -fsanitize=address,undefined \
 	-fno-sanitize-recover=all -Wall -Wextra -Wno-unused-parameter -Werror
 common_libraries = $(foreach l,pgcommon pgport,$(firstword $(wildcard $(pkglibdir)/lib$l.a $(libdir)/lib$l.a)))
 
-build/sanitize/fuzz: $(fuzz_sources) $(wildcard test/sanitize/*.h bgworker-c/*.h bgworker-c/*.c) build/settings
+build/sanitize/fuzz: $(fuzz_sources) $(wildcard test/sanitize/*.h) $(c_headers) $(c_files) build/settings
 	@mkdir -p $(@D)
-	@$(CC) $(fuzz_flags) -Ibgworker-c $(CPPFLAGS) -o $@ $(fuzz_sources) $(common_libraries) -lm -Wl,-z,muldefs
+	@$(CC) $(fuzz_flags) $(CPPFLAGS) -o $@ $(fuzz_sources) $(common_libraries) -lm -Wl,-z,muldefs
 
 sanitize: build/sanitize/fuzz
 	@ASAN_OPTIONS=detect_leaks=0 build/sanitize/fuzz test/sanitize/corpus build/sanitize $(sanitize_n) $(sanitize_seed) $(ARGS)
@@ -167,7 +169,7 @@ bench:
 .PHONY: lint
 lint: $(npm_stamp)
 	@scripts/lint.sh
-	@$(if $(OBJS),$(CC) $(CPPFLAGS) $(CFLAGS) -Werror -fsyntax-only $(sort $(wildcard bgworker-c/*.c)))
+	@$(if $(OBJS),$(CC) $(CPPFLAGS) $(CFLAGS) -Werror -fsyntax-only $(c_files))
 
 else
 

@@ -2,15 +2,15 @@
  * steep_repl.c
  *	  Module load: settings, shared memory, launcher.
  */
-#include "settings.h"
-#include "session.h"
-#include "launcher.h"
+#include "base/settings.h"
+#include "session/session.h"
+#include "workers/launcher.h"
 #include "fmgr.h"
 
 #include "access/xlog.h"
-#include "action.h"
+#include "jobs/action.h"
 #include "miscadmin.h"
-#include "shared_state.h"
+#include "jobs/shared_state.h"
 #include "utils/builtins.h"
 
 PG_MODULE_MAGIC_EXT(.name = STEEP_NAME, .version = STEEP_REPL_VERSION);

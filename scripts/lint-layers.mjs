@@ -8,6 +8,22 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { basename, dirname, join, normalize, relative } from "node:path";
 
 const layers = {
+  "bgworker-c": {
+    ".": "session workers snapshot apply compare merge jobs base",
+    session: "peer snapshot apply compare merge jobs files toc base",
+    workers: "snapshot apply compare merge jobs files base",
+    snapshot: "jobs toc files frames text base",
+    apply: "jobs toc files frames text base",
+    merge: "jobs text base",
+    compare: "jobs text base",
+    jobs: "files base",
+    toc: "base",
+    files: "base",
+    frames: "base",
+    peer: "base",
+    text: "base",
+    base: "",
+  },
   plv8: {
     ".": "api merge overlap shared db",
     build: "api",

@@ -1,4 +1,4 @@
--- Connections to the other database, by dblink's rules for who may make them: see bgworker-c/peer_target.c.
+-- Connections to the other database, by dblink's rules for who may make them: see bgworker-c/peer/peer_target.c.
 
 create function steep_repl._node_target(node steep_repl.nodes) returns text
 language sql stable parallel unsafe set search_path = pg_catalog, pg_temp

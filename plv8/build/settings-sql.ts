@@ -28,7 +28,7 @@ const scanSettings: Settings = [
   ["restrict_nonsystem_relation_kind", "view, foreign-table"],
 ];
 
-/** For functions that only read users' tables: see bgworker-c/trusted_code.c. */
+/** For functions that only read users' tables: see bgworker-c/session/trusted_code.c. */
 const readingSettings: Settings = [["steep_repl.trusted_code_only", "on"]];
 
 const clauses = (settings: Settings) =>

@@ -7,27 +7,27 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include "answer_read.h"
-#include "byte_mask.h"
+#include "merge/answer_read.h"
+#include "text/byte_mask.h"
 #include "catalog/pg_type.h"
-#include "copy_escape.h"
+#include "text/copy_escape.h"
 #include "fmgr.h"
-#include "image_read.h"
-#include "json_escape.h"
-#include "jsonb_parse.h"
-#include "manifest_read.h"
+#include "merge/image_read.h"
+#include "text/json_escape.h"
+#include "text/jsonb_parse.h"
+#include "files/manifest_read.h"
 #include "mb/pg_wchar.h"
-#include "number_parse.h"
-#include "numeric_format.h"
-#include "row_fields.h"
-#include "toc.h"
-#include "toc_statement.h"
+#include "text/number_parse.h"
+#include "text/numeric_format.h"
+#include "text/row_fields.h"
+#include "toc/toc.h"
+#include "toc/toc_statement.h"
 #include "utils/builtins.h"
-#include "value_parse.h"
+#include "text/value_parse.h"
 
 /* Whose parsers no other file sees. */
-#include "ascii_json.c"
-#include "overlap_join.c"
+#include "session/ascii_json.c"
+#include "compare/overlap_join.c"
 
 /* The input for a parser to write to, with so many zeros behind it. */
 static char *

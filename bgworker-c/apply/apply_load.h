@@ -1,0 +1,14 @@
+/*
+ * apply_load.h
+ *	  Loads frames of a table's data into the table.
+ */
+#ifndef STEEP_APPLY_LOAD_H
+#define STEEP_APPLY_LOAD_H
+
+#include "apply/apply_plan.h"
+#include "toc/toc.h"
+
+extern void apply_load_init(SteepJob *job, ApplyPlan *plan, int dirfd);
+extern void apply_load_item(const ApplyItem *item, const TocEntry *entry);
+
+#endif /* STEEP_APPLY_LOAD_H */

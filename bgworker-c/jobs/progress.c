@@ -1,0 +1,90 @@
+/*
+ * progress.c
+ *	  How far a job is, by what its workers left in shared memory.
+ */
+#include "jobs/progress.h"
+
+#include "utils/timestamp.h"
+
+/* From where to where a phase goes, in percent of the job. */
+typedef struct PhaseShare
+{
+	const char *phase;
+	double from;
+	double to;
+} PhaseShare;
+
+static const PhaseShare snapshot_phases[] = {
+	{"schema", 1, 2}, {"data", 2, 98}, {"finalizing", 98, 98}, {"complete", 100, 100}};
+
+static const PhaseShare apply_phases[] = {
+	{"planning", 0, 0},  {"schema", 2, 5},        {"data", 5, 70},       {"sequences", 70, 70},
+	{"indexes", 70, 97}, {"finalizing", 97, 100}, {"complete", 100, 100}};
+
+static const PhaseShare overlap_phases[] = {
+	{"planning", 0, 1}, {"comparing", 1, 99}, {"finalizing", 99, 99}, {"complete", 100, 100}};
+
+static const PhaseShare merge_phases[] = {{"planning", 0, 1},
+										  {"comparing", 1, 40},
+										  {"merging", 40, 98},
+										  {"finalizing", 98, 100},
+										  {"complete", 100, 100}};
+
+static const struct
+{
+	const PhaseShare *shares;
+	size_t n;
+} phases[] = {
+	[JOB_SNAPSHOT] = {snapshot_phases, lengthof(snapshot_phases)},
+	[JOB_APPLY] = {apply_phases, lengthof(apply_phases)},
+	[JOB_OVERLAP] = {overlap_phases, lengthof(overlap_phases)},
+	[JOB_MERGE] = {merge_phases, lengthof(merge_phases)},
+};
+
+static double
+overall_percent(JobKind kind, const char *phase, double fraction)
+{
+	const PhaseShare *shares = phases[kind].shares;
+
+	for (size_t i = 0; i < phases[kind].n; i++)
+		if (strcmp(shares[i].phase, phase) == 0)
+			return shares[i].from + (shares[i].to - shares[i].from) * fraction;
+	return 0;
+}
+
+/* A consistent copy of a job's progress. */
+void
+progress_read(SteepJob *job, JobProgress *progress)
+{
+	JobCounters *counters = &job->counters;
+	TimestampTz started;
+	uint32 items;
+	uint32 items_done;
+	uint64 total = pg_atomic_read_u64(&counters->bytes_total);
+	uint64 done = Min(pg_atomic_read_u64(&counters->bytes_done), total);
+	double fraction = total > 0 ? (double) done / total : 0;
+
+	SpinLockAcquire(&job->mutex);
+	strlcpy(progress->phase, job->phase, sizeof(progress->phase));
+	strlcpy(progress->current_table, job->current_table, sizeof(progress->current_table));
+	progress->worker_pid = job->coordinator_pid;
+	started = job->data_started_at;
+	items = pg_atomic_read_u32(&counters->items_total);
+	items_done = pg_atomic_read_u32(&counters->items_done);
+	SpinLockRelease(&job->mutex);
+
+	progress->tables_total = pg_atomic_read_u32(&counters->tables_total);
+	progress->tables_done = pg_atomic_read_u32(&counters->tables_done);
+	progress->raw_bytes = pg_atomic_read_u64(&counters->raw_bytes);
+	progress->stored_bytes = pg_atomic_read_u64(&counters->stored_bytes);
+	progress->rows = pg_atomic_read_u64(&counters->rows);
+	progress->seconds =
+		started == 0 ? 0 : TimestampDifferenceMilliseconds(started, GetCurrentTimestamp()) / 1000.0;
+	progress->eta_seconds = -1;
+
+	if (strcmp(progress->phase, "data") == 0 && fraction > 0)
+		progress->eta_seconds = (int64) (progress->seconds * (1 - fraction) / fraction + 0.5);
+	if (strcmp(progress->phase, "data") != 0)
+		fraction = items == 0 ? 0 : (double) items_done / items;
+	progress->percent = overall_percent(job->kind, progress->phase, Min(fraction, 1));
+}

@@ -1,0 +1,21 @@
+/*
+ * requester.h
+ *	  What a coordinator does as the role that asked for the job: SQL with that
+ *	  role's rights, here and at a peer.
+ */
+#ifndef STEEP_REQUESTER_H
+#define STEEP_REQUESTER_H
+
+#include "jobs/run.h"
+
+extern void requester_begin(void);
+extern void requester_commit(void);
+extern void requester_select(JobRun *run, const char *sql, int nargs, Oid *types, Datum *values,
+							 int n, char **results);
+extern void requester_texts(JobRun *run, const char *sql, int nargs, Oid *types, Datum *values,
+							int n, char **results);
+extern int requester_count(JobRun *run, const char *sql, int nargs, Oid *types, Datum *values);
+extern char *requester_text(JobRun *run, const char *sql, int nargs, Oid *types, Datum *values);
+extern char *requester_open_peer(JobRun *run);
+
+#endif /* STEEP_REQUESTER_H */

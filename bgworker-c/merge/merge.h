@@ -1,0 +1,95 @@
+/*
+ * merge.h
+ *	  What the parts of a merge job share.
+ */
+#ifndef STEEP_MERGE_H
+#define STEEP_MERGE_H
+
+#include "jobs/run.h"
+
+/* A table, as it was when the merge was planned. */
+typedef struct MergeTable
+{
+	char *name; /* schema.table, quoted */
+	char *key;  /* columns that identify a row, as an array's text */
+	Oid relid;  /* 0 in a session, which settles one conflict */
+} MergeTable;
+
+struct MergeRun
+{
+	char *connection; /* of dblink, to the peer */
+	bool dry_run;
+	const char *undoes; /* of an undo: the merge that is taken back */
+	bool replicates;    /* one side replicates to the other */
+	bool discards;      /* what waits to be replicated is thrown away */
+	bool has_discarded;
+	int n_tables;
+	MergeTable *tables;
+	int n_compared;
+	int n_steps;
+	int n_written; /* steps of this round */
+	int rounds;
+	int64 n_changed;  /* rows of this round that have to be compared again */
+	int64 batch;      /* the last one that was written down */
+	char *ahead;      /* what was read here for the next batch, that the peer will write */
+	bool is_in_doubt; /* whether the peer commits that one */
+};
+
+/* What a batch was and did, as text. */
+typedef enum BatchField
+{
+	BATCH_ACTION,
+	BATCH_HERE,
+	BATCH_THERE,
+	BATCH_NUMBERS,
+	BATCH_N_WRITTEN,
+	BATCH_N_CHANGED,
+	BATCH_PEER_XID,
+	BATCH_IS_LAST,
+	BATCH_WHY,
+	BATCH_REFUSED,
+	BATCH_AHEAD,
+	N_BATCH_FIELDS
+} BatchField;
+
+typedef char *Batch[N_BATCH_FIELDS];
+
+#define BATCH_SQL(fields, call)                                                          \
+	"select b.action, b.here, b.there, b.numbers::text, cardinality(b.numbers), " fields \
+	" from pg_temp.steep_repl_steps s cross join lateral steep_repl." call " b where s.step = $2"
+#define MERGE_BATCH_SQL                                                        \
+	BATCH_SQL("b.n_changed, b.peer_xid, b.is_last, b.why, '{}', b.read_ahead", \
+			  "_merge_batch($1, s.step, $3, $4, nullif($5, ''))")
+
+/* merge_open.c */
+extern void merge_open_peer(JobRun *run, Jsonb *action);
+extern void merge_begin(JobRun *run, Jsonb *action);
+
+/* merge_tables.c */
+extern void merge_tables_read(JobRun *run, int n_tables);
+extern const MergeTable *merge_table(JobRun *run, int no);
+extern void merge_table_check(const MergeTable *table, const char *action);
+
+/* merge_actions.c */
+extern void merge_expect_compare(JobRun *run);
+extern void merge_report(JobRun *run, int written);
+
+/* merge_write.c */
+extern void merge_check_batch(char **batch);
+extern void merge_write(JobRun *run, Jsonb *action);
+
+/* merge_keep.c */
+extern bool merge_is_at_peer(char **batch);
+extern void merge_keep_batch(JobRun *run, const MergeTable *table, char **batch);
+extern void merge_keep_refused(JobRun *run, const MergeTable *table, char **batch);
+
+/* merge_audit.c */
+extern void merge_keep_audit(const char *merge_id, int64 number, const char *role,
+							 const MergeTable *table, char **batch);
+
+/* merge_intents.c: batches at the peer of which it is not known whether they were committed */
+extern void merge_settle_intents(JobRun *run, const char *merge_id);
+extern void merge_forget_intents(JobRun *run);
+extern void merge_take_back(const char *merge_id, int64 batch);
+
+#endif /* STEEP_MERGE_H */

@@ -1,0 +1,227 @@
+/*
+ * merge_write.c
+ *	  The batches of a merge: rows are written on one side, and the audit log
+ *	  with them; then the transaction at the peer is ended.
+ *
+ * What is written here commits together with its audit records, while the peer
+ * keeps its rows locked. What is written at the peer commits after its audit
+ * records, which stay in doubt until that is known: see merge_intents.c.
+ */
+#include "merge/merge.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "jobs/owner.h"
+#include "replication/origin.h"
+#include "jobs/requester.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+
+static void
+free_batch(char **batch)
+{
+	for (int i = 0; i < N_BATCH_FIELDS; i++)
+		if (batch[i] != NULL)
+			pfree(batch[i]);
+}
+
+/* What the requester's SQL answers is not to be believed: its temporary tables, or its peer, may be anything. */
+void
+merge_check_batch(char **batch)
+{
+	static const BatchField needed[] = {BATCH_N_WRITTEN, BATCH_N_CHANGED, BATCH_IS_LAST,
+										BATCH_REFUSED};
+	static const BatchField of_rows[] = {BATCH_ACTION, BATCH_HERE, BATCH_THERE, BATCH_NUMBERS};
+	bool is_whole = true;
+
+	for (size_t i = 0; i < lengthof(needed); i++)
+		is_whole = is_whole && batch[needed[i]] != NULL;
+	for (size_t i = 0; is_whole && i < lengthof(of_rows); i++)
+		is_whole = batch[of_rows[i]] != NULL || (strcmp(batch[BATCH_N_WRITTEN], "0") == 0 &&
+												 strcmp(batch[BATCH_REFUSED], "{}") == 0);
+	if (!is_whole)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_EXCEPTION), errmsg("a batch of a merge lacks a part")));
+}
+
+static void
+set_origin(JobRun *run, bool on)
+{
+	replorigin_session_origin = on && run->merge->replicates && worker_may_set_origin()
+									? DoNotReplicateId
+									: InvalidRepOriginId;
+}
+
+/*
+ * Whether what was written at the peer may stay. Where the sides replicate to
+ * each other, rows here must not have changed since they were let go of.
+ */
+static bool
+is_still(JobRun *run, int step, char **batch)
+{
+	char *still;
+
+	if (!run->merge->replicates || run->merge->undoes != NULL)
+		return true;
+	still =
+		requester_text(run, "select steep_repl._merge_is_still($1, $2, $3::int[])", 3,
+					   (Oid[]){TEXTOID, INT4OID, TEXTOID},
+					   (Datum[]){CStringGetTextDatum(run->merge->connection), Int32GetDatum(step),
+								 CStringGetTextDatum(batch[BATCH_NUMBERS])});
+	return still[0] == 't';
+}
+
+/*
+ * End the transaction at the peer. If it is not to be, or cannot be, committed
+ * there, what was written down of it goes too.
+ */
+static void
+end_peer_transaction(JobRun *run, int step, char **batch)
+{
+	char *error[4];
+	bool commit;
+
+	requester_begin();
+	commit = !merge_is_at_peer(batch) || is_still(run, step, batch);
+	requester_select(
+		run,
+		"select e.state, e.message, e.detail, e.hint from steep_repl._merge_end_batch($1, $2) e", 2,
+		(Oid[]){TEXTOID, BOOLOID},
+		(Datum[]){CStringGetTextDatum(run->merge->connection), BoolGetDatum(commit)}, 4, error);
+	requester_commit();
+	if (merge_is_at_peer(batch) && (!commit || error[0] != NULL))
+		merge_take_back(run->job->object_id, run->merge->batch);
+	run->merge->is_in_doubt = false;
+	if (!commit)
+		run->merge->n_changed += atoll(batch[BATCH_N_WRITTEN]);
+	if (error[0] != NULL)
+		ereport(ERROR,
+				(errcode(MAKE_SQLSTATE(error[0][0], error[0][1], error[0][2], error[0][3],
+									   error[0][4])),
+				 errmsg_internal("%s", error[1]), error[2] ? errdetail_internal("%s", error[2]) : 0,
+				 error[3] ? errhint("%s", error[3]) : 0));
+}
+
+/*
+ * Rows that are written here only. A crash that loses the transaction loses
+ * the audit records with it, and the resumed job finds the rows once more.
+ */
+static void
+commit_without_waiting(void)
+{
+	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_LOCAL, true, 0, false);
+}
+
+/* What a step does, and how. */
+typedef struct Step
+{
+	int no;
+	const MergeTable *table;
+	const char *action;
+	bool is_here;     /* rows are written here */
+	bool reads_ahead; /* the other side may be read before the batch that it is for */
+	bool is_alone;    /* no transaction at the peer belongs to a batch */
+} Step;
+
+static bool
+ask_for_batch(JobRun *run, const Step *step, char **batch)
+{
+	static const char *const sql_undo =
+		BATCH_SQL("cardinality(b.refused), b.peer_xid, b.is_last, null, b.refused::text, null",
+				  "_undo_batch($1, s.step)");
+	MergeRun *merge = run->merge;
+	bool is_undo = merge->undoes != NULL;
+
+	requester_select(run, is_undo ? sql_undo : MERGE_BATCH_SQL, is_undo ? 2 : 5,
+					 (Oid[]){TEXTOID, INT4OID, BOOLOID, BOOLOID, TEXTOID},
+					 (Datum[]){CStringGetTextDatum(merge->connection), Int32GetDatum(step->no),
+							   BoolGetDatum(merge->dry_run), BoolGetDatum(step->reads_ahead),
+							   CStringGetTextDatum(merge->ahead ? merge->ahead : "")},
+					 N_BATCH_FIELDS, batch);
+	merge_check_batch(batch);
+	if (batch[BATCH_ACTION] != NULL && strcmp(batch[BATCH_ACTION], step->action) != 0)
+		ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION),
+						errmsg("a batch of a merge did something else than its step says")));
+	if (merge->ahead != NULL)
+		pfree(merge->ahead);
+	merge->ahead = batch[BATCH_AHEAD];
+	batch[BATCH_AHEAD] = NULL;
+	return strcmp(batch[BATCH_N_WRITTEN], "0") != 0;
+}
+
+/* One batch; false when it was the step's last one. */
+static bool
+write_batch(JobRun *run, const Step *step)
+{
+	MergeRun *merge = run->merge;
+	Batch batch;
+	bool is_last;
+	bool is_written;
+
+	requester_begin();
+	set_origin(run, true);
+	merge_table_check(step->table, step->action);
+	if (step->is_alone)
+		commit_without_waiting();
+	is_written = ask_for_batch(run, step, batch);
+	is_last = batch[BATCH_IS_LAST][0] == 't';
+	if (is_written)
+		merge_keep_batch(run, step->table, batch);
+	if (strcmp(batch[BATCH_REFUSED], "{}") != 0)
+		merge_keep_refused(run, step->table, batch);
+	merge->is_in_doubt = merge->is_in_doubt || merge_is_at_peer(batch);
+	requester_commit();
+	set_origin(run, false);
+
+	merge->n_changed += atoll(batch[BATCH_N_CHANGED]);
+	if (batch[BATCH_WHY] != NULL)
+		ereport(LOG, (errmsg("steep_repl: %s puts rows of %s off: %s", run->job->object_id,
+							 step->table->name, batch[BATCH_WHY])));
+	if (is_written && !merge->dry_run && !step->is_alone &&
+		strcmp(batch[BATCH_ACTION], "manual") != 0)
+		end_peer_transaction(run, step->no, batch);
+	free_batch(batch);
+	return !is_last;
+}
+
+/* A step, before any row of it is written: what it says then is what is written down. */
+static Step
+find_step(JobRun *run, int no)
+{
+	Step step = {.no = no};
+	char *found[2];
+
+	requester_begin();
+	requester_select(run, "select s.no, s.action from pg_temp.steep_repl_steps s where s.step = $1",
+					 1, (Oid[]){INT4OID}, (Datum[]){Int32GetDatum(no)}, 2, found);
+	requester_commit();
+	if (found[0] == NULL || found[1] == NULL)
+		elog(ERROR, "step %d of the merge has no table", no);
+	step.table = merge_table(run, atoi(found[0]));
+	step.action = found[1];
+	step.is_here = strstr(step.action, "_local") != NULL;
+	/* else rows have to stay as they were read on both sides until the batch is committed */
+	step.reads_ahead = !run->merge->replicates && run->merge->undoes == NULL;
+	step.is_alone = step.reads_ahead && step.is_here;
+	return step;
+}
+
+/* Write the rows of one table that one thing is to be done with. */
+void
+merge_write(JobRun *run, Jsonb *action)
+{
+	Step step;
+
+	action_check_number(action_int(action, "no", 0), run->merge->n_written + 1);
+	step = find_step(run, run->merge->n_written + 1);
+	run_show_table(run, step.table->name);
+	do
+	{
+		worker_check_cancel(run->job);
+		run_tick(run);
+	} while (write_batch(run, &step));
+
+	pg_atomic_write_u32(&run->job->counters.items_done, step.no);
+	merge_report(run, step.no);
+}

@@ -1,0 +1,197 @@
+/*
+ * peer_query.c
+ *	  Queries at the other database, sent and answered apart, so that both sides
+ *	  can work at once. An answer is one text.
+ *
+ * What a peer says is a value: it is checked to be a text of this database's
+ * encoding, and an error of the peer's to have a SQLSTATE.
+ */
+#include "peer/peer_connection.h"
+
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "fmgr.h"
+#include "storage/latch.h"
+#include "utils/builtins.h"
+
+PG_FUNCTION_INFO_V1(steep_repl_peer_send);
+PG_FUNCTION_INFO_V1(steep_repl_peer_answer);
+
+static PeerConnection *
+connection_argument(FunctionCallInfo fcinfo)
+{
+	return peer_connection_find(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+}
+
+/* Hand over to the network what libpq still has of a query. */
+static int
+flush(PeerConnection *peer)
+{
+	int left;
+
+	while ((left = PQflush(peer->conn)) > 0)
+		peer_wait(peer, WL_SOCKET_READABLE | WL_SOCKET_WRITEABLE);
+	return left;
+}
+
+/* Start a query at the peer. */
+Datum
+steep_repl_peer_send(PG_FUNCTION_ARGS)
+{
+	PeerConnection *peer = connection_argument(fcinfo);
+
+	peer_begin_answer(peer);
+	if (!PQsendQuery(peer->conn, text_to_cstring(PG_GETARG_TEXT_PP(1))) || flush(peer) < 0)
+		ereport(ERROR, (errcode(ERRCODE_CONNECTION_FAILURE), errmsg("peer: could not send a query"),
+						errdetail_internal("%s", peer_libpq_error(peer->conn))));
+	PG_RETURN_VOID();
+}
+
+/* The next result of the query that runs at the peer; NULL if there is no more. */
+static PGresult *
+next_result(PeerConnection *peer)
+{
+	while (PQisBusy(peer->conn) && PQstatus(peer->conn) == CONNECTION_OK)
+		peer_wait(peer, WL_SOCKET_READABLE);
+	CHECK_FOR_INTERRUPTS();
+	return PQgetResult(peer->conn);
+}
+
+static char *
+error_field(const PGresult *result, int code)
+{
+	const char *field = PQresultErrorField(result, code);
+
+	return field == NULL || field[0] == '\0' ? NULL : peer_text(field, strlen(field));
+}
+
+/* Classes 00 to 02 are none of errors. */
+static int
+error_state(const PGresult *result)
+{
+	const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+
+	if (state == NULL || strlen(state) != 5 ||
+		strspn(state, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") != 5 || strncmp(state, "03", 2) < 0)
+		return ERRCODE_CONNECTION_FAILURE;
+	return MAKE_SQLSTATE(state[0], state[1], state[2], state[3], state[4]);
+}
+
+/* Of the peer's errors, which side they come from is the first thing to know. */
+static ErrorData *
+error_of(PeerConnection *peer, const PGresult *result)
+{
+	ErrorData *error = palloc0_object(ErrorData);
+	char *message = error_field(result, PG_DIAG_MESSAGE_PRIMARY);
+
+	error->sqlerrcode = error_state(result);
+	error->message = psprintf("peer: %s", message != NULL ? message : peer_libpq_error(peer->conn));
+	error->detail = error_field(result, PG_DIAG_MESSAGE_DETAIL);
+	error->hint = error_field(result, PG_DIAG_MESSAGE_HINT);
+	return error;
+}
+
+static ErrorData *
+wrong_form(const char *what)
+{
+	ErrorData *error = palloc0_object(ErrorData);
+
+	error->sqlerrcode = ERRCODE_PROTOCOL_VIOLATION;
+	error->message = psprintf("peer: %s", what);
+	return error;
+}
+
+/* What a result says, if it is one text or none: into *answer. Else, or if it is an error, that. */
+static ErrorData *
+read_result(PeerConnection *peer, const PGresult *result, text **answer)
+{
+	const char *value;
+	int len;
+
+	if (PQresultStatus(result) == PGRES_COMMAND_OK || PQresultStatus(result) == PGRES_EMPTY_QUERY)
+		return NULL;
+	if (PQresultStatus(result) == PGRES_FATAL_ERROR)
+		return error_of(peer, result);
+	if (PQresultStatus(result) != PGRES_TUPLES_OK || PQnfields(result) != 1 ||
+		PQntuples(result) > 1)
+		return wrong_form("an answer is not one text");
+	if (PQntuples(result) == 0 || PQgetisnull(result, 0, 0))
+		return NULL;
+	value = PQgetvalue(result, 0, 0);
+	len = PQgetlength(result, 0, 0);
+	if (!pg_verify_mbstr(GetDatabaseEncoding(), value, len, true))
+		return wrong_form("an answer is not in the encoding of this database");
+	*answer = cstring_to_text_with_len(value, len);
+	return NULL;
+}
+
+/* Whether nothing more can be read of it: a COPY, or a connection that broke. */
+static bool
+is_stuck(PeerConnection *peer, const PGresult *result)
+{
+	ExecStatusType status = PQresultStatus(result);
+
+	return status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH ||
+		   PQstatus(peer->conn) != CONNECTION_OK;
+}
+
+/* What the results of a query have said so far. */
+typedef struct Answer
+{
+	text *text;
+	ErrorData *error;
+	bool is_stuck;
+	bool is_empty; /* no result yet */
+} Answer;
+
+/* The first text counts, and the first error. */
+static void
+take(PeerConnection *peer, PGresult *result, Answer *answer)
+{
+	PG_TRY();
+	{
+		text *text = NULL;
+		ErrorData *error = read_result(peer, result, &text);
+
+		if (answer->text == NULL)
+			answer->text = text;
+		if (answer->error == NULL)
+			answer->error = error;
+		answer->is_stuck = is_stuck(peer, result);
+		answer->is_empty = false;
+	}
+	PG_CATCH();
+	{
+		PQclear(result);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	PQclear(result);
+}
+
+/*
+ * Wait for what the query at the peer answers: its first row's text, or NULL. All
+ * of its results are read, since the next query could not be sent otherwise.
+ */
+Datum
+steep_repl_peer_answer(PG_FUNCTION_ARGS)
+{
+	PeerConnection *peer = connection_argument(fcinfo);
+	Answer answer = {.is_empty = true};
+	PGresult *result;
+
+	while (!answer.is_stuck && (result = next_result(peer)) != NULL)
+		take(peer, result, &answer);
+	if (answer.is_stuck)
+		peer_connection_drop(peer);
+	if (answer.is_empty)
+		answer.error = wrong_form("no query runs there");
+	if (answer.error != NULL)
+		ereport(ERROR,
+				(errcode(answer.error->sqlerrcode), errmsg_internal("%s", answer.error->message),
+				 answer.error->detail ? errdetail_internal("%s", answer.error->detail) : 0,
+				 answer.error->hint ? errhint("%s", answer.error->hint) : 0));
+	if (answer.text == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(answer.text);
+}

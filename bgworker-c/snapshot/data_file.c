@@ -1,0 +1,130 @@
+/*
+ * data_file.c
+ *	  The files that hold the tables' frames.
+ */
+#include "snapshot/data_file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "files/directory.h"
+#include "miscadmin.h"
+#include "storage/fd.h"
+
+/* How often it is looked whether another worker has made a file. */
+#define MAKING_US 1000
+
+static const char *
+table_name(const DataFile *file)
+{
+	return plan_string(file->plan, file->plan->tables[file->table].qualified_name);
+}
+
+/* Raise what is wrong with a file; it is closed. */
+static void
+fail_open(DataFile *file, const char *name)
+{
+	int saved_errno = errno;
+
+	data_file_close(file);
+	errno = saved_errno;
+	ereport(ERROR,
+			(errcode_for_file_access(), errmsg("could not open snapshot file \"%s\": %m", name)));
+}
+
+/* Make the file, which must not be there: what somebody planted would be written through. */
+static void
+make_file(DataFile *file, int dirfd, const char *name)
+{
+	PlanTable *table = &file->plan->tables[file->table];
+	struct stat st;
+
+	file->fd = openat(dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (file->fd < 0 || fstat(file->fd, &st) != 0)
+		fail_open(file, name);
+	table->file_device = st.st_dev;
+	table->file_inode = st.st_ino;
+	pg_write_barrier();
+	pg_atomic_write_u32(&table->file_state, PLAN_FILE_MADE);
+}
+
+/* Open the file that was made, and no other. */
+static void
+open_made_file(DataFile *file, int dirfd, const char *name)
+{
+	PlanTable *table = &file->plan->tables[file->table];
+	struct stat st;
+
+	/* If it fails there, the job does, and this process is ended. */
+	while (pg_atomic_read_u32(&table->file_state) != PLAN_FILE_MADE)
+	{
+		CHECK_FOR_INTERRUPTS();
+		pg_usleep(MAKING_US);
+	}
+	pg_read_barrier();
+	file->fd = openat(dirfd, name, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (file->fd < 0 || fstat(file->fd, &st) != 0)
+		fail_open(file, name);
+	if ((uint64) st.st_dev == table->file_device && (uint64) st.st_ino == table->file_inode)
+		return;
+	data_file_close(file);
+	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					errmsg("snapshot file \"%s\" was replaced while the job ran", name)));
+}
+
+/* Open a table's file, which the first worker to do so makes. */
+void
+data_file_open(DataFile *file, int dirfd, SnapshotPlan *plan, uint32 table)
+{
+	uint32 expected = PLAN_FILE_ABSENT;
+	char name[64];
+
+	file->plan = plan;
+	file->table = table;
+	snprintf(name, sizeof(name), "%d.dat%s", plan->tables[table].dump_id,
+			 codec_suffix(plan->codec));
+	if (pg_atomic_compare_exchange_u32(&plan->tables[table].file_state, &expected, PLAN_FILE_BEGUN))
+		make_file(file, dirfd, name);
+	else
+		open_made_file(file, dirfd, name);
+}
+
+void
+data_file_write(const DataFile *file, const char *data, size_t len, uint64 offset)
+{
+	while (len > 0)
+	{
+		ssize_t n = pwrite(file->fd, data, Min(len, (size_t) 1 << 26), (off_t) offset);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+		{
+			if (n == 0)
+				errno = ENOSPC;
+			ereport(ERROR, (directory_write_errcode(),
+							errmsg("could not write data of table %s: %m", table_name(file))));
+		}
+		data += n;
+		len -= n;
+		offset += n;
+	}
+}
+
+/* Make a file durable. A failed fsync is never retried: the job fails and the file goes. */
+void
+data_file_sync(const DataFile *file)
+{
+	if (pg_fsync(file->fd) != 0)
+		ereport(ERROR, (errcode_for_file_access(),
+						errmsg("could not fsync data of table %s: %m", table_name(file))));
+}
+
+void
+data_file_close(DataFile *file)
+{
+	if (file->fd >= 0)
+		close(file->fd);
+	file->fd = -1;
+}

@@ -1,0 +1,312 @@
+/*
+ * snapshot_actions.c
+ *	  The actions of a snapshot job, as plv8/snapshot/snapshot.ts orders them.
+ */
+#include "jobs/run.h"
+
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "files/directory.h"
+#include "files/frame_log.h"
+#include "snapshot/lock_watch.h"
+#include "miscadmin.h"
+#include "snapshot/pg_dump.h"
+#include "snapshot/plan.h"
+#include "snapshot/snapshot_plan.h"
+#include "base/settings.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "utils/builtins.h"
+#include "utils/json.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+#include "jobs/worker.h"
+
+static uint32 wait_event_lock = 0;
+static uint32 wait_event_copy = 0;
+static uint32 wait_event_directory = 0;
+
+/* Check where the planner wants the directory, and make it. */
+static void
+make_directory(JobRun *run, char *path)
+{
+	SteepJob *job = run->job;
+	DirectoryMark mark = {.operation_id = job->id, .database = job->database};
+
+	StartTransactionCommand(); /* rights are looked up in catalogs */
+	/* Recovery and drop_snapshot go by the path noted when the job was queued. */
+	if (strcmp(directory_normalize(path), job->path) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("output_path \"%s\" is not the one that the job was queued with", path)));
+	strlcpy(mark.token, job->token, sizeof(mark.token));
+	/* A job that is retried may have left something; if it cannot be removed, the check says so. */
+	(void) directory_remove(job->path, &mark);
+	directory_check_write(path);
+	run->owns_directory = true;
+	run->dirfd = directory_create(path, &mark);
+	CommitTransactionCommand();
+}
+
+/* Make the job's directory. From here on there is something to remove. */
+static void
+create_directory(JobRun *run, Jsonb *action)
+{
+	if (wait_event_directory == 0)
+		wait_event_directory = WaitEventExtensionNew("SteepReplMakeDirectory");
+	while (!job_begin_directory(run->job))
+	{
+		run_set_waiting(run,
+						"waiting for another job at the same path, or the files that one left");
+		run_wait(run, wait_event_directory);
+	}
+	run_set_waiting(run, NULL);
+	PG_TRY();
+	{
+		make_directory(run, action_text(action, "path"));
+	}
+	PG_FINALLY();
+	{
+		job_end_directory(run->job);
+	}
+	PG_END_TRY();
+}
+
+/* A slot holds back WAL until somebody drops it: there is none but the one that the job's row names. */
+static void
+check_slot_name(JobRun *run, const char *slot_name)
+{
+	Jsonb *params = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(run->params)));
+	char *asked = action_text(params, "slot_name");
+
+	if (slot_name == NULL ? asked != NULL : asked == NULL || strcmp(slot_name, asked) != 0)
+		wrong_answer("the slot is not the one that was asked for");
+}
+
+/* Start the holder, or another one after the first one's view went stale. */
+static void
+pin(JobRun *run, Jsonb *action)
+{
+	char *slot_name = action_text(action, "slot_name");
+
+	check_slot_name(run, slot_name);
+	run->attempts++;
+	snapshot_run_reset(run);
+	helpers_end_holder(run);
+	SpinLockAcquire(&run->job->mutex);
+	strlcpy(run->job->slot_name, slot_name ? slot_name : "", NAMEDATALEN);
+	SpinLockRelease(&run->job->mutex);
+	helpers_start_holder(run);
+}
+
+/* List what is to be copied, by the planner's queries, inside the snapshot. */
+static void
+plan(JobRun *run, Jsonb *action)
+{
+	snapshot_run_list(run, action);
+}
+
+/* Makes the command for pg_dump, with what the catalogs know. */
+static PgDumpCommand *
+prepare_pg_dump(JobRun *run, const char *application_name)
+{
+	SnapshotRun *snapshot = run->snapshot;
+	PgDumpRequest request = {0};
+	PgDumpCommand *command;
+
+	StartTransactionCommand();
+	MemoryContextSwitchTo(snapshot->context);
+	request.program = steep_pg_dump_path[0] ? steep_pg_dump_path : NULL;
+	request.conninfo = steep_local_conninfo[0] ? steep_local_conninfo : NULL;
+	request.snapshot = run->job->snapshot_name;
+	request.application_name = application_name;
+	request.lock_timeout_ms = steep_lock_timeout;
+	request.tables = snapshot->filter_tables;
+	request.schemas = snapshot->filter_schemas;
+	command = pg_dump_prepare(&request);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(snapshot->context);
+	return command;
+}
+
+/* Tell the planner that the snapshot no longer fits the present. */
+static void
+report_change(JobRun *run, const char *what)
+{
+	run->expected = "pin";
+	appendStringInfo(&run->facts, "\"attempts\":%d,\"changed\":", run->attempts);
+	escape_json(&run->facts, what);
+}
+
+/* While pg_dump runs: look around, and say which lock it waits for. */
+static void
+tick_pg_dump(void *arg)
+{
+	JobRun *run = arg;
+
+	run_tick(run);
+	run_set_waiting(run, lock_watch_describe(run->pg_dump_name));
+}
+
+/* Let pg_dump read the schema and turn its archive into our table of contents. */
+static void
+dump_schema(JobRun *run, Jsonb *action)
+{
+	SnapshotRun *snapshot = run->snapshot;
+	PgDumpCommand *command;
+	const char *failure;
+	ByteBuffer archive;
+
+	run->pg_dump_name =
+		MemoryContextStrdup(run->context, psprintf("steep_repl %s pg_dump", run->job->object_id));
+	command = prepare_pg_dump(run, run->pg_dump_name);
+	failure = pg_dump_run(command, tick_pg_dump, run, &archive);
+	run_set_waiting(run, NULL);
+	if (failure != NULL)
+	{
+		report_change(run, failure);
+		return;
+	}
+	snapshot->toc = toc_read(archive.data, archive.len);
+	pfree(archive.data);
+	StartTransactionCommand();
+	MemoryContextSwitchTo(snapshot->context);
+	snapshot_run_add_data(run);
+	CommitTransactionCommand();
+}
+
+/* Wait until the holder has locked every table. */
+static void
+wait_for_locks(JobRun *run)
+{
+	SteepJob *job = run->job;
+
+	if (wait_event_lock == 0)
+		wait_event_lock = WaitEventExtensionNew("SteepReplWaitForLocks");
+	job_move_holder(job, HOLDER_PINNED, HOLDER_LOCK_REQUESTED);
+	SetLatch(&GetPGProcByNumber(job->holder_procno)->procLatch);
+	while (job_holder_state(job) != HOLDER_LOCKED)
+	{
+		char table[STEEP_TABLE_LEN];
+
+		run_wait(run, wait_event_lock);
+		SpinLockAcquire(&job->mutex);
+		strlcpy(table, job->current_table, sizeof(table));
+		SpinLockRelease(&job->mutex);
+		record_status_detail(run,
+							 table[0] ? psprintf("waiting for a lock on table %s", table) : NULL);
+	}
+}
+
+/* Tell the planner how much there is to copy, and how much room. */
+static void
+report_space(JobRun *run)
+{
+	struct statvfs fs;
+
+	if (fstatvfs(run->dirfd, &fs) != 0)
+		ereport(ERROR, (errcode_for_file_access(),
+						errmsg("could not read the free space of \"%s\": %m", run->job->path)));
+	/* 64-bit numbers cross as text. */
+	appendStringInfo(
+		&run->facts, "\"bytes_on_disk\":\"" UINT64_FORMAT "\",\"bytes_free\":\"" UINT64_FORMAT "\"",
+		pg_atomic_read_u64(&run->job->counters.bytes_total), (uint64) fs.f_bavail * fs.f_frsize);
+}
+
+/*
+ * Lock the tables, then see whether any of them changed between the snapshot
+ * and the lock. If so the planner takes a new snapshot.
+ */
+static void
+lock(JobRun *run, Jsonb *action)
+{
+	SnapshotRun *snapshot = run->snapshot;
+	const char *changed;
+
+	snapshot->plan = plan_create(snapshot->tables, snapshot->n_tables, snapshot->codec,
+								 snapshot->level, &run->job->plan);
+	wait_for_locks(run);
+	changed = snapshot_run_find_change(run, action);
+	if (changed != NULL)
+	{
+		report_change(run, psprintf("table %s was changed", changed));
+		return;
+	}
+	if (MyProc->lockGroupLeader == NULL &&
+		!BecomeLockGroupMember(GetPGProcByNumber(run->job->holder_procno), run->job->holder_pid))
+		helpers_check(run);
+	StartTransactionCommand();
+	plan_measure(snapshot->plan, &run->job->counters);
+	CommitTransactionCommand();
+	report_space(run);
+}
+
+/*
+ * Once so much WAL has been written since the snapshot, say what it costs the
+ * server to keep it. NULL before that. In steps, so that the row seldom changes.
+ */
+static char *
+describe_retention(const SteepJob *job)
+{
+	uint64 written = GetXLogInsertRecPtr() - job->snapshot_lsn;
+	uint64 step = (uint64) steep_retention_warning * 1024 * 1024;
+
+	if (step == 0 || written < step)
+		return NULL;
+	return psprintf("the snapshot holds back vacuum%s: " UINT64_FORMAT
+					" MB of WAL have been written since it was taken",
+					job->slot_name[0] ? " and its slot holds back WAL" : "",
+					written / step * (uint64) steep_retention_warning);
+}
+
+/* Copy all tables. */
+static void
+copy(JobRun *run, Jsonb *action)
+{
+	SteepJob *job = run->job;
+	int workers = Min(action_int(action, "workers", 1), steep_max_parallel_workers);
+
+	if (wait_event_copy == 0)
+		wait_event_copy = WaitEventExtensionNew("SteepReplWaitForCopiers");
+	job_begin_data(job);
+	run->snapshot->n_copiers = helpers_start_workers(run, WORKER_COPIER, Max(workers, 1));
+	while (!helpers_copiers_are_done(run))
+	{
+		run_wait(run, wait_event_copy);
+		run_set_waiting(run, describe_retention(job));
+	}
+	run_set_waiting(run, NULL);
+	helpers_check(run);
+	if (pg_atomic_read_u32(&job->counters.tables_durable) != run->snapshot->plan->n_tables)
+		ereport(ERROR, (errcode(ERRCODE_ADMIN_SHUTDOWN),
+						errmsg("a copy worker was terminated before its tables were copied")));
+}
+
+static const Action actions[] = {
+	{"create_directory", "planning", {ACTION_START}, create_directory, {{"path", MEMBER_TEXT}}},
+	{"pin",
+	 "planning",
+	 {"create_directory", "dump_schema", "lock"},
+	 pin,
+	 {{"slot_name", MEMBER_TEXT, true}}},
+	{"plan",
+	 "planning",
+	 {"pin"},
+	 plan,
+	 {{"tables", MEMBER_TEXT},
+	  {"matviews", MEMBER_TEXT},
+	  {"filter", MEMBER_TEXT},
+	  {"compression", MEMBER_TEXT},
+	  {"level", MEMBER_INTEGER, true},
+	  {"node_id", MEMBER_TEXT, true}}},
+	{"dump_schema", "schema", {"plan"}, dump_schema},
+	{"lock", "schema", {"dump_schema"}, lock, {{"fingerprints", MEMBER_TEXT}}},
+	{"copy", "data", {"lock"}, copy, {{"workers", MEMBER_COUNT}}},
+	{"finish", "finalizing", {"copy"}, snapshot_finish},
+	{"complete", "complete", {"finish"}},
+};
+
+const ActionTable snapshot_actions = ACTION_TABLE("snapshot_generate", false, actions, NULL);
