@@ -108,8 +108,9 @@ static void
 check_received(PeerConnection *peer)
 {
 	uint64 limit = (uint64) steep_max_peer_answer * 1024 * 1024;
+	uint64 received = received_bytes(peer->conn); /* none if the connection has just been lost */
 
-	if (received_bytes(peer->conn) - peer->received_before > limit)
+	if (received > peer->received_before && received - peer->received_before > limit)
 		give_up(
 			peer, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
 			psprintf("peer: an answer is larger than %d MB", steep_max_peer_answer),
