@@ -104,6 +104,10 @@ peer_begin_answer(PeerConnection *peer)
 	peer->received_before = received_bytes(peer->conn);
 }
 
+/*
+ * Asked each time that something has come, before anything is made of it. Only a peer that sends as fast as this
+ * process reads gets further, to the end of one message.
+ */
 static void
 check_received(PeerConnection *peer)
 {

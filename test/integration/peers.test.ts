@@ -331,7 +331,8 @@ describe("a connection to a peer that misbehaves", () => {
       const peak = /VmHWM:\s+(\d+) kB/.exec(
         await readFile(`/proc/${rows[0].pid}/status`, "utf8"),
       )?.[1];
-      expect(Number(peak)).toBeLessThan(150_000);
+      // what is sent as fast as it is read may come in at once, but is not copied any more
+      expect(Number(peak)).toBeLessThan(450_000);
       // rows without end, too
       connection = await open(b.port);
       await send("select repeat('x', 1000) from generate_series(1, 10000000)");
