@@ -185,7 +185,7 @@ endif
 
 $(bundle).control: $(bundle).sql
 
-$(bundle).sql: build/tools/build.mjs steep_repl.control $(sort $(wildcard sql/*.sql)) \
+$(bundle).sql: build/tools/build.mjs steep_repl.control $(sort $(wildcard sql/*/*.sql)) \
 		$(shell find plv8 -type f -not -path 'plv8/build/*' 2>/dev/null)
 	@mkdir -p $(@D)
 	node build/tools/build.mjs --engine $(JS) --version $(EXTVERSION) --out $(@D)

@@ -24,7 +24,7 @@ export interface ColumnFacts {
   /** that type is one of pg_catalog's, whose cast to text is no function of a role */
   readonly is_builtin: boolean;
   readonly generated: boolean;
-  /** see sql/64-overlap-facts.sql */
+  /** see sql/overlap/facts.sql */
   readonly kind: "scalar" | "container" | "other";
   /** of a scalar: the type's name, below any domain */
   readonly base: string;

@@ -1,3 +1,4 @@
+import { readdirSync } from "node:fs";
 import vm from "node:vm";
 import { transform } from "esbuild";
 import { beforeAll, describe, expect, test } from "vitest";
@@ -6,6 +7,8 @@ import type { PublicFunction } from "../../../plv8/api/public-function.ts";
 import { bundle, bundleSql } from "../../../plv8/build/bundle-sql.ts";
 import { extensionScript } from "../../../plv8/build/extension-script.ts";
 import { functionSql } from "../../../plv8/build/function-sql.ts";
+import { sqlAfter, sqlBefore } from "../../../plv8/build/sql-files.ts";
+import { inProject } from "../../support/pg.ts";
 
 const engines = ["plv8", "pljs"] as const;
 const version = "1.2.3";
@@ -295,4 +298,11 @@ describe.each(engines)("the extension's script for %s", (engine) => {
     expect(headers.filter((h) => h.includes(`language ${engine} `))).toHaveLength(1);
     expect(script).not.toContain(`language ${engine === "plv8" ? "pljs" : "plv8"}`);
   });
+});
+
+test("every file of sql/ is in the extension's script, once", () => {
+  const files = readdirSync(inProject("sql"), { recursive: true, encoding: "utf8" })
+    .filter((file) => file.endsWith(".sql") && !file.startsWith("upgrade"))
+    .sort();
+  expect([...sqlBefore, ...sqlAfter].sort()).toEqual(files);
 });

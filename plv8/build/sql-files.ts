@@ -1,0 +1,40 @@
+/*
+ * The hand-written files of sql/ in the order in which the extension's script has them: what a view, a policy or a
+ * body in SQL's own syntax names must be there before it. What others name at run time only may stand anywhere.
+ */
+
+/** Before the bundle and the functions that are made from TypeScript. */
+export const sqlBefore: readonly string[] = [
+  "base/preamble.sql",
+  "base/internals.sql",
+  "tables/tables.sql",
+  "tables/guards.sql",
+  "tables/merge.sql",
+  "base/engine.sql",
+];
+
+/** After them. */
+export const sqlAfter: readonly string[] = [
+  "nodes/nodes.sql",
+  "jobs/operations.sql",
+  "nodes/peer-labels.sql",
+  "snapshot/snapshots.sql",
+  "nodes/peers.sql",
+  "overlap/facts.sql",
+  "schema/schema.sql",
+  "overlap/differences.sql",
+  "overlap/plans.sql",
+  "overlap/settle.sql",
+  "overlap/overlap.sql",
+  "merge/unique-indexes.sql",
+  "merge/facts.sql",
+  "merge/plan.sql",
+  "merge/rows.sql",
+  "merge/write.sql",
+  "merge/finish.sql",
+  "merge/collisions.sql",
+  "merge/undo.sql",
+  "merge/merge.sql",
+  "merge/resolve.sql",
+  "base/end.sql",
+];
