@@ -1,5 +1,5 @@
 // The same as the integration test, at length.
 process.env.STEEP_ROUNDS ??= "80";
-await import("../integration/planner-answers.test.ts");
+await import("../integration/jobs/planner-answers.test.ts");
 
 export {};

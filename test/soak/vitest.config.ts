@@ -6,8 +6,8 @@ export default defineConfig({
     root: new URL("../..", import.meta.url).pathname,
     include: [
       "test/soak/**/*.test.ts",
-      "test/integration/merge-faults.test.ts",
-      "test/integration/apply-hostile-files.test.ts",
+      "test/integration/merge/merge-faults.test.ts",
+      "test/integration/apply/apply-hostile-files.test.ts",
     ],
     env: { STEEP_SOAK: "1" },
     globalSetup: ["test/support/remove-stale-servers.ts"],

@@ -1,0 +1,119 @@
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { applySnapshot } from "../../support/apply.ts";
+import { createRole } from "../../support/roles.ts";
+import { type Server, startServer } from "../../support/server.ts";
+import { freshPath, takeSnapshot } from "../../support/snapshots.ts";
+import { waitUntil } from "../../support/wait-until.ts";
+
+/*
+ * Two nodes that replicate to each other, with origin = none: what is loaded into one of them is the
+ * other's already, and must not be sent to it.
+ */
+
+const app = { database: "app" };
+const tables = `
+  create table items (id int primary key, v text);
+  create table one_by_one (id int primary key)`;
+let a: Server;
+let b: Server;
+let path: string;
+
+beforeAll(async () => {
+  [a, b] = await Promise.all([
+    startServer({ name: "echo-a", settings: { max_worker_processes: 16 } }),
+    startServer({ name: "echo-b", settings: { max_worker_processes: 16 }, identity: "peer" }),
+  ]);
+  await a.createDatabase("source", { extension: true });
+  const source = { database: "source" };
+  await a.query(
+    `${tables}; insert into items select g, md5(g::text) from generate_series(1, 20000) g`,
+    [],
+    source,
+  );
+  path = freshPath(a);
+  await takeSnapshot(a, { ...source, path });
+  for (const node of [a, b]) {
+    await node.createDatabase("app", { extension: true });
+    await node.query(`${tables}; create publication items for tables in schema public`, [], app);
+  }
+  for (const [node, peer, name] of [
+    [a, b, "from_b"],
+    [b, a, "from_a"],
+  ] as const)
+    await node.query(
+      `create subscription ${name} connection '${peer.uri("app")}' publication items with (origin = none, copy_data = false)`,
+      [],
+      app,
+    );
+});
+afterAll(() => Promise.all([a?.destroy(), b?.destroy()]));
+beforeEach(() => a.query("truncate items", [], app).then(caughtUp));
+
+/** Wait until b has replayed all that a has written. */
+async function caughtUp(): Promise<void> {
+  const [end] = await a.query<{ lsn: string }>("select pg_current_wal_insert_lsn()::text as lsn");
+  await waitUntil(
+    () =>
+      a.query(
+        "select confirmed_flush_lsn >= $1::pg_lsn as there from pg_replication_slots where slot_name = 'from_a'",
+        [end?.lsn],
+      ),
+    (rows) => rows[0]?.there === true,
+    "b has caught up",
+    { timeoutMs: 30_000 },
+  );
+}
+
+async function countOn(node: Server): Promise<number> {
+  const [row] = await node.query("select count(*)::int as n from items", [], app);
+  return Number(row?.n);
+}
+
+test("rows that are loaded on a node that publishes are not echoed to its peer", async () => {
+  const row = await applySnapshot(a, path, { ...app, args: "sections => '{data}', parallel => 2" });
+  expect(row.warnings).toBeNull();
+  expect(await countOn(a)).toBe(20_000);
+  await a.query("insert into one_by_one values (1)", [], app);
+  await caughtUp();
+  expect(await b.query("select id from one_by_one", [], app)).toEqual([{ id: 1 }]);
+  expect(await countOn(b)).toBe(0);
+});
+
+test("nor is the TRUNCATE that comes before the load", async () => {
+  await b.query("alter subscription from_a disable", [], app);
+  await a.query("insert into items values (-1, 'old')", [], app);
+  await b.query("insert into items values (-2, 'own')", [], app);
+  await waitUntil(
+    () => countOn(a),
+    (n) => n === 2,
+    "a has b's row",
+  );
+  await applySnapshot(a, path, { ...app, args: "sections => '{data}', truncate => true" });
+  await b.query("alter subscription from_a enable", [], app);
+  await caughtUp();
+  expect(await b.query("select id from items order by id", [], app)).toEqual([
+    { id: -2 },
+    { id: -1 },
+  ]);
+  await b.query("delete from items", [], app);
+});
+
+test("a role that may not set an origin is told which grant that takes, and that rows are sent", async () => {
+  await createRole(a, "app", "loader", "login");
+  await a.query(
+    "grant insert on items, one_by_one to loader; grant pg_read_server_files to loader",
+    [],
+    app,
+  );
+  await a.query("delete from one_by_one", [], app);
+  const row = await applySnapshot(a, path, {
+    ...app,
+    user: "loader",
+    args: "sections => '{data}'",
+  });
+  expect(row.warnings?.join("\n")).toContain(
+    "GRANT EXECUTE ON FUNCTION pg_replication_origin_session_setup(text) TO loader",
+  );
+  await caughtUp();
+  expect(await countOn(b)).toBe(20_000);
+});
