@@ -30,10 +30,13 @@ typedef enum RemoveResult
 	REMOVE_FAILED,   /* errno says why; something is left */
 } RemoveResult;
 
-/* directory_path.c: which paths are allowed */
+/* directory_path.c: paths that users gave */
 extern char *directory_normalize(const char *path);
 extern int directory_open(const char *path);
 extern int directory_open_parent(const char *path, const char **problem);
+extern void directory_report_failure(const char *path, const char *problem);
+
+/* directory_rights.c: which of them are allowed */
 extern void directory_check_write(const char *path);
 extern void directory_check_read_rights(const char *path, const char *creator);
 

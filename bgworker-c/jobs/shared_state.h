@@ -208,10 +208,11 @@ extern bool job_makes_directory(const char *path);
 extern bool job_begin_directory(SteepJob *job);
 extern void job_end_directory(SteepJob *job);
 
-/* Worker slots. */
+/* Worker slots, in worker_slots.c. */
 extern int workers_free(void);
 extern int workers_promised(void);
 extern int workers_reserved(void);
+extern int workers_left_for_others(Oid requester);
 extern void dispatchers_count(int change);
 extern bool job_promise_worker(SteepJob *job, bool is_needed);
 extern void job_break_promise(SteepJob *job);

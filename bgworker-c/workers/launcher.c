@@ -9,11 +9,6 @@
 
 #include <signal.h>
 
-#include "access/heapam.h"
-#include "access/htup_details.h"
-#include "access/tableam.h"
-#include "access/xact.h"
-#include "catalog/pg_database.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
@@ -23,28 +18,11 @@
 #include "storage/proc.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
-#include "utils/memutils.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 #include "jobs/worker.h"
+#include "workers/databases.h"
 
-/* A worker that cannot start is tried again after this many ms. */
-#define LAUNCHER_RETRY_MS 500
-
-/* Dispatchers at once: after a restart each database needs one. */
-#define LAUNCHER_MAX_DISPATCHERS 2
-
-/* A database to look into; lives in TopMemoryContext. */
-typedef struct Database
-{
-	Oid oid;
-	bool wanted;                        /* has news, or had to wait for a worker slot */
-	TimestampTz not_before;             /* when wanted */
-	BackgroundWorkerHandle *dispatcher; /* NULL = none runs */
-} Database;
-
-static List *databases = NIL;
 static BackgroundWorkerHandle *coordinators[STEEP_MAX_JOBS];
 static uint32 wait_event = 0;
 
@@ -73,56 +51,6 @@ forget_launcher(int code, Datum arg)
 	SpinLockRelease(&steep_shared->mutex);
 }
 
-/* The entry for a database, made if need be, marked as having news. */
-static void
-want_database(Oid oid, TimestampTz when)
-{
-	MemoryContext old;
-	Database *database = NULL;
-	ListCell *lc;
-
-	foreach (lc, databases)
-		if (((Database *) lfirst(lc))->oid == oid)
-			database = lfirst(lc);
-
-	if (database == NULL)
-	{
-		old = MemoryContextSwitchTo(TopMemoryContext);
-		database = palloc0_object(Database);
-		database->oid = oid;
-		databases = lappend(databases, database);
-		MemoryContextSwitchTo(old);
-	}
-	if (!database->wanted || database->not_before > when)
-		database->not_before = when;
-	database->wanted = true;
-}
-
-/* Want every database that accepts connections. */
-static void
-want_all_databases(void)
-{
-	Relation rel;
-	TableScanDesc scan;
-	HeapTuple tuple;
-
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	rel = table_open(DatabaseRelationId, AccessShareLock);
-	scan = table_beginscan_catalog(rel, 0, NULL);
-	while (HeapTupleIsValid(tuple = heap_getnext(scan, ForwardScanDirection)))
-	{
-		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
-
-		if (form->datallowconn && !database_is_invalid_form(form))
-			want_database(form->oid, 0);
-	}
-	table_endscan(scan);
-	table_close(rel, AccessShareLock);
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-}
-
 /* Take what sessions left in the mailbox. */
 static void
 read_mailbox(void)
@@ -141,9 +69,9 @@ read_mailbox(void)
 	SpinLockRelease(&steep_shared->mutex);
 
 	for (int i = 0; i < n; i++)
-		want_database(waiting[i].oid, waiting[i].blocked ? later : 0);
+		databases_want(waiting[i].oid, waiting[i].blocked ? later : 0);
 	if (everywhere)
-		want_all_databases();
+		databases_want_all();
 }
 
 /* Start a coordinator for each admitted job. Before it can be there, the slot says so. */
@@ -198,7 +126,6 @@ reap_coordinators(void)
 		SteepJob *job = &steep_shared->jobs[i];
 		bool has_ended;
 		Oid database;
-		ListCell *lc;
 
 		if (!coordinator_is_gone(i))
 			continue;
@@ -211,88 +138,10 @@ reap_coordinators(void)
 		if (!job_release(job))
 			continue; /* the last helper will wake us */
 		if (!has_ended)
-			want_database(database, 0);
+			databases_want(database, 0);
 
 		/* Jobs that waited for worker slots may fit now. */
-		foreach (lc, databases)
-			((Database *) lfirst(lc))->not_before = 0;
-	}
-}
-
-/* Forget dispatchers that are gone. */
-static void
-reap_dispatchers(void)
-{
-	ListCell *lc;
-
-	foreach (lc, databases)
-	{
-		Database *database = lfirst(lc);
-		pid_t pid;
-
-		if (database->dispatcher != NULL &&
-			GetBackgroundWorkerPid(database->dispatcher, &pid) == BGWH_STOPPED)
-		{
-			pfree(database->dispatcher);
-			database->dispatcher = NULL;
-		}
-		if (database->dispatcher == NULL && !database->wanted)
-		{
-			databases = foreach_delete_current(databases, lc);
-			pfree(database);
-		}
-	}
-}
-
-static int
-dispatchers_running(void)
-{
-	int running = 0;
-	ListCell *lc;
-
-	foreach (lc, databases)
-		running += ((Database *) lfirst(lc))->dispatcher != NULL;
-	return running;
-}
-
-/* The first database that is due, or NULL. */
-static Database *
-due_database(TimestampTz now)
-{
-	ListCell *lc;
-
-	foreach (lc, databases)
-	{
-		Database *database = lfirst(lc);
-
-		if (database->wanted && database->dispatcher == NULL && database->not_before <= now)
-			return database;
-	}
-	return NULL;
-}
-
-/*
- * Start a dispatcher in each database that is due. The list is a queue: else of
- * three databases whose jobs wait for slots the last one would never get any.
- */
-static void
-start_dispatchers(void)
-{
-	TimestampTz now = GetCurrentTimestamp();
-	Database *database;
-
-	while (dispatchers_running() < LAUNCHER_MAX_DISPATCHERS &&
-		   (database = due_database(now)) != NULL)
-	{
-		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
-
-		databases = lappend(list_delete_ptr(databases, database), database);
-		MemoryContextSwitchTo(old);
-		database->dispatcher = worker_register(WORKER_DISPATCHER, -1, 0, database->oid);
-		if (database->dispatcher != NULL)
-			database->wanted = false;
-		else
-			database->not_before = TimestampTzPlusMilliseconds(now, LAUNCHER_RETRY_MS);
+		databases_retry_now();
 	}
 }
 
@@ -303,23 +152,8 @@ start_dispatchers(void)
 static long
 sleep_ms(void)
 {
-	TimestampTz now = GetCurrentTimestamp();
-	bool may_start = dispatchers_running() < LAUNCHER_MAX_DISPATCHERS;
-	long result = -1;
-	ListCell *lc;
+	long result = databases_sleep_ms();
 
-	foreach (lc, databases)
-	{
-		Database *database = lfirst(lc);
-
-		if (may_start && database->wanted && database->dispatcher == NULL)
-		{
-			long ms = TimestampDifferenceMilliseconds(now, database->not_before);
-
-			ms = Max(ms, 1);
-			result = result < 0 ? ms : Min(result, ms);
-		}
-	}
 	/* A coordinator that found no slot. */
 	for (int i = 0; i < STEEP_MAX_JOBS; i++)
 		if (steep_shared->jobs[i].state == JOB_ADMITTED)
@@ -360,9 +194,9 @@ steep_repl_launcher_main(Datum arg)
 
 		read_mailbox();
 		reap_coordinators();
-		reap_dispatchers();
+		databases_reap();
 		start_coordinators();
-		start_dispatchers();
+		databases_start_dispatchers();
 
 		timeout = sleep_ms();
 		(void) WaitLatch(MyLatch,

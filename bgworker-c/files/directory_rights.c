@@ -1,0 +1,140 @@
+/*
+ * directory_rights.c
+ *	  Which paths a role may write a snapshot to, or read one from.
+ */
+#include "files/directory.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "catalog/pg_authid.h"
+#include "miscadmin.h"
+#include "base/roles.h"
+#include "base/owned_fd.h"
+#include "base/settings.h"
+#include "storage/fd.h"
+#include "utils/acl.h"
+#include "utils/varlena.h"
+
+/* Whether a normalized path lies below one of snapshot_directories. */
+static bool
+is_below_allowed(const char *path)
+{
+	char *list = pstrdup(steep_snapshot_directories);
+	List *directories;
+	ListCell *lc;
+
+	if (!SplitDirectoriesString(list, ',', &directories))
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIG_FILE_ERROR),
+				 errmsg("invalid list syntax in parameter \"steep_repl.snapshot_directories\"")));
+	foreach (lc, directories)
+	{
+		const char *allowed = lfirst(lc);
+		size_t len = strlen(allowed);
+
+		if (allowed[0] == '/' && strncmp(path, allowed, len) == 0 && path[len] == '/')
+			return true;
+	}
+	return false;
+}
+
+static void
+refuse_path(const char *path, const char *role)
+{
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("path \"%s\" is not allowed", path),
+		 errdetail(
+			 "It is not below a directory of steep_repl.snapshot_directories (\"%s\"), and role \"%s\" lacks the privileges of %s.",
+			 steep_snapshot_directories, GetUserNameFromId(GetUserId(), false), role),
+		 errhint(
+			 "Add its parent directory to steep_repl.snapshot_directories in postgresql.conf and reload.")));
+}
+
+/*
+ * Refuse a path that the current role may not write a snapshot to, or where
+ * none can be made: it must be absent or an empty directory.
+ */
+void
+directory_check_write(const char *path)
+{
+	char *normal = directory_normalize(path);
+	const char *problem;
+	const char *name = strrchr(normal, '/') + 1;
+	struct stat st;
+	OwnedFd *directory;
+	int parent;
+	int saved_errno;
+	int rc;
+
+	if (!has_privs_of_role(GetUserId(), ROLE_PG_WRITE_SERVER_FILES) && !is_below_allowed(normal))
+		refuse_path(path, "pg_write_server_files");
+
+	parent = directory_open_parent(normal, &problem);
+	if (parent < 0 && problem == NULL && errno == ENOENT)
+		ereport(ERROR,
+				(errcode_for_file_access(), errmsg("could not create directory \"%s\": %m", path),
+				 errhint("Create its parent directory on the server first.")));
+	if (parent < 0)
+		directory_report_failure(path, problem);
+	rc = fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW);
+	saved_errno = errno;
+	if (rc != 0 && saved_errno == ENOENT)
+	{
+		/* AT_EACCESS: the server's own rights are what counts. */
+		rc = faccessat(parent, ".", W_OK | X_OK, AT_EACCESS);
+		saved_errno = errno;
+		close(parent);
+		errno = saved_errno;
+		if (rc != 0)
+			ereport(
+				ERROR,
+				(errcode_for_file_access(), errmsg("could not create directory \"%s\": %m", path),
+				 errhint(
+					 "The server's operating system user must be able to write its parent directory.")));
+		return;
+	}
+	close(parent);
+	errno = saved_errno;
+	if (rc != 0)
+		directory_report_failure(path, NULL);
+
+	directory = owned_fd_create(directory_open(path));
+	if (!directory_is_empty(directory->fd))
+		ereport(ERROR, (errcode(ERRCODE_DUPLICATE_FILE),
+						errmsg("directory \"%s\" exists and is not empty", path),
+						errhint("Give a directory that does not exist yet, or empty it.")));
+	if (faccessat(directory->fd, ".", W_OK | X_OK, AT_EACCESS) != 0)
+		ereport(ERROR, (errcode_for_file_access(),
+						errmsg("could not write to directory \"%s\": %m", path)));
+	owned_fd_close(directory);
+}
+
+/*
+ * Refuse to read a snapshot to a role that may not: it must be allowed to
+ * read any file of the server, or be a member of the role that made the
+ * snapshot, below an allowed directory. Without the creator, which only the
+ * manifest tells, the first half is checked.
+ */
+void
+directory_check_read_rights(const char *path, const char *creator)
+{
+	char *normal = directory_normalize(path);
+	Oid creator_oid;
+
+	if (has_privs_of_role(GetUserId(), ROLE_PG_READ_SERVER_FILES))
+		return;
+	if (!is_below_allowed(normal))
+		refuse_path(path, "pg_read_server_files");
+	if (creator == NULL)
+		return;
+	creator_oid = get_role_oid(creator, true);
+	if (!OidIsValid(creator_oid) || !can_be_role(GetUserId(), creator_oid))
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("permission denied for snapshot \"%s\"", path),
+						errdetail("It was made by role \"%s\".", creator),
+						errhint("Become a member of that role, or of pg_read_server_files.")));
+}
