@@ -2,20 +2,19 @@
  * peer_connection.c
  *	  Connections to the other database: made, kept by number, closed.
  *
- * Nothing here waits in libpq: neither a peer that is silent nor one that does
- * not read can make this process deaf to who wants it to end. And nothing
- * takes more memory than steep_repl.max_peer_answer allows.
+ * What libpq does is done by a thread (peer_line.c). The process waits for it at
+ * its latch, so that neither a peer that is silent nor one that keeps libpq busy can
+ * make it deaf to who wants it to end.
  */
 #include "peer/peer_connection.h"
 
-#include <linux/tcp.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-
-#include "libpq/libpq-be-fe-helpers.h"
-#include "mb/pg_wchar.h"
+#include "access/xact.h"
 #include "base/settings.h"
 #include "fmgr.h"
+#include "libpq/libpq-be-fe-helpers.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "peer/peer_target.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -33,16 +32,6 @@ PG_FUNCTION_INFO_V1(steep_repl_peer_close);
 
 static PeerConnection *connections = NULL;
 static uint32 last_number = 0;
-
-static uint32
-wait_event(void)
-{
-	static uint32 event = 0;
-
-	if (event == 0)
-		event = WaitEventExtensionNew("SteepReplPeer");
-	return event;
-}
 
 static TimestampTz
 from_now(int ms)
@@ -73,136 +62,159 @@ peer_libpq_error(PGconn *conn)
 void
 peer_connection_drop(PeerConnection *peer)
 {
-	libpqsrv_disconnect(peer->conn);
-	peer->conn = NULL;
+	peer_line_close(peer->line);
+	peer->line = NULL;
 }
 
-pg_noreturn static void
-give_up(PeerConnection *peer, int sqlstate, const char *message, const char *hint)
-{
-	peer_connection_drop(peer);
-	ereport(ERROR,
-			(errcode(sqlstate), errmsg_internal("%s", message), hint ? errhint("%s", hint) : 0));
-}
+/* ---- waiting for the thread ---- */
 
-/* Bytes that came over the network so far. A socket of this machine does not count them. */
-static uint64
-received_bytes(PGconn *conn)
-{
-	struct tcp_info info = {0};
-	socklen_t len = sizeof(info);
-
-	if (getsockopt(PQsocket(conn), IPPROTO_TCP, TCP_INFO, &info, &len) != 0)
-		return 0;
-	return info.tcpi_bytes_received;
-}
-
-/* What comes from now on is the answer to another query. */
-void
-peer_begin_answer(PeerConnection *peer)
-{
-	peer->received_before = received_bytes(peer->conn);
-}
-
-/*
- * Asked each time that something has come, before anything is made of it. Only a peer that sends as fast as this
- * process reads gets further, to the end of one message.
- */
+/* Sleep until the thread is done, or something else happens. */
 static void
-check_received(PeerConnection *peer)
+wait_for(const PeerConnection *peer, int event)
 {
-	uint64 limit = (uint64) steep_max_peer_answer * 1024 * 1024;
-	uint64 received = received_bytes(peer->conn); /* none if the connection has just been lost */
-
-	if (received > peer->received_before && received - peer->received_before > limit)
-		give_up(
-			peer, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-			psprintf("peer: an answer is larger than %d MB", steep_max_peer_answer),
-			"Rows that are so large need a greater steep_repl.max_peer_answer; it bounds the memory that a peer can make this server take.");
-}
-
-/*
- * Wait until the socket is ready for one of the events, or something else has
- * happened; which are. Interrupts are obeyed, and what came in is taken in.
- */
-int
-peer_wait(PeerConnection *peer, int events)
-{
-	int wanted = events | WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
+	static uint32 wait_event = 0;
+	int wanted = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | WL_SOCKET_READABLE;
 	long ms = -1;
-	int ready;
 
+	if (wait_event == 0)
+		wait_event = WaitEventExtensionNew("SteepReplPeer");
 	if (peer->deadline != 0)
 	{
 		ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), peer->deadline);
 		wanted |= WL_TIMEOUT;
 		if (ms == 0)
-			give_up(peer, ERRCODE_CONNECTION_FAILURE, "peer does not answer", NULL);
+			ereport(ERROR, (errcode(ERRCODE_CONNECTION_FAILURE), errmsg("peer does not answer")));
 	}
-	ready = WaitLatchOrSocket(MyLatch, wanted, PQsocket(peer->conn), ms, wait_event());
-	if (ready & WL_LATCH_SET)
+	if (WaitLatchOrSocket(MyLatch, wanted, event, ms, wait_event) & WL_LATCH_SET)
 		ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
-	if ((ready & WL_SOCKET_READABLE) && PQstatus(peer->conn) == CONNECTION_OK)
-	{
-		(void) PQconsumeInput(peer->conn); /* an error shows in what is done next */
-		check_received(peer);
-	}
-	return ready & events;
 }
 
-/* Notices of a peer are of no use here, and without end. */
+/* What was asked of libpq is over, one way or another. */
 static void
-ignore_notice(void *arg, const PGresult *notice)
+end_work(PeerConnection *peer)
 {
+	PeerTrouble trouble = peer_line_end(peer->line);
+	bool is_connected = PQstatus(peer_line_conn(peer->line)) == CONNECTION_OK;
+
+	if (trouble == PEER_FINE)
+		return;
+	peer_connection_drop(peer);
+	if (!is_connected)
+		ereport(ERROR, (errcode(ERRCODE_CONNECTION_FAILURE),
+						errmsg("peer: it says too much before it is ready")));
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+		 errmsg("peer: an answer is larger than %d MB", steep_max_peer_answer),
+		 errhint(
+			 "Rows that are so large need a greater steep_repl.max_peer_answer; it bounds the memory that a peer can make this server take.")));
 }
 
-/* As PQconnectdb() does it, without waiting in libpq. */
-static void
-establish(PeerConnection *peer)
+/*
+ * Have libpq do something. Where the wait ends with an error, the connection can go
+ * on only if the thread stops soon.
+ */
+void
+peer_run(PeerConnection *peer, PeerWork work)
 {
-	PostgresPollingStatusType status = PGRES_POLLING_WRITING;
+	int event = peer_line_start(peer->line, work);
 
-	while (status != PGRES_POLLING_OK && status != PGRES_POLLING_FAILED)
+	PG_TRY();
 	{
-		int event = status == PGRES_POLLING_READING ? WL_SOCKET_READABLE : WL_SOCKET_WRITEABLE;
-
-		if (peer_wait(peer, event) != 0)
-			status = PQconnectPoll(peer->conn);
+		while (!peer_line_is_done(peer->line))
+			wait_for(peer, event);
 	}
-}
-
-static PeerConnection *
-start(const PeerTarget *target, int ms)
-{
-	PeerConnection *peer = MemoryContextAllocZero(TopMemoryContext, sizeof(*peer));
-
-	libpqsrv_connect_prepare();
-	peer->deadline = from_now(ms);
-	peer->conn = PQconnectStartParams(target->keywords, target->values, false);
-	if (peer->conn == NULL)
+	PG_CATCH();
 	{
-		ReleaseExternalFD();
-		pfree(peer);
-		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+		if (!peer_line_stop(peer->line))
+			peer->line = NULL;
+		PG_RE_THROW();
 	}
-	peer->number = ++last_number;
-	peer->next = connections;
-	connections = peer;
-	PQsetNoticeReceiver(peer->conn, ignore_notice, NULL);
-	return peer;
+	PG_END_TRY();
+	end_work(peer);
 }
+
+/* ---- the connections of this session ---- */
 
 static void
-end(PeerConnection *peer)
+forget(PeerConnection *peer)
 {
 	PeerConnection **at = &connections;
 
 	while (*at != peer)
 		at = &(*at)->next;
 	*at = peer->next;
-	libpqsrv_disconnect(peer->conn);
+	if (peer->line != NULL)
+		peer_line_close(peer->line);
 	pfree(peer);
+}
+
+/* Those that were opened in a (sub)transaction go with it if it fails: nobody knows their names. */
+static void
+at_end(SubTransactionId id, SubTransactionId parent, bool has_failed)
+{
+	PeerConnection *next;
+
+	for (PeerConnection *peer = connections; peer != NULL; peer = next)
+	{
+		next = peer->next;
+		if (peer->opened_in != id)
+			continue;
+		peer->opened_in = parent;
+		if (has_failed)
+			forget(peer);
+	}
+}
+
+static void
+at_subtransaction_end(SubXactEvent event, SubTransactionId id, SubTransactionId parent, void *arg)
+{
+	if (event == SUBXACT_EVENT_COMMIT_SUB || event == SUBXACT_EVENT_ABORT_SUB)
+		at_end(id, parent, event == SUBXACT_EVENT_ABORT_SUB);
+}
+
+static void
+at_transaction_end(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+		at_end(TopSubTransactionId, InvalidSubTransactionId, event == XACT_EVENT_ABORT);
+}
+
+static PeerConnection *
+start(const PeerTarget *target, int ms)
+{
+	static bool is_prepared = false;
+	PeerConnection *peer = MemoryContextAllocZero(TopMemoryContext, sizeof(*peer));
+
+	if (!is_prepared)
+	{
+		RegisterSubXactCallback(at_subtransaction_end, NULL);
+		RegisterXactCallback(at_transaction_end, NULL);
+		is_prepared = true;
+	}
+	peer->line = peer_line_create(target->keywords, target->values);
+	peer->number = ++last_number;
+	peer->role = GetUserId();
+	peer->opened_in = GetCurrentSubTransactionId();
+	peer->deadline = from_now(ms);
+	peer->next = connections;
+	connections = peer;
+	return peer;
+}
+
+static void
+check_connected(PGconn *conn)
+{
+	if (conn == NULL)
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	if (PQstatus(conn) != CONNECTION_OK)
+		ereport(ERROR, (errcode(PQconnectionNeedsPassword(conn)
+									? ERRCODE_INVALID_PASSWORD
+									: ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION),
+						errmsg("could not connect to the peer"),
+						errdetail_internal("%s", peer_libpq_error(conn))));
+	peer_check_password_used(conn);
 }
 
 /*
@@ -217,25 +229,19 @@ steep_repl_peer_connect(PG_FUNCTION_ARGS)
 
 	PG_TRY();
 	{
-		if (PQstatus(peer->conn) != CONNECTION_BAD)
-			establish(peer);
-		if (PQstatus(peer->conn) != CONNECTION_OK)
-			ereport(ERROR, (errcode(ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION),
-							errmsg("could not connect to the peer"),
-							errdetail_internal("%s", peer_libpq_error(peer->conn))));
-		peer_check_password_used(peer->conn);
-		PQsetnonblocking(peer->conn, 1);
+		peer_run(peer, peer_line_connect);
+		check_connected(peer_line_conn(peer->line));
 	}
 	PG_CATCH();
 	{
-		end(peer);
+		forget(peer);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
 	PG_RETURN_TEXT_P(cstring_to_text(psprintf("peer %u", peer->number)));
 }
 
-/* A connection of this session by its name; NULL if there is none. */
+/* A connection of this session and role by its name; NULL if there is none. */
 static PeerConnection *
 find(const char *name)
 {
@@ -244,7 +250,7 @@ find(const char *name)
 	if (sscanf(name, "peer %u", &number) != 1)
 		return NULL;
 	for (PeerConnection *peer = connections; peer != NULL; peer = peer->next)
-		if (peer->number == number)
+		if (peer->number == number && peer->role == GetUserId())
 			return peer;
 	return NULL;
 }
@@ -255,7 +261,7 @@ peer_connection_find(const char *name)
 {
 	PeerConnection *peer = find(name);
 
-	if (peer == NULL || peer->conn == NULL)
+	if (peer == NULL || peer->line == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONNECTION_DOES_NOT_EXIST),
 				 errmsg("this session has no connection to a peer that is called like this")));
@@ -276,17 +282,19 @@ Datum
 steep_repl_peer_close(PG_FUNCTION_ARGS)
 {
 	PeerConnection *volatile peer = find(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	PGconn *conn;
 
 	if (peer == NULL)
 		PG_RETURN_VOID();
+	conn = peer->line == NULL ? NULL : peer_line_conn(peer->line);
 	PG_TRY();
 	{
-		if (peer->conn != NULL && PQtransactionStatus(peer->conn) == PQTRANS_ACTIVE)
-			(void) libpqsrv_cancel(peer->conn, from_now(CANCEL_MS));
+		if (conn != NULL && PQtransactionStatus(conn) == PQTRANS_ACTIVE)
+			(void) libpqsrv_cancel(conn, from_now(CANCEL_MS));
 	}
 	PG_FINALLY();
 	{
-		end(peer);
+		forget(peer);
 	}
 	PG_END_TRY();
 	PG_RETURN_VOID();

@@ -8,11 +8,12 @@
  */
 #include "peer/peer_connection.h"
 
+#include "base/settings.h"
+#include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "fmgr.h"
-#include "storage/latch.h"
 #include "utils/builtins.h"
+#include "varatt.h"
 
 PG_FUNCTION_INFO_V1(steep_repl_peer_send);
 PG_FUNCTION_INFO_V1(steep_repl_peer_answer);
@@ -23,15 +24,16 @@ connection_argument(FunctionCallInfo fcinfo)
 	return peer_connection_find(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 }
 
-/* Hand over to the network what libpq still has of a query. */
-static int
-flush(PeerConnection *peer)
+static PGconn *
+conn_of(const PeerConnection *peer)
 {
-	int left;
+	return peer_line_conn(peer->line);
+}
 
-	while ((left = PQflush(peer->conn)) > 0)
-		peer_wait(peer, WL_SOCKET_READABLE | WL_SOCKET_WRITEABLE);
-	return left;
+static size_t
+limit(void)
+{
+	return (size_t) steep_max_peer_answer * 1024 * 1024;
 }
 
 /* Start a query at the peer. */
@@ -39,22 +41,16 @@ Datum
 steep_repl_peer_send(PG_FUNCTION_ARGS)
 {
 	PeerConnection *peer = connection_argument(fcinfo);
+	bool ok;
 
-	peer_begin_answer(peer);
-	if (!PQsendQuery(peer->conn, text_to_cstring(PG_GETARG_TEXT_PP(1))) || flush(peer) < 0)
+	peer_line_begin_answer(peer->line, limit());
+	ok = PQsendQuery(conn_of(peer), text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	if (ok)
+		peer_run(peer, peer_line_flush);
+	if (!ok || PQstatus(conn_of(peer)) != CONNECTION_OK)
 		ereport(ERROR, (errcode(ERRCODE_CONNECTION_FAILURE), errmsg("peer: could not send a query"),
-						errdetail_internal("%s", peer_libpq_error(peer->conn))));
+						errdetail_internal("%s", peer_libpq_error(conn_of(peer)))));
 	PG_RETURN_VOID();
-}
-
-/* The next result of the query that runs at the peer; NULL if there is no more. */
-static PGresult *
-next_result(PeerConnection *peer)
-{
-	while (PQisBusy(peer->conn) && PQstatus(peer->conn) == CONNECTION_OK)
-		peer_wait(peer, WL_SOCKET_READABLE);
-	CHECK_FOR_INTERRUPTS();
-	return PQgetResult(peer->conn);
 }
 
 static char *
@@ -65,16 +61,23 @@ error_field(const PGresult *result, int code)
 	return field == NULL || field[0] == '\0' ? NULL : peer_text(field, strlen(field));
 }
 
-/* Classes 00 to 02 are none of errors. */
+/*
+ * Classes 00 to 02 are none of errors. What here would mean that this session is
+ * cancelled, or that no handler may see the error, does not mean that of the peer's.
+ */
 static int
 error_state(const PGresult *result)
 {
 	const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+	int code;
 
 	if (state == NULL || strlen(state) != 5 ||
 		strspn(state, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") != 5 || strncmp(state, "03", 2) < 0)
 		return ERRCODE_CONNECTION_FAILURE;
-	return MAKE_SQLSTATE(state[0], state[1], state[2], state[3], state[4]);
+	code = MAKE_SQLSTATE(state[0], state[1], state[2], state[3], state[4]);
+	return code == ERRCODE_QUERY_CANCELED   ? ERRCODE_OPERATOR_INTERVENTION
+		   : code == ERRCODE_ASSERT_FAILURE ? ERRCODE_RAISE_EXCEPTION
+											: code;
 }
 
 /* Of the peer's errors, which side they come from is the first thing to know. */
@@ -85,7 +88,8 @@ error_of(PeerConnection *peer, const PGresult *result)
 	char *message = error_field(result, PG_DIAG_MESSAGE_PRIMARY);
 
 	error->sqlerrcode = error_state(result);
-	error->message = psprintf("peer: %s", message != NULL ? message : peer_libpq_error(peer->conn));
+	error->message =
+		psprintf("peer: %s", message != NULL ? message : peer_libpq_error(conn_of(peer)));
 	error->detail = error_field(result, PG_DIAG_MESSAGE_DETAIL);
 	error->hint = error_field(result, PG_DIAG_MESSAGE_HINT);
 	return error;
@@ -132,13 +136,14 @@ is_stuck(PeerConnection *peer, const PGresult *result)
 	ExecStatusType status = PQresultStatus(result);
 
 	return status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH ||
-		   PQstatus(peer->conn) != CONNECTION_OK;
+		   PQstatus(conn_of(peer)) != CONNECTION_OK;
 }
 
 /* What the results of a query have said so far. */
 typedef struct Answer
 {
 	text *text;
+	size_t bytes; /* of all values */
 	ErrorData *error;
 	bool is_stuck;
 	bool is_empty; /* no result yet */
@@ -157,6 +162,8 @@ take(PeerConnection *peer, PGresult *result, Answer *answer)
 			answer->text = text;
 		if (answer->error == NULL)
 			answer->error = error;
+		if (text != NULL)
+			answer->bytes += VARSIZE_ANY_EXHDR(text);
 		answer->is_stuck = is_stuck(peer, result);
 		answer->is_empty = false;
 	}
@@ -180,8 +187,19 @@ steep_repl_peer_answer(PG_FUNCTION_ARGS)
 	Answer answer = {.is_empty = true};
 	PGresult *result;
 
-	while (!answer.is_stuck && (result = next_result(peer)) != NULL)
+	while (!answer.is_stuck)
+	{
+		peer_run(peer, peer_line_answer);
+		result = peer_line_result(peer->line);
+		if (result == NULL)
+			break;
 		take(peer, result, &answer);
+	}
+	if (peer_line_count(peer->line, answer.bytes) && answer.error == NULL)
+	{
+		answer.error = wrong_form("it sends too much besides its answers");
+		answer.is_stuck = true;
+	}
 	if (answer.is_stuck)
 		peer_connection_drop(peer);
 	if (answer.is_empty)

@@ -6,7 +6,7 @@
  * and roles that are no superusers need a password of their own, since
  * otherwise they would be taken for the operating system's user of this server.
  */
-#include "peer/peer_connection.h"
+#include "peer/peer_target.h"
 
 #include "catalog/namespace.h"
 #include "catalog/pg_foreign_server.h"
@@ -33,6 +33,9 @@ static const char *const defaults[][2] = {
 	{"tcp_user_timeout", "30000"},
 	{"fallback_application_name", "steep_repl peer"},
 };
+
+/* More than that is not needed for a peer, and may be a list of hosts without end. */
+#define CONNINFO_LEN 2048
 
 /* Set a keyword; the value that came last counts. There is always room: arrays have a place for each. */
 static void
@@ -97,23 +100,54 @@ is_oauth(const char *keyword)
 	return strncmp(keyword, "oauth_", 6) == 0;
 }
 
-/* Files are read and written as this server, and so only a superuser may name those that prove or reveal who it is. */
+/*
+ * Files are read and written as this server: what proves or reveals who it is, or may never end. A service is a
+ * file's section, which may name all of these.
+ */
 static void
-check_allowed(const char *keyword)
+check_files(const PeerTarget *target)
 {
-	static const char *const files[] = {"passfile", "servicefile", "sslcert", "sslkey",
-										"sslkeylogfile"};
+	static const char *const files[] = {"passfile", "service",   "servicefile",
+										"sslcert",  "sslkey",    "sslrootcert",
+										"sslcrl",   "sslcrldir", "sslkeylogfile"};
 
-	if (is_oauth(keyword))
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						errmsg("connection option \"%s\" is not supported for a peer", keyword)));
 	for (size_t i = 0; i < lengthof(files); i++)
-		if (strcmp(keyword, files[i]) == 0 && !superuser())
+	{
+		const char *value = value_of(target, files[i]);
+
+		/* the operating system's certificates */
+		if (strcmp(files[i], "sslrootcert") == 0 && value != NULL && strcmp(value, "system") == 0)
+			continue;
+		if (value != NULL && value[0] != '\0')
 			ereport(ERROR,
 					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-					 errmsg("permission denied to set connection option \"%s\"", keyword),
+					 errmsg("permission denied to set connection option \"%s\"", files[i]),
 					 errdetail("It names a file of this server."),
 					 errhint("Let a superuser create a server of dblink_fdw, and name that.")));
+	}
+}
+
+static void
+set_if_known(PeerTarget *target, const char *keyword, const char *value)
+{
+	if (known_keyword(keyword) != NULL)
+		set(target, known_keyword(keyword), value);
+}
+
+/*
+ * A role that is no superuser is to be known to the peer by its password, and not by
+ * this server's ticket or certificate, which libpq would offer by itself.
+ */
+static void
+hide_identity(PeerTarget *target, bool is_superusers)
+{
+	set_if_known(target, "gssencmode", "disable");
+	set_if_known(target, "gssdelegation", "0");
+	set_if_known(target, "require_auth", "!gss,!sspi");
+	if (is_superusers)
+		return;
+	check_files(target);
+	set_if_known(target, "sslcertmode", "disable");
 }
 
 /* A connection string; what libpq says of a wrong one may hold any part of it, also a password. */
@@ -121,8 +155,12 @@ static void
 add_string(PeerTarget *target, const char *conninfo)
 {
 	char *problem = NULL;
-	PQconninfoOption *options = PQconninfoParse(conninfo, &problem);
+	PQconninfoOption *options;
 
+	if (strlen(conninfo) >= CONNINFO_LEN)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("peer must have less than %d bytes", CONNINFO_LEN)));
+	options = PQconninfoParse(conninfo, &problem);
 	PQfreemem(problem);
 	if (options == NULL)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -132,7 +170,10 @@ add_string(PeerTarget *target, const char *conninfo)
 			set(target, known_keyword(option->keyword), pstrdup(option->val));
 	PQconninfoFree(options);
 	for (int i = 0; target->keywords[i] != NULL; i++)
-		check_allowed(target->keywords[i]);
+		if (is_oauth(target->keywords[i]))
+			ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+							errmsg("connection option \"%s\" is not supported for a peer",
+								   target->keywords[i])));
 }
 
 /* Options of a foreign server that are libpq's; others are the wrapper's own. Dblink leaves out the same. */
@@ -151,7 +192,8 @@ add_options(PeerTarget *target, List *options)
 	}
 }
 
-static void
+/* Whether a superuser has said where it goes, and how. */
+static bool
 add_server(PeerTarget *target, const char *name)
 {
 	ForeignServer *server = GetForeignServerByName(name, false);
@@ -163,6 +205,7 @@ add_server(PeerTarget *target, const char *name)
 	add_options(target, GetForeignDataWrapper(server->fdwid)->options);
 	add_options(target, server->options);
 	add_options(target, GetUserMapping(GetUserId(), server->serverid)->options);
+	return superuser_arg(server->owner);
 }
 
 /* Where connecting is not for everybody, it is not for everybody here. */
@@ -194,13 +237,16 @@ peer_target_of(const char *peer, bool is_server)
 {
 	PeerTarget target;
 	const char *password;
+	bool is_superusers = false;
 
 	check_may_connect();
 	set_defaults(&target);
 	if (is_server)
-		add_server(&target, peer);
+		is_superusers = add_server(&target, peer);
 	else
 		add_string(&target, peer);
+	if (!superuser())
+		hide_identity(&target, is_superusers);
 	set(&target, "client_encoding", GetDatabaseEncodingName());
 	password = value_of(&target, "password");
 	if (!superuser() && (password == NULL || password[0] == '\0'))

@@ -80,7 +80,8 @@ begin
       select p.reachable, p.system_identifier into reachable, identifier from steep_repl._probe(node) p;
       if reachable then
         node.last_seen := clock_timestamp();
-        node.system_identifier := identifier;
+        -- what says that it is this server may be a standby of it, or lie
+        node.system_identifier := coalesce(nullif(identifier, here), node.system_identifier);
         if is_writable then
           update steep_repl.nodes n
           set last_seen = node.last_seen,

@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
-import { createServer, type Server as TcpServer } from "node:net";
+import { type AddressInfo, createServer, type Server as TcpServer } from "node:net";
 import type { Client } from "pg";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { LyingPeer } from "../../support/lying-peer.ts";
@@ -215,7 +215,10 @@ test("a role needs a password that was used, rights on the table, and a node tha
 
 test("a role names no files of this server that prove or reveal who it is", async () => {
   const file = `${a.snapshotDir}/keys`;
-  for (const keyword of ["passfile", "sslcert", "sslkey", "sslkeylogfile"]) {
+  for (const keyword of [
+    ...["passfile", "service", "sslcert", "sslkey", "sslkeylogfile"],
+    ...["sslrootcert", "sslcrl", "sslcrldir"],
+  ]) {
     expect(await refusal(`${to()} ${keyword}=${file}`, { user: "plain" })).toMatchObject({
       code: "42501",
       text: expect.stringContaining(keyword),
@@ -235,6 +238,82 @@ test("who may not call dblink_connect() connects nowhere", async () => {
     text: expect.stringContaining("dblink_connect"),
   });
   await a.query("grant execute on function dblink_connect(text, text) to public");
+});
+
+/** Asks for a password whose key takes billions of rounds to derive. */
+async function startSlowLogin(): Promise<TcpServer> {
+  const message = (code: number, body: string) => {
+    const text = Buffer.from(body);
+    const head = Buffer.alloc(9);
+    head.write("R");
+    head.writeInt32BE(text.length + 8, 1);
+    head.writeInt32BE(code, 5);
+    return Buffer.concat([head, text]);
+  };
+  const server = createServer((socket) => {
+    socket.on("error", () => {});
+    socket.on("data", (bytes) => {
+      const nonce = /r=([^,]+)$/.exec(bytes.toString())?.[1];
+      if (bytes[0] !== "p".charCodeAt(0)) socket.write(message(10, "SCRAM-SHA-256\0\0"));
+      else if (nonce !== undefined)
+        socket.write(message(11, `r=${nonce}abc,s=${btoa("salt of sixteen!")},i=2000000000`));
+    });
+  });
+  await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
+  return server;
+}
+
+describe("a peer that keeps libpq busy", () => {
+  let server: TcpServer;
+  let peer: string;
+  beforeAll(async () => {
+    server = await startSlowLogin();
+    const { port } = server.address() as AddressInfo;
+    peer = `host=127.0.0.1 port=${port} dbname=postgres user=x password=x sslmode=disable`;
+  });
+  afterAll(() => server.close());
+
+  test.each([
+    ["a cancel", "select pg_cancel_backend($1)", "57014"],
+    ["an end", "select pg_terminate_backend($1, 2000)", undefined],
+  ])("leaves room for %s", async (_, interrupt, code) => {
+    const session = await a.connect();
+    const { rows } = await session.query("select pg_backend_pid() as pid");
+    const connecting = session
+      .query("select steep_repl._peer_connect($1, false, 60000)", [peer])
+      .catch((error: { code?: string }) => error);
+    await waitUntil(
+      () => a.query("select wait_event from pg_stat_activity where pid = $1", [rows[0].pid]),
+      ([row]) => row?.wait_event === "SteepReplPeer",
+      "the session waits for the peer",
+    );
+    const before = performance.now();
+    await a.query(interrupt, [rows[0].pid]);
+    const error = (await connecting) as { code?: string };
+    expect(performance.now() - before).toBeLessThan(2000);
+    if (code !== undefined) {
+      expect(error.code).toBe(code);
+      // and the session goes on, whatever the thread that it has left to itself does
+      expect((await session.query("select 1 as one")).rows).toEqual([{ one: 1 }]);
+    }
+    await session.end();
+    await waitUntil(
+      () => a.query("select from pg_stat_activity where pid = $1", [rows[0].pid]),
+      (found) => found.length === 0,
+      "the session is gone",
+    );
+    expect(await a.log()).not.toMatch(/signal (11|6)|terminated by signal/);
+  });
+
+  test("is given up when its time is over", async () => {
+    const session = await a.connect();
+    const before = performance.now();
+    await expect(
+      session.query("select steep_repl._peer_connect($1, false, 300)", [peer]),
+    ).rejects.toMatchObject({ code: "08006", message: "peer does not answer" });
+    expect(performance.now() - before).toBeLessThan(2000);
+    await session.end();
+  });
 });
 
 describe("a connection to a peer that misbehaves", () => {
@@ -380,6 +459,93 @@ describe("a connection to a peer that misbehaves", () => {
       ).rejects.toMatchObject({ code: "08003" });
       await stranger.end();
     }
+  });
+
+  test("that notifies and changes settings without end does not fill the memory", async () => {
+    const text = (type: string, ...parts: (string | Buffer)[]) => {
+      const body = Buffer.concat(parts.map((part) => Buffer.from(part)));
+      const head = Buffer.from(`${type}\0\0\0\0`);
+      head.writeInt32BE(body.length + 4, 1);
+      return Buffer.concat([head, body]);
+    };
+    const { rows } = await session.query("select pg_backend_pid() as pid");
+    const resident = async () =>
+      Number(/VmRSS:\s+(\d+) kB/.exec(await readFile(`/proc/${rows[0].pid}/status`, "utf8"))?.[1]);
+    peer.noise = text("A", Buffer.alloc(4), "channel\0", "x".repeat(1_000_000), "\0");
+    const before = await resident();
+    for (let i = 0; i < 30; i++) {
+      await send("select 'x'");
+      expect(await answer()).toBe("x");
+    }
+    expect((await resident()) - before).toBeLessThan(40_000);
+    // of settings, libpq keeps each: so they are counted
+    await a.configure({ "steep_repl.max_peer_answer": "8MB" });
+    try {
+      peer.noise = Buffer.alloc(0);
+      await session.query("select steep_repl._peer_close($1)", [connection]);
+      connection = await open();
+      let n = 0;
+      const many = async () => {
+        for (; n < 40; n++) {
+          peer.noise = Buffer.concat(
+            Array.from({ length: 50 }, (_, k) =>
+              text("S", `s${n}_${k}\0`, "x".repeat(20_000), "\0"),
+            ),
+          );
+          await send("select 'x'");
+          await answer();
+        }
+      };
+      await expect(many()).rejects.toMatchObject({
+        code: expect.stringMatching(/^(08P01|54000)$/),
+      });
+      expect(n).toBeGreaterThan(0);
+    } finally {
+      await a.configure({ "steep_repl.max_peer_answer": "256MB" });
+    }
+  });
+
+  test.each(["P0004", "57014"])(
+    "cannot say %s, which would pass by our handlers",
+    async (state) => {
+      await b.query(
+        `create or replace function public.boo() returns text language plpgsql as $$ begin raise exception 'boo' using errcode = '${state}'; end $$`,
+      );
+      await send("select public.boo()");
+      await expect(answer()).rejects.toMatchObject({
+        code: state === "P0004" ? "P0001" : "57000",
+        message: "peer: boo",
+      });
+      await b.query("drop function public.boo()");
+    },
+  );
+
+  test("goes with the transaction, or a part of it, that opened it and fails", async () => {
+    await session.query("begin; savepoint s");
+    const inPart = await open(b.port);
+    expect(await openConnections(session)).toBe(2);
+    await session.query("rollback to s");
+    expect(await openConnections(session)).toBe(1);
+    await expect(
+      session.query("select steep_repl._peer_send($1, 'select 1')", [inPart]),
+    ).rejects.toMatchObject({ code: "08003" });
+    await session.query("rollback; begin");
+    await open(b.port);
+    await session.query("rollback; begin");
+    const lasting = await open(b.port);
+    await session.query("commit; begin");
+    await session.query("rollback");
+    expect(await openConnections(session)).toBe(2);
+    await session.query("select steep_repl._peer_close($1)", [lasting]);
+  });
+
+  test("is used by the role only that opened it", async () => {
+    await session.query("set role plain");
+    await expect(send("select current_user::text")).rejects.toMatchObject({ code: "08003" });
+    await session.query("select steep_repl._peer_close($1)", [connection]);
+    await session.query("reset role");
+    await send("select 'still there'");
+    expect(await answer()).toBe("still there");
   });
 
   test("is told to stop what it runs, and not waited for when it is not heard", async () => {
