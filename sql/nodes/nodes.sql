@@ -80,12 +80,12 @@ begin
       select p.reachable, p.system_identifier into reachable, identifier from steep_repl._probe(node) p;
       if reachable then
         node.last_seen := clock_timestamp();
-        -- what says that it is this server may be a standby of it, or lie
-        node.system_identifier := coalesce(nullif(identifier, here), node.system_identifier);
+        node.system_identifier := identifier;
         if is_writable then
           update steep_repl.nodes n
           set last_seen = node.last_seen,
-              system_identifier = case when pg_has_role(n.registered_by_oid, 'MEMBER')
+              -- what says that it is this server may be a standby of it, or lie: that is not kept
+              system_identifier = case when pg_has_role(n.registered_by_oid, 'MEMBER') and identifier <> here
                                        then node.system_identifier else n.system_identifier end
           where n.node_id = node.node_id;
         end if;

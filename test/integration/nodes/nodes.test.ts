@@ -279,6 +279,8 @@ describe("a probe", () => {
     await server.configure({ listen_addresses: "*" });
     await server.restart();
     expect(await probe()).toMatchObject({ status: "online", is_local: true });
+    // a standby says so as well, and whoever lies
+    expect(await one("nodes")).toMatchObject({ system_identifier: null });
     const snapshot = await takeSnapshot(server, { ...app, args: "node_id => 'peer'" });
     expect(snapshot).toMatchObject({ node_id: "peer" });
   });

@@ -433,8 +433,8 @@ describe("a connection to a peer that misbehaves", () => {
 
   test("that answers in no encoding, or in none of ours, is not believed", async () => {
     peer.noise = Buffer.alloc(0);
-    await send("select 'x'");
     peer.lie = () => "a\0b";
+    await send("select 'x'");
     await expect(answer()).rejects.toMatchObject({ code: "08P01" });
   });
 
