@@ -13,163 +13,38 @@
  */
 #include "peer/peer_line.h"
 
-#include <linux/tcp.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "port/atomics.h"
 #include "storage/fd.h"
 #include "storage/ipc.h"
 
-/* How often a thread looks whether it is to stop. */
-#define LOOK_MS 50
-
 /* How long the process waits for a thread that it has told to stop. */
 #define STOP_MS 300
 
-/* What a server says until it is ready has no reason to be more. */
-#define LOGIN_BYTES (1024 * 1024)
-
 /* Bytes of an answer that are none of its value: names, tags, encryption. */
 #define ANSWER_OVERHEAD 4096
-
-/* Who has the line. */
-typedef enum LineState
-{
-	LINE_IDLE,
-	LINE_RUNS, /* the thread */
-	LINE_DONE, /* the process, again */
-	LINE_LEFT, /* the thread, for good */
-} LineState;
-
-struct PeerLine
-{
-	const char **keywords;
-	const char **values;
-	PGconn *conn;
-	int event; /* readable when the thread is done */
-	pg_atomic_uint32 state;
-	pg_atomic_uint32 is_to_stop;
-	PeerWork work;
-	PeerTrouble trouble;
-	PGresult *result;
-	uint64 received_before;
-	size_t limit;  /* of what may come; 0 = any */
-	size_t excess; /* of all answers, what was no value */
-};
 
 /* Threads that run, or were left to themselves. */
 static pg_atomic_uint32 n_threads;
 static PeerLine *running = NULL; /* what the process waits for */
 static bool is_prepared = false;
 
-/* ---- the thread ---- */
-
-/* Bytes that came over the network so far. A socket of this machine does not count them. */
-static uint64
-received_bytes(PGconn *conn)
-{
-	struct tcp_info info = {0};
-	socklen_t len = sizeof(info);
-
-	if (PQsocket(conn) < 0 || getsockopt(PQsocket(conn), IPPROTO_TCP, TCP_INFO, &info, &len) != 0)
-		return 0;
-	return info.tcpi_bytes_received;
-}
-
-/*
- * Whether too much has come. Asked each time that something has, before anything is
- * made of it; only a peer that sends as fast as it is read gets further, to
- * the end of one message.
- */
-static bool
-is_too_much(PeerLine *line)
-{
-	uint64 received = line->limit == 0 ? 0 : received_bytes(line->conn);
-
-	return received > line->received_before && received - line->received_before > line->limit;
-}
-
-/* Wait until the socket is ready; false if the thread has to stop. */
-static bool
-wait_ready(PeerLine *line, short events)
-{
-	for (;;)
-	{
-		struct pollfd fd = {.fd = PQsocket(line->conn), .events = events};
-
-		if (pg_atomic_read_u32(&line->is_to_stop) != 0)
-			line->trouble = PEER_STOPPED;
-		else if (is_too_much(line))
-			line->trouble = PEER_TOO_LARGE;
-		if (line->trouble != PEER_FINE)
-			return false;
-		if (fd.fd < 0 || poll(&fd, 1, LOOK_MS) > 0)
-			return true;
-	}
-}
-
-/* Notices of a peer are of no use here, and without end. */
-static void
-ignore_notice(void *arg, const PGresult *notice)
-{
-}
-
-/* As PQconnectdb() does it. */
 void
-peer_line_connect(PeerLine *line)
+peer_line_clear_results(PeerLine *line)
 {
-	PostgresPollingStatusType status = PGRES_POLLING_WRITING;
-
-	line->limit = LOGIN_BYTES;
-	line->conn = PQconnectStartParams(line->keywords, line->values, false);
-	if (line->conn == NULL || PQstatus(line->conn) == CONNECTION_BAD)
-		return;
-	PQsetNoticeReceiver(line->conn, ignore_notice, NULL);
-	while (status != PGRES_POLLING_OK && status != PGRES_POLLING_FAILED &&
-		   wait_ready(line, status == PGRES_POLLING_READING ? POLLIN : POLLOUT))
-		status = PQconnectPoll(line->conn);
-	if (line->trouble == PEER_FINE && status == PGRES_POLLING_OK)
-		PQsetnonblocking(line->conn, 1);
-}
-
-/* Hand over to the network what libpq still has of a query. */
-void
-peer_line_flush(PeerLine *line)
-{
-	while (PQflush(line->conn) > 0 && wait_ready(line, POLLIN | POLLOUT))
-		(void) PQconsumeInput(line->conn); /* an error shows in what is done next */
-}
-
-/* The next result of the query that runs at the peer; NULL if there is no more. */
-void
-peer_line_answer(PeerLine *line)
-{
-	PGnotify *notification;
-
-	while (PQisBusy(line->conn) && PQstatus(line->conn) == CONNECTION_OK)
-	{
-		if (!wait_ready(line, POLLIN))
-			return;
-		(void) PQconsumeInput(line->conn);
-	}
-	if (is_too_much(line))
-		line->trouble = PEER_TOO_LARGE;
-	else
-		line->result = PQgetResult(line->conn);
-	while ((notification = PQnotifies(line->conn)) != NULL)
-		PQfreemem(notification);
+	while (line->n_results > 0)
+		PQclear(line->results[--line->n_results]);
 }
 
 static void
 free_line(PeerLine *line)
 {
-	PQclear(line->result);
+	peer_line_clear_results(line);
 	PQfinish(line->conn);
 	for (int i = 0; line->keywords[i] != NULL; i++)
 	{
@@ -266,21 +141,19 @@ peer_line_conn(PeerLine *line)
 	return line->conn;
 }
 
-/* The result that the thread has left, which the caller must clear; NULL if there is none. */
-PGresult *
-peer_line_result(PeerLine *line)
+/* A result that the thread has left; NULL if there are not so many. */
+const PGresult *
+peer_line_result(PeerLine *line, int i)
 {
-	PGresult *result = line->result;
-
-	line->result = NULL;
-	return result;
+	return i < line->n_results ? line->results[i] : NULL;
 }
 
 /* What comes from now on is the answer to another query, of so many bytes at most. */
 void
 peer_line_begin_answer(PeerLine *line, size_t limit)
 {
-	line->received_before = received_bytes(line->conn);
+	peer_line_clear_results(line);
+	line->received_before = peer_received_bytes(line->conn);
 	line->limit = limit;
 }
 
@@ -292,7 +165,7 @@ peer_line_begin_answer(PeerLine *line, size_t limit)
 bool
 peer_line_count(PeerLine *line, size_t used)
 {
-	uint64 received = received_bytes(line->conn);
+	uint64 received = peer_received_bytes(line->conn);
 	size_t expected = used + used / 64 + ANSWER_OVERHEAD;
 
 	if (received > line->received_before + expected)
@@ -366,8 +239,8 @@ peer_line_stop(PeerLine *line)
 	int waited = 0;
 
 	pg_atomic_write_u32(&line->is_to_stop, 1);
-	while (waited < STOP_MS && poll(&event, 1, LOOK_MS) <= 0)
-		waited += LOOK_MS;
+	while (waited < STOP_MS && poll(&event, 1, PEER_LOOK_MS) <= 0)
+		waited += PEER_LOOK_MS;
 	if (!peer_line_is_done(line) && pg_atomic_exchange_u32(&line->state, LINE_LEFT) != LINE_DONE)
 	{
 		running = NULL;

@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "libpq-fe.h"
+#include "port/atomics.h"
 
 typedef struct PeerLine PeerLine;
 
@@ -22,16 +23,50 @@ typedef enum PeerTrouble
 	PEER_TOO_LARGE,
 } PeerTrouble;
 
+/* How often a thread looks whether it is to stop. */
+#define PEER_LOOK_MS 50
+
+/* More results of one query are looked at by nobody. */
+#define MAX_RESULTS 8
+
+/* Who has the line. */
+typedef enum LineState
+{
+	LINE_IDLE,
+	LINE_RUNS, /* the thread */
+	LINE_DONE, /* the process, again */
+	LINE_LEFT, /* the thread, for good */
+} LineState;
+
+struct PeerLine
+{
+	const char **keywords;
+	const char **values;
+	PGconn *conn;
+	int event; /* readable when the thread is done */
+	pg_atomic_uint32 state;
+	pg_atomic_uint32 is_to_stop;
+	PeerWork work;
+	PeerTrouble trouble;
+	PGresult *results[MAX_RESULTS]; /* of one query */
+	int n_results;
+	uint64 received_before;
+	size_t limit;  /* of what may come; 0 = any */
+	size_t excess; /* of all answers, what was no value */
+};
+
 extern PeerLine *peer_line_create(const char *const *keywords, const char *const *values);
 extern PGconn *peer_line_conn(PeerLine *line);
-extern PGresult *peer_line_result(PeerLine *line);
+extern const PGresult *peer_line_result(PeerLine *line, int i);
+extern void peer_line_clear_results(PeerLine *line);
 extern void peer_line_begin_answer(PeerLine *line, size_t limit);
 extern bool peer_line_count(PeerLine *line, size_t used);
 
-/* Kinds of work. */
+/* peer_work.c: kinds of work */
 extern void peer_line_connect(PeerLine *line);
 extern void peer_line_flush(PeerLine *line);
 extern void peer_line_answer(PeerLine *line);
+extern uint64 peer_received_bytes(PGconn *conn);
 
 extern int peer_line_start(PeerLine *line, PeerWork work);
 extern bool peer_line_is_done(PeerLine *line);

@@ -45,7 +45,8 @@ steep_repl_peer_send(PG_FUNCTION_ARGS)
 
 	peer_line_begin_answer(peer->line, limit());
 	ok = PQsendQuery(conn_of(peer), text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	if (ok)
+	/* most queries the network takes at once */
+	if (ok && PQflush(conn_of(peer)) > 0)
 		peer_run(peer, peer_line_flush);
 	if (!ok || PQstatus(conn_of(peer)) != CONNECTION_OK)
 		ereport(ERROR, (errcode(ERRCODE_CONNECTION_FAILURE), errmsg("peer: could not send a query"),
@@ -129,81 +130,58 @@ read_result(PeerConnection *peer, const PGresult *result, text **answer)
 	return NULL;
 }
 
-/* Whether nothing more can be read of it: a COPY, or a connection that broke. */
-static bool
-is_stuck(PeerConnection *peer, const PGresult *result)
-{
-	ExecStatusType status = PQresultStatus(result);
-
-	return status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH ||
-		   PQstatus(conn_of(peer)) != CONNECTION_OK;
-}
-
-/* What the results of a query have said so far. */
+/* What the results of a query say: the first text counts, and the first error. */
 typedef struct Answer
 {
 	text *text;
-	size_t bytes; /* of all values */
+	size_t bytes; /* of all texts */
 	ErrorData *error;
-	bool is_stuck;
-	bool is_empty; /* no result yet */
+	bool is_empty; /* no result */
 } Answer;
 
-/* The first text counts, and the first error. */
-static void
-take(PeerConnection *peer, PGresult *result, Answer *answer)
+static Answer
+read_results(PeerConnection *peer)
 {
-	PG_TRY();
+	Answer answer = {.is_empty = true};
+	const PGresult *result;
+
+	for (int i = 0; (result = peer_line_result(peer->line, i)) != NULL; i++)
 	{
 		text *text = NULL;
 		ErrorData *error = read_result(peer, result, &text);
 
-		if (answer->text == NULL)
-			answer->text = text;
-		if (answer->error == NULL)
-			answer->error = error;
 		if (text != NULL)
-			answer->bytes += VARSIZE_ANY_EXHDR(text);
-		answer->is_stuck = is_stuck(peer, result);
-		answer->is_empty = false;
+			answer.bytes += VARSIZE_ANY_EXHDR(text);
+		if (answer.text == NULL)
+			answer.text = text;
+		if (answer.error == NULL)
+			answer.error = error;
+		answer.is_empty = false;
 	}
-	PG_CATCH();
-	{
-		PQclear(result);
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
-	PQclear(result);
+	peer_line_clear_results(peer->line);
+	return answer;
 }
 
-/*
- * Wait for what the query at the peer answers: its first row's text, or NULL. All
- * of its results are read, since the next query could not be sent otherwise.
- */
+/* Wait for what the query at the peer answers: its first row's text, or NULL. */
 Datum
 steep_repl_peer_answer(PG_FUNCTION_ARGS)
 {
 	PeerConnection *peer = connection_argument(fcinfo);
-	Answer answer = {.is_empty = true};
-	PGresult *result;
+	Answer answer;
+	bool is_broken = false;
 
-	while (!answer.is_stuck)
-	{
-		peer_run(peer, peer_line_answer);
-		result = peer_line_result(peer->line);
-		if (result == NULL)
-			break;
-		take(peer, result, &answer);
-	}
-	if (peer_line_count(peer->line, answer.bytes) && answer.error == NULL)
-	{
-		answer.error = wrong_form("it sends too much besides its answers");
-		answer.is_stuck = true;
-	}
-	if (answer.is_stuck)
-		peer_connection_drop(peer);
+	peer_run(peer, peer_line_answer);
+	answer = read_results(peer);
 	if (answer.is_empty)
 		answer.error = wrong_form("no query runs there");
+	else if (peer_line_count(peer->line, answer.bytes) && answer.error == NULL)
+	{
+		answer.error = wrong_form("it sends too much besides its answers");
+		is_broken = true;
+	}
+	if (is_broken || PQstatus(conn_of(peer)) != CONNECTION_OK ||
+		PQtransactionStatus(conn_of(peer)) == PQTRANS_ACTIVE)
+		peer_connection_drop(peer);
 	if (answer.error != NULL)
 		ereport(ERROR,
 				(errcode(answer.error->sqlerrcode), errmsg_internal("%s", answer.error->message),
