@@ -69,7 +69,7 @@ open_manifest(JobRun *run)
 	directory_check_read_rights(apply->path, NULL);
 	run->dirfd = directory_open(apply->path);
 	apply->manifest = apply_read_manifest(run->dirfd, apply->path);
-	directory_check_read_rights(apply->path, apply->manifest->creator);
+	directory_check_read_rights(apply->path, apply->manifest);
 	apply->files = apply_index_files(apply->manifest);
 	if (!codec_from_name(apply->manifest->compression, &apply->codec))
 		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

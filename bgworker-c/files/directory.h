@@ -38,7 +38,8 @@ extern void directory_report_failure(const char *path, const char *problem);
 
 /* directory_rights.c: which of them are allowed */
 extern void directory_check_write(const char *path);
-extern void directory_check_read_rights(const char *path, const char *creator);
+struct Manifest;
+extern void directory_check_read_rights(const char *path, const struct Manifest *manifest);
 
 /* directory.c: making and finding */
 extern int directory_create(const char *path, const DirectoryMark *mark);

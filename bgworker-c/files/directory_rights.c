@@ -9,7 +9,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "access/xlog.h"
 #include "catalog/pg_authid.h"
+#include "files/manifest_read.h"
 #include "miscadmin.h"
 #include "base/roles.h"
 #include "base/owned_fd.h"
@@ -114,27 +116,43 @@ directory_check_write(const char *path)
 }
 
 /*
+ * The role that made a snapshot, or InvalidOid. In its own cluster a role that was made
+ * later under the same name is somebody else; in another one, the name is all there is.
+ */
+static Oid
+creator_of(const Manifest *manifest)
+{
+	Oid role = get_role_oid(manifest->creator, true);
+	char *here = psprintf(UINT64_FORMAT, GetSystemIdentifier());
+
+	if (manifest->creator_oid != 0 && manifest->creator_oid != role &&
+		strcmp(manifest->system_identifier, here) == 0)
+		return InvalidOid;
+	return role;
+}
+
+/*
  * Refuse to read a snapshot to a role that may not: it must be allowed to
  * read any file of the server, or be a member of the role that made the
- * snapshot, below an allowed directory. Without the creator, which only the
- * manifest tells, the first half is checked.
+ * snapshot, below an allowed directory. Without the manifest, which tells the
+ * role, the first half is checked.
  */
 void
-directory_check_read_rights(const char *path, const char *creator)
+directory_check_read_rights(const char *path, const Manifest *manifest)
 {
 	char *normal = directory_normalize(path);
-	Oid creator_oid;
+	Oid creator;
 
 	if (has_privs_of_role(GetUserId(), ROLE_PG_READ_SERVER_FILES))
 		return;
 	if (!is_below_allowed(normal))
 		refuse_path(path, "pg_read_server_files");
-	if (creator == NULL)
+	if (manifest == NULL)
 		return;
-	creator_oid = get_role_oid(creator, true);
-	if (!OidIsValid(creator_oid) || !can_be_role(GetUserId(), creator_oid))
+	creator = creator_of(manifest);
+	if (!OidIsValid(creator) || !can_be_role(GetUserId(), creator))
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("permission denied for snapshot \"%s\"", path),
-						errdetail("It was made by role \"%s\".", creator),
+						errdetail("It was made by role \"%s\".", manifest->creator),
 						errhint("Become a member of that role, or of pg_read_server_files.")));
 }

@@ -17,6 +17,7 @@ const Field manifest_fields[] = {
 	{"snapshot_id", FIELD_TEXT, offsetof(Manifest, snapshot_id), true},
 	{"node_id", FIELD_TEXT_OR_NULL, offsetof(Manifest, node_id), false},
 	{"creator", FIELD_TEXT, offsetof(Manifest, creator), true},
+	{"creator_oid", FIELD_COUNT, offsetof(Manifest, creator_oid), false},
 	{"system_identifier", FIELD_TEXT, offsetof(Manifest, system_identifier), true},
 	{"database", FIELD_TEXT, offsetof(Manifest, database), true},
 	{"lsn", FIELD_TEXT, offsetof(Manifest, lsn), true},

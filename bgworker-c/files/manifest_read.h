@@ -40,6 +40,7 @@ typedef struct Manifest
 	char *snapshot_id;
 	char *node_id; /* or NULL */
 	char *creator;
+	uint64 creator_oid; /* there; 0 = unknown, in a manifest of before it was written */
 	char *system_identifier;
 	char *database;
 	char *lsn;

@@ -166,7 +166,7 @@ steep_repl_check_input_path(PG_FUNCTION_ARGS)
 
 	directory_check_read_rights(path, NULL);
 	directory = owned_fd_create(directory_open(path));
-	directory_check_read_rights(path, apply_read_manifest(directory->fd, path)->creator);
+	directory_check_read_rights(path, apply_read_manifest(directory->fd, path));
 	owned_fd_close(directory);
 	PG_RETURN_TEXT_P(cstring_to_text(directory_normalize(path)));
 }

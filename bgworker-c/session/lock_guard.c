@@ -48,6 +48,9 @@ is_needed(Oid relid)
 		return false;
 	if (get_rel_relkind(relid) == RELKIND_INDEX)
 		relid = IndexGetRelation(relid, true);
+	/* whose it is does not matter: nobody has a reason to lock one */
+	if (get_rel_relkind(relid) == RELKIND_TOASTVALUE)
+		return true;
 	return IsCatalogRelationOid(relid) ||
 		   getExtensionOfObject(RelationRelationId, relid) == extension;
 }
@@ -64,10 +67,24 @@ refuse_needed(Oid relid)
 							"mode above ROW EXCLUSIVE.")));
 }
 
-static void
-refuse_name(const RangeVar *name)
+/*
+ * What a name means now. It is written into the statement with its schema: while that waits,
+ * the name alone could come to mean another table.
+ */
+static Oid
+resolve(RangeVar *name)
 {
-	Oid relid = name == NULL ? InvalidOid : RangeVarGetRelid(name, NoLock, true);
+	Oid relid = RangeVarGetRelid(name, NoLock, true);
+
+	if (OidIsValid(relid) && name->schemaname == NULL)
+		name->schemaname = get_namespace_name(get_rel_namespace(relid));
+	return relid;
+}
+
+static void
+refuse_name(RangeVar *name)
+{
+	Oid relid = name == NULL ? InvalidOid : resolve(name);
 
 	if (OidIsValid(relid))
 		refuse_needed(relid);
@@ -134,7 +151,7 @@ check_lock(const LockStmt *stmt)
 		return;
 	foreach (lc, stmt->relations)
 	{
-		Oid relid = RangeVarGetRelid(lfirst_node(RangeVar, lc), NoLock, true);
+		Oid relid = resolve(lfirst_node(RangeVar, lc));
 
 		if (OidIsValid(relid))
 			refuse_locked(relid, &walk);
@@ -213,15 +230,41 @@ check_statement(const Node *statement)
 	}
 }
 
+/* Whether a statement is one of those above. */
+static bool
+is_checked(const Node *statement)
+{
+	switch (nodeTag(statement))
+	{
+		case T_LockStmt:
+		case T_CreateTrigStmt:
+		case T_RuleStmt:
+		case T_AlterObjectDependsStmt:
+		case T_AlterTableStmt:
+		case T_CreateStmt:
+		case T_CreateForeignTableStmt:
+			return true;
+		default:
+			return false;
+	}
+}
+
 /* Of the statements only those above cost anything. */
 static void
 guard_locks(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 			ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment,
 			DestReceiver *dest, QueryCompletion *completion)
 {
-	const Node *statement = pstmt->utilityStmt;
-	bool is_lock = IsA(statement, LockStmt);
+	bool is_lock = IsA(pstmt->utilityStmt, LockStmt);
+	const Node *statement;
 
+	/* names are written into it */
+	if (read_only_tree && is_checked(pstmt->utilityStmt))
+	{
+		pstmt = copyObject(pstmt);
+		read_only_tree = false;
+	}
+	statement = pstmt->utilityStmt;
 	check_statement(statement);
 	(next_hook != NULL ? next_hook : standard_ProcessUtility)(
 		pstmt, query, read_only_tree, context, params, environment, dest, completion);

@@ -23,7 +23,8 @@
 
 bool steep_trusted_code_only = false;
 
-static object_access_hook_type next_hook = NULL;
+static object_access_hook_type next_access_hook = NULL;
+static needs_fmgr_hook_type next_lookup_hook = NULL;
 
 static Oid
 owner_of(Oid function)
@@ -39,35 +40,56 @@ owner_of(Oid function)
 	return owner;
 }
 
+/* Raise an error if a function may not be run now. */
 static void
-refuse_untrusted(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, void *arg)
+refuse_untrusted(Oid function)
 {
 	Oid owner;
 
-	if (next_hook != NULL)
-		next_hook(access, class_id, object_id, sub_id, arg);
-	if (!steep_trusted_code_only || access != OAT_FUNCTION_EXECUTE ||
-		object_id < FirstNormalObjectId)
+	if (!steep_trusted_code_only || function < FirstNormalObjectId)
 		return;
-	owner = owner_of(object_id);
+	owner = owner_of(function);
 	if (!OidIsValid(owner) || owner == GetUserId() || superuser_arg(owner))
 		return;
 	ereport(
 		ERROR,
 		(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 		 errmsg("function %s is not run while tables are read",
-				quote_qualified_identifier(get_namespace_name(get_func_namespace(object_id)),
-										   get_func_name(object_id))),
+				quote_qualified_identifier(get_namespace_name(get_func_namespace(function)),
+										   get_func_name(function))),
 		 errdetail("It belongs to role \"%s\", and would run with the rights of role \"%s\".",
 				   GetUserNameFromId(owner, true), GetUserNameFromId(GetUserId(), true)),
 		 errhint(
 			 "An index or statistics of the table calls it. Let the table's owner do this, or leave the table out.")));
 }
 
+/* Asked before the executor runs a function. */
+static void
+at_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, void *arg)
+{
+	if (next_access_hook != NULL)
+		next_access_hook(access, class_id, object_id, sub_id, arg);
+	if (access == OAT_FUNCTION_EXECUTE)
+		refuse_untrusted(object_id);
+}
+
+/*
+ * Asked whenever a function that is not built in is looked up to be called, also
+ * by a function of the server's own: a cast that a constructor of JSON finds, say.
+ */
+static bool
+at_lookup(Oid function)
+{
+	refuse_untrusted(function);
+	return next_lookup_hook != NULL && next_lookup_hook(function);
+}
+
 /* Called once, when the library is loaded. */
 void
 trusted_code_init(void)
 {
-	next_hook = object_access_hook;
-	object_access_hook = refuse_untrusted;
+	next_access_hook = object_access_hook;
+	object_access_hook = at_access;
+	next_lookup_hook = needs_fmgr_hook;
+	needs_fmgr_hook = at_lookup;
 }

@@ -55,7 +55,7 @@ steep_repl_verify_snapshot(PG_FUNCTION_ARGS)
 		put_problem(&problem, result);
 	else
 	{
-		directory_check_read_rights(path, manifest->creator);
+		directory_check_read_rights(path, manifest);
 		verify_files(directory->fd, manifest, put_problem, result);
 	}
 	owned_fd_close(directory);

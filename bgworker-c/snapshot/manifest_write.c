@@ -177,6 +177,7 @@ append_header(ByteBuffer *out, const ManifestHeader *header, const SnapshotPlan 
 	append_string(out, "snapshot_id", header->snapshot_id);
 	append_string(out, "node_id", header->node_id);
 	append_string(out, "creator", header->creator);
+	append_number(out, "creator_oid", header->creator_oid);
 	snprintf(text, sizeof(text), UINT64_FORMAT, GetSystemIdentifier());
 	append_string(out, "system_identifier", text);
 	append_string(out, "database", header->database);

@@ -18,6 +18,7 @@ typedef struct ManifestHeader
 	const char *snapshot_id;
 	const char *node_id; /* or NULL */
 	const char *creator;
+	Oid creator_oid;
 	const char *database;
 	const char *encoding;
 	const char *created_at; /* ISO 8601, UTC */

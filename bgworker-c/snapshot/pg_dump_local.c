@@ -121,7 +121,7 @@ pg_dump_environment(const char *application_name)
 
 	while (environ[count] != NULL)
 		count++;
-	result = palloc_array(const char *, count + 6);
+	result = palloc_array(const char *, count + 7);
 	for (int i = 0; i < count; i++)
 	{
 		if (is_inherited(environ[i]))
@@ -129,6 +129,8 @@ pg_dump_environment(const char *application_name)
 	}
 	result[kept++] = "LC_ALL=C";
 	result[kept++] = psprintf("PGHOST=%s", pg_dump_local_host());
+	/* what somebody has set for a database, or for the role */
+	result[kept++] = "PGOPTIONS=-c role=none";
 	result[kept++] = psprintf("PGPORT=%d", PostPortNumber);
 	result[kept++] = psprintf("PGDATABASE=%s", get_database_name(MyDatabaseId));
 	if (application_name != NULL)

@@ -40,6 +40,7 @@ fill_header(JobRun *run, ManifestHeader *header)
 	StartTransactionCommand();
 	MemoryContextSwitchTo(run->context);
 	header->creator = GetUserNameFromId(GetUserId(), false);
+	header->creator_oid = GetUserId();
 	header->database = get_database_name(MyDatabaseId);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(run->context);

@@ -11,12 +11,22 @@
 #include "catalog/pg_database.h"
 #include "jobs/worker.h"
 #include "postmaster/bgworker.h"
+#include "base/settings.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
+#include "utils/wait_event.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 /* Dispatchers at once: after a restart each database needs one. */
 #define MAX_DISPATCHERS 2
+
+/* How long a dispatcher may wait for a lock while other databases wait for it. */
+#define DISPATCHER_MS 1000
+
+/* The class in wait_event_info. */
+#define WAIT_EVENT_CLASS 0xFF000000U
 
 /* A database to look into; lives in TopMemoryContext. */
 typedef struct Database
@@ -25,6 +35,7 @@ typedef struct Database
 	bool wanted;                        /* has news, or had to wait for a worker slot */
 	TimestampTz not_before;             /* when wanted */
 	BackgroundWorkerHandle *dispatcher; /* NULL = none runs */
+	TimestampTz started;                /* when that was */
 } Database;
 
 static List *databases = NIL;
@@ -141,6 +152,41 @@ due_database(TimestampTz now)
 	return NULL;
 }
 
+/* Whether a dispatcher waits for a lock, and has had its time. */
+static bool
+is_stuck(const Database *database, TimestampTz now)
+{
+	pid_t pid;
+	PGPROC *proc;
+
+	if (database->dispatcher == NULL ||
+		!TimestampDifferenceExceeds(database->started, now, DISPATCHER_MS) ||
+		GetBackgroundWorkerPid(database->dispatcher, &pid) != BGWH_STARTED)
+		return false;
+	proc = BackendPidGetProc(pid);
+	return proc != NULL && (proc->wait_event_info & WAIT_EVENT_CLASS) == PG_WAIT_LOCK;
+}
+
+/*
+ * Others' databases must not wait for one whose owner, or a role there, holds a
+ * lock that its dispatcher wants: that one is looked into again later.
+ */
+static void
+end_stuck_dispatchers(TimestampTz now)
+{
+	ListCell *lc;
+
+	foreach (lc, databases)
+	{
+		Database *database = lfirst(lc);
+
+		if (!is_stuck(database, now))
+			continue;
+		TerminateBackgroundWorker(database->dispatcher);
+		databases_want(database->oid, TimestampTzPlusMilliseconds(now, steep_poll_interval));
+	}
+}
+
 /*
  * Start a dispatcher in each database that is due. The list is a queue: else of
  * three databases whose jobs wait for slots the last one would never get any.
@@ -151,6 +197,8 @@ databases_start_dispatchers(void)
 	TimestampTz now = GetCurrentTimestamp();
 	Database *database;
 
+	if (dispatchers_running() >= MAX_DISPATCHERS && due_database(now) != NULL)
+		end_stuck_dispatchers(now);
 	while (dispatchers_running() < MAX_DISPATCHERS && (database = due_database(now)) != NULL)
 	{
 		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
@@ -158,6 +206,7 @@ databases_start_dispatchers(void)
 		databases = lappend(list_delete_ptr(databases, database), database);
 		MemoryContextSwitchTo(old);
 		database->dispatcher = worker_register(WORKER_DISPATCHER, -1, 0, database->oid);
+		database->started = now;
 		if (database->dispatcher != NULL)
 			database->wanted = false;
 		else
@@ -173,8 +222,9 @@ databases_sleep_ms(void)
 	long result = -1;
 	ListCell *lc;
 
+	/* one that is stuck wakes nobody */
 	if (dispatchers_running() >= MAX_DISPATCHERS)
-		return -1;
+		return due_database(now) != NULL ? DISPATCHER_MS : -1;
 	foreach (lc, databases)
 	{
 		Database *database = lfirst(lc);

@@ -71,6 +71,42 @@ describe.each([
 });
 
 /*
+ * A function that everybody trusts may call one that it finds by itself: here a domain's check, and in it a cast that a constructor
+ * of JSON looks for. No access hook is asked there.
+ */
+test("what a trusted function finds by itself to be called is not evaluated either", async () => {
+  await pair.both("create extension hstore");
+  const made = `set search_path = m, public;
+    create type moo as enum ('a', 'b');
+    create function m.cj(moo) returns json volatile language plpgsql as $$ begin
+      insert into m.log values (current_user); return '1'::json; end $$;
+    create cast (moo as json) with function m.cj(moo);
+    create domain dj as int check (json_array('a'::moo returning text) is not null);
+    create type hold as (f dj);
+    create table m.t (id int primary key, v int);
+    insert into m.t select g, g from generate_series(1, 1000) g;
+    create statistics m.st on ((populate_record(null::hold, 'f=>1'::hstore)).f), v from m.t; delete from m.log; reset search_path`;
+  await pair.a.query(made, [], mallory);
+  await pair.b.query("create table m.t (id int primary key, v int)");
+  const peer = pair.b.uri();
+  await expect(
+    pair.a.query("select * from steep_repl.analyze_overlap($1, '{m.t}')", [peer]),
+  ).rejects.toMatchObject({ code: "42501", message: expect.stringContaining("m.cj") });
+  const dryRun = await startMerge(pair.a, peer, { tables: ["m.t"], args: "dry_run => true" });
+  expect(await endOfMerge(pair.a, dryRun)).toMatchObject({
+    status: "failed",
+    error_sqlstate: "42501",
+  });
+  expect(await takeSnapshot(pair.a, { args: "tables => '{m.t}'" })).toMatchObject({
+    status: "complete",
+  });
+  await canary();
+  await pair.a.query("drop schema m cascade; create schema m authorization mallory");
+  await pair.both("drop extension hstore cascade");
+  await dropSnapshots(pair.a);
+});
+
+/*
  * A peer that has steep_repl refuses it, too. There it is the owner of the peer's table who wants the rights of the
  * role that we connect as.
  */

@@ -223,3 +223,44 @@ test("under a FOR ALL TABLES publication each server's queue stays its own", asy
     await other.destroy();
   }
 });
+
+test("databases whose dispatchers wait for a lock do not hold up another one", async () => {
+  const locked = ["locked1", "locked2", "locked3"];
+  for (const database of [...locked, "free"])
+    await server.createDatabase(database, { extension: true });
+  const lockers = await Promise.all(locked.map((database) => server.connect({ database })));
+  for (const [i, locker] of lockers.entries()) {
+    const queuer = await server.connect({ database: locked[i] as string });
+    await queuer.query(
+      "begin; insert into steep_repl.work_queue (operation, params) values ('overlap', '{}')",
+    );
+    const locking = locker.query(
+      "begin; lock table steep_repl.work_queue in access exclusive mode",
+    );
+    await waitUntil(
+      () => server.query("select from pg_locks where not granted and mode = 'AccessExclusiveLock'"),
+      (rows) => rows.length === 1,
+      "the lock is waited for",
+    );
+    await queuer.query("commit");
+    await locking;
+    await queuer.end();
+  }
+  const waiting =
+    "select from pg_stat_activity where application_name = 'steep_repl dispatcher' and wait_event_type = 'Lock'";
+  await waitUntil(
+    () => server.query(waiting),
+    (rows) => rows.length === 2,
+    "dispatchers wait for locks",
+  );
+  const before = performance.now();
+  const snapshot = await takeSnapshot(server, { database: "free" });
+  expect(performance.now() - before).toBeLessThan(8000);
+  for (const locker of lockers) {
+    await locker.query("rollback");
+    await locker.end();
+  }
+  await server.query("select steep_repl.drop_snapshot($1)", [snapshot.snapshot_id], {
+    database: "free",
+  });
+});

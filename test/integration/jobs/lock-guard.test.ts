@@ -2,6 +2,7 @@ import type { Client } from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createRole } from "../../support/roles.ts";
 import { type Server, startServer } from "../../support/server.ts";
+import { waitUntil } from "../../support/wait-until.ts";
 
 /* A role with the documented grants neither holds a lock that others' jobs would wait for, nor waits for one. */
 let server: Server;
@@ -126,6 +127,30 @@ describe("while a job is queued in a transaction that stays open", () => {
 
   test.each(weakLocks)("%s: waits for nothing", async (sql) => {
     expect(await outcome(sql)).not.toBe("55P03");
+  });
+
+  test.each([
+    "lock table nodes in access exclusive mode",
+    "create rule r as on update to nodes do instead nothing",
+  ])("%s: is of the table that was looked at, whatever the name means later", async (sql) => {
+    await session.query("create table greedy.nodes (id int)");
+    const { rows } = await session.query("select pg_backend_pid() as pid");
+    const dropper = await server.connect({ ...app, user: "greedy" });
+    const reader = await server.connect({ ...app, user: "greedy" });
+    await reader.query("begin; select count(*) from steep_repl.nodes");
+    await dropper.query("begin; drop table greedy.nodes");
+    await session.query("begin; set local search_path = greedy, steep_repl");
+    const locking = session.query(sql).catch((error: { code?: string }) => error);
+    await waitUntil(
+      () => server.query("select from pg_locks where pid = $1 and not granted", [rows[0].pid]),
+      (found) => found.length === 1,
+      "the statement waits",
+    );
+    await dropper.query("commit");
+    expect(await locking).toMatchObject({ code: "42P01" });
+    await session.query("rollback");
+    await dropper.end();
+    await reader.end();
   });
 
   test("a role locks what is its own as it likes, and a superuser everything", async () => {

@@ -176,3 +176,19 @@ test("a database that is read-only by default can be copied by who may write to 
   expect(ended).toEqual([{ status: "complete" }]);
   await client.end();
 });
+
+test("a role that is set for the database does not read the schema in the requester's place", async () => {
+  await server.query("create role powerless");
+  await (await change("database app", { role: "powerless" })).end();
+  const client = await server.connect(app);
+  await client.query("reset role; set role none");
+  const { rows } = await client.query("select snapshot_id from steep_repl.start_snapshot($1)", [
+    freshPath(server),
+  ]);
+  const { rows: ended } = await client.query(
+    "select status, error_message from steep_repl.wait_snapshot($1)",
+    [rows[0].snapshot_id],
+  );
+  expect(ended).toEqual([{ status: "complete", error_message: null }]);
+  await client.end();
+});

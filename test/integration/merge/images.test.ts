@@ -230,7 +230,16 @@ describe("inserting by images", () => {
     await insert("kept");
     await client.query("reset role; grant insert on hidden to writer; set role writer");
     await expect(insert("hidden")).rejects.toMatchObject({ code: "0A000" });
-    await client.query("reset role; drop table kept, hidden");
+    await client.query(
+      "reset role; create schema shut; create table shut.t (a int); grant insert on shut.t to writer; set role writer",
+    );
+    await expect(
+      client.query("select steep_repl._insert_images($1, '{a}', '{\"a\" : \"1\"}')", [
+        (await server.query("select 'shut.t'::regclass::oid as oid", [], { database: "app" }))[0]
+          ?.oid,
+      ]),
+    ).rejects.toMatchObject({ code: "42501", message: "permission denied for schema shut" });
+    await client.query("reset role; drop table kept, hidden; drop schema shut cascade");
     await dropRole(server, "app", "writer");
   });
 

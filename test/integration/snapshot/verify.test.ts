@@ -16,6 +16,7 @@ import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { giveToServer } from "../../support/data-directory.ts";
 import { inProject, run } from "../../support/pg.ts";
 import { createRandom } from "../../support/random.ts";
+import { createRole, dropRole } from "../../support/roles.ts";
 import { type Server, startServer } from "../../support/server.ts";
 
 interface Problem extends Record<string, unknown> {
@@ -342,6 +343,20 @@ test("a role reads only snapshots of its own below the allowed directories", asy
 
   await server.query("grant postgres to stranger");
   expect(await verify(copy, "stranger")).toEqual([]);
+});
+
+test("a role that was made later under the maker's name is somebody else, in the same cluster", async () => {
+  const system = JSON.parse(await readFile(path("manifest.json"), "utf8")).system_identifier;
+  await server.query("create role later");
+  await createRole(server, "shop", "cousin");
+  await forge((text) => text.replace(/"creator":"[^"]*",/, '"creator":"later",'));
+  await server.query("grant later to cousin");
+  await expect(verify(copy, "cousin")).rejects.toMatchObject({ code: "42501" });
+  // elsewhere the name is all that there is
+  await forge((text) => text.replace(`"system_identifier":"${system}"`, '"system_identifier":"1"'));
+  expect(await verify(copy, "cousin")).toEqual([]);
+  await dropRole(server, "shop", "cousin");
+  await server.query("drop role later");
 });
 
 test("what it opens is closed again, after an error too", async () => {
