@@ -54,6 +54,20 @@ end
 $fn$;
 comment on function steep_repl._merge_flush_peer(text) is 'private: makes the id of a transaction at the peer last';
 
+-- Of a key that is generated from other columns, an image has what the peer says of it; what it came to be here may be another.
+create function steep_repl._merge_check_generated(plan jsonb, numbers int[]) returns void
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  written constant text := steep_repl._merge_one_text(steep_repl._fill(plan -> 'merge' -> 'local' -> 'read', steep_repl._merge_keys_of(plan, numbers)));
+begin
+  if (select count(distinct r.no) from steep_repl._merge_rows_of(written) r) <> cardinality(numbers) then
+    raise exception 'peer: rows of table % have other values than their generated keys', plan ->> 'table' using errcode = 'protocol_violation',
+      hint = 'Nothing of that answer was written. Find out what changes the answers of the peer before you merge with it again.';
+  end if;
+end
+$fn$;
+comment on function steep_repl._merge_check_generated(jsonb, int[]) is 'private: refuses rows of the peer that got another key here';
+
 -- One batch of a step. What came of it, for the audit log: what was read on both sides, and the numbers of the
 -- rows that were written; peer_xid where that was at the peer. Rows that are locked by others, or in the way of
 -- others, are put off. If it reads ahead, the other side is read for the next batch while one side writes this one: where
@@ -109,6 +123,7 @@ begin
       select r.here, r.there into here, there
       from steep_repl._merge_read(connection, plan, batch.keys, action, dry_run, read_before) r;
     end if;
+    perform steep_repl._merge_check_keys(plan, batch.numbers, batch.key_texts, batch.keys, there);
     numbers := steep_repl._merge_unchanged(batch.numbers, batch.local_digests, batch.peer_digests, here, there);
     if cardinality(numbers) > 0 and not dry_run and action <> 'manual' then
       written := steep_repl._merge_run(connection, plan, action,
@@ -120,6 +135,8 @@ begin
       read_ahead := written.read_here;
       if peer_xid is not null then
         perform steep_repl._merge_flush_peer(connection);
+      elsif action not like 'delete%' and plan -> 'merge' -> 'generates_key' = 'true' then
+        perform steep_repl._merge_check_generated(plan, numbers);
       end if;
     end if;
   exception when lock_not_available or deadlock_detected or serialization_failure or unique_violation then
