@@ -1,5 +1,5 @@
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
-import { LyingPeer } from "../../support/lying-peer.ts";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { type Fate, LyingPeer } from "../../support/lying-peer.ts";
 import { auditOf, endOfMerge, imagesOf, type MergeRow, runMerge } from "../../support/merge.ts";
 import { type MergePair, setMergePair } from "../../support/merge-pair.ts";
 
@@ -7,15 +7,20 @@ import { type MergePair, setMergePair } from "../../support/merge-pair.ts";
 
 let pair: MergePair;
 let peer: LyingPeer;
-setMergePair("merge-lies", (p) => {
-  pair = p;
-});
+setMergePair(
+  "merge-lies",
+  (p) => {
+    pair = p;
+  },
+  { "steep_repl.lock_timeout": "1s" },
+);
 beforeAll(async () => {
   peer = await LyingPeer.before(pair.b.port);
 });
 afterEach(() => {
   peer.lie = (text) => text;
   peer.fate = () => "told";
+  peer.replace = (query) => query;
 });
 afterAll(() => peer.close());
 
@@ -145,5 +150,114 @@ describe("the image of another row than was asked for", () => {
       [pair.a, pair.b].map((server) => imagesOf(server, ["public.t order by v"], { columns: "v" })),
     );
     expect(values[0]).toEqual(values[1]);
+  });
+});
+
+/** The COMMIT of rows that were written at the peer, or of locks, and what is asked after it. */
+class AtCommit {
+  #hasBegun = false;
+  isOver = false;
+  /** Whether this is it; and not of a transaction that only reads. */
+  is(query: string): boolean {
+    if (/^begin; /.test(query)) this.#hasBegun = true;
+    const isIt = this.#hasBegun && /^commit/.test(query);
+    if (isIt) this.#hasBegun = false;
+    this.isOver ||= isIt;
+    return isIt;
+  }
+}
+
+/** The answer to a COMMIT has this fate, and that to what is asked about it is denied if `alsoAsked` says so. */
+function atCommit(fate: Fate, alsoDenied = /^(?!)/): void {
+  const commit = new AtCommit();
+  peer.fate = (query) => {
+    if (!commit.isOver) return commit.is(query) ? fate : "told";
+    return alsoDenied.test(query) ? "denied" : "told";
+  };
+}
+
+function rollBackInstead(): void {
+  const commit = new AtCommit();
+  peer.replace = (query) =>
+    !commit.isOver && commit.is(query) ? query.replace(/^commit/, "rollback") : query;
+}
+
+const valueAt = async (server: MergePair["a"]) =>
+  (await server.query<{ v: string }>("select v from t where a = 1")).map((row) => row.v);
+const intents = () => pair.a.query("select peer_xid from steep_repl._merge_intents");
+
+describe("a batch that the peer has committed is in the audit log", () => {
+  test.each<[string, Fate, RegExp]>([
+    ["an error comes in place of that", "denied", /^(?!)/],
+    [
+      "an error comes, and one to the question what became of it",
+      "denied",
+      /^select pg_xact_status/,
+    ],
+    ["the connection is lost", "lost", /^(?!)/],
+  ])("though %s", async (_, fate, alsoDenied) => {
+    await make("a int primary key", "(1, 'here')", "(1, 'there')");
+    atCommit(fate, alsoDenied);
+    const row = await merge("strategy => 'prefer-local'");
+    expect(row).toMatchObject({ status: "failed", rows_merged: "1" });
+    expect(await valueAt(pair.b)).toEqual(["here"]);
+    expect(await auditOf(pair.a, row)).toMatchObject([
+      { action: "update_remote", key: { a: "1" }, remote_row: { v: "there" } },
+    ]);
+    expect(await intents()).toEqual([]);
+  });
+
+  test("and one that was rolled back instead of committed is not, nor is the merge complete", async () => {
+    await make("a int primary key", "(1, 'here')", "(1, 'there')");
+    rollBackInstead();
+    const row = await merge("strategy => 'prefer-local'");
+    expect(row).toMatchObject({ status: "failed", error_sqlstate: "40000", rows_merged: "0" });
+    expect(await valueAt(pair.b)).toEqual(["there"]);
+    expect(await auditOf(pair.a, row)).toEqual([]);
+    expect(await intents()).toEqual([]);
+  });
+});
+
+describe("settling a conflict", () => {
+  let found: MergeRow;
+  beforeEach(async () => {
+    await make("a int primary key", "(1, 'here')", "(1, 'there')");
+    found = await merge("strategy => 'manual'");
+  });
+  const written = [{ action: "update_remote", key: { a: "1" }, remote_row: { v: "there" } }];
+
+  test.each<[string, Fate]>([
+    ["the connection is lost", "lost"],
+    ["an error comes", "denied"],
+  ])("leaves a record where %s at COMMIT", async (_, fate) => {
+    atCommit(fate);
+    expect(await resolve(found, "local")).toMatchObject([{ status: "resolved", choice: "local" }]);
+    expect(await valueAt(pair.b)).toEqual(["here"]);
+    expect(await auditOf(pair.a, found)).toMatchObject(written);
+    expect(await intents()).toEqual([]);
+  });
+
+  test.each(["local", "remote"])(
+    "leaves a record where nobody can tell, and the next call, for %s, knows",
+    async (choice) => {
+      atCommit("lost", /pg_xact_status/);
+      expect(await resolve(found, "local")).toMatchObject([{ status: "open", choice: null }]);
+      expect(await valueAt(pair.b)).toEqual(["here"]);
+      expect(await auditOf(pair.a, found)).toMatchObject(written);
+      peer.fate = () => "told";
+      expect(await resolve(found, choice)).toMatchObject([{ status: "resolved", choice: "local" }]);
+      expect(await auditOf(pair.a, found)).toMatchObject(written);
+      expect(await intents()).toEqual([]);
+      await expect(resolve(found, choice)).rejects.toMatchObject({ code: "55000" });
+    },
+  );
+
+  test("leaves none of what was rolled back", async () => {
+    rollBackInstead();
+    await expect(resolve(found, "local")).rejects.toMatchObject({ code: "40000" });
+    expect(await auditOf(pair.a, found)).toEqual([]);
+    expect(await intents()).toEqual([]);
+    expect(await resolve(found, "local")).toMatchObject([{ status: "resolved" }]);
+    expect(await auditOf(pair.a, found)).toMatchObject(written);
   });
 });
