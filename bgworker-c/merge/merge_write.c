@@ -11,11 +11,15 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "base/settings.h"
 #include "jobs/owner.h"
 #include "replication/origin.h"
 #include "jobs/requester.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+
+/* How long a batch may keep rows here locked that its peer is asked about, triggers there included. */
+#define BATCH_MS (10 * 60 * 1000)
 
 static void
 free_batch(char **batch)
@@ -185,6 +189,28 @@ ask_for_batch(JobRun *run, const Step *step, char **batch)
 	return strcmp(batch[BATCH_N_WRITTEN], "0") != 0;
 }
 
+/*
+ * Rows here may be locked while the peer is waited for: where the sides
+ * replicate to each other, and of an undo. Others wait for them then, and a
+ * peer must not make them wait without end.
+ */
+static void
+bound_peer(JobRun *run, bool on)
+{
+	MergeRun *merge = run->merge;
+	char *nothing[1];
+
+	if (!merge->replicates && merge->undoes == NULL)
+		return;
+	requester_begin();
+	requester_select(run, "select steep_repl._peer_set_deadline($1, $2)", 2,
+					 (Oid[]){TEXTOID, INT4OID},
+					 (Datum[]){CStringGetTextDatum(merge->connection),
+							   Int32GetDatum(on ? BATCH_MS + steep_lock_timeout : 0)},
+					 1, nothing);
+	requester_commit();
+}
+
 /* One batch; false when it was the step's last one. */
 static bool
 write_batch(JobRun *run, const Step *step)
@@ -194,6 +220,7 @@ write_batch(JobRun *run, const Step *step)
 	bool is_last;
 	bool is_written;
 
+	bound_peer(run, true);
 	requester_begin();
 	set_origin(run, true);
 	merge_table_check(step->table, step->action);
@@ -216,6 +243,7 @@ write_batch(JobRun *run, const Step *step)
 	if (is_written && !merge->dry_run && !step->is_alone &&
 		strcmp(batch[BATCH_ACTION], "manual") != 0)
 		end_peer_transaction(run, step->no, batch);
+	bound_peer(run, false);
 	free_batch(batch);
 	return !is_last;
 }

@@ -61,6 +61,9 @@ begin
       hint = 'Merge the table again, which brings the conflict up to date.';
   end if;
   perform steep_repl._merge_steps(1);
+  -- From here on rows are locked on both sides, and others wait for them.
+  perform steep_repl._peer_set_deadline(
+    connection, 10000 + (extract(epoch from current_setting('steep_repl.lock_timeout')::interval) * 1000)::int);
   return (facts -> 'replicates')::boolean;
 end
 $fn$;

@@ -260,4 +260,14 @@ describe("settling a conflict", () => {
     expect(await resolve(found, "local")).toMatchObject([{ status: "resolved" }]);
     expect(await auditOf(pair.a, found)).toMatchObject(written);
   });
+
+  test("lets go of the row here when the peer hangs at COMMIT", async () => {
+    atCommit("silent");
+    const settling = resolve(found, "remote");
+    await expect(settling).rejects.toMatchObject({
+      ...{ code: "08006", message: "peer does not answer" },
+    });
+    expect(await valueAt(pair.a)).toEqual(["here"]);
+    expect(await auditOf(pair.a, found)).toEqual([]);
+  });
 });
