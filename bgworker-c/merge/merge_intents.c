@@ -38,15 +38,15 @@ merge_take_back(const char *merge_id, int64 batch)
 	owner_commit_transaction(&session);
 }
 
-/* All batches of the merge are known to be committed. */
+/* All batches of the merge are known to be committed; rows of conflicts, whose numbers are negative, are another matter. */
 void
 merge_forget_intents(JobRun *run)
 {
 	OwnerSession session;
 
 	owner_begin_transaction(&session);
-	owner_execute("delete from steep_repl._merge_intents where merge_id = $1", 1, (Oid[]){TEXTOID},
-				  (Datum[]){CStringGetTextDatum(run->job->object_id)}, NULL);
+	owner_execute("delete from steep_repl._merge_intents where merge_id = $1 and batch > 0", 1,
+				  (Oid[]){TEXTOID}, (Datum[]){CStringGetTextDatum(run->job->object_id)}, NULL);
 	owner_commit_transaction(&session);
 }
 

@@ -30,8 +30,9 @@ keep_intent(JobRun *run, const MergeTable *table, char **batch)
 					  CStringGetTextDatum(batch[BATCH_PEER_XID]), CStringGetTextDatum(table->name),
 					  CStringGetTextDatum(batch[BATCH_N_WRITTEN])};
 
-	owner_execute("delete from steep_repl._merge_intents where merge_id = $1 and batch < $2", 2,
-				  types, values, NULL);
+	owner_execute(
+		"delete from steep_repl._merge_intents where merge_id = $1 and batch > 0 and batch < $2", 2,
+		types, values, NULL);
 	owner_execute(
 		"insert into steep_repl._merge_intents (merge_id, batch, peer_xid, table_name, rows) values ($1, $2, $3, $4, $5::bigint)",
 		5, types, values, NULL);

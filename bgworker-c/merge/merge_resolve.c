@@ -16,7 +16,11 @@
 #include "utils/guc.h"
 
 PG_FUNCTION_INFO_V1(steep_repl_resolve_write);
+PG_FUNCTION_INFO_V1(steep_repl_resolve_settle);
 PG_FUNCTION_INFO_V1(steep_repl_check_no_transaction_block);
+
+/* The row of a conflict, among the batches of its merge, which count from 1. */
+#define BATCH_OF(conflict_id) (-(conflict_id))
 
 /* What happens at the peer is committed there before the caller's transaction is. */
 Datum
@@ -91,19 +95,10 @@ run_batch(const char *connection, char **batch)
 	return found;
 }
 
+/* As the extension's owner. */
 static void
-write_row(int64 conflict_id, const char *choice, const char *connection)
+mark_resolved(int64 conflict_id, const char *choice, const char *caller)
 {
-	char *caller = GetUserNameFromId(GetUserId(), false);
-	MergeTable table;
-	char *merge_id = merge_of_conflict(conflict_id, &table);
-	Batch batch;
-	bool is_written = run_batch(connection, batch);
-	OwnerSession session;
-
-	owner_begin(&session);
-	if (is_written)
-		merge_keep_audit(merge_id, 0, caller, &table, batch);
 	owner_execute(
 		"update steep_repl.merge_conflicts set status = 'resolved', choice = $2, resolved_at = clock_timestamp(), resolved_by = $3 "
 		"where conflict_id = $1",
@@ -111,7 +106,38 @@ write_row(int64 conflict_id, const char *choice, const char *connection)
 		(Datum[]){Int64GetDatum(conflict_id), CStringGetTextDatum(choice),
 				  CStringGetTextDatum(caller)},
 		NULL);
+}
+
+/*
+ * What was written here is settled with the caller's transaction; of what was
+ * written at the peer there is the record, and that it is in doubt. The id of
+ * the transaction there; NULL if nothing was written there.
+ */
+static char *
+write_row(int64 conflict_id, const char *choice, const char *connection)
+{
+	char *caller = GetUserNameFromId(GetUserId(), false);
+	MergeTable table;
+	char *merge_id = merge_of_conflict(conflict_id, &table);
+	Batch batch;
+	bool is_written = run_batch(connection, batch);
+	bool is_at_peer = is_written && merge_is_at_peer(batch);
+	OwnerSession session;
+
+	owner_begin(&session);
+	if (is_written)
+		merge_keep_audit(merge_id, BATCH_OF(conflict_id), caller, &table, batch);
+	if (!is_at_peer)
+		mark_resolved(conflict_id, choice, caller);
+	else
+		owner_execute(
+			"insert into steep_repl._merge_intents (merge_id, batch, peer_xid, table_name, rows) values ($1, $2, $3, $4, 0)",
+			4, (Oid[]){TEXTOID, INT8OID, TEXTOID, TEXTOID},
+			(Datum[]){CStringGetTextDatum(merge_id), Int64GetDatum(BATCH_OF(conflict_id)),
+					  CStringGetTextDatum(batch[BATCH_PEER_XID]), CStringGetTextDatum(table.name)},
+			NULL);
 	owner_end(&session);
+	return is_at_peer ? batch[BATCH_PEER_XID] : NULL;
 }
 
 /* Plan the merge of the row; whether the two sides replicate to each other. */
@@ -144,6 +170,7 @@ steep_repl_resolve_write(PG_FUNCTION_ARGS)
 	char *connection = text_to_cstring(PG_GETARG_TEXT_PP(2));
 	RepOriginId before = replorigin_session_origin;
 	volatile bool replicates = begin_resolving(conflict_id, choice, connection);
+	char *volatile peer_xid = NULL;
 	int level = NewGUCNestLevel();
 
 	if (worker_may_skip_triggers())
@@ -153,7 +180,7 @@ steep_repl_resolve_write(PG_FUNCTION_ARGS)
 	{
 		if (replicates && worker_may_set_origin())
 			replorigin_session_origin = DoNotReplicateId;
-		write_row(conflict_id, choice, connection);
+		peer_xid = write_row(conflict_id, choice, connection);
 	}
 	PG_FINALLY();
 	{
@@ -161,5 +188,79 @@ steep_repl_resolve_write(PG_FUNCTION_ARGS)
 	}
 	PG_END_TRY();
 	AtEOXact_GUC(true, level);
-	PG_RETURN_VOID();
+	if (peer_xid == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(peer_xid));
+}
+
+/* The peer's transaction in which a call wrote the row of a conflict, that is not known to be committed; NULL if there is none. */
+static char *
+find_doubt(const char *merge_id, int64 conflict_id)
+{
+	MemoryContext context = CurrentMemoryContext;
+	OwnerSession session;
+	char *peer_xid = NULL;
+
+	owner_begin(&session);
+	if (owner_execute(
+			"select i.peer_xid from steep_repl._merge_intents i where i.merge_id = $1 and i.batch = $2",
+			2, (Oid[]){TEXTOID, INT8OID},
+			(Datum[]){CStringGetTextDatum(merge_id), Int64GetDatum(BATCH_OF(conflict_id))},
+			NULL) == 1)
+		peer_xid = MemoryContextStrdup(context, owner_text(0, 1));
+	owner_end(&session);
+	return peer_xid;
+}
+
+/* As the caller. */
+static bool
+peer_has_committed(const char *connection, const char *peer_xid)
+{
+	char *status = NULL;
+	bool result;
+
+	SPI_connect();
+	if (SPI_execute_with_args(
+			"select steep_repl._merge_peer_status($1, $2)", 2, (Oid[]){TEXTOID, TEXTOID},
+			(Datum[]){CStringGetTextDatum(connection), CStringGetTextDatum(peer_xid)}, NULL, false,
+			0) == SPI_OK_SELECT &&
+		SPI_processed == 1)
+		status = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	if (status == NULL)
+		elog(ERROR, "the state of a transaction at the peer is not known");
+	result = strcmp(status, "aborted") != 0;
+	SPI_finish();
+	return result;
+}
+
+/*
+ * steep_repl._resolve_settle(conflict_id, connection): whether the peer has
+ * committed what a call wrote there, of which that was in doubt; NULL if
+ * nothing is.
+ */
+Datum
+steep_repl_resolve_settle(PG_FUNCTION_ARGS)
+{
+	int64 conflict_id = PG_GETARG_INT64(0);
+	MergeTable table;
+	char *merge_id = merge_of_conflict(conflict_id, &table);
+	char *peer_xid = find_doubt(merge_id, conflict_id);
+	Oid types[] = {TEXTOID, INT8OID};
+	Datum values[] = {CStringGetTextDatum(merge_id), Int64GetDatum(BATCH_OF(conflict_id))};
+	OwnerSession session;
+	bool is_committed;
+
+	if (peer_xid == NULL)
+		PG_RETURN_NULL();
+	is_committed = peer_has_committed(text_to_cstring(PG_GETARG_TEXT_PP(1)), peer_xid);
+	owner_begin(&session);
+	if (is_committed) /* only the choice of what is here is written there */
+		mark_resolved(conflict_id, "local", GetUserNameFromId(GetUserId(), false));
+	else
+		owner_execute("delete from steep_repl.merge_audit_log where merge_id = $1 and batch = $2",
+					  2, types, values, NULL);
+	owner_execute("delete from steep_repl._merge_intents where merge_id = $1 and batch = $2", 2,
+				  types, values, NULL);
+	owner_end(&session);
+	PG_RETURN_BOOL(is_committed);
 }

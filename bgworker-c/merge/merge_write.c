@@ -11,11 +11,15 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "base/settings.h"
 #include "jobs/owner.h"
 #include "replication/origin.h"
 #include "jobs/requester.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+
+/* How long a batch may keep rows here locked that its peer is asked about, triggers there included. */
+#define BATCH_MS (10 * 60 * 1000)
 
 static void
 free_batch(char **batch)
@@ -71,35 +75,70 @@ is_still(JobRun *run, int step, char **batch)
 	return still[0] == 't';
 }
 
+/* How the transaction of a batch at the peer was ended, as text. */
+typedef enum EndField
+{
+	END_STATUS, /* what pg_xact_status said; NULL if nothing */
+	END_SQLSTATE,
+	END_MESSAGE,
+	END_DETAIL,
+	END_HINT,
+	N_END_FIELDS
+} EndField;
+
+/* Raise what went wrong, or that the peer has not done what it was told. */
+static void
+check_end(char **end, bool is_at_peer, bool commit)
+{
+	const char *state = end[END_SQLSTATE];
+	const char *status = end[END_STATUS] ? end[END_STATUS] : "";
+
+	if (state != NULL)
+		ereport(ERROR, (errcode(MAKE_SQLSTATE(state[0], state[1], state[2], state[3], state[4])),
+						errmsg_internal("%s", end[END_MESSAGE]),
+						end[END_DETAIL] ? errdetail_internal("%s", end[END_DETAIL]) : 0,
+						end[END_HINT] ? errhint("%s", end[END_HINT]) : 0));
+	if (!is_at_peer || strcmp(status, commit ? "committed" : "aborted") == 0)
+		return;
+	if (strcmp(status, "aborted") == 0)
+		ereport(ERROR, (errcode(ERRCODE_TRANSACTION_ROLLBACK),
+						errmsg("peer: a batch was rolled back instead of committed"),
+						errhint("Find out what stands between the two servers, then retry.")));
+	ereport(ERROR, (errcode(ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN),
+					errmsg("peer: what became of a batch is not what it was told")));
+}
+
 /*
- * End the transaction at the peer. If it is not to be, or cannot be, committed
- * there, what was written down of it goes too.
+ * End the transaction at the peer. What was written down of it goes only where
+ * the peer says that it was rolled back; where it says nothing that can be
+ * understood, the batch stays in doubt.
  */
 static void
 end_peer_transaction(JobRun *run, int step, char **batch)
 {
-	char *error[4];
+	static const char *const sql =
+		"select e.status, e.state, e.message, e.detail, e.hint from steep_repl._merge_end_batch($1, $2, nullif($3, '')) e";
+	bool is_at_peer = merge_is_at_peer(batch);
+	char *end[N_END_FIELDS];
 	bool commit;
 
 	requester_begin();
-	commit = !merge_is_at_peer(batch) || is_still(run, step, batch);
-	requester_select(
-		run,
-		"select e.state, e.message, e.detail, e.hint from steep_repl._merge_end_batch($1, $2) e", 2,
-		(Oid[]){TEXTOID, BOOLOID},
-		(Datum[]){CStringGetTextDatum(run->merge->connection), BoolGetDatum(commit)}, 4, error);
+	commit = !is_at_peer || is_still(run, step, batch);
+	requester_select(run, sql, 3, (Oid[]){TEXTOID, BOOLOID, TEXTOID},
+					 (Datum[]){CStringGetTextDatum(run->merge->connection), BoolGetDatum(commit),
+							   CStringGetTextDatum(is_at_peer ? batch[BATCH_PEER_XID] : "")},
+					 N_END_FIELDS, end);
 	requester_commit();
-	if (merge_is_at_peer(batch) && (!commit || error[0] != NULL))
-		merge_take_back(run->job->object_id, run->merge->batch);
-	run->merge->is_in_doubt = false;
 	if (!commit)
 		run->merge->n_changed += atoll(batch[BATCH_N_WRITTEN]);
-	if (error[0] != NULL)
-		ereport(ERROR,
-				(errcode(MAKE_SQLSTATE(error[0][0], error[0][1], error[0][2], error[0][3],
-									   error[0][4])),
-				 errmsg_internal("%s", error[1]), error[2] ? errdetail_internal("%s", error[2]) : 0,
-				 error[3] ? errhint("%s", error[3]) : 0));
+	if (is_at_peer && end[END_STATUS] != NULL && strcmp(end[END_STATUS], "aborted") == 0)
+	{
+		merge_take_back(run->job->object_id, run->merge->batch);
+		run->merge->is_in_doubt = false;
+	}
+	else if (!is_at_peer || (end[END_STATUS] != NULL && strcmp(end[END_STATUS], "committed") == 0))
+		run->merge->is_in_doubt = false;
+	check_end(end, is_at_peer, commit);
 }
 
 /*
@@ -150,6 +189,28 @@ ask_for_batch(JobRun *run, const Step *step, char **batch)
 	return strcmp(batch[BATCH_N_WRITTEN], "0") != 0;
 }
 
+/*
+ * Rows here may be locked while the peer is waited for: where the sides
+ * replicate to each other, and of an undo. Others wait for them then, and a
+ * peer must not make them wait without end.
+ */
+static void
+bound_peer(JobRun *run, bool on)
+{
+	MergeRun *merge = run->merge;
+	char *nothing[1];
+
+	if (!merge->replicates && merge->undoes == NULL)
+		return;
+	requester_begin();
+	requester_select(run, "select steep_repl._peer_set_deadline($1, $2)", 2,
+					 (Oid[]){TEXTOID, INT4OID},
+					 (Datum[]){CStringGetTextDatum(merge->connection),
+							   Int32GetDatum(on ? BATCH_MS + steep_lock_timeout : 0)},
+					 1, nothing);
+	requester_commit();
+}
+
 /* One batch; false when it was the step's last one. */
 static bool
 write_batch(JobRun *run, const Step *step)
@@ -159,6 +220,7 @@ write_batch(JobRun *run, const Step *step)
 	bool is_last;
 	bool is_written;
 
+	bound_peer(run, true);
 	requester_begin();
 	set_origin(run, true);
 	merge_table_check(step->table, step->action);
@@ -181,6 +243,7 @@ write_batch(JobRun *run, const Step *step)
 	if (is_written && !merge->dry_run && !step->is_alone &&
 		strcmp(batch[BATCH_ACTION], "manual") != 0)
 		end_peer_transaction(run, step->no, batch);
+	bound_peer(run, false);
 	free_batch(batch);
 	return !is_last;
 }

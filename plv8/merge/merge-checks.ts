@@ -30,6 +30,8 @@ export interface PeerFacts {
   readonly not_covered: string | null;
   /** slots with a backlog that a session uses, which therefore cannot be moved on */
   readonly busy_slots: string | null;
+  /** slots whose backlog is discarded, if one is */
+  readonly waiting_slots: string | null;
   /** slots for others than the two sides, which would miss what is merged */
   readonly other_slots: string | null;
   /** how far the clocks are apart, in ms */
@@ -137,6 +139,11 @@ export function mergeWarnings(params: MergeParams, facts: PeerFacts): readonly s
   if (facts.fires_triggers !== null) {
     warnings.push(
       `triggers fire and foreign keys are checked with each row ${facts.fires_triggers} (GRANT SET ON PARAMETER session_replication_role TO the role that merges avoids it)`,
+    );
+  }
+  if (params.backlog === "discard" && facts.waiting_slots !== null) {
+    warnings.push(
+      `what waits in these replication slots is thrown away: ${facts.waiting_slots} (that those here are for the peer is what the peer says)`,
     );
   }
   if (facts.unchecked !== null) {

@@ -1,8 +1,8 @@
 import { SteepError } from "../db/steep-error.ts";
-import type { Build } from "../overlap/overlap-build.ts";
+import type { Build, Gap } from "../overlap/overlap-build.ts";
 import { buildOf, type OverlapPlan, overlapPlan } from "../overlap/overlap-plan.ts";
 import type { MergeFacts, PeerWriteFacts } from "./merge-facts.ts";
-import { type MergeSidePlan, mergeSidePlan } from "./merge-queries.ts";
+import { type MergeSidePlan, mergeSidePlan, sameKeysQuery } from "./merge-queries.ts";
 import { checkedIndexes, type UniqueCheck, uniqueChecks } from "./merge-unique.ts";
 import { readPeerWrites } from "./peer-writes.ts";
 
@@ -11,6 +11,10 @@ export interface MergePlan extends OverlapPlan {
   readonly merge: {
     readonly local: MergeSidePlan;
     readonly peer: MergeSidePlan;
+    /** see `sameKeysQuery` */
+    readonly same_keys: Gap;
+    /** a key column is generated from others, so that an image does not say what it becomes */
+    readonly generates_key: boolean;
     /** rows that come to this side; rows that go to the peer */
     readonly unique_local: readonly UniqueCheck[];
     readonly unique_peer: readonly UniqueCheck[];
@@ -78,6 +82,8 @@ export function planMerge(facts: MergeFacts): MergePlan {
     merge: {
       local: mergeSidePlan(build, local, lastModified),
       peer: mergeSidePlan(build, peer, lastModified),
+      same_keys: sameKeysQuery(build),
+      generates_key: build.key.some((k) => k.generated),
       unique_local: uniqueChecks(build, indexes, peer, local),
       unique_peer: uniqueChecks(build, indexes, local, peer),
       relation: local.kind,

@@ -132,15 +132,35 @@ function updateQuery(build: Build, side: TableFacts): Gap | null {
   const value = (c: ColumnFacts) => imageValue(build, side, c);
   const key = build.key.map(keyOfImage);
   const matches = key.map((c) =>
-    c.kind === "scalar"
-      ? `${keyValue(c)} = ${value(c)}`
-      : `${keyValue(c)} = r.${quoteIdent(c.name)}::text collate "C"`,
+    sameKey(c, keyValue(c), c.kind === "scalar" ? value(c) : `r.${quoteIdent(c.name)}`),
   );
   const [before, after] = images(build, side, [...key, ...changed]);
   return [
     `with x as (update ${relation(side, build.pair.table)} t
       set ${changed.map((c) => `${quoteIdent(c.name)} = ${value(c)}`).join(", ")} from ${before}`,
     `${after} where ${matches.join(" and ")} ${written}`,
+  ];
+}
+
+/** Whether a key column equals that of an image. */
+function sameKey(column: ColumnFacts, value: string, ofImage: string): string {
+  return column.kind === "scalar"
+    ? `${value} = ${ofImage}`
+    : `${value} = ${ofImage}::text collate "C"`;
+}
+
+/**
+ * Of images, $1, how many have the keys of the rows whose numbers are $2, by the equality by which rows are found; here,
+ * where our functions are. gap: keys, a FROM item
+ */
+export function sameKeysQuery({ key }: Build): Gap {
+  const columns = key.map(keyOfImage).map((c) => `${quoteIdent(c.name)} ${c.type}`);
+  const names = keyNames(key);
+  const matches = key.map((c, i) => sameKey(c, `w.${names[i]}`, `r.${names[i]}`));
+  return [
+    `select count(*) from rows from (steep_repl._image_rows($1) as (${columns.join(", ")}))
+      with ordinality r(${names.join(", ")}, i) join `,
+    ` w(no, ${names.join(", ")}) on w.no = ($2::int[])[r.i] where ${matches.join(" and ")}`,
   ];
 }
 

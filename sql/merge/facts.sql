@@ -44,7 +44,7 @@ select pg_is_in_recovery() as is_standby, quote_ident(current_user) as role, ext
        (select bool_and(has_function_privilege(f.name, 'EXECUTE'))
         from (values ('pg_replication_origin_create(text)'), ('pg_replication_origin_drop(text)'),
                      ('pg_replication_origin_session_setup(text)'), ('pg_replication_origin_session_reset()')) f(name)) as may_set_origin,
-       (select coalesce(json_agg(json_build_object('name', s.slot_name, 'active', s.active, 'lsn', s.confirmed_flush_lsn)), '[]')
+       (select coalesce(json_agg(json_build_object('name', s.slot_name, 'active', s.active, 'lsn', s.confirmed_flush_lsn, 'plugin', s.plugin)), '[]')
         from pg_replication_slots s where s.slot_type = 'logical' and s.database = current_database()) as slots,
        (select coalesce(json_agg(json_build_object('name', s.subname, 'slot', s.subslotname, 'enabled', s.subenabled, 'tables',
           array(select distinct format('%I.%I', n.nspname, c.relname)
@@ -185,21 +185,24 @@ end
 $fn$;
 comment on function steep_repl._merge_wait_for_replication(text, jsonb, jsonb) is 'private: waits until replication has caught up, 10 s at most';
 
--- What waits to be replicated between the two sides, and whether a merge may make up for losing it.
+-- What waits to be replicated between the two sides, and whether a merge may make up for losing it. That a slot here is one of
+-- the peer's subscriptions' is the peer's word: of other plugins it cannot be. Those here are kept for when they are discarded.
 create function steep_repl._merge_backlog(
   here jsonb, there jsonb, local_lsn pg_lsn, peer_lsn pg_lsn,
-  out replicates boolean, out backlog text, out not_covered text, out busy_slots text, out other_slots text)
+  out replicates boolean, out backlog text, out not_covered text, out busy_slots text, out other_slots text, out waiting_slots text)
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  waiting_here text[];
 begin
   with link as (
     select '' as at, 'at the peer' as subscriber, s.name, s.active, pg_wal_lsn_diff(local_lsn, s.lsn) as behind,
            u.name as subscription, u.enabled, u.tables
-    from jsonb_to_recordset(here -> 'slots') s(name text, active boolean, lsn pg_lsn)
-    left join jsonb_to_recordset(there -> 'subscriptions') u(name text, slot text, enabled boolean, tables text[]) on u.slot = s.name
+    from jsonb_to_recordset(here -> 'slots') s(name text, active boolean, lsn pg_lsn, plugin text)
+    left join jsonb_to_recordset(there -> 'subscriptions') u(name text, slot text, enabled boolean, tables text[]) on u.slot = s.name and s.plugin = 'pgoutput'
     union all
     select 'peer: ', 'here', s.name, s.active, pg_wal_lsn_diff(peer_lsn, s.lsn), u.name, u.enabled, u.tables
-    from jsonb_to_recordset(there -> 'slots') s(name text, active boolean, lsn pg_lsn)
-    left join jsonb_to_recordset(here -> 'subscriptions') u(name text, slot text, enabled boolean, tables text[]) on u.slot = s.name),
+    from jsonb_to_recordset(there -> 'slots') s(name text, active boolean, lsn pg_lsn, plugin text)
+    left join jsonb_to_recordset(here -> 'subscriptions') u(name text, slot text, enabled boolean, tables text[]) on u.slot = s.name and s.plugin = 'pgoutput'),
   waiting as (
     select l.* from link l where l.subscription is not null and (not l.enabled or not l.active or l.behind > 0)),
   sided as (select coalesce(bool_or(l.subscription is not null), false) as replicates from link l)
@@ -214,8 +217,11 @@ begin
          steep_repl._joined(array(select w.at || quote_ident(w.name) from waiting w where w.active order by 1)),
          steep_repl._joined(array(
            select l.at || quote_ident(l.name) from link l
-           where l.subscription is null and (sided.replicates or not l.active) order by 1))
-  into replicates, backlog, not_covered, busy_slots, other_slots from sided;
+           where l.subscription is null and (sided.replicates or not l.active) order by 1)),
+         steep_repl._joined(array(select w.at || quote_ident(w.name) from waiting w order by 1)),
+         array(select w.name from waiting w where w.at = '')
+  into replicates, backlog, not_covered, busy_slots, other_slots, waiting_slots, waiting_here from sided;
+  update pg_temp.steep_repl_merge set waiting_slots = waiting_here;
 end
 $fn$;
 comment on function steep_repl._merge_backlog(jsonb, jsonb, pg_lsn, pg_lsn) is 'private: what waits to be replicated between the two sides, and slots of others';
@@ -253,7 +259,7 @@ begin
     'without_origin', steep_repl._sides(here -> 'may_set_origin' = 'false', there -> 'may_set_origin' = 'false'),
     'without_stamps', steep_repl._sides(here -> 'has_stamps' = 'false', there -> 'has_stamps' = 'false'),
     'replicates', replication.replicates, 'backlog', replication.backlog, 'not_covered', replication.not_covered,
-    'busy_slots', replication.busy_slots, 'other_slots', replication.other_slots,
+    'busy_slots', replication.busy_slots, 'other_slots', replication.other_slots, 'waiting_slots', replication.waiting_slots,
     'clock_difference', round(difference), 'role', here ->> 'role');
 end
 $fn$;

@@ -19,7 +19,7 @@ begin
   alter table pg_temp.steep_repl_steps alter ahead set storage external;
   create temp table steep_repl_merge (
     is_local_first boolean not null, replicates boolean not null default false, round int not null default 1,
-    current int not null default 1, actions jsonb not null, writes text) on commit preserve rows;
+    current int not null default 1, actions jsonb not null, writes text, waiting_slots text[]) on commit preserve rows;
   alter table pg_temp.steep_repl_differences add column action text, add column round int not null default 1;
   insert into pg_temp.steep_repl_merge (is_local_first, actions)
   select (i.local, i.local_database) < (i.peer, i.peer_database), steep_repl._merge_actions(params)
@@ -120,21 +120,30 @@ comment on function steep_repl._merge_ignore_replication(text) is 'private: has 
 
 -- Throws away what waits to be replicated, on both sides. Tables have been compared, and so what it would have changed
 -- has been found; but a row that is written between the two would be lost to the other side. Those that PostgreSQL has
--- counted by now are a reason to stop.
+-- counted by now are a reason to stop. Here only those slots are moved on that were named before the merge began, whatever the
+-- peer says of its subscriptions by now.
 create function steep_repl._merge_discard_backlog(connection text) returns void
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
   slots constant record := steep_repl._overlap_slots(connection);
   advance constant text := $sql$
     select pg_replication_slot_advance(s.slot_name, pg_current_wal_lsn())::text as advanced
-    from pg_replication_slots s where s.slot_name = any (%L::text[]) and not s.active and s.confirmed_flush_lsn < pg_current_wal_lsn()$sql$;
+    from pg_replication_slots s where s.slot_name = any (%L::text[]) and s.slot_type = 'logical' and s.plugin = 'pgoutput'
+      and s.database = current_database() and not s.active and s.confirmed_flush_lsn < pg_current_wal_lsn()$sql$;
+  used text;
 begin
   if steep_repl._merge_writes(connection) <> (select m.writes from pg_temp.steep_repl_merge m) then
     raise exception 'rows were written while the tables were compared, so the backlog cannot be discarded'
       using errcode = 'object_in_use', detail = 'Those changes would be lost to the other side.',
             hint = 'Keep writers away from the tables on both sides while you merge with backlog => ''discard''.';
   end if;
-  perform steep_repl._query_here(format(advance, slots.to_peer));
+  select string_agg(quote_ident(s.slot_name), ', ') into used
+  from pg_replication_slots s, pg_temp.steep_repl_merge m where s.slot_name = any (m.waiting_slots) and s.active;
+  if used is not null then
+    raise exception 'changes that wait to be replicated cannot be discarded while they are being sent' using errcode = 'object_in_use',
+      detail = format('Replication slots: %s.', used), hint = 'Disable those subscriptions first: ALTER SUBSCRIPTION ... DISABLE.';
+  end if;
+  perform steep_repl._query_here(format(advance, (select m.waiting_slots from pg_temp.steep_repl_merge m)));
   perform steep_repl._peer_json(connection, format(advance, slots.from_peer));
 end
 $fn$;

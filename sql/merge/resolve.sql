@@ -1,9 +1,13 @@
 -- Settling one conflict that strategy manual has left. In the caller's session: the row is merged as any other is, under
 -- locks on both sides, if both images still are those that the caller decided by.
 
-create function steep_repl._resolve_write(conflict_id bigint, choice text, connection text) returns void
+create function steep_repl._resolve_write(conflict_id bigint, choice text, connection text) returns text
 language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_resolve_write';
-comment on function steep_repl._resolve_write(bigint, text, text) is 'private: writes the row of a conflict, and what was done; its transaction at the peer is left open';
+comment on function steep_repl._resolve_write(bigint, text, text) is 'private: writes the row of a conflict, and what was done; its transaction at the peer is left open, whose id this is, if it wrote there';
+
+create function steep_repl._resolve_settle(conflict_id bigint, connection text) returns boolean
+language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_resolve_settle';
+comment on function steep_repl._resolve_settle(bigint, text) is 'private: asks whether the peer has committed the row of a conflict, where that is in doubt, and settles it if so; NULL: nothing is in doubt';
 
 create function steep_repl._check_no_transaction_block(what text) returns void
 language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_check_no_transaction_block';
@@ -57,6 +61,9 @@ begin
       hint = 'Merge the table again, which brings the conflict up to date.';
   end if;
   perform steep_repl._merge_steps(1);
+  -- From here on rows are locked on both sides, and others wait for them.
+  perform steep_repl._peer_set_deadline(
+    connection, 10000 + (extract(epoch from current_setting('steep_repl.lock_timeout')::interval) * 1000)::int);
   return (facts -> 'replicates')::boolean;
 end
 $fn$;
@@ -70,18 +77,54 @@ end
 $fn$;
 comment on function steep_repl._merge_drop_tables() is 'private: leaves the session as it was';
 
+-- Ends the transaction at the peer. What that wrote is in the audit log by now, and stays there if it cannot be found out
+-- whether the peer has committed it: then the conflict stays open, and the next call asks again. An error would take the record
+-- back, of what may be written.
+create function steep_repl._resolve_end(
+  conflict steep_repl.merge_conflicts, target text, peer_xid text, inout connection text)
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  ended constant record := steep_repl._merge_end_batch(connection, true, peer_xid);
+  is_committed boolean := peer_xid is null and ended.state is null;
+begin
+  if peer_xid is not null then
+    begin
+      if ended.status is null then
+        perform steep_repl._peer_close(connection);
+        connection := steep_repl._peer_open(target);
+      end if;
+      is_committed := steep_repl._resolve_settle(conflict.conflict_id, connection);
+    exception when query_canceled or others then
+      raise warning 'whether the peer has committed the row of conflict % is not known', conflict.conflict_id
+        using detail = concat_ws(' ', ended.message || '.', sqlerrm || '.'),
+              hint = 'The conflict stays open, and the row is in merge_audit_log. Call resolve_conflict again, which asks the peer.';
+      return;
+    end;
+  end if;
+  if not is_committed then
+    perform steep_repl._raise(coalesce(ended.state, '40000'), coalesce(ended.message, 'peer: the row was rolled back instead of committed'),
+                              ended.detail, ended.hint);
+  end if;
+end
+$fn$;
+comment on function steep_repl._resolve_end(steep_repl.merge_conflicts, text, text, text) is 'private: ends the transaction of a conflict at the peer; the connection, which may be a new one';
+
 create function steep_repl._resolve(conflict steep_repl.merge_conflicts, choice text, target text) returns void
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
-  connection constant text := steep_repl._peer_open(target);
-  ended record;
+  connection text := steep_repl._peer_open(target);
+  peer_xid text;
 begin
-  perform steep_repl._resolve_write(conflict.conflict_id, choice, connection);
-  perform steep_repl._merge_check_table(connection, s.side, 1) from (values ('local'), ('peer')) s(side);
-  select * into ended from steep_repl._merge_end_batch(connection, true);
-  if ended.state is not null then
-    perform steep_repl._raise(ended.state, ended.message, ended.detail, ended.hint);
+  if steep_repl._resolve_settle(conflict.conflict_id, connection) then
+    if choice <> 'local' then
+      raise warning 'conflict % was resolved by an earlier call, by the row that is here', conflict.conflict_id;
+    end if;
+    perform steep_repl._peer_close(connection);
+    return;
   end if;
+  peer_xid := steep_repl._resolve_write(conflict.conflict_id, choice, connection);
+  perform steep_repl._merge_check_table(connection, s.side, 1) from (values ('local'), ('peer')) s(side);
+  connection := steep_repl._resolve_end(conflict, target, peer_xid, connection);
   perform steep_repl._merge_close(connection, 'conflict_' || conflict.conflict_id, false);
   perform steep_repl._merge_drop_tables();
 exception when query_canceled or others then

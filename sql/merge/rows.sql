@@ -1,7 +1,7 @@
 -- The rows of a batch of a merge: which they are, and how they are read on both sides.
 
 -- Rows of the current table that differ: a FROM item of their keys, and what they were when they were compared.
-create type steep_repl._merge_rows as (numbers int[], local_digests bigint[], peer_digests bigint[], keys text);
+create type steep_repl._merge_rows as (numbers int[], local_digests bigint[], peer_digests bigint[], keys text, key_texts text[]);
 comment on type steep_repl._merge_rows is 'private: rows of a batch of a merge, in the order of their numbers; no numbers: there are none';
 
 -- The next rows of a step, after one of them.
@@ -11,7 +11,7 @@ declare
   result steep_repl._merge_rows;
 begin
   execute format($sql$
-    select array_agg(d.no), array_agg(d.local_digest), array_agg(d.peer_digest), %s
+    select array_agg(d.no), array_agg(d.local_digest), array_agg(d.peer_digest), %s, array_agg(d.key)
     from (select d.no, d.local_digest, d.peer_digest, d.key
           from pg_temp.steep_repl_steps s, pg_temp.steep_repl_merge m, pg_temp.steep_repl_differences d
           where s.step = $1 and d.no > $2
@@ -71,6 +71,31 @@ comment on function steep_repl._merge_images(text, int[]) is 'private: the image
 create function steep_repl._merge_unchanged(numbers int[], local_digests bigint[], peer_digests bigint[], here text, there text) returns int[]
 language c immutable parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_merge_unchanged';
 comment on function steep_repl._merge_unchanged(int[], bigint[], bigint[], text, text) is 'private: rows of a batch that nobody changed since they were compared, on both sides; without an answer of the peer, here';
+
+create function steep_repl._merge_other_keys(numbers int[], keys text[], columns text[], answer text) returns int[]
+language c immutable strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_merge_other_keys';
+comment on function steep_repl._merge_other_keys(int[], text[], text[], text) is 'private: rows of an answer whose image is not of the key that was asked for, by the texts';
+
+-- Refuses an answer of the peer with other rows than it was asked for. Texts that differ may be of the same value, such as 1.0
+-- and 1.00: then the type's own equality decides, as it does where a row is found by its image.
+create function steep_repl._merge_check_keys(plan jsonb, numbers int[], key_texts text[], keys text, answer text) returns void
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  others constant int[] := steep_repl._merge_other_keys(numbers, key_texts, array(select jsonb_array_elements_text(plan -> 'key')), answer);
+  same int;
+begin
+  if cardinality(others) = 0 then
+    return;
+  end if;
+  execute steep_repl._fill(plan -> 'merge' -> 'same_keys', keys) into same using steep_repl._merge_images(answer, others), others;
+  if same <> cardinality(others) then
+    raise exception 'peer: an answer has other rows of table % than were asked for', plan ->> 'table' using errcode = 'protocol_violation',
+      detail = format('Of %s rows, %s have another key.', cardinality(numbers), cardinality(others) - same),
+      hint = 'Nothing of that answer was written. Find out what changes the answers of the peer before you merge with it again.';
+  end if;
+end
+$fn$;
+comment on function steep_repl._merge_check_keys(jsonb, int[], text[], text, text) is 'private: refuses images of the peer that are not of the rows that were asked for';
 
 create function steep_repl._image_rows(images text) returns setof record
 language c stable strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_image_rows';

@@ -73,7 +73,9 @@ language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, p
 declare
   at_step record;
   batch int[];
+  key_texts text[];
   plan jsonb;
+  keys text;
   statement text;
   found text;
   images text;
@@ -82,8 +84,8 @@ begin
   select s.no, s.action, s.last, s.size into at_step from pg_temp.steep_repl_steps s where s.step = _undo_batch.step;
   action := at_step.action;
   select p.plan into plan from pg_temp.steep_repl_plans p where p.no = at_step.no;
-  select coalesce(array_agg(u.row_no), '{}'), string_agg(coalesce(u.image::text, 'null'), chr(10)) into batch, restored
-  from (select u.row_no, u.image from pg_temp.steep_repl_undo u
+  select coalesce(array_agg(u.row_no), '{}'), array_agg(u.key), string_agg(coalesce(u.image::text, 'null'), chr(10)) into batch, key_texts, restored
+  from (select u.row_no, u.key, u.image from pg_temp.steep_repl_undo u
         where u.no = at_step.no and u.action = at_step.action and u.row_no > at_step.last order by u.row_no limit at_step.size) u;
   is_last := cardinality(batch) < at_step.size;
   numbers := '{}';
@@ -92,13 +94,14 @@ begin
     return;
   end if;
   perform steep_repl._peer_begin_writing(connection);
-  statement := steep_repl._fill(plan -> 'merge' -> case when action like '%local' then 'local' else 'peer' end -> 'lock',
-                                steep_repl._undo_keys(plan, at_step.no, action, batch));
+  keys := steep_repl._undo_keys(plan, at_step.no, action, batch);
+  statement := steep_repl._fill(plan -> 'merge' -> case when action like '%local' then 'local' else 'peer' end -> 'lock', keys);
   if action like '%local' then
     found := steep_repl._merge_one_text(statement);
   else
     perform steep_repl._peer_send(connection, statement);
     found := steep_repl._peer_answer(connection);
+    perform steep_repl._merge_check_keys(plan, batch, key_texts, keys, found);
   end if;
   select coalesce(array_agg(u.row_no order by u.row_no) filter (where n.image is not distinct from u.expected), '{}'),
          coalesce(array_agg(u.row_no order by u.row_no) filter (

@@ -54,6 +54,20 @@ end
 $fn$;
 comment on function steep_repl._merge_flush_peer(text) is 'private: makes the id of a transaction at the peer last';
 
+-- Of a key that is generated from other columns, an image has what the peer says of it; what it came to be here may be another.
+create function steep_repl._merge_check_generated(plan jsonb, numbers int[]) returns void
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  written constant text := steep_repl._merge_one_text(steep_repl._fill(plan -> 'merge' -> 'local' -> 'read', steep_repl._merge_keys_of(plan, numbers)));
+begin
+  if (select count(distinct r.no) from steep_repl._merge_rows_of(written) r) <> cardinality(numbers) then
+    raise exception 'peer: rows of table % have other values than their generated keys', plan ->> 'table' using errcode = 'protocol_violation',
+      hint = 'Nothing of that answer was written. Find out what changes the answers of the peer before you merge with it again.';
+  end if;
+end
+$fn$;
+comment on function steep_repl._merge_check_generated(jsonb, int[]) is 'private: refuses rows of the peer that got another key here';
+
 -- One batch of a step. What came of it, for the audit log: what was read on both sides, and the numbers of the
 -- rows that were written; peer_xid where that was at the peer. Rows that are locked by others, or in the way of
 -- others, are put off. If it reads ahead, the other side is read for the next batch while one side writes this one: where
@@ -109,6 +123,7 @@ begin
       select r.here, r.there into here, there
       from steep_repl._merge_read(connection, plan, batch.keys, action, dry_run, read_before) r;
     end if;
+    perform steep_repl._merge_check_keys(plan, batch.numbers, batch.key_texts, batch.keys, there);
     numbers := steep_repl._merge_unchanged(batch.numbers, batch.local_digests, batch.peer_digests, here, there);
     if cardinality(numbers) > 0 and not dry_run and action <> 'manual' then
       written := steep_repl._merge_run(connection, plan, action,
@@ -120,6 +135,8 @@ begin
       read_ahead := written.read_here;
       if peer_xid is not null then
         perform steep_repl._merge_flush_peer(connection);
+      elsif action not like 'delete%' and plan -> 'merge' -> 'generates_key' = 'true' then
+        perform steep_repl._merge_check_generated(plan, numbers);
       end if;
     end if;
   exception when lock_not_available or deadlock_detected or serialization_failure or unique_violation then
@@ -190,23 +207,31 @@ end
 $fn$;
 comment on function steep_repl._merge_look_again(text) is 'private: compares rows again that changed since';
 
--- Ends the transaction that a batch left open at the peer. What the peer says when it refuses to commit, as one of a deferred
--- constraint may; where the connection is lost meanwhile, nobody knows, and that is raised.
+-- Ends the transaction that a batch left open at the peer. What became of what it wrote there, NULL where that is not known: it
+-- is asked for, since neither an error says that it was rolled back, nor the want of one that it was committed. And what went
+-- wrong, as an error of a deferred constraint.
 create function steep_repl._merge_end_batch(
-  connection text, is_to_commit boolean, out state text, out message text, out detail text, out hint text)
-language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+  connection text, is_to_commit boolean, peer_xid text,
+  out status text, out state text, out message text, out detail text, out hint text)
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  ask constant text := coalesce(format('select pg_xact_status(%L::xid8)', peer_xid), '');
 begin
-  perform steep_repl._peer_command(connection, case when is_to_commit then 'commit' else 'rollback' end);
-exception when others then
-  if sqlstate like '08%' or sqlstate like '57P%' then
-    raise;
-  end if;
+  perform steep_repl._peer_send(connection, case when is_to_commit then 'commit; ' else 'rollback; ' end || ask);
+  status := steep_repl._peer_answer(connection);
+exception when query_canceled or others then
   get stacked diagnostics state = returned_sqlstate, message = message_text, detail = pg_exception_detail, hint = pg_exception_hint;
   detail := nullif(detail, '');
   hint := nullif(hint, '');
+  begin
+    perform steep_repl._peer_send(connection, ask);
+    status := steep_repl._peer_answer(connection);
+  exception when query_canceled or others then
+    null; -- a new connection may tell
+  end;
 end
 $fn$;
-comment on function steep_repl._merge_end_batch(text, boolean) is 'private: ends the transaction of a batch at the peer';
+comment on function steep_repl._merge_end_batch(text, boolean, text) is 'private: ends the transaction of a batch at the peer; what became of it';
 
 -- What became of a transaction at the peer. The session that it was of may take a moment to notice that we are gone.
 create function steep_repl._merge_peer_status(connection text, peer_xid text) returns text
@@ -217,12 +242,13 @@ declare
 begin
   loop
     status := steep_repl._peer_json(connection, format('select pg_xact_status(%L::xid8) as status', peer_xid)) -> 0 ->> 'status';
-    exit when status <> 'in progress' or clock_timestamp() > deadline;
+    exit when status is distinct from 'in progress' or clock_timestamp() > deadline;
     perform pg_sleep(0.1);
   end loop;
-  if status is null or status = 'in progress' then
+  if status is null or status not in ('committed', 'aborted') then
     raise exception 'peer: what became of transaction % is not known', peer_xid using errcode = 'object_not_in_prerequisite_state',
-      detail = case when status is null then 'It is too old.' else 'It is still running.' end,
+      detail = case when status is null then 'It is too old.' when status = 'in progress' then 'It is still running.'
+                    else 'The answer is none that a server gives.' end,
       hint = 'It wrote what the last batch of the merge in merge_audit_log says, or nothing.';
   end if;
   return status;

@@ -9,7 +9,7 @@ declare
     where s.subslotname is not null and s.subdbid = (select d.oid from pg_database d where d.datname = current_database())$sql$;
   slots constant text := $sql$
     select s.slot_name::text as name from pg_replication_slots s
-    where s.slot_type = 'logical' and s.database = current_database()$sql$;
+    where s.slot_type = 'logical' and s.plugin = 'pgoutput' and s.database = current_database()$sql$;
 begin
   execute format('select array_agg(s.name) from (%s) s join jsonb_to_recordset($1) p(name text) using (name)', slots)
     into to_peer using steep_repl._peer_json(connection, subscriptions);

@@ -10,6 +10,12 @@ import { type Json, leavesOf, replaced } from "./leaves.ts";
 /** What becomes of the text of a value that the peer answers. */
 export type Lie = (text: string) => string;
 
+/**
+ * What becomes of the answer to a query: it comes; it does not, since the connection is cut when the server has answered; an
+ * error comes in its place; or the query never gets to the server, and no answer comes.
+ */
+export type Fate = "told" | "lost" | "denied" | "silent";
+
 const sslRequest = 80877103;
 const gssRequest = 80877104;
 
@@ -59,22 +65,82 @@ function changed(row: Buffer, lie: Lie): Buffer {
   return Buffer.concat(parts);
 }
 
-/** Whole messages of a server, of those that have come; and what is left. */
-function passOn(bytes: Buffer, client: Socket, lie: Lie, noise: Buffer): Buffer {
+/** A message of the protocol. */
+function message(type: string, body: Buffer): Buffer {
+  const head = Buffer.from(`${type}\0\0\0\0`);
+  head.writeInt32BE(body.length + 4, 1);
+  return Buffer.concat([head, body]);
+}
+
+const denial = message("E", Buffer.from("SERROR\0VERROR\0C54000\0Mnot so\0\0"));
+
+/** Whole messages, of those that have come; what is left. */
+function eachMessage(bytes: Buffer, use: (type: string, whole: Buffer) => void): Buffer {
   let rest = bytes;
   while (rest.length >= 5 && rest.length > rest.readInt32BE(1)) {
     const end = 1 + rest.readInt32BE(1);
-    if (noise.length > 0) client.write(noise);
-    if (rest[0] !== "D".charCodeAt(0)) client.write(rest.subarray(0, end));
-    else {
-      const row = changed(rest.subarray(5, end), lie);
-      const head = Buffer.from("D\0\0\0\0");
-      head.writeInt32BE(row.length + 4, 1);
-      client.write(Buffer.concat([head, row]));
-    }
+    use(String.fromCharCode(rest[0] ?? 0), rest.subarray(0, end));
     rest = rest.subarray(end);
   }
   return rest;
+}
+
+/** One connection through us. */
+class Passage {
+  #fate: Fate = "told";
+  #toPeer: Buffer = Buffer.alloc(0);
+  #toClient: Buffer = Buffer.alloc(0);
+  #hasBegun = false;
+  readonly #self: LyingPeer;
+  readonly #client: Socket;
+  readonly #peer: Socket;
+
+  constructor(self: LyingPeer, client: Socket, peer: Socket) {
+    this.#self = self;
+    this.#client = client;
+    this.#peer = peer;
+  }
+
+  fromClient(bytes: Buffer): void {
+    if (!this.#hasBegun) {
+      this.#hasBegun = !begin(this.#client, bytes);
+      if (this.#hasBegun) this.#peer.write(bytes);
+      return;
+    }
+    this.#toPeer = eachMessage(Buffer.concat([this.#toPeer, bytes]), (type, whole) => {
+      if (type !== "Q") {
+        this.#peer.write(whole);
+        return;
+      }
+      const query = whole.subarray(5, -1).toString();
+      this.#fate = this.#self.fate(query);
+      const instead = this.#self.replace(query);
+      if (this.#fate !== "silent")
+        this.#peer.write(instead === query ? whole : message("Q", Buffer.from(`${instead}\0`)));
+    });
+  }
+
+  fromPeer(bytes: Buffer): void {
+    this.#toClient = eachMessage(Buffer.concat([this.#toClient, bytes]), (type, whole) => {
+      if (this.#fate !== "told" && type !== "Z") return;
+      if (this.#fate === "lost") this.#client.destroy();
+      else this.#pass(type, whole);
+    });
+  }
+
+  #pass(type: string, whole: Buffer): void {
+    if (this.#fate === "denied") this.#client.write(denial);
+    if (this.#self.noise.length > 0) this.#client.write(this.#self.noise);
+    const isRow = type === "D";
+    this.#client.write(
+      isRow
+        ? message(
+            type,
+            changed(whole.subarray(5), (text) => this.#self.lie(text)),
+          )
+        : whole,
+    );
+  }
 }
 
 /** Answers that no encryption is to be had, until the client begins. */
@@ -88,6 +154,10 @@ function begin(client: Socket, bytes: Buffer): boolean {
 export class LyingPeer {
   /** What is answered falsely now. */
   lie: Lie = (text) => text;
+  /** Which query the peer gets instead of one. */
+  replace: (query: string) => string = (query) => query;
+  /** What becomes of the answer to a query. */
+  fate: (query: string) => Fate = () => "told";
   /** What is sent before each message of an answer. */
   noise: Buffer = Buffer.alloc(0);
   /** Whether what comes from the client is read. */
@@ -111,16 +181,12 @@ export class LyingPeer {
       sockets.add(client);
       if (!self.isAnswering) return;
       const peer = connect(port, "127.0.0.1");
-      let rest: Buffer = Buffer.alloc(0);
-      let hasBegun = false;
+      const passage = new Passage(self, client, peer);
       client.on("data", (bytes) => {
         if (!self.isReading) client.pause();
-        hasBegun = hasBegun || !begin(client, bytes);
-        if (hasBegun) peer.write(bytes);
+        passage.fromClient(bytes);
       });
-      peer.on("data", (bytes) => {
-        rest = passOn(Buffer.concat([rest, bytes]), client, (text) => self.lie(text), self.noise);
-      });
+      peer.on("data", (bytes) => passage.fromPeer(bytes));
       for (const [from, to] of [
         [client, peer],
         [peer, client],

@@ -249,7 +249,7 @@ describe.each([{ name: "a foreign server" }, { name: "a connection string" }])(
           await waitUntil(
             () =>
               b.query(
-                "select 1 from pg_stat_activity where application_name = 'steep_repl peer' and wait_event = 'advisory' and query = 'commit'",
+                "select 1 from pg_stat_activity where application_name = 'steep_repl peer' and wait_event = 'advisory' and query like 'commit%'",
               ),
             (rows) => rows.length === 1,
             "the peer commits",

@@ -1,6 +1,7 @@
 import type { Client } from "pg";
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { expectNoLeaks } from "../../support/leaks.ts";
+import { LyingPeer } from "../../support/lying-peer.ts";
 import {
   auditOf,
   endOfMerge,
@@ -348,10 +349,60 @@ test("a dry run that would discard a backlog counts what the merge would do", as
     const row = await runMerge(a, b.uri(), { args });
     expect(row).toMatchObject({ error_message: null, status: "complete" });
     expect(row).toMatchObject({ remote_only_count: "1", conflict_count: "1", rows_merged: "2" });
+    expect(row.warnings).toEqual([expect.stringContaining("thrown away: from_a, peer: from_b (")]);
     expect(await a.query("select v from t")).toEqual([{ v: "A" }]);
   } finally {
     await enable();
   }
+});
+
+describe("a slot here that the peer says is its own", () => {
+  let peer: LyingPeer;
+  beforeEach(async () => {
+    peer = await LyingPeer.before(b.port);
+    await disable();
+  });
+  afterEach(async () => {
+    await peer.close();
+    await a.query("select pg_drop_replication_slot('third')");
+    await enable();
+  });
+  const through = () =>
+    `host=127.0.0.1 port=${peer.port} dbname=postgres user=postgres sslmode=disable`;
+  const args = "backlog => 'discard'";
+  /** From when on the peer says so. */
+  const lie = (from: RegExp) => {
+    let isTime = false;
+    peer.fate = (query) => {
+      isTime ||= from.test(query);
+      return "told";
+    };
+    peer.lie = (text) => (isTime ? text.replaceAll('"from_a"', '"third"') : text);
+  };
+  const positionOf = () =>
+    a.query(
+      "select confirmed_flush_lsn::text as lsn from pg_replication_slots where slot_name = 'third'",
+    );
+
+  test("is another one's if it is of another plugin", async () => {
+    await a.query("select pg_create_logical_replication_slot('third', 'test_decoding')");
+    const before = await positionOf();
+    lie(/./);
+    const row = await runMerge(a, through(), { args });
+    expect(row).toMatchObject({ status: "failed", error_sqlstate: "55000" });
+    expect(row.error_message).toMatch(/other subscribers would miss the rows .*: from_a, third/s);
+    expect(await positionOf()).toEqual(before);
+  });
+
+  test("is not moved on if it was not named before the merge began", async () => {
+    await a.query("select pg_create_logical_replication_slot('third', 'pgoutput')");
+    const before = await positionOf();
+    lie(/n_tup_upd/);
+    const row = await runMerge(a, through(), { args: `${args}, other_subscribers => 'ignore'` });
+    expect(row).toMatchObject({ error_message: null, status: "complete" });
+    expect(row.warnings?.join()).toContain("thrown away: from_a, peer: from_b (");
+    expect(await positionOf()).toEqual(before);
+  });
 });
 
 test("a subscription of one direction that is disabled is a backlog, too", async () => {

@@ -33,6 +33,7 @@ const fine: MergeFacts = {
   backlog: null,
   not_covered: null,
   busy_slots: null,
+  waiting_slots: null,
   other_slots: null,
   clock_difference: 0,
   role: '"Ann B"',
@@ -238,6 +239,13 @@ describe("a backlog", () => {
     expect(next("open_peer", waiting, { ...discard, dry_run: true })).toMatchObject({
       discards: "yes",
     });
+  });
+
+  test("is named in the warnings by its slots, of a dry run, too", () => {
+    const facts = { ...waiting, waiting_slots: "s, peer: q" };
+    const warnings = [expect.stringContaining("thrown away: s, peer: q (")];
+    for (const dry_run of [false, true])
+      expect(next("open_peer", facts, { ...discard, dry_run })).toMatchObject({ warnings });
   });
 
   test("that is not there is not discarded", () => {
