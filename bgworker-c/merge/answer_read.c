@@ -82,9 +82,8 @@ answer_read(const char *answer, size_t len)
 	char *text = images_copy(answer, len);
 	char *digests = next_line(text);
 	char *image = line_end(digests);
-	Answer result = {0, palloc(((digests - text) / 2 + 1) * sizeof(AnswerRow)),
+	Answer result = {0, palloc(((digests - text) / 2 + 1) * sizeof(AnswerRow)), true,
 					 image + (*image != '\0')};
-	bool is_sorted = true;
 	int64 number;
 
 	while (next_number(&text, &number))
@@ -98,12 +97,13 @@ answer_read(const char *answer, size_t len)
 		row->number = (int) number;
 		row->image = image + 1;
 		image = line_end(row->image);
-		is_sorted = is_sorted && (result.n == 0 || row[-1].number < row->number);
+		row->len = (int) (image - row->image);
+		result.was_sorted = result.was_sorted && (result.n == 0 || row[-1].number < row->number);
 		result.n++;
 	}
 	if (*image != '\0' || next_number(&digests, &number))
 		answer_refuse("It has more than its rows.");
-	if (!is_sorted)
+	if (!result.was_sorted)
 		qsort(result.rows, result.n, sizeof(AnswerRow), compare_numbers);
 	return result;
 }

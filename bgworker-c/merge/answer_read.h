@@ -13,6 +13,7 @@ typedef struct AnswerRow
 	int number;
 	int64 digest;
 	char *image; /* which a newline or a zero ends */
+	int len;
 } AnswerRow;
 
 /* The rows of an answer, in the order of their numbers. */
@@ -20,6 +21,7 @@ typedef struct Answer
 {
 	int n;
 	AnswerRow *rows;
+	bool was_sorted;
 	const char *images; /* all of them, as they came */
 } Answer;
 

@@ -96,11 +96,11 @@ steep_repl_merge_unchanged(PG_FUNCTION_ARGS)
 	PG_RETURN_ARRAYTYPE_P(construct_array_builtin(unchanged, n_unchanged, INT4OID));
 }
 
-/* Whether these are all rows of the answer, which it mostly is asked for. */
+/* Whether these are all rows of the answer, and in its order. */
 static bool
 has_all(const Answer *answer, const Datum *numbers, int n)
 {
-	if (n != answer->n)
+	if (n != answer->n || !answer->was_sorted)
 		return false;
 	for (int i = 0; i < n; i++)
 		if (DatumGetInt32(numbers[i]) != answer->rows[i].number)
@@ -108,7 +108,7 @@ has_all(const Answer *answer, const Datum *numbers, int n)
 	return true;
 }
 
-/* steep_repl._merge_images(answer, numbers): images of these rows, a line each. */
+/* steep_repl._merge_images(answer, numbers): images of these rows, a line each, in the order of the numbers. */
 Datum
 steep_repl_merge_images(PG_FUNCTION_ARGS)
 {
@@ -129,7 +129,7 @@ steep_repl_merge_images(PG_FUNCTION_ARGS)
 			elog(ERROR, "row %d of a merge was not read", DatumGetInt32(numbers[i]));
 		if (i > 0)
 			appendStringInfoChar(&images, '\n');
-		appendBinaryStringInfo(&images, row->image, (int) strcspn(row->image, "\n"));
+		appendBinaryStringInfo(&images, row->image, row->len);
 	}
 	PG_RETURN_TEXT_P(cstring_to_text_with_len(images.data, images.len));
 }

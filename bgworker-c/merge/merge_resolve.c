@@ -247,6 +247,7 @@ steep_repl_resolve_settle(PG_FUNCTION_ARGS)
 	char *peer_xid = find_doubt(merge_id, conflict_id);
 	Oid types[] = {TEXTOID, INT8OID};
 	Datum values[] = {CStringGetTextDatum(merge_id), Int64GetDatum(BATCH_OF(conflict_id))};
+	const char *caller = GetUserNameFromId(GetUserId(), false);
 	OwnerSession session;
 	bool is_committed;
 
@@ -255,7 +256,7 @@ steep_repl_resolve_settle(PG_FUNCTION_ARGS)
 	is_committed = peer_has_committed(text_to_cstring(PG_GETARG_TEXT_PP(1)), peer_xid);
 	owner_begin(&session);
 	if (is_committed) /* only the choice of what is here is written there */
-		mark_resolved(conflict_id, "local", GetUserNameFromId(GetUserId(), false));
+		mark_resolved(conflict_id, "local", caller);
 	else
 		owner_execute("delete from steep_repl.merge_audit_log where merge_id = $1 and batch = $2",
 					  2, types, values, NULL);

@@ -11,8 +11,8 @@ export interface MergePlan extends OverlapPlan {
   readonly merge: {
     readonly local: MergeSidePlan;
     readonly peer: MergeSidePlan;
-    /** see `sameKeysQuery` */
-    readonly same_keys: Gap;
+    /** the key's columns, and see `sameKeysQuery` */
+    readonly same_keys: { readonly columns: readonly string[]; readonly query: Gap };
     /** a key column is generated from others, so that an image does not say what it becomes */
     readonly generates_key: boolean;
     /** rows that come to this side; rows that go to the peer */
@@ -82,7 +82,7 @@ export function planMerge(facts: MergeFacts): MergePlan {
     merge: {
       local: mergeSidePlan(build, local, lastModified),
       peer: mergeSidePlan(build, peer, lastModified),
-      same_keys: sameKeysQuery(build),
+      same_keys: { columns: build.key.map((c) => c.name), query: sameKeysQuery(build) },
       generates_key: build.key.some((k) => k.generated),
       unique_local: uniqueChecks(build, indexes, peer, local),
       unique_peer: uniqueChecks(build, indexes, local, peer),

@@ -81,13 +81,13 @@ comment on function steep_repl._merge_other_keys(int[], text[], text[], text) is
 create function steep_repl._merge_check_keys(plan jsonb, numbers int[], key_texts text[], keys text, answer text) returns void
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
-  others constant int[] := steep_repl._merge_other_keys(numbers, key_texts, array(select jsonb_array_elements_text(plan -> 'key')), answer);
+  others constant int[] := steep_repl._merge_other_keys(numbers, key_texts, array(select jsonb_array_elements_text(plan -> 'merge' -> 'same_keys' -> 'columns')), answer);
   same int;
 begin
   if cardinality(others) = 0 then
     return;
   end if;
-  execute steep_repl._fill(plan -> 'merge' -> 'same_keys', keys) into same using steep_repl._merge_images(answer, others), others;
+  execute steep_repl._fill(plan -> 'merge' -> 'same_keys' -> 'query', keys) into same using steep_repl._merge_images(answer, others), others;
   if same <> cardinality(others) then
     raise exception 'peer: an answer has other rows of table % than were asked for', plan ->> 'table' using errcode = 'protocol_violation',
       detail = format('Of %s rows, %s have another key.', cardinality(numbers), cardinality(others) - same),

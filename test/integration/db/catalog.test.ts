@@ -70,6 +70,7 @@ const reasons: Readonly<Record<string, string>> = {
   _live_jobs: "only jobs that the caller may see",
   _lock_table_size: "follows from settings that everybody may read",
   _merge_images: "computes from its arguments",
+  _merge_other_keys: "computes from its arguments",
   _merge_unchanged: "computes from its arguments",
   _operation: "checks that the caller may see the job",
   _operation_counts: "numbers; the last error only to who may see that job",
@@ -87,6 +88,8 @@ const reasons: Readonly<Record<string, string>> = {
   _raise: "raises what it is given",
   _raise_interruption: "the caller's own session",
   _random_id: "random",
+  _resolve_settle:
+    "settles a conflict of merges of the caller's own roles, by what the peer says with the caller's rights",
   _resolve_write: "reads the conflict and writes the row with the caller's rights",
   _retry: "checks that the caller can become the job's role",
   _row_digest: "computes from its arguments",
