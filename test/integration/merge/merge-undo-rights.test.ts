@@ -98,7 +98,8 @@ describe("what is written down of a merge", () => {
       await forge(table, key);
       const merge = await mergeAsMerger();
       const audit = await auditOf(pair.a, merge);
-      expect(audit.length).toBeGreaterThan(50);
+      // of the first batch, at least: a plan that was forged meanwhile does not fit the rows that come next
+      expect(audit.length).toBeGreaterThanOrEqual(50);
       expect(new Set(audit.map((r) => r.table_name))).toEqual(new Set(["public.t"]));
       for (const row of audit) expect(Object.keys(row.key)).toEqual(["id"]);
       expect(
