@@ -23,6 +23,9 @@
 #include "storage/fd.h"
 #include "storage/ipc.h"
 
+/* So many threads may be left to themselves in a process, each of which may use a core. */
+#define MAX_LEFT 4
+
 /* How long the process waits for a thread that it has told to stop. */
 #define STOP_MS 300
 
@@ -66,8 +69,8 @@ thread_main(void *arg)
 	line->work(line);
 	if (pg_atomic_exchange_u32(&line->state, LINE_DONE) == LINE_LEFT)
 		free_line(line);
-	else if (write(line->event, &done, sizeof(done)) < 0)
-		abort(); /* cannot be: the counter is at zero */
+	else
+		(void) !write(line->event, &done, sizeof(done));
 	pg_atomic_fetch_sub_u32(&n_threads, 1);
 	return NULL;
 }
@@ -103,7 +106,7 @@ copy_or_fail(const char *text)
 PeerLine *
 peer_line_create(const char *const *keywords, const char *const *values)
 {
-	PeerLine *line = calloc(1, sizeof(PeerLine));
+	PeerLine *line;
 	int n = 0;
 
 	while (keywords[n] != NULL)
@@ -114,6 +117,12 @@ peer_line_create(const char *const *keywords, const char *const *values)
 		on_proc_exit(at_exit, (Datum) 0);
 		is_prepared = true;
 	}
+	if (pg_atomic_read_u32(&n_threads) >= MAX_LEFT)
+		ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+						errmsg("too many connections to peers are still being given up"),
+						errdetail("There are %d in this session.", MAX_LEFT),
+						errhint("Wait until their logins are over, or reconnect.")));
+	line = calloc(1, sizeof(PeerLine));
 	if (line == NULL || (line->keywords = calloc(n + 1, sizeof(char *))) == NULL ||
 		(line->values = calloc(n + 1, sizeof(char *))) == NULL)
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
@@ -251,10 +260,14 @@ peer_line_stop(PeerLine *line)
 	return true;
 }
 
-/* Disconnect, and forget the line. No thread may have it. */
+/*
+ * Disconnect, and forget the line. A thread has it still where the process ends in
+ * the middle of a wait: it is stopped, or left with it.
+ */
 void
 peer_line_close(PeerLine *line)
 {
-	free_line(line);
 	ReleaseExternalFD();
+	if (pg_atomic_read_u32(&line->state) == LINE_IDLE || peer_line_stop(line))
+		free_line(line);
 }

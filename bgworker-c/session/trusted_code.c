@@ -14,8 +14,11 @@
 #include "access/htup_details.h"
 #include "access/transam.h"
 #include "catalog/objectaccess.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_proc.h"
+#include "fmgr.h"
 #include "miscadmin.h"
+#include "optimizer/planner.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -25,6 +28,10 @@ bool steep_trusted_code_only = false;
 
 static object_access_hook_type next_access_hook = NULL;
 static needs_fmgr_hook_type next_lookup_hook = NULL;
+static fmgr_hook_type next_call_hook = NULL;
+static planner_hook_type next_planner_hook = NULL;
+
+static int n_plannings = 0; /* that go on now, one within the other */
 
 static Oid
 owner_of(Oid function)
@@ -40,16 +47,35 @@ owner_of(Oid function)
 	return owner;
 }
 
+/* Whether a function is somebody's who could not be trusted with the caller's rights. */
+static bool
+is_untrusted(Oid function)
+{
+	Oid owner = function < FirstNormalObjectId ? BOOTSTRAP_SUPERUSERID : owner_of(function);
+
+	return owner != GetUserId() && !(OidIsValid(owner) && superuser_arg(owner));
+}
+
+/*
+ * Trusted functions, too, are not to do what they like while a query is planned:
+ * an owner chooses their arguments, such as that of set_config().
+ */
+static bool
+does_something(Oid function)
+{
+	return n_plannings > 0 && func_volatile(function) == PROVOLATILE_VOLATILE;
+}
+
 /* Raise an error if a function may not be run now. */
 static void
-refuse_untrusted(Oid function)
+check_function(Oid function)
 {
-	Oid owner;
+	bool untrusted;
 
-	if (!steep_trusted_code_only || function < FirstNormalObjectId)
+	if (!steep_trusted_code_only)
 		return;
-	owner = owner_of(function);
-	if (!OidIsValid(owner) || owner == GetUserId() || superuser_arg(owner))
+	untrusted = is_untrusted(function);
+	if (!untrusted && !does_something(function))
 		return;
 	ereport(
 		ERROR,
@@ -57,8 +83,11 @@ refuse_untrusted(Oid function)
 		 errmsg("function %s is not run while tables are read",
 				quote_qualified_identifier(get_namespace_name(get_func_namespace(function)),
 										   get_func_name(function))),
-		 errdetail("It belongs to role \"%s\", and would run with the rights of role \"%s\".",
-				   GetUserNameFromId(owner, true), GetUserNameFromId(GetUserId(), true)),
+		 untrusted
+			 ? errdetail("It belongs to role \"%s\", and would run with the rights of role \"%s\".",
+						 GetUserNameFromId(owner_of(function), true),
+						 GetUserNameFromId(GetUserId(), true))
+			 : errdetail("It is volatile, and planning a query would run it."),
 		 errhint(
 			 "An index or statistics of the table calls it. Let the table's owner do this, or leave the table out.")));
 }
@@ -70,18 +99,50 @@ at_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, void
 	if (next_access_hook != NULL)
 		next_access_hook(access, class_id, object_id, sub_id, arg);
 	if (access == OAT_FUNCTION_EXECUTE)
-		refuse_untrusted(object_id);
+		check_function(object_id);
 }
 
 /*
- * Asked whenever a function that is not built in is looked up to be called, also
- * by a function of the server's own: a cast that a constructor of JSON finds, say.
+ * Asked whenever a function that is not built in is looked up, also by one of the
+ * server's own: a cast that a constructor of JSON finds, say. If so, it is not
+ * expanded into the query, and at_call() is called before it is run.
  */
 static bool
 at_lookup(Oid function)
 {
-	refuse_untrusted(function);
+	if (steep_trusted_code_only && (is_untrusted(function) || does_something(function)))
+		return true;
 	return next_lookup_hook != NULL && next_lookup_hook(function);
+}
+
+static void
+at_call(FmgrHookEventType event, FmgrInfo *function, Datum *private)
+{
+	if (event == FHET_START)
+		check_function(function->fn_oid);
+	if (next_call_hook != NULL)
+		next_call_hook(event, function, private);
+}
+
+static PlannedStmt *
+at_planning(Query *query, const char *text, int options, ParamListInfo params)
+{
+	planner_hook_type planner = next_planner_hook != NULL ? next_planner_hook : standard_planner;
+	PlannedStmt *result;
+
+	if (!steep_trusted_code_only)
+		return planner(query, text, options, params);
+	n_plannings++;
+	PG_TRY();
+	{
+		result = planner(query, text, options, params);
+	}
+	PG_FINALLY();
+	{
+		n_plannings--;
+	}
+	PG_END_TRY();
+	return result;
 }
 
 /* Called once, when the library is loaded. */
@@ -92,4 +153,8 @@ trusted_code_init(void)
 	object_access_hook = at_access;
 	next_lookup_hook = needs_fmgr_hook;
 	needs_fmgr_hook = at_lookup;
+	next_call_hook = fmgr_hook;
+	fmgr_hook = at_call;
+	next_planner_hook = planner_hook;
+	planner_hook = at_planning;
 }

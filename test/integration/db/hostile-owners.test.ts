@@ -101,9 +101,57 @@ test("what a trusted function finds by itself to be called is not evaluated eith
     status: "complete",
   });
   await canary();
+  // nor what is trusted, and does something
+  for (const call of [
+    "set_config('steep_repl.trusted_code_only', 'off', true)",
+    "nextval('m.counter')",
+    "dblink_connect('x', 'host=127.0.0.1')",
+  ]) {
+    await pair.a.query(
+      `set search_path = m, public; create sequence if not exists m.counter; drop domain if exists does cascade;
+       create domain does as int check (${call} is not null); create type holds as (e does, f dj);
+       drop statistics if exists m.st;
+       create statistics m.st on ((populate_record(null::holds, 'e=>1,f=>1'::hstore)).f), v from m.t; reset search_path`,
+      [],
+      mallory,
+    );
+    await expect(
+      pair.a.query("select * from steep_repl.analyze_overlap($1, '{m.t}')", [peer]),
+      call,
+    ).rejects.toMatchObject({ code: "42501", detail: expect.stringContaining("volatile") });
+    await pair.a.query("drop type m.holds cascade");
+  }
+  expect(await pair.a.query("select is_called from m.counter")).toEqual([{ is_called: false }]);
   await pair.a.query("drop schema m cascade; create schema m authorization mallory");
   await pair.both("drop extension hstore cascade");
   await dropSnapshots(pair.a);
+});
+
+test("functions that are not called are in the way of nothing", async () => {
+  await pair.a.query(
+    `set search_path = m;
+     create function f(text) returns text language sql immutable as 'select lower($1)';
+     create function diff(int, int) returns float8 language sql immutable as 'select ($1 - $2)::float8';
+     create type r as range (subtype = int, subtype_diff = m.diff);
+     create table t (id int primary key, v text, x r);
+     create index on t (f(v)); create unique index on t (f(v), id); create statistics st on (f(v)), id from t;
+     create index on t (id) where f(v) = 'a'; insert into t values (1, 'A', '[1,2)'); reset search_path`,
+    [],
+    mallory,
+  );
+  await pair.b.query(
+    `create function m.diff(int, int) returns float8 language sql immutable as 'select ($1 - $2)::float8';
+     create type m.r as range (subtype = int, subtype_diff = m.diff);
+     create table m.t (id int primary key, v text, x m.r); insert into m.t values (1, 'A', '[1,2)')`,
+  );
+  expect(
+    await pair.a.query("select match_count from steep_repl.analyze_overlap($1, '{m.t}')", [
+      pair.b.uri(),
+    ]),
+  ).toEqual([{ match_count: "1" }]);
+  await takeSnapshot(pair.a, { args: "tables => '{m.t}'" });
+  await dropSnapshots(pair.a);
+  await canary();
 });
 
 /*

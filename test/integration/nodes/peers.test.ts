@@ -5,6 +5,7 @@ import type { Client } from "pg";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { LyingPeer } from "../../support/lying-peer.ts";
 import { analyzeOverlap, brief } from "../../support/overlap.ts";
+import { createRandom } from "../../support/random.ts";
 import { createRole, dropRole } from "../../support/roles.ts";
 import { type Server, startServer } from "../../support/server.ts";
 import { openConnections } from "../../support/sessions.ts";
@@ -305,6 +306,14 @@ describe("a peer that keeps libpq busy", () => {
     expect(await a.log()).not.toMatch(/signal (11|6)|terminated by signal/);
   });
 
+  test("may not take one core after the other", async () => {
+    const session = await a.connect();
+    const connect = () => session.query("select steep_repl._peer_connect($1, false, 50)", [peer]);
+    for (let i = 0; i < 4; i++) await expect(connect()).rejects.toMatchObject({ code: "08006" });
+    await expect(connect()).rejects.toMatchObject({ code: "53400" });
+    await session.end();
+  });
+
   test("is given up when its time is over", async () => {
     const session = await a.connect();
     const before = performance.now();
@@ -377,6 +386,24 @@ describe("a connection to a peer that misbehaves", () => {
       session = await a.connect();
       connection = "peer 1";
     }
+  });
+
+  test("does not bring the server down with a session that ends while it waits", async () => {
+    const random = createRandom();
+    for (const query of ["select pg_sleep(60)::text", ...Array(25).fill("select 'x'")]) {
+      const dying = await a.connect();
+      await dying.query(`set transaction_timeout = ${random.int(5, 60)}`);
+      const ended = await dying
+        .query(
+          `do $$ declare c text := steep_repl._peer_open('host=127.0.0.1 port=${b.port} dbname=postgres user=postgres'); x text; begin
+             loop perform steep_repl._peer_send(c, '${query.replaceAll("'", "''")}'); x := steep_repl._peer_answer(c); end loop; end $$`,
+        )
+        .catch((error: { code?: string }) => error);
+      expect(ended).toMatchObject({ code: "25P04" });
+      await dying.end().catch(() => {});
+    }
+    expect(await a.log()).not.toMatch(/signal (11|6)|terminated by signal/);
+    expect((await session.query("select 1 as one")).rows).toEqual([{ one: 1 }]);
   });
 
   test("that does not read is given up when its time is over", async () => {
