@@ -8,9 +8,14 @@ export async function createRole(
   name: string,
   options = "login",
 ): Promise<void> {
+  await server.query(`create role ${name} ${options}`, [], { database });
+  await grantRole(server, database, name);
+}
+
+/** Give a role the documented grants in a database. */
+export async function grantRole(server: Server, database: string, name: string): Promise<void> {
   await server.query(
-    `create role ${name} ${options};
-     grant usage on schema steep_repl to ${name};
+    `grant usage on schema steep_repl to ${name};
      grant select, insert, update, delete on all tables in schema steep_repl to ${name};
      grant select on all tables in schema public to ${name}`,
     [],

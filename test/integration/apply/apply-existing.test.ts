@@ -2,7 +2,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { applySnapshot, retryApply, runApply } from "../../support/apply.ts";
 import { expectNoLeaks } from "../../support/leaks.ts";
 import { untilLogged } from "../../support/log.ts";
-import { createRole, dropRole } from "../../support/roles.ts";
+import { createRole, grantRole } from "../../support/roles.ts";
 import { type Server, startServer } from "../../support/server.ts";
 import { digests, freshPath, takeSnapshot } from "../../support/snapshots.ts";
 
@@ -47,18 +47,16 @@ beforeAll(async () => {
   path = freshPath(server);
   await takeSnapshot(server, { ...source, user: "loader", path });
   await server.query("drop owned by loader", [], source);
-  await server.query("drop role loader");
 });
 afterAll(() => server.destroy());
 beforeEach(async () => {
   await server.createDatabase("target", { extension: true });
   await server.query(schema, [], target);
-  await createRole(server, "target", "loader", "login replication");
+  await grantRole(server, "target", "loader");
   await server.query("revoke select on all tables in schema public from loader", [], target);
   await server.query("grant insert on all tables in schema public to loader", [], target);
 });
 afterEach(async () => {
-  await dropRole(server, "target", "loader");
   await server.query("drop database target");
   await expectNoLeaks(server, { files: [path.split("/").at(-1) ?? ""] });
 });
