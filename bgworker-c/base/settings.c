@@ -22,6 +22,21 @@ int steep_retention_warning = 16384;
 int steep_planning_timeout = 600000;
 int steep_max_peer_answer = 256;
 
+/* Queries that are planned now under trusted_code_only, one within the other. */
+int steep_plannings = 0;
+
+/* Code of a table's owner must not switch off what keeps it from running, be it by a SET clause of its own. */
+static bool
+check_trusted_code_only(bool *value, void **extra, GucSource source)
+{
+	if (*value || steep_plannings == 0)
+		return true;
+	GUC_check_errcode(ERRCODE_INSUFFICIENT_PRIVILEGE);
+	GUC_check_errmsg(
+		"\"steep_repl.trusted_code_only\" cannot be turned off while a query is planned");
+	return false;
+}
+
 /* pg_dump gets this as an argument, and arguments show in the process list. */
 static bool
 check_local_conninfo(char **value, void **extra, GucSource source)
@@ -104,6 +119,6 @@ settings_init(void)
 							 &steep_trusted_code_only, false, PGC_USERSET,
 							 GUC_NO_SHOW_ALL | GUC_NO_RESET_ALL | GUC_NOT_IN_SAMPLE |
 								 GUC_DISALLOW_IN_FILE,
-							 NULL, NULL, NULL);
+							 check_trusted_code_only, NULL, NULL);
 	MarkGUCPrefixReserved(STEEP_NAME);
 }

@@ -20,6 +20,7 @@ extern char *steep_local_conninfo;
 extern int steep_lock_timeout;
 extern int steep_retention_warning;
 extern bool steep_trusted_code_only;
+extern int steep_plannings;
 extern int steep_planning_timeout;
 extern int steep_max_peer_answer;
 

@@ -31,7 +31,7 @@ static needs_fmgr_hook_type next_lookup_hook = NULL;
 static fmgr_hook_type next_call_hook = NULL;
 static planner_hook_type next_planner_hook = NULL;
 
-static int n_plannings = 0; /* that go on now, one within the other */
+static Oid reader = InvalidOid; /* who plans; not as whom a function runs meanwhile */
 
 static Oid
 owner_of(Oid function)
@@ -52,8 +52,9 @@ static bool
 is_untrusted(Oid function)
 {
 	Oid owner = function < FirstNormalObjectId ? BOOTSTRAP_SUPERUSERID : owner_of(function);
+	Oid role = steep_plannings > 0 ? reader : GetUserId();
 
-	return owner != GetUserId() && !(OidIsValid(owner) && superuser_arg(owner));
+	return owner != role && !(OidIsValid(owner) && superuser_arg(owner));
 }
 
 /*
@@ -63,7 +64,7 @@ is_untrusted(Oid function)
 static bool
 does_something(Oid function)
 {
-	return n_plannings > 0 && func_volatile(function) == PROVOLATILE_VOLATILE;
+	return steep_plannings > 0 && func_volatile(function) == PROVOLATILE_VOLATILE;
 }
 
 /* Raise an error if a function may not be run now. */
@@ -86,7 +87,7 @@ check_function(Oid function)
 		 untrusted
 			 ? errdetail("It belongs to role \"%s\", and would run with the rights of role \"%s\".",
 						 GetUserNameFromId(owner_of(function), true),
-						 GetUserNameFromId(GetUserId(), true))
+						 GetUserNameFromId(steep_plannings > 0 ? reader : GetUserId(), true))
 			 : errdetail("It is volatile, and planning a query would run it."),
 		 errhint(
 			 "An index or statistics of the table calls it. Let the table's owner do this, or leave the table out.")));
@@ -132,14 +133,15 @@ at_planning(Query *query, const char *text, int options, ParamListInfo params)
 
 	if (!steep_trusted_code_only)
 		return planner(query, text, options, params);
-	n_plannings++;
+	if (steep_plannings++ == 0)
+		reader = GetUserId();
 	PG_TRY();
 	{
 		result = planner(query, text, options, params);
 	}
 	PG_FINALLY();
 	{
-		n_plannings--;
+		steep_plannings--;
 	}
 	PG_END_TRY();
 	return result;

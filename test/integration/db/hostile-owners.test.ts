@@ -101,6 +101,33 @@ test("what a trusted function finds by itself to be called is not evaluated eith
     status: "complete",
   });
   await canary();
+  // nor what has changed the guard, or the role, before it is asked
+  for (const clause of [
+    "volatile set steep_repl.trusted_code_only = off",
+    "stable security definer",
+    "stable security definer set steep_repl.trusted_code_only = off",
+  ]) {
+    await pair.a.query(
+      `set search_path = m, public; drop statistics if exists m.st;
+       create type moo2 as enum ('a');
+       create function m.cj2(moo2) returns json language plpgsql ${clause} as $$ begin raise log 'CANARY as %', current_user; return '1'::json; end $$;
+       create cast (moo2 as json) with function m.cj2(moo2);
+       create domain dj2 as int check (json_array('a'::moo2 returning text) is not null);
+       create type hold2 as (f dj2);
+       create statistics m.st on ((populate_record(null::hold2, 'f=>1'::hstore)).f), v from m.t; reset search_path`,
+      [],
+      mallory,
+    );
+    const before = (await pair.a.log()).split("CANARY").length;
+    await expect(
+      pair.a.query("select * from steep_repl.analyze_overlap($1, '{m.t}')", [peer]),
+      clause,
+    ).rejects.toMatchObject({ code: "42501" });
+    expect((await pair.a.log()).split("CANARY").length).toBe(before);
+    await pair.a.query(
+      "drop type m.moo2 cascade; drop type m.hold2 cascade; drop domain m.dj2 cascade",
+    );
+  }
   // nor what is trusted, and does something
   for (const call of [
     "set_config('steep_repl.trusted_code_only', 'off', true)",
