@@ -7,6 +7,9 @@
 
 #include "postgres.h"
 
+#include "utils/relcache.h"
+
 extern bool can_be_role(Oid caller, Oid role);
+extern void check_schema_usage(Relation rel);
 
 #endif /* STEEP_ROLES_H */

@@ -128,10 +128,7 @@ peer_run(PeerConnection *peer, PeerWork work)
 	PG_CATCH();
 	{
 		if (!peer_line_stop(peer->line))
-		{
-			ReleaseExternalFD();
 			peer->line = NULL;
-		}
 		PG_RE_THROW();
 	}
 	PG_END_TRY();

@@ -253,6 +253,7 @@ peer_line_stop(PeerLine *line)
 	if (!peer_line_is_done(line) && pg_atomic_exchange_u32(&line->state, LINE_LEFT) != LINE_DONE)
 	{
 		running = NULL;
+		ReleaseExternalFD();
 		return false;
 	}
 	(void) peer_line_end(line);
@@ -267,7 +268,8 @@ peer_line_stop(PeerLine *line)
 void
 peer_line_close(PeerLine *line)
 {
+	if (pg_atomic_read_u32(&line->state) != LINE_IDLE && !peer_line_stop(line))
+		return;
+	free_line(line);
 	ReleaseExternalFD();
-	if (pg_atomic_read_u32(&line->state) == LINE_IDLE || peer_line_stop(line))
-		free_line(line);
 }

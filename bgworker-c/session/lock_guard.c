@@ -142,8 +142,9 @@ refuse_locked(Oid relid, LockWalk *walk)
 
 /* pg_dump's ACCESS SHARE, and what any SELECT or UPDATE takes, is nobody's business. */
 static void
-check_lock(const LockStmt *stmt)
+check_lock(const Node *node)
 {
+	const LockStmt *stmt = (const LockStmt *) node;
 	LockWalk walk = {.nowait = stmt->nowait};
 	ListCell *lc;
 
@@ -169,8 +170,9 @@ check_constraint(const Node *node)
 
 /* Also of CREATE TABLE, whose foreign keys come as a statement like this. */
 static void
-check_alter(const AlterTableStmt *stmt)
+check_alter(const Node *node)
 {
+	const AlterTableStmt *stmt = (const AlterTableStmt *) node;
 	ListCell *lc;
 
 	foreach (lc, stmt->cmds)
@@ -190,8 +192,9 @@ check_alter(const AlterTableStmt *stmt)
 }
 
 static void
-check_create(const CreateStmt *stmt)
+check_create(const Node *node)
 {
+	const CreateStmt *stmt = (const CreateStmt *) node;
 	ListCell *lc;
 
 	if (stmt->partbound != NULL)
@@ -200,52 +203,46 @@ check_create(const CreateStmt *stmt)
 }
 
 static void
-check_statement(const Node *statement)
+check_trigger(const Node *node)
 {
-	switch (nodeTag(statement))
-	{
-		case T_LockStmt:
-			check_lock((const LockStmt *) statement);
-			break;
-		case T_CreateTrigStmt:
-			refuse_name(((const CreateTrigStmt *) statement)->relation);
-			break;
-		case T_RuleStmt:
-			refuse_name(((const RuleStmt *) statement)->relation);
-			break;
-		case T_AlterObjectDependsStmt:
-			refuse_name(((const AlterObjectDependsStmt *) statement)->relation);
-			break;
-		case T_AlterTableStmt:
-			check_alter((const AlterTableStmt *) statement);
-			break;
-		case T_CreateStmt:
-			check_create((const CreateStmt *) statement);
-			break;
-		case T_CreateForeignTableStmt:
-			check_create(&((const CreateForeignTableStmt *) statement)->base);
-			break;
-		default:
-			break;
-	}
+	refuse_name(((const CreateTrigStmt *) node)->relation);
 }
 
-/* Whether a statement is one of those above. */
-static bool
-is_checked(const Node *statement)
+static void
+check_rule(const Node *node)
+{
+	refuse_name(((const RuleStmt *) node)->relation);
+}
+
+static void
+check_depends(const Node *node)
+{
+	refuse_name(((const AlterObjectDependsStmt *) node)->relation);
+}
+
+/* What looks at a kind of statement before it begins. */
+typedef void (*StatementCheck)(const Node *node);
+
+static StatementCheck
+check_of(const Node *statement)
 {
 	switch (nodeTag(statement))
 	{
 		case T_LockStmt:
+			return check_lock;
 		case T_CreateTrigStmt:
+			return check_trigger;
 		case T_RuleStmt:
+			return check_rule;
 		case T_AlterObjectDependsStmt:
+			return check_depends;
 		case T_AlterTableStmt:
+			return check_alter;
 		case T_CreateStmt:
-		case T_CreateForeignTableStmt:
-			return true;
+		case T_CreateForeignTableStmt: /* begins with one */
+			return check_create;
 		default:
-			return false;
+			return NULL;
 	}
 }
 
@@ -255,21 +252,20 @@ guard_locks(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 			ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment,
 			DestReceiver *dest, QueryCompletion *completion)
 {
-	bool is_lock = IsA(pstmt->utilityStmt, LockStmt);
-	const Node *statement;
+	StatementCheck check = check_of(pstmt->utilityStmt);
 
 	/* names are written into it */
-	if (read_only_tree && is_checked(pstmt->utilityStmt))
+	if (check != NULL && read_only_tree)
 	{
 		pstmt = copyObject(pstmt);
 		read_only_tree = false;
 	}
-	statement = pstmt->utilityStmt;
-	check_statement(statement);
+	if (check != NULL)
+		check(pstmt->utilityStmt);
 	(next_hook != NULL ? next_hook : standard_ProcessUtility)(
 		pstmt, query, read_only_tree, context, params, environment, dest, completion);
-	if (is_lock)
-		check_statement(statement);
+	if (check == check_lock)
+		check(pstmt->utilityStmt);
 }
 
 /* Called once, by the postmaster: where the library is not preloaded there are no jobs. */

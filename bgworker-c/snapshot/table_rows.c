@@ -12,7 +12,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/pg_am.h"
-#include "catalog/pg_namespace.h"
+#include "base/roles.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "parser/parse_node.h"
@@ -47,13 +47,10 @@ find_columns(Relation rel, const SnapshotPlan *plan, const PlanTable *table)
 static void
 check_rights(Relation rel, const AttrNumber *columns, uint32 n)
 {
-	Oid schema = RelationGetNamespace(rel);
-	AclResult usage = object_aclcheck(NamespaceRelationId, schema, GetUserId(), ACL_USAGE);
 	ParseState *state = make_parsestate(NULL);
 	RTEPermissionInfo *permissions;
 
-	if (usage != ACLCHECK_OK)
-		aclcheck_error(usage, OBJECT_SCHEMA, get_namespace_name(schema));
+	check_schema_usage(rel);
 	permissions =
 		addRangeTableEntryForRelation(state, rel, AccessShareLock, NULL, false, false)->p_perminfo;
 	permissions->requiredPerms = ACL_SELECT;

@@ -8,10 +8,9 @@
  */
 #include "text/row_copy.h"
 
-#include "catalog/pg_namespace.h"
+#include "base/roles.h"
 #include "commands/copyapi.h"
 #include "executor/executor.h"
-#include "miscadmin.h"
 #include "parser/parse_node.h"
 #include "parser/parse_relation.h"
 #include "utils/acl.h"
@@ -47,11 +46,8 @@ row_copy_rights(Relation rel, List *columns)
 	ParseNamespaceItem *nsitem =
 		addRangeTableEntryForRelation(pstate, rel, RowExclusiveLock, NULL, false, false);
 	RTEPermissionInfo *perminfo = nsitem->p_perminfo;
-	Oid schema = RelationGetNamespace(rel);
-	AclResult usage = object_aclcheck(NamespaceRelationId, schema, GetUserId(), ACL_USAGE);
 
-	if (usage != ACLCHECK_OK)
-		aclcheck_error(usage, OBJECT_SCHEMA, get_namespace_name(schema));
+	check_schema_usage(rel);
 	perminfo->requiredPerms = ACL_INSERT;
 	perminfo->insertedCols = inserted_columns(rel, columns);
 	(void) ExecCheckPermissions(pstate->p_rtable, pstate->p_rteperminfos, true);
