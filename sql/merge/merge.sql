@@ -14,106 +14,12 @@ begin
   params := steep_repl._call('merge_params', jsonb_build_object(
     'strategy', strategy, 'dry_run', dry_run, 'last_modified_column', last_modified_column, 'local_only', local_only,
     'remote_only', remote_only, 'backlog', backlog, 'other_subscribers', other_subscribers));
-  perform from steep_repl._overlap_targets(tables, primary_keys);
-  perform steep_repl._peer_target(peer);
-  insert into steep_repl.work_queue (operation, params)
-  values ('bidirectional_merge', params || jsonb_build_object(
-    'peer', steep_repl._peer_label(peer), 'is_conninfo', steep_repl._is_conninfo(peer), 'tables', tables, 'primary_keys', primary_keys))
-  returning id into job;
-  if steep_repl._is_conninfo(peer) then
-    perform steep_repl._keep_peer(job, peer);
-  end if;
+  job := steep_repl._queue_with_peer('bidirectional_merge', peer, tables, primary_keys, params);
   select m.* into result from steep_repl.merges m where m.operation_id = job;
   return result;
 end
 $fn$;
 comment on function steep_repl.start_merge(text, text[], text, boolean, text, text, text, jsonb, text, text) is 'queues the merge of tables with those of a peer, so that both have the same rows; returns at once';
-
-create function steep_repl._merge(merge_id text) returns steep_repl.merges
-language plpgsql stable parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
-declare
-  result steep_repl.merges;
-begin
-  if _merge.merge_id is null then
-    raise exception 'merge_id must not be null' using errcode = 'invalid_parameter_value';
-  end if;
-  select m.* into result from steep_repl.merges m
-  where m.merge_id = _merge.merge_id and steep_repl._is_here(m.system_identifier, m.database_oid);
-  if not found then
-    raise exception 'merge "%" does not exist', merge_id
-      using errcode = 'undefined_object', hint = 'See steep_repl.merges.';
-  end if;
-  return result;
-end
-$fn$;
-comment on function steep_repl._merge(text) is 'private: the row of a merge that the caller may see';
-
-create function steep_repl._merge_progress(
-  only_id text,
-  out merge_id text, out status text, out current_table text, out tables_completed int, out tables_total int,
-  out rows_merged bigint, out conflict_count bigint, out error text)
-returns setof record
-language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
-#variable_conflict use_column
-declare
-  wanted text := only_id;
-begin
-  if wanted is not null then
-    perform steep_repl._merge(wanted);
-  elsif not exists (select from steep_repl.merges m where m.status in ('pending', 'running')
-                    and steep_repl._is_here(m.system_identifier, m.database_oid)) then
-    select m.merge_id into wanted from steep_repl.merges m
-    where steep_repl._is_here(m.system_identifier, m.database_oid) order by m.created_at desc limit 1;
-  end if;
-  return query
-    select m.merge_id, m.status, case when j.id is not null then j.current_table else m.current_table end,
-           coalesce(j.tables_completed, m.tables_completed), coalesce(nullif(j.tables_total, 0), m.table_count),
-           m.rows_merged, m.conflict_count, m.error_message
-    from steep_repl.merges m
-    left join steep_repl._live_jobs() j on j.id = m.operation_id and m.status = 'running'
-    where steep_repl._is_here(m.system_identifier, m.database_oid)
-      and case when wanted is null then m.status in ('pending', 'running') else m.merge_id = wanted end
-    order by m.created_at;
-end
-$fn$;
-comment on function steep_repl._merge_progress(text) is 'private: merge_progress';
-
-create function steep_repl.merge_progress(
-  merge_id text default null,
-  out merge_id text, out status text, out current_table text, out tables_completed int, out tables_total int,
-  out rows_merged bigint, out conflict_count bigint, out error text)
-returns setof record
-language sql volatile parallel unsafe set search_path = pg_catalog, pg_temp
-as 'select p.* from steep_repl._merge_progress($1) p';
-comment on function steep_repl.merge_progress(text) is 'live progress of one merge, of all active ones, or of the latest when none is active';
-
-create function steep_repl.wait_merge(merge_id text, timeout_seconds int default 86400) returns steep_repl.merges
-language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
-declare
-  merge constant steep_repl.merges := steep_repl._merge(wait_merge.merge_id);
-begin
-  perform steep_repl._check_wait(merge.operation_id, timeout_seconds);
-  -- The job of a merge that is over may have been forgotten.
-  if merge.status in ('pending', 'running') then
-    perform steep_repl.wait_operation(merge.operation_id, timeout_seconds);
-  end if;
-  return steep_repl._merge(wait_merge.merge_id);
-end
-$fn$;
-comment on function steep_repl.wait_merge(text, int) is 'waits until a merge is over; returns its row, unfinished on timeout';
-
-create function steep_repl.cancel_merge(merge_id text) returns boolean
-language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
-declare
-  merge constant steep_repl.merges := steep_repl._merge(cancel_merge.merge_id);
-begin
-  if merge.status not in ('pending', 'running') then
-    return false;
-  end if;
-  return steep_repl._cancel(merge.operation_id);
-end
-$fn$;
-comment on function steep_repl.cancel_merge(text) is 'stops a merge after its current batch at the latest; what it has written stays, and its audit log says what; false if it is over';
 
 create function steep_repl.undo_merge(merge_id text, peer text default null) returns steep_repl.merges
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
