@@ -5,10 +5,11 @@ import type { Json } from "./db/sql.ts";
 import { SteepError } from "./db/steep-error.ts";
 import { bundleVersion } from "./db/version.ts";
 import { type PeerFacts, refuseMerge } from "./merge/merge-checks.ts";
-import { mergeParams, restoring } from "./merge/merge-params.ts";
+import { mergeParams, queuedMergeParams, restoring } from "./merge/merge-params.ts";
 import { planMerge } from "./merge/merge-plan.ts";
 import { resolveActions } from "./merge/row-actions.ts";
 import { planOverlap } from "./overlap/overlap-plan.ts";
+import type { Raw } from "./shared/params.ts";
 
 type Handler = (args: never) => unknown;
 
@@ -19,6 +20,7 @@ const handlers: ReadonlyMap<string, Handler> = new Map<string, Handler>([
   ["overlap_plan", planOverlap],
   ["merge_plan", planMerge],
   ["merge_params", mergeParams],
+  ["merge_actions", (raw: Raw) => queuedMergeParams(raw).actions],
   ["resolve_actions", resolveActions],
   ["resolve_refuse", (facts: PeerFacts) => refuseMerge(restoring, facts)],
   ["version", bundleVersion],

@@ -25,15 +25,21 @@ int steep_max_peer_answer = 256;
 /* Queries that are planned now under trusted_code_only, one within the other. */
 int steep_plannings = 0;
 
-/* Code of a table's owner must not switch off what keeps it from running, be it by a SET clause of its own. */
+/* A SET statement is being executed. */
+bool steep_in_set_statement = false;
+
+/*
+ * Code of a table's owner must not switch off what keeps it from running: neither by
+ * set_config(), nor by a SET clause of a function. The end of what has switched it on
+ * restores what was before without asking this.
+ */
 static bool
 check_trusted_code_only(bool *value, void **extra, GucSource source)
 {
-	if (*value || steep_plannings == 0)
+	if (*value || !steep_trusted_code_only || (steep_in_set_statement && steep_plannings == 0))
 		return true;
 	GUC_check_errcode(ERRCODE_INSUFFICIENT_PRIVILEGE);
-	GUC_check_errmsg(
-		"\"steep_repl.trusted_code_only\" cannot be turned off while a query is planned");
+	GUC_check_errmsg("\"steep_repl.trusted_code_only\" can only be turned off by SET");
 	return false;
 }
 

@@ -21,6 +21,7 @@ extern int steep_lock_timeout;
 extern int steep_retention_warning;
 extern bool steep_trusted_code_only;
 extern int steep_plannings;
+extern bool steep_in_set_statement;
 extern int steep_planning_timeout;
 extern int steep_max_peer_answer;
 

@@ -169,12 +169,16 @@ move_sequences(JobRun *run, Jsonb *action)
 static void
 check_foreign_keys(JobRun *run, Jsonb *action)
 {
+	char *warnings;
+
 	if (run->merge->dry_run)
 		return;
 	requester_begin();
-	requester_call(run, "select steep_repl._merge_check_foreign_keys($1)",
-				   SQL_ARGS(arg_text(run->merge->connection)));
+	warnings = requester_text(run, "select to_json(steep_repl._merge_check_foreign_keys($1))",
+							  SQL_ARGS(arg_text(run->merge->connection)));
 	requester_commit();
+	if (strcmp(warnings, "[]") != 0)
+		record_warnings(run, warnings);
 }
 
 /* Leave the peer as it was. */

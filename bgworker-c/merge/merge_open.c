@@ -87,8 +87,10 @@ merge_open_peer(JobRun *run, Jsonb *action)
 
 	connect_to_peer(run);
 	requester_begin();
-	requester_texts(run, opened, N_OPENED, "select * from steep_repl._merge_open($1, $2::jsonb)",
-					SQL_ARGS(arg_text(run->merge->connection), arg_text(run->params)));
+	requester_texts(run, opened, N_OPENED,
+					"select * from steep_repl._merge_open($1, $2::jsonb, $3)",
+					SQL_ARGS(arg_text(run->merge->connection), arg_text(run->params),
+							 arg_bool(run->merge->undoes != NULL)));
 	merge_tables_keep(run, pg_strtoint32(opened[N_TABLES]), opened[NAMES], opened[KEYS]);
 	requester_commit();
 

@@ -10,20 +10,19 @@
  */
 #include "base/settings.h"
 #include "session/session.h"
+#include "session/trusted_code.h"
 
 #include "access/htup_details.h"
 #include "access/transam.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_authid.h"
-#include "catalog/pg_class.h"
 #include "catalog/pg_proc.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "nodes/nodeFuncs.h"
-#include "optimizer/planner.h"
+#include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
@@ -32,9 +31,7 @@ bool steep_trusted_code_only = false;
 static object_access_hook_type next_access_hook = NULL;
 static needs_fmgr_hook_type next_lookup_hook = NULL;
 static fmgr_hook_type next_call_hook = NULL;
-static planner_hook_type next_planner_hook = NULL;
-
-static Oid reader = InvalidOid; /* who plans; not as whom a function runs meanwhile */
+static ProcessUtility_hook_type next_utility_hook = NULL;
 
 static Oid
 owner_of(Oid function)
@@ -55,19 +52,19 @@ static bool
 is_untrusted(Oid function)
 {
 	Oid owner = function < FirstNormalObjectId ? BOOTSTRAP_SUPERUSERID : owner_of(function);
-	Oid role = steep_plannings > 0 ? reader : GetUserId();
 
-	return owner != role && !(OidIsValid(owner) && superuser_arg(owner));
+	return owner != planning_reader() && !(OidIsValid(owner) && superuser_arg(owner));
 }
 
 /*
- * Trusted functions, too, are not to do what they like while a query is planned:
- * an owner chooses their arguments, such as that of set_config().
+ * Trusted functions, too, are not to do what they like where a table's owner may
+ * choose their arguments: while a query is planned. And settings are left to us.
  */
 static bool
 does_something(Oid function)
 {
-	return steep_plannings > 0 && func_volatile(function) == PROVOLATILE_VOLATILE;
+	return function == F_SET_CONFIG ||
+		   (planning_is_restricted() && func_volatile(function) == PROVOLATILE_VOLATILE);
 }
 
 /* Raise an error if a function may not be run now. */
@@ -90,8 +87,8 @@ check_function(Oid function)
 		 untrusted
 			 ? errdetail("It belongs to role \"%s\", and would run with the rights of role \"%s\".",
 						 GetUserNameFromId(owner_of(function), true),
-						 GetUserNameFromId(steep_plannings > 0 ? reader : GetUserId(), true))
-			 : errdetail("It is volatile, and planning a query would run it."),
+						 GetUserNameFromId(planning_reader(), true))
+			 : errdetail("It could change something, and nobody has called it."),
 		 errhint(
 			 "An index or statistics of the table calls it. Let the table's owner do this, or leave the table out.")));
 }
@@ -128,74 +125,25 @@ at_call(FmgrHookEventType event, FmgrInfo *function, Datum *private)
 		next_call_hook(event, function, private);
 }
 
-/*
- * Whether a query reads a table whose owner could choose what is evaluated while it is planned: any that is
- * not the reader's, and of a superuser any at all, since its partitions may be somebody else's.
- */
-static bool
-reads_table_of_others(Node *node, void *context)
+static void
+at_utility(PlannedStmt *statement, const char *text, bool read_only, ProcessUtilityContext context,
+		   ParamListInfo params, QueryEnvironment *environment, DestReceiver *destination,
+		   QueryCompletion *completion)
 {
-	if (node == NULL)
-		return false;
-	if (IsA(node, RangeTblEntry))
-	{
-		RangeTblEntry *entry = (RangeTblEntry *) node;
+	ProcessUtility_hook_type utility =
+		next_utility_hook != NULL ? next_utility_hook : standard_ProcessUtility;
+	bool before = steep_in_set_statement;
 
-		return entry->rtekind == RTE_RELATION && entry->relid >= FirstNormalObjectId &&
-			   (superuser() || !object_ownercheck(RelationRelationId, entry->relid, GetUserId()));
-	}
-	if (IsA(node, Query))
-		return query_tree_walker((Query *) node, reads_table_of_others, context,
-								 QTW_EXAMINE_RTES_BEFORE);
-	return expression_tree_walker(node, reads_table_of_others, context);
-}
-
-/*
- * Plan a query as maintenance commands do their work: what is evaluated meanwhile has the rights of a role
- * that is granted nothing, cannot leave anything behind in the session, and settings that it changes are as
- * before afterwards. So nothing is lost by what check_function() does not see.
- */
-static PlannedStmt *
-plan_without_rights(planner_hook_type planner, Query *query, const char *text, int options,
-					ParamListInfo params)
-{
-	PlannedStmt *result;
-	Oid role;
-	int context;
-	int settings = NewGUCNestLevel();
-
-	GetUserIdAndSecContext(&role, &context);
-	SetUserIdAndSecContext(ROLE_PG_USE_RESERVED_CONNECTIONS,
-						   context | SECURITY_RESTRICTED_OPERATION);
-	result = planner(query, text, options, params);
-	SetUserIdAndSecContext(role, context);
-	AtEOXact_GUC(false, settings);
-	return result;
-}
-
-static PlannedStmt *
-at_planning(Query *query, const char *text, int options, ParamListInfo params)
-{
-	planner_hook_type planner = next_planner_hook != NULL ? next_planner_hook : standard_planner;
-	PlannedStmt *result;
-
-	if (!steep_trusted_code_only)
-		return planner(query, text, options, params);
-	if (steep_plannings++ == 0)
-		reader = GetUserId();
+	steep_in_set_statement = IsA(statement->utilityStmt, VariableSetStmt);
 	PG_TRY();
 	{
-		if (steep_plannings == 1 && reads_table_of_others((Node *) query, NULL))
-			result = plan_without_rights(planner, query, text, options, params);
-		else
-			result = planner(query, text, options, params);
+		utility(statement, text, read_only, context, params, environment, destination, completion);
 	}
 	PG_FINALLY();
 	{
-		steep_plannings--;
+		steep_in_set_statement = before;
 	}
 	PG_END_TRY();
-	return result;
 }
 
 /* Called once, when the library is loaded. */
@@ -208,6 +156,7 @@ trusted_code_init(void)
 	needs_fmgr_hook = at_lookup;
 	next_call_hook = fmgr_hook;
 	fmgr_hook = at_call;
-	next_planner_hook = planner_hook;
-	planner_hook = at_planning;
+	next_utility_hook = ProcessUtility_hook;
+	ProcessUtility_hook = at_utility;
+	trusted_planning_init();
 }

@@ -41,6 +41,7 @@ export const sqlAfter: readonly string[] = [
   "merge/rows.sql",
   "merge/write.sql",
   "merge/finish.sql",
+  "merge/foreign-keys.sql",
   "merge/collisions.sql",
   "merge/undo.sql",
   "merge/merge.sql",

@@ -18,6 +18,8 @@ export interface PeerFacts {
   readonly circle: string | null;
   /** unique indexes that are not checked before rows are written, since that would run code of others */
   readonly unchecked: string | null;
+  /** unique indexes whose values are compared by their text, where the type's equality may say more */
+  readonly checked_as_text: string | null;
   /** sides ("here", "at the peer") that are standbys, cannot skip triggers, and so on */
   readonly read_only: string | null;
   readonly fires_triggers: string | null;
@@ -149,6 +151,11 @@ export function mergeWarnings(tolerance: Tolerance, facts: PeerFacts): readonly 
   if (facts.unchecked !== null) {
     warnings.push(
       `unique indexes were not checked before rows are written, since they run code of roles that are neither superusers nor the one that merges: ${facts.unchecked}`,
+    );
+  }
+  if (facts.checked_as_text !== null) {
+    warnings.push(
+      `unique indexes were checked by the text of their values only, so rows may still be left because of them: ${facts.checked_as_text}`,
     );
   }
   if (tolerance.strategy === "last-modified" && facts.clock_difference > maxClockDifference) {

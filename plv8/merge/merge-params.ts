@@ -1,13 +1,6 @@
 import type { Json } from "../db/sql.ts";
 import { invalidArgument } from "../db/steep-error.ts";
-import {
-  flag,
-  oneOf,
-  optionalNames,
-  optionalText,
-  type Raw,
-  requiredText,
-} from "../shared/params.ts";
+import { flag, oneOf, optionalNames, optionalText, type Raw } from "../shared/params.ts";
 import {
   type LocalOnly,
   mergeActions,
@@ -71,17 +64,20 @@ export function mergeParams(raw: Raw): MergeParams {
   };
 }
 
-/** The same of a job: SQL goes by its actions, which must be there and be what the rest says. */
+/** The same of a job. Its actions, by which SQL goes, are what the rest says: a role may have queued it by itself, with or without them. */
 export function queuedMergeParams(raw: Raw): MergeParams {
   const params = mergeParams(raw);
-  const queued = new Map<string, unknown>(Object.entries(raw.actions ?? {}));
+  if ((raw.actions ?? null) === null) {
+    return params;
+  }
+  const queued = new Map<string, unknown>(Object.entries(raw.actions as object));
   const isSame =
     queued.size === Object.keys(params.actions).length &&
     keysOf(params.actions).every((category) => queued.get(category) === params.actions[category]);
   if (!isSame) {
     throw invalidArgument(
       "actions must be what strategy, local_only and remote_only say",
-      "Queue merges with steep_repl.start_merge().",
+      "Leave them out, or queue the merge with steep_repl.start_merge().",
     );
   }
   return params;
@@ -96,11 +92,10 @@ export const restoring: Tolerance = {
 };
 
 /**
- * Check the arguments of an undo.
+ * Check the arguments of an undo; which merge it takes back is for C to find.
  *
  * @throws SteepError 22023 for a bad argument
  */
 export function checkUndoParams(raw: Raw): void {
-  requiredText(raw, "undoes");
   optionalNames({ tables: raw.tables ?? null }, "tables");
 }

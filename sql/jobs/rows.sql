@@ -92,8 +92,9 @@ declare
   result text;
 begin
   execute format($sql$
-    update steep_repl.%I set warnings = array(select jsonb_array_elements_text($2)) where operation_id = $1
-    returning array_to_string(warnings, e'\n')$sql$, target) into result using id, messages;
+    update steep_repl.%I t
+    set warnings = t.warnings || array(select m.text from jsonb_array_elements_text($2) m(text) where m.text = any (t.warnings) is not true)
+    where t.operation_id = $1 returning array_to_string(array(select jsonb_array_elements_text($2)), e'\n')$sql$, target) into result using id, messages;
   return result;
 end
 $fn$;

@@ -56,7 +56,8 @@ comment on function steep_repl._merge_choose(text, jsonb, int) is 'private: deci
 create function steep_repl._merge_compare(
   connection text, no int, out local_only_count bigint, out remote_only_count bigint, out match_count bigint,
   out conflict_count bigint, out unsettled_count bigint)
-language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
+@SET_VALUES@ @SET_SCAN@ @SET_READING@ as $fn$
 declare
   plan constant jsonb := (select p.plan from pg_temp.steep_repl_plans p where p.no = _merge_compare.no);
 begin

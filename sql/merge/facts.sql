@@ -119,6 +119,18 @@ end
 $fn$;
 comment on function steep_repl._merge_unchecked() is 'private: unique indexes of the tables of a merge that run code of others';
 
+create function steep_repl._merge_checked_as_text() returns text
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  return steep_repl._joined(array(
+    select format('%I of table %s', i.value ->> 'name', t.name)
+    from pg_temp.steep_repl_tables t join pg_temp.steep_repl_plans p using (no) cross join lateral jsonb_array_elements(t.local -> 'unique') i
+    where i.value -> 'is_harmless' = 'true' and i.value -> 'is_exact' = 'false' and i.value -> 'columns' is distinct from p.plan -> 'key'
+    order by t.no, i.value ->> 'name'));
+end
+$fn$;
+comment on function steep_repl._merge_checked_as_text() is 'private: unique indexes whose values are compared by their text';
+
 -- Puts parents before children; the tables whose foreign keys refer to each other in a circle.
 create function steep_repl._merge_order() returns text
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
@@ -249,7 +261,7 @@ begin
     'tables', (select count(*) from pg_temp.steep_repl_tables),
     'differing', steep_repl._merge_differing(connection), 'rules', steep_repl._merge_rules(here, there),
     'row_security', lacks.row_security, 'not_writable', lacks.not_writable, 'not_settable', lacks.not_settable, 'circle', circle,
-    'unchecked', steep_repl._merge_unchecked(),
+    'unchecked', steep_repl._merge_unchecked(), 'checked_as_text', steep_repl._merge_checked_as_text(),
     'read_only', steep_repl._sides(here -> 'is_standby' = 'true', there -> 'is_standby' = 'true'),
     'fires_triggers', steep_repl._sides(
       here -> 'may_skip_triggers' = 'false' and exists (select from pg_temp.steep_repl_tables t where t.local -> 'has_triggers' = 'true'),

@@ -1,20 +1,21 @@
 -- What the coordinator of a merge asks as the requester, whose temporary tables these are.
 
 create function steep_repl._merge_open(
-  connection text, params jsonb, out n_tables int, out names text, out keys text, out facts text)
+  connection text, params jsonb, is_undo boolean, out n_tables int, out names text, out keys text, out facts text)
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 begin
   n_tables := steep_repl._merge_plans(
     connection, steep_repl._texts(params -> 'tables'), nullif(params -> 'primary_keys', 'null'),
-    coalesce(params -> 'actions', '{}'), params ->> 'last_modified_column');
+    case when is_undo then '{}' else steep_repl._call('merge_actions', params) end,
+    case when not is_undo then params ->> 'last_modified_column' end);
   select coalesce(array_agg(t.name order by t.no), '{}')::text, coalesce(array_agg(k.key order by t.no), '{}')::text
   into names, keys
   from pg_temp.steep_repl_tables t join pg_temp.steep_repl_plans p using (no)
   cross join lateral (select steep_repl._texts(p.plan -> 'key')::text as key) k;
-  facts := steep_repl._merge_facts(connection, params ? 'undoes');
+  facts := steep_repl._merge_facts(connection, is_undo);
 end
 $fn$;
-comment on function steep_repl._merge_open(text, jsonb) is 'private: plans the tables of a merge: how many, their names and keys, and what decides whether it may begin';
+comment on function steep_repl._merge_open(text, jsonb, boolean) is 'private: plans the tables of a merge: how many, their names and keys, and what decides whether it may begin';
 
 create function steep_repl._merge_begin(connection text, merge_id text, replicates boolean, discards boolean) returns void
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$

@@ -34,7 +34,7 @@ comment on function steep_repl._conflict(bigint) is 'private: a conflict of the 
 -- Plans the merge of one row. It makes the temporary tables, so none that the caller has made is believed.
 create function steep_repl._resolve_begin(conflict steep_repl.merge_conflicts, choice text, connection text) returns boolean
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
-@SET_VALUES@ @SET_SCAN@ as $fn$
+@SET_VALUES@ @SET_SCAN@ @SET_READING@ as $fn$
 declare
   key constant jsonb := jsonb_build_object(
     conflict.table_name, (select jsonb_agg(k.name) from jsonb_object_keys(conflict.key) k(name)));
@@ -112,6 +112,7 @@ language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, p
 declare
   connection text := steep_repl._peer_open(target);
   peer_xid text;
+  warning text;
 begin
   if steep_repl._resolve_settle(conflict.conflict_id, connection) then
     if choice <> 'local' then
@@ -121,7 +122,10 @@ begin
     return;
   end if;
   peer_xid := steep_repl._resolve_write(conflict.conflict_id, choice, connection);
-  perform steep_repl._merge_check_table(connection, s.side, 1) from (values ('local'), ('peer')) s(side);
+  foreach warning in array steep_repl._merge_not_checked(array(
+    select c from (values ('local'), ('peer')) s(side) cross join lateral steep_repl._merge_check_table(connection, s.side, 1) c)) loop
+    raise warning '%', warning;
+  end loop;
   connection := steep_repl._resolve_end(conflict, target, peer_xid, connection);
   perform steep_repl._merge_close(connection, 'conflict_' || conflict.conflict_id, false);
   perform steep_repl._merge_drop_tables();

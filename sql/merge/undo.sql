@@ -143,28 +143,3 @@ begin
 end
 $fn$;
 comment on function steep_repl._undo_batch(text, int) is 'private: the next batch of a step of an undo';
-
--- After an undo all rows of tables that have a part in a foreign key of what was restored are checked: which of them is
--- without a parent now cannot be told from the rows that were restored.
-create function steep_repl._undo_check_foreign_keys(connection text, side text) returns void
-language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
-@SET_VALUES@ @SET_SCAN@ as $fn$
-declare
-  foreign_key record;
-  query text;
-begin
-  for foreign_key in
-    select distinct f.name, f.child, f.condition
-    from pg_temp.steep_repl_tables t
-    cross join lateral jsonb_to_recordset(steep_repl._merge_query(connection, side, steep_repl._merge_foreign_keys_query(t.name)))
-      f(name text, child text, condition text)
-    where f.condition is not null
-      and exists (select from pg_temp.steep_repl_undo u where u.no = t.no
-                  and u.action like '%' || case side when 'peer' then 'remote' else 'local' end)
-  loop
-    query := format('select count(*) as n from %s t where %s', foreign_key.child, foreign_key.condition);
-    perform steep_repl._merge_refuse_violation(side, foreign_key.name, (steep_repl._merge_query(connection, side, query) -> 0 ->> 'n')::bigint, query);
-  end loop;
-end
-$fn$;
-comment on function steep_repl._undo_check_foreign_keys(text, text) is 'private: checks the foreign keys that an undo may have broken';

@@ -1,12 +1,23 @@
 -- Of unique indexes, what a merge must know to find the rows that they would refuse.
 
--- A condition: that reading a value of the index i, and its predicate, runs no code of a role that is neither a superuser
--- nor the caller: of functions, casts among them, of what operators call, and of the checks of domains. The index depends on
--- all of these, but for those of pg_catalog.
+-- A condition: that reading a value of the index i, and its predicate, runs no code of a role that is neither a superuser nor the
+-- caller. So it is if all that is evaluated are columns, or built-in functions and operators on built-in types, in nodes that
+-- look nothing up by themselves when they are executed, as a constructor of JSON does. Else the table, and with it the index, must
+-- be such a role's, and so must be what the index depends on: of functions, casts among them, operators, and domains.
 create function steep_repl._index_is_harmless() returns text
 language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
 return $sql$
-  not exists (
+  (not exists (
+     select from regexp_matches(
+       concat_ws(' ', i.indexprs::text, i.indpred::text),
+       '[{]([A-Z_]+)|:(?:funcid|opno|opfuncid|vartype|consttype|funcresulttype|opresulttype|resulttype|element_typeid|array_typeid|casetype|coalescetype|minmaxtype) ([0-9]+)',
+       'g') n(found)
+     where n.found[1] <> all ('{VAR,CONST,FUNCEXPR,OPEXPR,DISTINCTEXPR,NULLIFEXPR,SCALARARRAYOPEXPR,RELABELTYPE,BOOLEXPR,NULLTEST,BOOLEANTEST,ARRAY,ARRAYEXPR,CASE,CASEEXPR,WHEN,CASEWHEN,CASETESTEXPR,COALESCE,COALESCEEXPR,MINMAX,MINMAXEXPR}')
+        or n.found[2]::int8 >= 16384)
+   or exists (
+     select from pg_class c join pg_roles r on r.oid = c.relowner
+     where c.oid = i.indrelid and (r.rolsuper or r.rolname = current_user))
+   and not exists (
     select from pg_depend d
     cross join lateral (
       select p.proowner as owner from pg_proc p where d.refclassid = 'pg_proc'::regclass and p.oid = d.refobjid
@@ -17,7 +28,7 @@ return $sql$
       select y.typowner from pg_type y left join pg_type e on e.oid = y.typelem
       where d.refclassid = 'pg_type'::regclass and y.oid = d.refobjid and coalesce(e.typtype, y.typtype) <> 'e') u
     where d.classid = 'pg_class'::regclass and d.objid = i.indexrelid
-      and not exists (select from pg_roles r where r.oid = u.owner and (r.rolsuper or r.rolname = current_user)))$sql$;
+      and not exists (select from pg_roles r where r.oid = u.owner and (r.rolsuper or r.rolname = current_user))))$sql$;
 comment on function steep_repl._index_is_harmless() is 'private: a condition that an index i runs no code of other roles';
 
 -- The unique indexes of a table, as json. A value is compared with others by the equality of its type below any domain, or
@@ -36,13 +47,17 @@ select coalesce(json_agg(json_build_object(
          'name', x.relname, 'columns', case when i.indexprs is null then k.columns end, 'expressions', k.expressions,
          'types', k.types, 'readings', k.readings, 'predicate', pg_get_expr(i.indpred, i.indrelid),
          'nulls_not_distinct', coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false),
-         'is_harmless', @is_harmless@)), '[]')
+         'is_exact', k.is_exact, 'is_harmless', @is_harmless@)), '[]')
 from pg_index i join pg_class x on x.oid = i.indexrelid
 cross join lateral (
   select json_agg(a.attname order by u.n) as columns, json_agg(format_type(y.oid, -1) order by u.n) as types,
          json_agg(case when y.typnamespace <> 'pg_catalog'::regnamespace then 'text'
                        when y.typsubscript = 'array_subscript_handler'::regproc then 'cast' else 'value' end order by u.n) as readings,
-         json_agg(pg_get_indexdef(i.indexrelid, u.n::int, false) order by u.n) as expressions
+         json_agg(pg_get_indexdef(i.indexrelid, u.n::int, false)
+                  || coalesce((select format(' collate %I.%I', cn.nspname, co.collname) from pg_collation co join pg_namespace cn on cn.oid = co.collnamespace
+                               where co.oid = (i.indcollation::oid[])[u.n - 1]), '') order by u.n) as expressions,
+         -- the text of an enum says what it is; of other types from elsewhere, equal values may have several
+         bool_and(y.typnamespace = 'pg_catalog'::regnamespace or y.typtype = 'e') as is_exact
   from unnest(i.indkey::int2[]) with ordinality u(attnum, n)
   join pg_attribute xa on xa.attrelid = i.indexrelid and xa.attnum = u.n
   join below b on b.type = xa.atttypid join pg_type y on y.oid = b.base

@@ -258,7 +258,7 @@ comment on function steep_repl._merge_is_still(text, int, int[]) is 'private: wh
 -- Compares rows again that had changed, or could not be locked; how many steps that makes.
 create function steep_repl._merge_look_again(connection text) returns int
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
-@SET_VALUES@ @SET_SCAN@ as $fn$
+@SET_VALUES@ @SET_SCAN@ @SET_READING@ as $fn$
 declare
   this_round constant int := (select m.round + 1 from pg_temp.steep_repl_merge m);
   plan jsonb;

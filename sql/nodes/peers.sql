@@ -124,17 +124,11 @@ return $sql$
 $sql$;
 comment on function steep_repl._peer_settings() is 'private: what the session at the peer sets';
 
--- A peer that has steep_repl refuses to run its tables' owners' code while they are only read, too.
-create function steep_repl._peer_guard(setting text, is_local boolean) returns text
-language sql immutable strict parallel unsafe set search_path = pg_catalog, pg_temp
-return format($sql$
-  select pg_catalog.set_config('steep_repl.trusted_code_only', %L, %L)
-  where pg_catalog.current_setting('steep_repl.trusted_code_only', true) is not null$sql$, setting, is_local);
-comment on function steep_repl._peer_guard(text, boolean) is 'private: a query that turns the guard of trusted_code.c at the peer on or off, if there is one';
-
+-- A peer that has steep_repl refuses to run its tables' owners' code while they are only read, too; to another one the setting
+-- says nothing. Only a SET statement can turn it off.
 create function steep_repl._peer_begin_writing(connection text) returns void
 language sql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp
-return steep_repl._peer_command(connection, 'begin; ' || steep_repl._peer_guard('off', true));
+return steep_repl._peer_command(connection, 'begin; set local steep_repl.trusted_code_only = off');
 comment on function steep_repl._peer_begin_writing(text) is 'private: starts a transaction at the peer in which the code of its tables runs, as in any';
 
 create function steep_repl._peer_open(peer text) returns text
@@ -163,7 +157,7 @@ begin
   begin
     perform steep_repl._peer_command(connection, 'set search_path = pg_catalog, pg_temp');
     perform steep_repl._peer_json(connection, steep_repl._peer_settings());
-    perform steep_repl._peer_command(connection, steep_repl._peer_guard('on', false));
+    perform steep_repl._peer_command(connection, 'set steep_repl.trusted_code_only = on');
     facts := steep_repl._peer_json(connection,
       $$select pg_catalog.current_setting('server_version_num')::int as version,
                (select c.system_identifier::text from pg_catalog.pg_control_system() c) as system_identifier,

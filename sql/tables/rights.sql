@@ -66,7 +66,7 @@ begin
     execute pg_catalog.format($sql$
       alter table steep_repl.%1$I enable row level security;
       create policy own_jobs on steep_repl.%1$I for select
-        using (exists (select from steep_repl.%2$I j where j.%3$I = %1$I.%3$I and pg_catalog.pg_has_role(j.requested_by_oid, 'MEMBER')))$sql$,
+        using (exists (select from steep_repl.%2$I j where j.%3$I operator(pg_catalog.=) %1$I.%3$I and pg_catalog.pg_has_role(j.requested_by_oid, 'MEMBER')))$sql$,
       target.name, target.job, target.id);
   end loop;
 end

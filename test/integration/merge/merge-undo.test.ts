@@ -194,11 +194,7 @@ test("a job that a role forges undoes no merge of another role", async () => {
     primary_keys: null,
   };
   const session = await pair.a.connect({ user: "merger" });
-  for (const [undoes, error_sqlstate] of [
-    [merge.merge_id, "42501"],
-    ["merge_x", "42501"],
-    [null, "22023"],
-  ]) {
+  for (const undoes of [merge.merge_id, "merge_x", null]) {
     await session.query("begin");
     const { rows: queued } = await session.query<MergeRow>(
       "insert into steep_repl.work_queue (operation, params) values ('merge_undo', $1) returning id, merge_id",
@@ -210,7 +206,7 @@ test("a job that a role forges undoes no merge of another role", async () => {
     await session.query("commit");
     expect(await endOfMerge(pair.a, job)).toMatchObject({
       status: "failed",
-      error_sqlstate,
+      error_sqlstate: "42501",
     });
   }
   await session.end();

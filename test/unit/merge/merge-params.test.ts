@@ -60,17 +60,19 @@ describe("a job's actions", () => {
     expect(queuedMergeParams({ ...params, actions: { unsettled, ...others } })).toEqual(params);
   });
 
+  test("may be missing: they follow", () => {
+    for (const raw of [asQueued, { ...asQueued, actions: null }])
+      expect(queuedMergeParams(raw)).toEqual(mergeParams(asQueued));
+  });
+
   test.each([
-    ["are missing", undefined],
-    ["are null", null],
     ["are no object", ["insert_remote"]],
     ["are text", "again"],
     ["lack one", { local_only: "insert_remote" }],
     ["say something else", { ...defaultActions, conflict: "update_local" }],
     ["say more", { ...defaultActions, other: "keep" }],
   ])("that %s are refused", (_, actions) => {
-    const raw = { ...asQueued, ...(actions === undefined ? {} : { actions }) } as Raw;
-    expect(() => queuedMergeParams(raw)).toThrow(
+    expect(() => queuedMergeParams({ ...asQueued, actions } as Raw)).toThrow(
       "actions must be what strategy, local_only and remote_only say",
     );
   });

@@ -31,6 +31,7 @@ const fine: MergeFacts = {
   not_settable: null,
   circle: null,
   unchecked: null,
+  checked_as_text: null,
   read_only: null,
   fires_triggers: null,
   without_origin: null,

@@ -1,0 +1,15 @@
+/*
+ * trusted_code.h
+ *	  What the two parts of the guard against table owners' code share.
+ */
+#ifndef STEEP_TRUSTED_CODE_H
+#define STEEP_TRUSTED_CODE_H
+
+#include "postgres.h"
+
+/* trusted_planning.c */
+extern void trusted_planning_init(void);
+extern bool planning_is_restricted(void);
+extern Oid planning_reader(void);
+
+#endif /* STEEP_TRUSTED_CODE_H */

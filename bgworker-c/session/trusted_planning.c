@@ -1,0 +1,192 @@
+/*
+ * trusted_planning.c
+ *	  While tables are only read, queries are planned without the reader's rights.
+ *
+ * The planner evaluates what is constant in index expressions and predicates and
+ * in extended statistics, and what partitions are bound by. It does so in places
+ * that no hook shows, and keeps what came of it in the session's caches.
+ */
+#include "base/settings.h"
+#include "session/trusted_code.h"
+
+#include "access/transam.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/planner.h"
+#include "utils/acl.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/relcache.h"
+#include "utils/syscache.h"
+
+static planner_hook_type next_planner_hook = NULL;
+
+static Oid reader = InvalidOid; /* who plans; not as whom a function runs meanwhile */
+static bool is_restricted = false;
+static bool has_planned = false; /* since the caches were forgotten */
+
+/* Whether a query is being planned that reads a table of somebody else. */
+bool
+planning_is_restricted(void)
+{
+	return steep_plannings > 0 && is_restricted;
+}
+
+/* Whose rights count. */
+Oid
+planning_reader(void)
+{
+	return steep_plannings > 0 ? reader : GetUserId();
+}
+
+static bool
+is_trusted_owner(Oid relation)
+{
+	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+	Oid owner = InvalidOid;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+		ReleaseSysCache(tuple);
+	}
+	return OidIsValid(owner) && (owner == GetUserId() || superuser_arg(owner));
+}
+
+/* Whether a table, or a partition of it, has an owner who is neither the reader nor a superuser. */
+static bool
+is_of_others(Oid relation)
+{
+	List *all;
+
+	if (relation < FirstNormalObjectId)
+		return false;
+	if (!is_trusted_owner(relation))
+		return true;
+	if (!has_subclass(relation))
+		return false;
+	all = find_all_inheritors(relation, NoLock, NULL);
+	foreach_oid (child, all)
+		if (!is_trusted_owner(child))
+			return true;
+	return false;
+}
+
+static bool
+reads_table_of_others(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, RangeTblEntry))
+	{
+		RangeTblEntry *entry = (RangeTblEntry *) node;
+
+		return entry->rtekind == RTE_RELATION && is_of_others(entry->relid);
+	}
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, reads_table_of_others, context,
+								 QTW_EXAMINE_RTES_BEFORE);
+	return expression_tree_walker(node, reads_table_of_others, context);
+}
+
+/* Say what a missing right has to do with the query. */
+static void
+rethrow_with_hint(MemoryContext context)
+{
+	ErrorData *error;
+
+	MemoryContextSwitchTo(context);
+	error = CopyErrorData();
+	FlushErrorState();
+	if (error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE && error->hint == NULL)
+		error->hint = pstrdup(
+			"An index or statistics of a table calls it, which has no rights while the table is read for others than its owner. Let the owner do this, or leave the table out.");
+	ReThrowError(error);
+}
+
+/*
+ * Plan a query as maintenance commands do their work: what is evaluated meanwhile has the rights of a role
+ * that is granted nothing, cannot leave anything behind in the session, and settings that it changes are as
+ * before afterwards. An error restores all that with the (sub)transaction.
+ */
+static PlannedStmt *
+plan_without_rights(planner_hook_type planner, Query *query, const char *text, int options,
+					ParamListInfo params)
+{
+	MemoryContext memory = CurrentMemoryContext;
+	PlannedStmt *result;
+	Oid role;
+	int context;
+	int settings = NewGUCNestLevel();
+
+	GetUserIdAndSecContext(&role, &context);
+	SetUserIdAndSecContext(ROLE_PG_USE_RESERVED_CONNECTIONS,
+						   context | SECURITY_RESTRICTED_OPERATION);
+	PG_TRY();
+	{
+		result = planner(query, text, options, params);
+	}
+	PG_CATCH();
+	{
+		rethrow_with_hint(memory);
+	}
+	PG_END_TRY();
+	SetUserIdAndSecContext(role, context);
+	AtEOXact_GUC(false, settings);
+	return result;
+}
+
+/* Under the guard; it may be a query within the planning of another one. */
+static PlannedStmt *
+plan_guarded(planner_hook_type planner, Query *query, const char *text, int options,
+			 ParamListInfo params)
+{
+	PlannedStmt *result;
+
+	has_planned = true;
+	if (steep_plannings++ == 0)
+		is_restricted = false, reader = GetUserId();
+	PG_TRY();
+	{
+		if (steep_plannings == 1 && (is_restricted = reads_table_of_others((Node *) query, NULL)))
+			result = plan_without_rights(planner, query, text, options, params);
+		else
+			result = planner(query, text, options, params);
+	}
+	PG_FINALLY();
+	{
+		steep_plannings--;
+	}
+	PG_END_TRY();
+	return result;
+}
+
+/*
+ * Under the guard SQL functions are not expanded. The relation cache keeps index expressions as they were
+ * simplified first, and the queries of others in the session would not match them any more.
+ */
+static PlannedStmt *
+at_planning(Query *query, const char *text, int options, ParamListInfo params)
+{
+	planner_hook_type planner = next_planner_hook != NULL ? next_planner_hook : standard_planner;
+
+	if (steep_trusted_code_only)
+		return plan_guarded(planner, query, text, options, params);
+	if (has_planned && AmRegularBackendProcess())
+	{
+		has_planned = false;
+		RelationCacheInvalidate(false);
+	}
+	return planner(query, text, options, params);
+}
+
+/* Called once, when the library is loaded. */
+void
+trusted_planning_init(void)
+{
+	next_planner_hook = planner_hook;
+	planner_hook = at_planning;
+}

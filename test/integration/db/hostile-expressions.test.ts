@@ -1,0 +1,253 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { endOfMerge, startMerge } from "../../support/merge.ts";
+import { type MergePair, setMergePair } from "../../support/merge-pair.ts";
+import { createRole, dropRole } from "../../support/roles.ts";
+
+/*
+ * Code of a table's owner that the executor would run, or that is planned by a statement which somebody forgot to
+ * guard; and what the guard must leave alone.
+ */
+let pair: MergePair;
+setMergePair("hostile-expressions", (p) => {
+  pair = p;
+});
+const mallory = { database: "postgres", user: "mallory" };
+
+const nodes = () => [pair.a, pair.b];
+
+beforeAll(async () => {
+  await createRole(pair.a, "postgres", "mallory");
+  await pair.b.query("create role mallory login");
+  await pair.both("create extension hstore; create extension citext");
+});
+afterAll(async () => {
+  await pair.both(
+    "drop schema if exists m, own cascade; drop extension hstore, citext cascade; drop table if exists parent cascade",
+  );
+  await dropRole(pair.a, "postgres", "mallory");
+  await pair.b.query("drop role mallory");
+});
+beforeEach(async () => {
+  for (const node of nodes()) {
+    await node.query("drop schema if exists m, own cascade; drop table if exists parent cascade");
+    await node.query("create schema m authorization mallory; create schema own");
+    await node.query(
+      `create table m.log (ran_as text, is_super boolean); grant all on m.log to public;
+       create function m.evil() returns int language plpgsql volatile as $$ begin
+         insert into m.log select current_user, rolsuper from pg_roles where rolname = current_user; return 1; end $$`,
+      [],
+      mallory,
+    );
+  }
+});
+
+async function expectNotRun() {
+  for (const node of nodes())
+    expect(await node.query("select * from m.log where is_super")).toEqual([]);
+}
+
+/** Made by mallory on both sides alike; then the peer has fewer rows. */
+async function make(ddl: string) {
+  for (const node of nodes()) {
+    await node.query(`set search_path = m, public; ${ddl}; reset search_path`, [], mallory);
+    await node.query("delete from m.log");
+  }
+  await pair.b.query("delete from m.t where id > 2", [], mallory);
+}
+
+async function merged(table: string, args: string) {
+  return endOfMerge(pair.a, await startMerge(pair.a, pair.b.uri(), { tables: [table], args }));
+}
+
+const switchesOff = `create domain dj as int check (case when current_user <> 'mallory' then
+  set_config('steep_repl.trusted_code_only', 'off', false) is not null and query_to_xml('select m.evil()', true, false, '') is not null
+  else true end)`;
+
+describe("a unique index that evaluates", () => {
+  test.each([
+    [
+      "a domain's check by way of hstore",
+      `${switchesOff}; create type hold as (f dj); create table t (id int primary key, c hold, h hstore);
+       create unique index u on t ((hstore(populate_record(c, h))));
+       insert into t select g, row(g)::hold, hstore('f', g::text) from generate_series(1, 5) g`,
+    ],
+    [
+      "a domain's check by way of json_value",
+      `${switchesOff}; create table t (id int primary key, j jsonb);
+       create unique index u on t ((json_value(j, '$.a' returning dj error on empty error on error) + 0));
+       insert into t select g, jsonb_build_object('a', g) from generate_series(1, 5) g`,
+    ],
+    [
+      "a cast that turns the guard off before it is asked",
+      `create type moo as enum ('a', 'b', 'c', 'd', 'e');
+       create function cj(moo) returns json language plpgsql immutable set steep_repl.trusted_code_only = off as $$ begin
+         if current_user <> 'mallory' then perform m.evil(); end if; return to_json(enum_out($1)::text); end $$;
+       create cast (moo as json) with function cj(moo);
+       create table t (id int primary key, c moo); create unique index u on t ((json_array(c returning text)));
+       insert into t select g, (enum_range(null::moo))[g] from generate_series(1, 5) g`,
+    ],
+  ])("%s is not evaluated by a dry run, and named as not checked", async (_, ddl) => {
+    await make(ddl);
+    const row = await merged("m.t", "dry_run => true");
+    expect(row).toMatchObject({ status: "complete", rows_merged: "3" });
+    expect(row.warnings).toEqual([expect.stringContaining("not checked")]);
+    expect(row.warnings?.[0]).toContain("u of table m.t");
+    await expectNotRun();
+  });
+
+  test("built-in functions and types only is checked, whoever owns the table", async () => {
+    await make(
+      `create table t (id int primary key, v text); insert into t select g, 'V' || g from generate_series(1, 5) g;
+       create unique index u on t (lower(v), (coalesce(v, 'x') || 'y'), (case when id > 0 then 1 else 2 end)) where v is not null`,
+    );
+    await pair.b.query("insert into m.t values (10, 'V5')");
+    const row = await merged("m.t", "dry_run => true");
+    expect(row).toMatchObject({ status: "failed", error_sqlstate: "23505", warnings: null });
+  });
+});
+
+test("statistics are not evaluated either by the queries that ask when rows were modified", async () => {
+  await make(
+    `create domain dj2 as int check (case when current_user <> 'mallory' then m.evil() = 1 else true end); create type hold2 as (g dj2);
+     create domain dj as int check (case when current_setting('steep_repl.trusted_code_only') = 'on' then true
+                                    else jsonb_populate_record(null::hold2, '{"g": 1}') is not null end);
+     create type hold as (f dj); create table t (id int primary key, ts timestamptz);
+     insert into t select g, now() from generate_series(1, 5) g;
+     create statistics st on ((populate_record(null::hold, 'f=>1'::hstore)).f), ts from t`,
+  );
+  await pair.b.query("update m.t set ts = now() + interval '1 s'", [], mallory);
+  const args =
+    "strategy => 'last-modified', last_modified_column => 'ts', dry_run => true, local_only => 'keep'";
+  expect(await merged("m.t", args)).toMatchObject({ status: "complete", rows_merged: "2" });
+  await expectNotRun();
+});
+
+test.each(["a", "b"] as const)(
+  "the table of another owner that refers to a merged one is not evaluated on side %s: the foreign key is named",
+  async (side) => {
+    for (const node of nodes())
+      await node.query(
+        "create table parent (id int primary key); insert into parent values (1), (2); grant select, references on parent to mallory",
+      );
+    await pair[side === "a" ? "a" : "b"].query("insert into parent values (3)");
+    const node = pair[side];
+    await node.query(
+      `create function m.quiet(x int) returns int language plpgsql immutable as $$ begin
+         if current_user <> 'mallory' then perform m.evil(); end if; return x; end $$;
+       create table m.child (f int references parent (id)); insert into m.child values (1);
+       create index on m.child ((m.quiet(1)))`,
+      [],
+      mallory,
+    );
+    await node.query("delete from m.log");
+    const row = await merged("public.parent", "local_only => 'delete', remote_only => 'delete'");
+    expect(row).toMatchObject({ status: "complete", rows_merged: "1" });
+    expect(row.warnings).toEqual([expect.stringContaining("foreign keys were not checked")]);
+    expect(row.warnings?.[0]).toContain("m.child");
+    await expectNotRun();
+  },
+);
+
+describe("a session that has compared", () => {
+  test("finds its index expressions again in its own queries", async () => {
+    await pair.both(
+      `create function own.norm(text) returns text language sql immutable as 'select lower($1)';
+       revoke execute on function own.norm(text) from public;
+       create table own.t (id int primary key, v text); create unique index on own.t (own.norm(v)); insert into own.t values (1, 'A')`,
+    );
+    await pair.both("create role keeper; alter table own.t owner to keeper");
+    const session = await pair.a.connect({ database: "postgres" });
+    const peer = pair.b.uri();
+    await expect(
+      session.query("select * from steep_repl.analyze_overlap($1, '{own.t}')", [peer]),
+    ).resolves.toMatchObject({ rows: [{ match_count: "1" }] });
+    const again = "insert into own.t values (2, 'a') on conflict (own.norm(v)) do nothing";
+    expect((await session.query(again)).rowCount).toBe(0);
+    await session.end();
+    await pair.both("drop table own.t; drop role keeper");
+  });
+
+  test("has no lack of rights where all is its own, or a superuser's", async () => {
+    await pair.both(
+      `create function own.helper() returns int language plpgsql as 'begin return 1; end';
+       create function own.cfg() returns int language plpgsql immutable as 'begin return own.helper(); end';
+       revoke execute on function own.cfg() from public;
+       create table own.t (id int primary key, v text); create index on own.t (id) where own.cfg() = 1; insert into own.t values (1, 'A')`,
+    );
+    expect(
+      await pair.a.query("select match_count from steep_repl.analyze_overlap($1, '{own.t}')", [
+        pair.b.uri(),
+      ]),
+    ).toEqual([{ match_count: "1" }]);
+  });
+});
+
+test("a superuser's function that needs rights is refused for another owner's table, with a hint", async () => {
+  await pair.both(
+    `create function own.cfg() returns int language plpgsql immutable as 'begin return 1; end'; revoke execute on function own.cfg() from public;
+     create table own.t (id int primary key); create index on own.t (id) where own.cfg() = 1; alter table own.t owner to mallory`,
+  );
+  await expect(
+    pair.a.query("select * from steep_repl.analyze_overlap($1, '{own.t}')", [pair.b.uri()]),
+  ).rejects.toMatchObject({
+    code: "42501",
+    hint: expect.stringContaining("An index or statistics"),
+  });
+});
+
+test.each([
+  "set_config('steep_repl.trusted_code_only', 'off', false)",
+  "set_config('steep_repl.trusted_code_only', null, false)",
+])("under the guard %s is refused, and SET is not", async (call) => {
+  const session = await pair.a.connect({ database: "postgres" });
+  await session.query(
+    "create function own.off() returns int language sql set steep_repl.trusted_code_only = off as 'select 1'",
+  );
+  await session.query("set steep_repl.trusted_code_only = on");
+  await expect(session.query(`select ${call}`)).rejects.toMatchObject({ code: "42501" });
+  await expect(session.query("select own.off()")).rejects.toMatchObject({ code: "42501" });
+  await session.query("set steep_repl.trusted_code_only = off");
+  expect((await session.query("select own.off()")).rows).toEqual([{ off: 1 }]);
+  await session.end();
+});
+
+/* Whoever adds a function that reads users' tables has to think of the guard. */
+test("every function of ours that reads users' tables has the guard, or a reason", async () => {
+  const reasons = {
+    _merge_batch: "writes, unless it is a dry run, which it turns the guard on for",
+    _merge_is_still: "locks rows of a table that is being written",
+    _merge_plans: "reads catalogs only",
+    _overlap_plans: "reads catalogs only",
+    _undo_batch: "writes",
+  };
+  expect(
+    await pair.a.query(
+      `select proname from pg_proc where pronamespace = 'steep_repl'::regnamespace
+       and 'enable_sort=off' = any (proconfig) and 'steep_repl.trusted_code_only=on' <> all (proconfig) order by 1`,
+    ),
+  ).toEqual(Object.keys(reasons).map((proname) => ({ proname })));
+});
+
+describe("unique indexes whose equality is not that of texts", () => {
+  test("are named where the type is an extension's", async () => {
+    await pair.both("create table ci (id int primary key, email citext unique)");
+    await pair.a.query("insert into ci values (1, 'Bob')");
+    await pair.b.query("insert into ci values (2, 'BOB')");
+    const row = await merged("public.ci", "dry_run => true");
+    expect(row.warnings).toEqual([expect.stringContaining("ci_email_key of table public.ci")]);
+    await pair.both("drop table ci");
+  });
+
+  test("are checked by the collation of the index", async () => {
+    await pair.both(
+      `create collation nd (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+       create table co (id int primary key, e text); create unique index on co (e collate nd)`,
+    );
+    await pair.a.query("insert into co values (1, 'Bob')");
+    await pair.b.query("insert into co values (2, 'BOB')");
+    expect(await merged("public.co", "dry_run => true")).toMatchObject({
+      ...{ status: "failed", error_sqlstate: "23505" },
+    });
+    await pair.both("drop table co; drop collation nd");
+  });
+});
