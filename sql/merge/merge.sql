@@ -27,7 +27,6 @@ begin
   return result;
 end
 $fn$;
-comment on function steep_repl.start_merge(text, text[], text, boolean, text, text, text, jsonb, text, text) is 'queues the merge of tables with those of a peer, so that both have the same rows; returns at once';
 
 create function steep_repl._merge(merge_id text) returns steep_repl.merges
 language plpgsql stable parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
@@ -85,7 +84,6 @@ create function steep_repl.merge_progress(
 returns setof record
 language sql volatile parallel unsafe set search_path = pg_catalog, pg_temp
 as 'select p.* from steep_repl._merge_progress($1) p';
-comment on function steep_repl.merge_progress(text) is 'live progress of one merge, of all active ones, or of the latest when none is active';
 
 create function steep_repl.wait_merge(merge_id text, timeout_seconds int default 86400) returns steep_repl.merges
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
@@ -100,7 +98,6 @@ begin
   return steep_repl._merge(wait_merge.merge_id);
 end
 $fn$;
-comment on function steep_repl.wait_merge(text, int) is 'waits until a merge is over; returns its row, unfinished on timeout';
 
 create function steep_repl.cancel_merge(merge_id text) returns boolean
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
@@ -113,7 +110,6 @@ begin
   return steep_repl._cancel(merge.operation_id);
 end
 $fn$;
-comment on function steep_repl.cancel_merge(text) is 'stops a merge after its current batch at the latest; what it has written stays, and its audit log says what; false if it is over';
 
 create function steep_repl.undo_merge(merge_id text, peer text default null) returns steep_repl.merges
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
@@ -154,4 +150,3 @@ begin
   return result;
 end
 $fn$;
-comment on function steep_repl.undo_merge(text, text) is 'queues taking a merge back on both sides, as the role that merged, but for rows that changed since, which merge_conflicts then lists; returns at once';

@@ -64,7 +64,6 @@ create function steep_repl.snapshot_progress(
 returns setof record
 language sql volatile parallel unsafe set search_path = pg_catalog, pg_temp
 as 'select p.* from steep_repl._snapshot_progress($1) p';
-comment on function steep_repl.snapshot_progress(text) is 'live progress of one snapshot, of all active ones, or of the latest when none is active';
 
 create function steep_repl.wait_snapshot(snapshot_id text, timeout_seconds int default 86400) returns steep_repl.snapshots
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
@@ -79,7 +78,6 @@ begin
   return steep_repl._snapshot(wait_snapshot.snapshot_id);
 end
 $fn$;
-comment on function steep_repl.wait_snapshot(text, int) is 'waits until a snapshot is over; returns its row, unfinished on timeout';
 
 create function steep_repl.cancel_snapshot(snapshot_id text) returns boolean
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
@@ -92,7 +90,6 @@ begin
   return steep_repl._cancel(snapshot.operation_id);
 end
 $fn$;
-comment on function steep_repl.cancel_snapshot(text) is 'cancels a snapshot and removes what it wrote; false if it is over';
 
 create function steep_repl.drop_snapshot(snapshot_id text) returns boolean
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
@@ -103,10 +100,8 @@ begin
   return steep_repl._drop_snapshot(drop_snapshot.snapshot_id);
 end
 $fn$;
-comment on function steep_repl.drop_snapshot(text) is 'removes a snapshot''s files, unused slot and row at once; a ROLLBACK does not bring them back';
 
 create function steep_repl.verify_snapshot(path text,
   out file text, out problem text, out expected text, out found text)
 returns setof record
 language c volatile parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_verify_snapshot';
-comment on function steep_repl.verify_snapshot(text) is 're-reads every byte of a snapshot; one row a problem, none if it is sound';
