@@ -39,7 +39,6 @@ export class Manual {
       wal_level: "logical",
       track_commit_timestamp: true,
       max_worker_processes: 16,
-      "steep_repl.poll_interval": "1s",
     };
     const hba = ["host all steep_repl 127.0.0.1/32 scram-sha-256"];
     const a = await startServer({ name: `${name}-a`, settings, hba });
