@@ -30,9 +30,9 @@ const statement = /^comment on function steep_repl\.(\w+) is \$doc\$\n(.*?)^\$do
 
 const oneLine = (text: string) => text.trim().replace(/\s+/g, " ");
 
-/** The words of each tag of one kind: the first one, and the rest. */
+/** Each tag of one kind: what it is about, and behind two spaces what is said of it. */
 function tagsOf(body: string, kind: string): readonly (readonly [string, string])[] {
-  const tags = body.matchAll(new RegExp(`^@${kind} +(\\S+)\\s+(.*?)(?=^@|(?![\\s\\S]))`, "gms"));
+  const tags = body.matchAll(new RegExp(`^@${kind} +(\\S.*?)  +(.*?)(?=^@|(?![\\s\\S]))`, "gms"));
   return [...tags].map(([, first = "", rest = ""]) => [first, oneLine(rest)] as const);
 }
 

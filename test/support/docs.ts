@@ -60,7 +60,7 @@ export const notRun: readonly { readonly text: string; readonly why: string }[] 
 /** What a block is for the tests. Of any other kind there must be none. */
 export function roleOf(
   block: Block,
-): "run" | "output" | "settings" | "picture" | "not run" | "unknown" {
+): "run" | "output" | "settings" | "picture" | "manifest" | "not run" | "unknown" {
   if (notRun.some(({ text }) => block.text.includes(text))) return "not run";
   switch (block.kind) {
     case "sql":
@@ -70,6 +70,8 @@ export function roleOf(
       return "output";
     case "ini":
       return "settings";
+    case "json":
+      return "manifest";
     case "mermaid":
     case "diagram":
       return "picture";

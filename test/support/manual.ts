@@ -140,12 +140,39 @@ export class Manual {
     }
   }
 
+  /** Whether the members of a snapshot's manifest are those that the page has. */
+  async checkManifest(block: Block): Promise<void> {
+    const path = join(this.#a.snapshotDir, "manifest");
+    const printed = await this.#on("a").say(
+      `select snapshot_id from steep_repl.start_snapshot('${path}') \\gset
+       select status from steep_repl.wait_snapshot(:'snapshot_id');`,
+    );
+    if (!printed.includes("complete")) throw new Error(printed);
+    const written = JSON.parse(await readFile(join(path, "manifest.json"), "utf8"));
+    const [shown, actual] = [membersOf(JSON.parse(block.text)), membersOf(written)];
+    if (shown !== actual) throw new Error(`the manifest has\n${actual}\nand not\n${shown}`);
+  }
+
   async end(): Promise<void> {
     for (const psql of this.#psql.values()) psql.end();
     await this.#a.destroy();
     await this.#b.destroy();
     await rm(this.#programs, { recursive: true, force: true });
   }
+}
+
+interface Frame {
+  readonly frames?: readonly object[];
+}
+
+/** The names of all members of a manifest, those of each kind of file and of frames once. */
+function membersOf(manifest: {
+  readonly files: readonly (Frame & { readonly kind: string })[];
+}): string {
+  const names = (value: object) => Object.keys(value).sort().join(" ");
+  const files = manifest.files.map((file) => `${file.kind}: ${names(file)}`);
+  const frames = manifest.files.flatMap((file) => file.frames ?? []).map(names);
+  return [names(manifest), ...new Set(files.sort()), ...new Set(frames)].join("\n");
 }
 
 const sentinel = "--- the block is over ---";

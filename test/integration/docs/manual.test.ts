@@ -22,18 +22,32 @@ const begins: Readonly<Record<string, Prepared>> = {
 const pages = manualPages()
   .filter((page) => !inContainers.includes(page))
   .map((page) => [page, blocksOf(page)] as const)
-  .filter(([, blocks]) => blocks.some((block) => ["run", "settings"].includes(roleOf(block))));
+  .filter(([, blocks]) =>
+    blocks.some((block) => ["run", "settings", "manifest"].includes(roleOf(block))),
+  );
 
 /** What is wrong with a block; none where it does what the page says. */
 async function check(manual: Manual, block: Block, next: Block | undefined): Promise<string[]> {
   const at = `${block.page}:${block.line}`;
-  if (roleOf(block) === "settings") {
-    return manual.checkSettings(block).then(
-      () => [],
-      (error: unknown) => [`${at}: ${error}`],
-    );
+  const said = (error: unknown) => [`${at}: ${error}`];
+  switch (roleOf(block)) {
+    case "settings":
+      return manual.checkSettings(block).then(() => [], said);
+    case "manifest":
+      return manual.checkManifest(block).then(() => [], said);
+    case "run":
+      return checkOutput(manual, block, next);
+    default:
+      return [];
   }
-  if (roleOf(block) !== "run") return [];
+}
+
+async function checkOutput(
+  manual: Manual,
+  block: Block,
+  next: Block | undefined,
+): Promise<string[]> {
+  const at = `${block.page}:${block.line}`;
   const printed = await manual.run(block);
   if (next && roleOf(next) === "output") {
     return printsAsShown(next.text, printed) ? [] : [`${at} printed\n${printed}`];
