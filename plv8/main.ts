@@ -5,8 +5,9 @@ import type { Json } from "./db/sql.ts";
 import { SteepError } from "./db/steep-error.ts";
 import { bundleVersion } from "./db/version.ts";
 import { type PeerFacts, refuseMerge } from "./merge/merge-checks.ts";
-import { type MergeParams, mergeParams } from "./merge/merge-params.ts";
+import { mergeParams, restoring } from "./merge/merge-params.ts";
 import { planMerge } from "./merge/merge-plan.ts";
+import { resolveActions } from "./merge/row-actions.ts";
 import { planOverlap } from "./overlap/overlap-plan.ts";
 
 type Handler = (args: never) => unknown;
@@ -18,14 +19,10 @@ const handlers: ReadonlyMap<string, Handler> = new Map<string, Handler>([
   ["overlap_plan", planOverlap],
   ["merge_plan", planMerge],
   ["merge_params", mergeParams],
-  ["merge_refuse", mergeRefuse],
+  ["resolve_actions", resolveActions],
+  ["resolve_refuse", (facts: PeerFacts) => refuseMerge(restoring, facts)],
   ["version", bundleVersion],
 ]);
-
-/** Of a conflict that is resolved in a session: the same is in its way as in that of a merge. */
-function mergeRefuse(args: { readonly params: MergeParams; readonly facts: PeerFacts }): void {
-  refuseMerge(args.params, args.facts);
-}
 
 interface Envelope {
   readonly version: string;

@@ -6,7 +6,6 @@
 #include "apply/apply.h"
 
 #include "access/xact.h"
-#include "catalog/pg_type.h"
 #include "jobs/owner.h"
 #include "replication/origin.h"
 
@@ -21,8 +20,8 @@ apply_marks_read(int64 operation_id)
 	ctl.hcxt = CurrentMemoryContext;
 	marks = hash_create("steep_repl apply marks", 256, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	owner_begin(&session);
-	owner_execute("select dump_id, part from steep_repl._apply_done where operation_id = $1", 1,
-				  (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(operation_id)}, NULL);
+	owner_execute("select dump_id, part from steep_repl._apply_done where operation_id = $1",
+				  SQL_ARGS(arg_int8(operation_id)));
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		bool isnull;
@@ -55,9 +54,8 @@ apply_marks_add(int64 operation_id, int dump_id, int64 part)
 	replorigin_session_origin = DoNotReplicateId;
 	owner_begin(&session);
 	owner_execute(
-		"insert into steep_repl._apply_done (operation_id, dump_id, part) values ($1, $2, $3)", 3,
-		(Oid[]){INT8OID, INT4OID, INT8OID},
-		(Datum[]){Int64GetDatum(operation_id), Int32GetDatum(dump_id), Int64GetDatum(part)}, NULL);
+		"insert into steep_repl._apply_done (operation_id, dump_id, part) values ($1, $2, $3)",
+		SQL_ARGS(arg_int8(operation_id), arg_int4(dump_id), arg_int8(part)));
 	owner_end(&session);
 	replorigin_session_origin = origin;
 }
@@ -75,9 +73,8 @@ apply_marks_remove(HTAB *marks, int64 operation_id, int dump_id)
 		if (mark->dump_id == dump_id)
 			hash_search(marks, mark, HASH_REMOVE, NULL);
 	owner_begin(&session);
-	owner_execute("delete from steep_repl._apply_done where operation_id = $1 and dump_id = $2", 2,
-				  (Oid[]){INT8OID, INT4OID},
-				  (Datum[]){Int64GetDatum(operation_id), Int32GetDatum(dump_id)}, NULL);
+	owner_execute("delete from steep_repl._apply_done where operation_id = $1 and dump_id = $2",
+				  SQL_ARGS(arg_int8(operation_id), arg_int4(dump_id)));
 	owner_end(&session);
 }
 

@@ -9,7 +9,6 @@
 #include "postgres.h"
 
 #include "access/xlog.h"
-#include "catalog/pg_type.h"
 #include "jobs/job_remains.h"
 #include "miscadmin.h"
 #include "jobs/owner.h"
@@ -29,7 +28,7 @@ job_remains_find(int64 id, JobRemains *remains)
 	memset(remains, 0, sizeof(*remains));
 	if (owner_execute(
 			"select path, token, slot_name, slot_lsn from steep_repl._job_directories where operation_id = $1",
-			1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL) == 0)
+			SQL_ARGS(arg_int8(id))) == 0)
 		return false;
 	remains->mark.operation_id = id;
 	remains->mark.database = MyDatabaseId;
@@ -50,8 +49,8 @@ job_remains_find(int64 id, JobRemains *remains)
 void
 job_remains_forget(int64 id)
 {
-	owner_execute("delete from steep_repl._job_directories where operation_id = $1", 1,
-				  (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL);
+	owner_execute("delete from steep_repl._job_directories where operation_id = $1",
+				  SQL_ARGS(arg_int8(id)));
 }
 
 /*

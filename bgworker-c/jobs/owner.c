@@ -105,12 +105,12 @@ owner_end(OwnerSession *session)
 
 /* Run one statement; returns the number of rows, which stay in SPI_tuptable. */
 uint64
-owner_execute(const char *sql, int nargs, Oid *types, Datum *values, const char *nulls)
+owner_execute(const char *sql, int n, const SqlArg *args)
 {
-	int rc = SPI_execute_with_args(sql, nargs, types, values, nulls, false, 0);
+	int rc = sql_execute(sql, n, args);
 
 	if (rc < 0)
-		elog(ERROR, "SPI_execute_with_args failed: %s: %s", SPI_result_code_string(rc), sql);
+		elog(ERROR, "a statement of ours failed: %s: %s", SPI_result_code_string(rc), sql);
 	return SPI_processed;
 }
 

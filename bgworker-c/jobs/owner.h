@@ -8,6 +8,7 @@
 
 #include "postgres.h"
 
+#include "base/sql_args.h"
 #include "executor/spi.h"
 
 typedef struct OwnerSession
@@ -23,8 +24,7 @@ extern void owner_wait_for_locks(void);
 extern bool owner_can_lock(const char *table);
 extern void owner_begin(OwnerSession *session);
 extern void owner_end(OwnerSession *session);
-extern uint64
-owner_execute(const char *sql, int nargs, Oid *types, Datum *values, const char *nulls);
+extern uint64 owner_execute(const char *sql, int n, const SqlArg *args);
 extern Datum owner_value(uint64 row, int column, bool *isnull);
 extern char *owner_text(uint64 row, int column);
 

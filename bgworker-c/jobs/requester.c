@@ -5,10 +5,8 @@
 #include "jobs/requester.h"
 
 #include "access/xact.h"
-#include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "jobs/peer_secret.h"
-#include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
 void
@@ -32,14 +30,14 @@ requester_commit(void)
  * row of so many columns is not taken for granted, and each may be NULL.
  */
 void
-requester_select(JobRun *run, const char *sql, int nargs, Oid *types, Datum *values, int n,
-				 char **results)
+requester_select(JobRun *run, char **results, int n_results, const char *sql, int n,
+				 const SqlArg *args)
 {
 	SPI_connect();
-	if (SPI_execute_with_args(sql, nargs, types, values, NULL, false, 0) != SPI_OK_SELECT ||
-		SPI_processed != 1 || SPI_tuptable->tupdesc->natts != n)
+	if (sql_execute(sql, n, args) != SPI_OK_SELECT || SPI_processed != 1 ||
+		SPI_tuptable->tupdesc->natts != n_results)
 		ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION), errmsg("not one answer to: %s", sql)));
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < n_results; i++)
 	{
 		char *text = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i + 1);
 
@@ -50,34 +48,43 @@ requester_select(JobRun *run, const char *sql, int nargs, Oid *types, Datum *val
 
 /* The same of texts of which none may be NULL. */
 void
-requester_texts(JobRun *run, const char *sql, int nargs, Oid *types, Datum *values, int n,
-				char **results)
+requester_texts(JobRun *run, char **results, int n_results, const char *sql, int n,
+				const SqlArg *args)
 {
-	requester_select(run, sql, nargs, types, values, n, results);
-	for (int i = 0; i < n; i++)
+	requester_select(run, results, n_results, sql, n, args);
+	for (int i = 0; i < n_results; i++)
 		if (results[i] == NULL)
 			ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION), errmsg("no answer to: %s", sql)));
 }
 
+/* Of a function whose answer says nothing. */
+void
+requester_call(JobRun *run, const char *sql, int n, const SqlArg *args)
+{
+	char *nothing;
+
+	requester_select(run, &nothing, 1, sql, n, args);
+}
+
 char *
-requester_text(JobRun *run, const char *sql, int nargs, Oid *types, Datum *values)
+requester_text(JobRun *run, const char *sql, int n, const SqlArg *args)
 {
 	char *result;
 
-	requester_texts(run, sql, nargs, types, values, 1, &result);
+	requester_texts(run, &result, 1, sql, n, args);
 	return result;
 }
 
 /* A number from 0. */
 int
-requester_count(JobRun *run, const char *sql, int nargs, Oid *types, Datum *values)
+requester_count(JobRun *run, const char *sql, int n, const SqlArg *args)
 {
-	int n = pg_strtoint32(requester_text(run, sql, nargs, types, values));
+	int result = pg_strtoint32(requester_text(run, sql, n, args));
 
-	if (n < 0)
+	if (result < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_EXCEPTION), errmsg("no count is the answer to: %s", sql)));
-	return n;
+	return result;
 }
 
 /* The connection string that was kept for the job, or the name in its parameters. */
@@ -89,8 +96,8 @@ find_peer(JobRun *run)
 
 	if (peer != NULL)
 		return peer;
-	requester_select(run, "select $1::jsonb ->> 'peer', $1::jsonb ->> 'is_conninfo'", 1,
-					 (Oid[]){TEXTOID}, (Datum[]){CStringGetTextDatum(run->params)}, 2, found);
+	requester_select(run, found, 2, "select $1::jsonb ->> 'peer', $1::jsonb ->> 'is_conninfo'",
+					 SQL_ARGS(arg_text(run->params)));
 	if (found[1] != NULL && strcmp(found[1], "true") == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -108,6 +115,6 @@ find_peer(JobRun *run)
 char *
 requester_open_peer(JobRun *run)
 {
-	return requester_text(run, "select steep_repl._peer_open($1)", 1, (Oid[]){TEXTOID},
-						  (Datum[]){CStringGetTextDatum(find_peer(run))});
+	return requester_text(run, "select steep_repl._peer_open($1)",
+						  SQL_ARGS(arg_text(find_peer(run))));
 }

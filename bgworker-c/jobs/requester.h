@@ -6,16 +6,18 @@
 #ifndef STEEP_REQUESTER_H
 #define STEEP_REQUESTER_H
 
+#include "base/sql_args.h"
 #include "jobs/run.h"
 
 extern void requester_begin(void);
 extern void requester_commit(void);
-extern void requester_select(JobRun *run, const char *sql, int nargs, Oid *types, Datum *values,
-							 int n, char **results);
-extern void requester_texts(JobRun *run, const char *sql, int nargs, Oid *types, Datum *values,
-							int n, char **results);
-extern int requester_count(JobRun *run, const char *sql, int nargs, Oid *types, Datum *values);
-extern char *requester_text(JobRun *run, const char *sql, int nargs, Oid *types, Datum *values);
+extern void requester_select(JobRun *run, char **results, int n_results, const char *sql, int n,
+							 const SqlArg *args);
+extern void requester_texts(JobRun *run, char **results, int n_results, const char *sql, int n,
+							const SqlArg *args);
+extern void requester_call(JobRun *run, const char *sql, int n, const SqlArg *args);
+extern int requester_count(JobRun *run, const char *sql, int n, const SqlArg *args);
+extern char *requester_text(JobRun *run, const char *sql, int n, const SqlArg *args);
 extern char *requester_open_peer(JobRun *run);
 
 #endif /* STEEP_REQUESTER_H */

@@ -17,7 +17,7 @@ typedef struct MergeTable
 
 struct MergeRun
 {
-	char *connection; /* of dblink, to the peer */
+	char *connection; /* to the peer, by its name */
 	bool dry_run;
 	const char *undoes; /* of an undo: the merge that is taken back */
 	bool replicates;    /* one side replicates to the other */
@@ -35,7 +35,7 @@ struct MergeRun
 	bool is_in_doubt; /* whether the peer commits that one */
 };
 
-/* What a batch was and did, as text. */
+/* What a batch was and did, as text: steep_repl._merge_written. */
 typedef enum BatchField
 {
 	BATCH_ACTION,
@@ -54,19 +54,12 @@ typedef enum BatchField
 
 typedef char *Batch[N_BATCH_FIELDS];
 
-#define BATCH_SQL(fields, call)                                                          \
-	"select b.action, b.here, b.there, b.numbers::text, cardinality(b.numbers), " fields \
-	" from pg_temp.steep_repl_steps s cross join lateral steep_repl." call " b where s.step = $2"
-#define MERGE_BATCH_SQL                                                        \
-	BATCH_SQL("b.n_changed, b.peer_xid, b.is_last, b.why, '{}', b.read_ahead", \
-			  "_merge_batch($1, s.step, $3, $4, nullif($5, ''))")
-
 /* merge_open.c */
 extern void merge_open_peer(JobRun *run, Jsonb *action);
 extern void merge_begin(JobRun *run, Jsonb *action);
 
 /* merge_tables.c */
-extern void merge_tables_read(JobRun *run, int n_tables);
+extern void merge_tables_keep(JobRun *run, int n_tables, char *names_text, char *keys_text);
 extern const MergeTable *merge_table(JobRun *run, int no);
 extern void merge_table_check(const MergeTable *table, const char *action);
 

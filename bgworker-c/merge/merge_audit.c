@@ -169,10 +169,8 @@ read_merge(const char *merge_id, const char *role)
 	bool isnull;
 
 	if (owner_execute(
-			"select coalesce($2, m.requested_by), m.undoes is not null from steep_repl.merges m where m.merge_id = $1",
-			2, (Oid[]){TEXTOID, TEXTOID},
-			(Datum[]){CStringGetTextDatum(merge_id), role ? CStringGetTextDatum(role) : (Datum) 0},
-			role ? "  " : " n") != 1)
+			"select coalesce($2, requested_by), undoes is not null from steep_repl.merges where merge_id = $1",
+			SQL_ARGS(arg_text(merge_id), arg_text(role))) != 1)
 		elog(ERROR, "merge %s is gone", merge_id);
 	audit.common[AUDIT_REQUESTED_BY] = CStringGetTextDatum(owner_text(0, 1));
 	audit.is_undo = DatumGetBool(owner_value(0, 2, &isnull));

@@ -6,7 +6,6 @@
 #include "merge/merge.h"
 
 #include "access/xact.h"
-#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "jobs/owner.h"
 #include "jobs/requester.h"
@@ -19,9 +18,8 @@ param(JobRun *run, const char *name)
 	char *value;
 
 	requester_begin();
-	requester_select(run, "select $1::jsonb ->> $2", 2, (Oid[]){TEXTOID, TEXTOID},
-					 (Datum[]){CStringGetTextDatum(run->params), CStringGetTextDatum(name)}, 1,
-					 &value);
+	requester_select(run, &value, 1, "select $1::jsonb ->> $2",
+					 SQL_ARGS(arg_text(run->params), arg_text(name)));
 	requester_commit();
 	return value;
 }
@@ -41,13 +39,10 @@ merge_to_undo(JobRun *run)
 	bool allowed;
 
 	owner_begin_transaction(&session);
-	allowed =
-		merge_id != NULL &&
-		owner_execute(
-			"select m.requested_by_oid from steep_repl.merges m where m.merge_id = $1 and not m.dry_run and m.undoes is null "
-			"and m.status in ('complete', 'failed', 'cancelled') and steep_repl._is_here(m.system_identifier, m.database_oid)",
-			1, (Oid[]){TEXTOID}, (Datum[]){CStringGetTextDatum(merge_id)}, NULL) == 1 &&
-		requester == DatumGetObjectId(owner_value(0, 1, &isnull));
+	owner_execute("select * from steep_repl._undoable_merge($1, null)",
+				  SQL_ARGS(arg_text(merge_id)));
+	allowed = requester == DatumGetObjectId(owner_value(0, 1, &isnull));
+	allowed = allowed && !isnull;
 	owner_commit_transaction(&session);
 	if (!allowed)
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -56,23 +51,11 @@ merge_to_undo(JobRun *run)
 	return merge_id;
 }
 
-/* Connect, find out what an earlier attempt left undecided, plan all tables, and gather what stands in the way. */
-void
-merge_open_peer(JobRun *run, Jsonb *action)
+/* Connect, and find out what an earlier attempt left undecided. */
+static void
+connect_to_peer(JobRun *run)
 {
-	static const char *const sql_plan =
-		"select steep_repl._merge_plans($1, case when jsonb_typeof($2::jsonb -> 'tables') = 'array' then "
-		"  array(select jsonb_array_elements_text($2::jsonb -> 'tables')) end, $2::jsonb)";
-	static const char *const sql_names =
-		"select array(select t.name from pg_temp.steep_repl_tables t order by t.no)::text";
-	static const char *const sql_facts = "select steep_repl._merge_facts($1, $2::jsonb)";
 	MergeRun *merge = palloc0_object(MergeRun);
-	Oid types[] = {TEXTOID, TEXTOID};
-	Datum values[2];
-	OwnerSession session;
-	char *names;
-	char *facts;
-
 	const char *dry_run = param(run, "dry_run");
 
 	if (strcmp(run->operation, "merge_undo") == 0)
@@ -85,27 +68,41 @@ merge_open_peer(JobRun *run, Jsonb *action)
 	if (merge->undoes != NULL)
 		merge_settle_intents(run, merge->undoes);
 	merge_settle_intents(run, run->job->object_id);
+}
 
+/* Connect, plan all tables, and gather what stands in the way. */
+void
+merge_open_peer(JobRun *run, Jsonb *action)
+{
+	enum
+	{
+		N_TABLES,
+		NAMES,
+		KEYS,
+		FACTS,
+		N_OPENED
+	};
+	char *opened[N_OPENED];
+	OwnerSession session;
+
+	connect_to_peer(run);
 	requester_begin();
-	values[0] = CStringGetTextDatum(merge->connection);
-	values[1] = CStringGetTextDatum(run->params);
-	merge_tables_read(run, requester_count(run, sql_plan, 2, types, values));
-	names = requester_text(run, sql_names, 0, NULL, NULL);
-	facts = requester_text(run, sql_facts, 2, types, values);
+	requester_texts(run, opened, N_OPENED, "select * from steep_repl._merge_open($1, $2::jsonb)",
+					SQL_ARGS(arg_text(run->merge->connection), arg_text(run->params)));
+	merge_tables_keep(run, pg_strtoint32(opened[N_TABLES]), opened[NAMES], opened[KEYS]);
 	requester_commit();
 
-	pg_atomic_write_u32(&run->job->counters.tables_total, merge->n_tables);
-	pg_atomic_write_u32(&run->job->counters.items_total, merge->n_tables);
+	pg_atomic_write_u32(&run->job->counters.tables_total, run->merge->n_tables);
+	pg_atomic_write_u32(&run->job->counters.items_total, run->merge->n_tables);
 	owner_begin_transaction(&session);
-	owner_execute("update steep_repl.merges set tables = $2::text[] where operation_id = $1", 2,
-				  (Oid[]){INT8OID, TEXTOID},
-				  (Datum[]){Int64GetDatum(run->job->id), CStringGetTextDatum(names)}, NULL);
+	owner_execute("update steep_repl.merges set tables = $2::text[] where operation_id = $1",
+				  SQL_ARGS(arg_int8(run->job->id), arg_text(opened[NAMES])));
 	owner_commit_transaction(&session);
-	if (facts[0] != '{')
+	if (opened[FACTS][0] != '{')
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_EXCEPTION), errmsg("the facts of a merge are no object")));
 	/* the members of the object */
-	appendBinaryStringInfo(&run->facts, facts + 1, strlen(facts) - 2);
+	appendBinaryStringInfo(&run->facts, opened[FACTS] + 1, strlen(opened[FACTS]) - 2);
 }
 
 /* All is well: prepare both sessions for writing. */
@@ -113,21 +110,13 @@ void
 merge_begin(JobRun *run, Jsonb *action)
 {
 	MergeRun *merge = run->merge;
-	Oid types[] = {TEXTOID, TEXTOID, BOOLOID};
-	Datum values[3];
-	char *nothing[1];
 
 	merge->replicates = action_flag(action, "replicates");
 	merge->discards = action_flag(action, "discards");
 	requester_begin();
-	values[0] = CStringGetTextDatum(merge->connection);
-	values[1] = CStringGetTextDatum(run->job->object_id);
-	values[2] = BoolGetDatum(merge->replicates);
-	requester_select(run, "select steep_repl._merge_prepare_peer($1, $2, $3)", 3, types, values, 1,
-					 nothing);
-	if (merge->discards)
-		requester_select(run, "select steep_repl._merge_ignore_replication($1)", 1, types, values,
-						 1, nothing);
+	requester_call(run, "select steep_repl._merge_begin($1, $2, $3, $4)",
+				   SQL_ARGS(arg_text(merge->connection), arg_text(run->job->object_id),
+							arg_bool(merge->replicates), arg_bool(merge->discards)));
 	if (worker_may_skip_triggers())
 		SetConfigOption("session_replication_role", "replica", PGC_SUSET, PGC_S_OVERRIDE);
 	requester_commit();

@@ -6,7 +6,6 @@
 #include "merge/merge.h"
 
 #include "access/xact.h"
-#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "jobs/owner.h"
 #include "base/roles.h"
@@ -45,14 +44,13 @@ merge_of_conflict(int64 conflict_id, MergeTable *table)
 	MemoryContext context = CurrentMemoryContext;
 	OwnerSession session;
 	char *merge_id;
+	Oid requester;
 	bool isnull;
 
 	owner_begin(&session);
-	if (owner_execute(
-			"select m.requested_by_oid, m.merge_id, c.table_name, array(select jsonb_object_keys(c.key))::text from steep_repl.merge_conflicts c join steep_repl.merges m using (merge_id) "
-			"where c.conflict_id = $1 and c.status = 'open' for update of c",
-			1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(conflict_id)}, NULL) == 0 ||
-		!can_be_role(caller, DatumGetObjectId(owner_value(0, 1, &isnull))))
+	owner_execute("select * from steep_repl._lock_conflict($1)", SQL_ARGS(arg_int8(conflict_id)));
+	requester = DatumGetObjectId(owner_value(0, 1, &isnull));
+	if (isnull || !can_be_role(caller, requester))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("there is no open conflict " INT64_FORMAT " of yours", conflict_id)));
@@ -71,13 +69,11 @@ run_batch(const char *connection, char **batch)
 	bool found;
 
 	SPI_connect();
-	if (SPI_execute_with_args(
-			MERGE_BATCH_SQL, 5, (Oid[]){TEXTOID, INT4OID, BOOLOID, BOOLOID, TEXTOID},
-			(Datum[]){CStringGetTextDatum(connection), Int32GetDatum(1), BoolGetDatum(false),
-					  BoolGetDatum(false), CStringGetTextDatum("")},
-			NULL, false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "a batch is no SELECT");
-	found = SPI_processed == 1;
+	if (sql_execute("select * from steep_repl._merge_batch($1, 1, false, false, null)",
+					SQL_ARGS(arg_text(connection))) != SPI_OK_SELECT ||
+		SPI_processed != 1 || SPI_tuptable->tupdesc->natts != N_BATCH_FIELDS)
+		elog(ERROR, "the row of a conflict is no batch");
+	found = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, BATCH_ACTION + 1) != NULL;
 	for (int i = 0; found && i < N_BATCH_FIELDS; i++)
 	{
 		char *text = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i + 1);
@@ -93,19 +89,6 @@ run_batch(const char *connection, char **batch)
 				 errdetail_internal("%s", batch[BATCH_WHY] ? batch[BATCH_WHY]
 														   : "Somebody has changed it.")));
 	return found;
-}
-
-/* As the extension's owner. */
-static void
-mark_resolved(int64 conflict_id, const char *choice, const char *caller)
-{
-	owner_execute(
-		"update steep_repl.merge_conflicts set status = 'resolved', choice = $2, resolved_at = clock_timestamp(), resolved_by = $3 "
-		"where conflict_id = $1",
-		3, (Oid[]){INT8OID, TEXTOID, TEXTOID},
-		(Datum[]){Int64GetDatum(conflict_id), CStringGetTextDatum(choice),
-				  CStringGetTextDatum(caller)},
-		NULL);
 }
 
 /*
@@ -128,14 +111,12 @@ write_row(int64 conflict_id, const char *choice, const char *connection)
 	if (is_written)
 		merge_keep_audit(merge_id, BATCH_OF(conflict_id), caller, &table, batch);
 	if (!is_at_peer)
-		mark_resolved(conflict_id, choice, caller);
+		owner_execute("select steep_repl._conflict_resolved($1, $2, $3)",
+					  SQL_ARGS(arg_int8(conflict_id), arg_text(choice), arg_text(caller)));
 	else
-		owner_execute(
-			"insert into steep_repl._merge_intents (merge_id, batch, peer_xid, table_name, rows) values ($1, $2, $3, $4, 0)",
-			4, (Oid[]){TEXTOID, INT8OID, TEXTOID, TEXTOID},
-			(Datum[]){CStringGetTextDatum(merge_id), Int64GetDatum(BATCH_OF(conflict_id)),
-					  CStringGetTextDatum(batch[BATCH_PEER_XID]), CStringGetTextDatum(table.name)},
-			NULL);
+		owner_execute("select steep_repl._merge_keep_intent($1, $2, $3, $4, 0)",
+					  SQL_ARGS(arg_text(merge_id), arg_int8(BATCH_OF(conflict_id)),
+							   arg_text(batch[BATCH_PEER_XID]), arg_text(table.name)));
 	owner_end(&session);
 	return is_at_peer ? batch[BATCH_PEER_XID] : NULL;
 }
@@ -148,11 +129,9 @@ begin_resolving(int64 conflict_id, const char *choice, const char *connection)
 	bool replicates = false;
 
 	SPI_connect();
-	if (SPI_execute_with_args("select steep_repl._resolve_begin(steep_repl._conflict($1), $2, $3)",
-							  3, (Oid[]){INT8OID, TEXTOID, TEXTOID},
-							  (Datum[]){Int64GetDatum(conflict_id), CStringGetTextDatum(choice),
-										CStringGetTextDatum(connection)},
-							  NULL, false, 0) == SPI_OK_SELECT &&
+	if (sql_execute("select steep_repl._resolve_begin(steep_repl._conflict($1), $2, $3)",
+					SQL_ARGS(arg_int8(conflict_id), arg_text(choice), arg_text(connection))) ==
+			SPI_OK_SELECT &&
 		SPI_processed == 1)
 		replicates =
 			DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
@@ -203,10 +182,8 @@ find_doubt(const char *merge_id, int64 conflict_id)
 
 	owner_begin(&session);
 	if (owner_execute(
-			"select i.peer_xid from steep_repl._merge_intents i where i.merge_id = $1 and i.batch = $2",
-			2, (Oid[]){TEXTOID, INT8OID},
-			(Datum[]){CStringGetTextDatum(merge_id), Int64GetDatum(BATCH_OF(conflict_id))},
-			NULL) == 1)
+			"select peer_xid from steep_repl._merge_intents where merge_id = $1 and batch = $2",
+			SQL_ARGS(arg_text(merge_id), arg_int8(BATCH_OF(conflict_id)))) == 1)
 		peer_xid = MemoryContextStrdup(context, owner_text(0, 1));
 	owner_end(&session);
 	return peer_xid;
@@ -220,10 +197,8 @@ peer_has_committed(const char *connection, const char *peer_xid)
 	bool result;
 
 	SPI_connect();
-	if (SPI_execute_with_args(
-			"select steep_repl._merge_peer_status($1, $2)", 2, (Oid[]){TEXTOID, TEXTOID},
-			(Datum[]){CStringGetTextDatum(connection), CStringGetTextDatum(peer_xid)}, NULL, false,
-			0) == SPI_OK_SELECT &&
+	if (sql_execute("select steep_repl._merge_peer_status($1, $2)",
+					SQL_ARGS(arg_text(connection), arg_text(peer_xid))) == SPI_OK_SELECT &&
 		SPI_processed == 1)
 		status = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
 	if (status == NULL)
@@ -245,8 +220,6 @@ steep_repl_resolve_settle(PG_FUNCTION_ARGS)
 	MergeTable table;
 	char *merge_id = merge_of_conflict(conflict_id, &table);
 	char *peer_xid = find_doubt(merge_id, conflict_id);
-	Oid types[] = {TEXTOID, INT8OID};
-	Datum values[] = {CStringGetTextDatum(merge_id), Int64GetDatum(BATCH_OF(conflict_id))};
 	const char *caller = GetUserNameFromId(GetUserId(), false);
 	OwnerSession session;
 	bool is_committed;
@@ -256,12 +229,15 @@ steep_repl_resolve_settle(PG_FUNCTION_ARGS)
 	is_committed = peer_has_committed(text_to_cstring(PG_GETARG_TEXT_PP(1)), peer_xid);
 	owner_begin(&session);
 	if (is_committed) /* only the choice of what is here is written there */
-		mark_resolved(conflict_id, "local", caller);
+	{
+		owner_execute("select steep_repl._conflict_resolved($1, 'local', $2)",
+					  SQL_ARGS(arg_int8(conflict_id), arg_text(caller)));
+		owner_execute("select steep_repl._merge_settle_intent($1, $2)",
+					  SQL_ARGS(arg_text(merge_id), arg_int8(BATCH_OF(conflict_id))));
+	}
 	else
-		owner_execute("delete from steep_repl.merge_audit_log where merge_id = $1 and batch = $2",
-					  2, types, values, NULL);
-	owner_execute("delete from steep_repl._merge_intents where merge_id = $1 and batch = $2", 2,
-				  types, values, NULL);
+		owner_execute("select steep_repl._merge_take_back($1, $2)",
+					  SQL_ARGS(arg_text(merge_id), arg_int8(BATCH_OF(conflict_id))));
 	owner_end(&session);
 	PG_RETURN_BOOL(is_committed);
 }

@@ -16,7 +16,6 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
-#include "jobs/requester.h"
 #include "base/settings.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -90,20 +89,14 @@ make_table(JobRun *run, const char *name, const char *key)
 	return table;
 }
 
-/* All tables of the merge, once they are planned. Inside a transaction as the requester. */
+/* All tables of the merge, once they are planned: their names and keys, as arrays' texts. */
 void
-merge_tables_read(JobRun *run, int n_tables)
+merge_tables_keep(JobRun *run, int n_tables, char *names_text, char *keys_text)
 {
-	static const char *const sql =
-		"select coalesce(array_agg(t.name order by t.no), '{}')::text, coalesce(array_agg(k.key order by t.no), '{}')::text "
-		"from pg_temp.steep_repl_tables t join pg_temp.steep_repl_plans p using (no) "
-		"cross join lateral (select array(select jsonb_array_elements_text(p.plan -> 'key'))::text as key) k";
-	char *found[2];
 	Datum *names;
 	Datum *keys;
 
-	requester_select(run, sql, 0, NULL, NULL, 2, found);
-	if (read_texts(found[0], &names) != n_tables || read_texts(found[1], &keys) != n_tables)
+	if (read_texts(names_text, &names) != n_tables || read_texts(keys_text, &keys) != n_tables)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_EXCEPTION), errmsg("the plans of a merge are not complete")));
 	run->merge->n_tables = n_tables;

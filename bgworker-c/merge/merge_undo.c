@@ -9,7 +9,6 @@
 #include "merge/merge.h"
 
 #include "catalog/namespace.h"
-#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "jobs/owner.h"
 #include "base/roles.h"
@@ -46,19 +45,15 @@ check_may_queue(Oid caller)
 
 /* The role that merged, if the caller may undo that merge with this peer. */
 static Oid
-find_requester(Datum *arguments, Oid caller)
+find_requester(const char *merge_id, const char *peer, Oid caller)
 {
-	static const char *const sql =
-		"select m.requested_by_oid, steep_repl._is_conninfo($2), pg_get_userbyid(m.requested_by_oid) = m.requested_by "
-		"from steep_repl.merges m where m.merge_id = $1 and not m.dry_run and m.undoes is null "
-		"and m.status in ('complete', 'failed', 'cancelled') and steep_repl._is_here(m.system_identifier, m.database_oid) "
-		"and steep_repl._is_same_peer($2, m.peer)";
 	bool isnull;
-	Oid requester = InvalidOid;
+	Oid requester;
 
-	if (owner_execute(sql, 2, (Oid[]){TEXTOID, TEXTOID}, arguments, NULL) == 1)
-		requester = DatumGetObjectId(owner_value(0, 1, &isnull));
-	if (!OidIsValid(requester) || !can_be_role(caller, requester))
+	owner_execute("select * from steep_repl._undoable_merge($1, $2)",
+				  SQL_ARGS(arg_text(merge_id), arg_text(peer)));
+	requester = DatumGetObjectId(owner_value(0, 1, &isnull));
+	if (isnull || !can_be_role(caller, requester))
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("there is no merge of yours with that peer to undo"),
 						errhint("Use steep_repl.undo_merge().")));
@@ -81,7 +76,8 @@ find_requester(Datum *arguments, Oid caller)
 Datum
 steep_repl_queue_undo(PG_FUNCTION_ARGS)
 {
-	Datum arguments[] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1)};
+	char *merge_id = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char *peer = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	Oid caller = GetUserId();
 	OwnerSession session;
 	bool isnull;
@@ -91,16 +87,10 @@ steep_repl_queue_undo(PG_FUNCTION_ARGS)
 	owner_begin(&session);
 	PG_TRY();
 	{
-		Oid requester = find_requester(arguments, caller);
-
-		queued_for = requester;
-		if (owner_execute("insert into steep_repl.work_queue (operation, params) "
-						  "values ('merge_undo', steep_repl._undo_params($1, $2, $3)) returning id",
-						  3, (Oid[]){TEXTOID, TEXTOID, TEXTOID},
-						  (Datum[]){arguments[0], arguments[1],
-									CStringGetTextDatum(GetUserNameFromId(caller, false))},
-						  NULL) != 1)
-			elog(ERROR, "the undo of a merge was not queued");
+		queued_for = find_requester(merge_id, peer, caller);
+		owner_execute("select steep_repl._undo_queued($1, $2, $3)",
+					  SQL_ARGS(arg_text(merge_id), arg_text(peer),
+							   arg_text(GetUserNameFromId(caller, false))));
 		id = DatumGetInt64(owner_value(0, 1, &isnull));
 	}
 	PG_FINALLY();

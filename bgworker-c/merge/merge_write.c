@@ -10,12 +10,10 @@
 #include "merge/merge.h"
 
 #include "access/xact.h"
-#include "catalog/pg_type.h"
 #include "base/settings.h"
 #include "jobs/owner.h"
 #include "replication/origin.h"
 #include "jobs/requester.h"
-#include "utils/builtins.h"
 #include "utils/guc.h"
 
 /* How long a batch may keep rows here locked that its peer is asked about, triggers there included. */
@@ -67,11 +65,9 @@ is_still(JobRun *run, int step, char **batch)
 
 	if (!run->merge->replicates || run->merge->undoes != NULL)
 		return true;
-	still =
-		requester_text(run, "select steep_repl._merge_is_still($1, $2, $3::int[])", 3,
-					   (Oid[]){TEXTOID, INT4OID, TEXTOID},
-					   (Datum[]){CStringGetTextDatum(run->merge->connection), Int32GetDatum(step),
-								 CStringGetTextDatum(batch[BATCH_NUMBERS])});
+	still = requester_text(
+		run, "select steep_repl._merge_is_still($1, $2, $3::int[])",
+		SQL_ARGS(arg_text(run->merge->connection), arg_int4(step), arg_text(batch[BATCH_NUMBERS])));
 	return still[0] == 't';
 }
 
@@ -116,18 +112,16 @@ check_end(char **end, bool is_at_peer, bool commit)
 static void
 end_peer_transaction(JobRun *run, int step, char **batch)
 {
-	static const char *const sql =
-		"select e.status, e.state, e.message, e.detail, e.hint from steep_repl._merge_end_batch($1, $2, nullif($3, '')) e";
 	bool is_at_peer = merge_is_at_peer(batch);
 	char *end[N_END_FIELDS];
 	bool commit;
 
 	requester_begin();
 	commit = !is_at_peer || is_still(run, step, batch);
-	requester_select(run, sql, 3, (Oid[]){TEXTOID, BOOLOID, TEXTOID},
-					 (Datum[]){CStringGetTextDatum(run->merge->connection), BoolGetDatum(commit),
-							   CStringGetTextDatum(is_at_peer ? batch[BATCH_PEER_XID] : "")},
-					 N_END_FIELDS, end);
+	requester_select(run, end, N_END_FIELDS,
+					 "select * from steep_repl._merge_end_batch($1, $2, $3)",
+					 SQL_ARGS(arg_text(run->merge->connection), arg_bool(commit),
+							  arg_text(batch[BATCH_PEER_XID])));
 	requester_commit();
 	if (!commit)
 		run->merge->n_changed += atoll(batch[BATCH_N_WRITTEN]);
@@ -166,18 +160,16 @@ typedef struct Step
 static bool
 ask_for_batch(JobRun *run, const Step *step, char **batch)
 {
-	static const char *const sql_undo =
-		BATCH_SQL("cardinality(b.refused), b.peer_xid, b.is_last, null, b.refused::text, null",
-				  "_undo_batch($1, s.step)");
 	MergeRun *merge = run->merge;
-	bool is_undo = merge->undoes != NULL;
 
-	requester_select(run, is_undo ? sql_undo : MERGE_BATCH_SQL, is_undo ? 2 : 5,
-					 (Oid[]){TEXTOID, INT4OID, BOOLOID, BOOLOID, TEXTOID},
-					 (Datum[]){CStringGetTextDatum(merge->connection), Int32GetDatum(step->no),
-							   BoolGetDatum(merge->dry_run), BoolGetDatum(step->reads_ahead),
-							   CStringGetTextDatum(merge->ahead ? merge->ahead : "")},
-					 N_BATCH_FIELDS, batch);
+	if (merge->undoes != NULL)
+		requester_select(run, batch, N_BATCH_FIELDS, "select * from steep_repl._undo_batch($1, $2)",
+						 SQL_ARGS(arg_text(merge->connection), arg_int4(step->no)));
+	else
+		requester_select(
+			run, batch, N_BATCH_FIELDS, "select * from steep_repl._merge_batch($1, $2, $3, $4, $5)",
+			SQL_ARGS(arg_text(merge->connection), arg_int4(step->no), arg_bool(merge->dry_run),
+					 arg_bool(step->reads_ahead), arg_text(merge->ahead)));
 	merge_check_batch(batch);
 	if (batch[BATCH_ACTION] != NULL && strcmp(batch[BATCH_ACTION], step->action) != 0)
 		ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION),
@@ -198,16 +190,13 @@ static void
 bound_peer(JobRun *run, bool on)
 {
 	MergeRun *merge = run->merge;
-	char *nothing[1];
 
 	if (!merge->replicates && merge->undoes == NULL)
 		return;
 	requester_begin();
-	requester_select(run, "select steep_repl._peer_set_deadline($1, $2)", 2,
-					 (Oid[]){TEXTOID, INT4OID},
-					 (Datum[]){CStringGetTextDatum(merge->connection),
-							   Int32GetDatum(on ? BATCH_MS + steep_lock_timeout : 0)},
-					 1, nothing);
+	requester_call(
+		run, "select steep_repl._peer_set_deadline($1, $2)",
+		SQL_ARGS(arg_text(merge->connection), arg_int4(on ? BATCH_MS + steep_lock_timeout : 0)));
 	requester_commit();
 }
 
@@ -256,8 +245,8 @@ find_step(JobRun *run, int no)
 	char *found[2];
 
 	requester_begin();
-	requester_select(run, "select s.no, s.action from pg_temp.steep_repl_steps s where s.step = $1",
-					 1, (Oid[]){INT4OID}, (Datum[]){Int32GetDatum(no)}, 2, found);
+	requester_select(run, found, 2, "select * from steep_repl._merge_step($1)",
+					 SQL_ARGS(arg_int4(no)));
 	requester_commit();
 	if (found[0] == NULL || found[1] == NULL)
 		elog(ERROR, "step %d of the merge has no table", no);

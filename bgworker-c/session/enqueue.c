@@ -9,10 +9,8 @@
 
 #include "access/xact.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "common/string.h"
-#include "jobs/job_rows.h"
 #include "miscadmin.h"
 #include "jobs/owner.h"
 #include "jobs/peer_secret.h"
@@ -147,32 +145,11 @@ triggering_table(FunctionCallInfo fcinfo)
 }
 
 /*
- * AFTER INSERT on work_queue: as the owner, make the snapshots row and note
- * the directory. What the parameters are worth is checked when the job runs.
+ * AFTER INSERT on work_queue: as the owner, make the rows that belong to the job. What the parameters are worth is checked when the job runs.
  */
 Datum
 steep_repl_enqueued(PG_FUNCTION_ARGS)
 {
-	static const char *const sql_snapshot =
-		"insert into steep_repl.snapshots (snapshot_id, operation_id, operation, node_id, storage_path, compression, parallel, slot_name, requested_by, requested_by_oid, system_identifier, database_oid) "
-		"select w.snapshot_id, w.id, case w.operation when 'snapshot_apply' then 'apply' else 'generate' end, "
-		"  w.params->>'node_id', coalesce(w.params->>'output_path', w.params->>'input_path'), w.params->>'compression', "
-		"  case when w.params->>'parallel' ~ '^[0-9]{1,4}$' then (w.params->>'parallel')::int end, "
-		"  w.params->>'slot_name', w.requested_by, w.requested_by_oid, w.system_identifier, w.database_oid "
-		"from steep_repl.work_queue w where w.id = $1 and w.snapshot_id is not null";
-	static const char *const sql_overlap =
-		"insert into steep_repl.overlaps (overlap_id, operation_id, peer, requested_by, requested_by_oid, system_identifier, database_oid) "
-		"select w.overlap_id, w.id, w.params->>'peer', w.requested_by, w.requested_by_oid, w.system_identifier, w.database_oid "
-		"from steep_repl.work_queue w where w.id = $1 and w.overlap_id is not null";
-	static const char *const sql_merge =
-		"insert into steep_repl.merges (merge_id, operation_id, peer, strategy, dry_run, undoes, requested_by, requested_by_oid, system_identifier, database_oid) "
-		"select w.merge_id, w.id, w.params->>'peer', w.params->>'strategy', coalesce(w.params->'dry_run' = 'true', false), case w.operation when 'merge_undo' then w.params->>'undoes' end, "
-		"  w.requested_by, w.requested_by_oid, w.system_identifier, w.database_oid "
-		"from steep_repl.work_queue w where w.id = $1 and w.merge_id is not null";
-	static const char *const sql_directory =
-		"insert into steep_repl._job_directories (operation_id, path, token, system_identifier, database_oid) "
-		"select w.id, coalesce(rtrim(w.params->>'output_path', '/'), ''), $2, w.system_identifier, w.database_oid "
-		"from steep_repl.work_queue w where w.id = $1";
 	int64 id = triggering_job(fcinfo);
 	OwnerSession session;
 	char token[STEEP_TOKEN_LEN];
@@ -184,11 +161,7 @@ steep_repl_enqueued(PG_FUNCTION_ARGS)
 	make_token(token);
 
 	owner_begin(&session);
-	owner_execute(sql_snapshot, 1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL);
-	owner_execute(sql_overlap, 1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL);
-	owner_execute(sql_merge, 1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL);
-	owner_execute(sql_directory, 2, (Oid[]){INT8OID, TEXTOID},
-				  (Datum[]){Int64GetDatum(id), CStringGetTextDatum(token)}, NULL);
+	owner_execute("select steep_repl._job_queued($1, $2)", SQL_ARGS(arg_int8(id), arg_text(token)));
 	owner_end(&session);
 
 	queue_wake_at_commit(id);
@@ -202,18 +175,13 @@ steep_repl_enqueued(PG_FUNCTION_ARGS)
 Datum
 steep_repl_dequeued(PG_FUNCTION_ARGS)
 {
-	static const char *const sql_directory =
-		"delete from steep_repl._job_directories where operation_id = $1";
 	int64 id = triggering_job(fcinfo);
-	Oid types[] = {INT8OID};
-	Datum values[] = {Int64GetDatum(id)};
 	OwnerSession session;
 
 	if (is_replicated_change(triggering_table(fcinfo)))
 		return PointerGetDatum(NULL);
 	owner_begin(&session);
-	job_rows_end(id, "cancelled", NULL, NULL, NULL);
-	owner_execute(sql_directory, 1, types, values, NULL);
+	owner_execute("select steep_repl._job_dequeued($1)", SQL_ARGS(arg_int8(id)));
 	owner_end(&session);
 	peer_secret_forget(id);
 	return PointerGetDatum(NULL);

@@ -8,8 +8,6 @@
 
 #include "access/xact.h"
 #include "catalog/pg_authid.h"
-#include "catalog/pg_type.h"
-#include "jobs/job_rows.h"
 #include "miscadmin.h"
 #include "jobs/owner.h"
 #include "base/roles.h"
@@ -28,8 +26,6 @@ PG_FUNCTION_INFO_V1(steep_repl_retry);
 
 /* So long cancelling waits for a job that is between two attempts. */
 #define CANCEL_WAIT_MS 10000
-
-#define MINE "steep_repl._is_here(system_identifier, database_oid) "
 
 /* What is to be done with a job. */
 typedef enum Control
@@ -74,9 +70,7 @@ begin_control(OwnerSession *session, int64 id, Control what)
 	bool isnull;
 
 	owner_begin(session);
-	if (owner_execute(
-			"select status, requested_by_oid from steep_repl.work_queue where id = $1 and " MINE, 1,
-			(Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL) == 0)
+	if (owner_execute("select * from steep_repl._job_here($1)", SQL_ARGS(arg_int8(id))) == 0)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
 						errmsg("operation " INT64_FORMAT " does not exist", id),
 						errhint("See steep_repl.list_operations().")));
@@ -98,13 +92,14 @@ static bool
 try_cancel(int64 id, const char *status)
 {
 	SteepJob *job;
+	bool isnull;
 
-	if (strcmp(status, "pending") == 0 &&
-		owner_execute(
-			"update steep_repl.work_queue set status = 'cancelled', status_detail = null, completed_at = clock_timestamp() "
-			"where id = $1 and status = 'pending'",
-			1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL) == 1)
-		return true;
+	if (strcmp(status, "pending") == 0)
+	{
+		owner_execute("select steep_repl._job_cancelled($1)", SQL_ARGS(arg_int8(id)));
+		if (DatumGetBool(owner_value(0, 1, &isnull)))
+			return true;
+	}
 	/* A job that is over may keep its slot for a moment. */
 	return (job = job_find(id, MyDatabaseId)) != NULL && job_request_cancel(job, id);
 }
@@ -139,8 +134,7 @@ steep_repl_cancel(PG_FUNCTION_ARGS)
 						 PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
-		if (owner_execute("select status from steep_repl.work_queue where id = $1", 1,
-						  (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL) == 0)
+		if (owner_execute("select * from steep_repl._job_here($1)", SQL_ARGS(arg_int8(id))) == 0)
 			break;
 		status = owner_text(0, 1);
 	}
@@ -158,8 +152,8 @@ steep_repl_operation(PG_FUNCTION_ARGS)
 	bool isnull = true;
 
 	(void) begin_control(&session, id, CONTROL_LOOK);
-	if (owner_execute("select w from steep_repl.work_queue w where w.id = $1", 1, (Oid[]){INT8OID},
-					  (Datum[]){Int64GetDatum(id)}, NULL) == 1)
+	if (owner_execute("select w from steep_repl.work_queue w where w.id = $1",
+					  SQL_ARGS(arg_int8(id))) == 1)
 		result = SPI_datumTransfer(owner_value(0, 1, &isnull), false, -1);
 	owner_end(&session);
 	if (isnull)
@@ -190,32 +184,21 @@ steep_repl_keep_peer(PG_FUNCTION_ARGS)
 Datum
 steep_repl_retry(PG_FUNCTION_ARGS)
 {
-	static const char *const sql_queue =
-		"update steep_repl.work_queue set status = 'pending', status_detail = null, worker_pid = null, started_at = null, "
-		"  completed_at = null, error_message = null, error_sqlstate = null, error_hint = null "
-		"where id = $1 and status in ('failed', 'cancelled')";
-	static const char *const sql_directory =
-		"insert into steep_repl._job_directories (operation_id, path, token, system_identifier, database_oid) "
-		"select w.id, coalesce(rtrim(w.params->>'output_path', '/'), ''), "
-		"  replace(gen_random_uuid()::text, '-', ''), w.system_identifier, w.database_oid "
-		"from steep_repl.work_queue w where w.id = $1 on conflict (operation_id) do update set begun = 'start', died_at = null, to_remove = false";
 	int64 id = PG_GETARG_INT64(0);
 	OwnerSession session;
 	char *status;
-	Oid types[] = {INT8OID};
-	Datum values[] = {Int64GetDatum(id)};
+	bool isnull;
 
 	queue_require_launcher();
 	status = begin_control(&session, id, CONTROL_RETRY);
-	if (owner_execute(sql_queue, 1, types, values, NULL) == 0)
+	owner_execute("select steep_repl._job_requeued($1)", SQL_ARGS(arg_int8(id)));
+	if (!DatumGetBool(owner_value(0, 1, &isnull)))
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("cannot retry operation " INT64_FORMAT ", which is %s", id,
 							   strcmp(status, "running") == 0 || strcmp(status, "complete") == 0
 								   ? status
 								   : "pending"),
 						errdetail("Only failed and cancelled operations can be retried.")));
-	job_rows_reset(id);
-	owner_execute(sql_directory, 1, types, values, NULL);
 	owner_end(&session);
 	queue_wake_at_commit(id);
 	PG_RETURN_VOID();

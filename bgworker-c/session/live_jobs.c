@@ -110,14 +110,6 @@ steep_repl_waiting_reason(PG_FUNCTION_ARGS)
 Datum
 steep_repl_operation_counts(PG_FUNCTION_ARGS)
 {
-	static const char *const sql =
-		"select count(*) filter (where w.status = 'running'), count(*) filter (where w.status = 'pending'), "
-		"  (select e.error_message from steep_repl.work_queue e "
-		"   where e.status = 'failed' and e.system_identifier = steep_repl._system_identifier() and e.database_oid = $2 "
-		"   and (pg_has_role($1, e.requested_by_oid, 'MEMBER') or pg_has_role($1, 'pg_monitor', 'MEMBER')) "
-		"   order by e.created_at desc limit 1) "
-		"from steep_repl.work_queue w where w.status in ('running', 'pending') "
-		"and w.system_identifier = steep_repl._system_identifier() and w.database_oid = $2";
 	TupleDesc desc;
 	OwnerSession session;
 	Oid caller = GetUserId();
@@ -128,8 +120,7 @@ steep_repl_operation_counts(PG_FUNCTION_ARGS)
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	owner_begin(&session);
-	owner_execute(sql, 2, (Oid[]){OIDOID, OIDOID},
-				  (Datum[]){ObjectIdGetDatum(caller), ObjectIdGetDatum(MyDatabaseId)}, NULL);
+	owner_execute("select * from steep_repl._count_jobs($1)", SQL_ARGS(arg_oid(caller)));
 	values[0] = owner_value(0, 1, &nulls[0]);
 	values[1] = owner_value(0, 2, &nulls[1]);
 	last_error = owner_text(0, 3);

@@ -7,7 +7,6 @@
 
 #include "fmgr.h"
 
-#include "catalog/pg_type.h"
 #include "files/directory.h"
 #include "funcapi.h"
 #include "jobs/job_remains.h"
@@ -23,17 +22,6 @@ PG_FUNCTION_INFO_V1(steep_repl_prune);
 PG_FUNCTION_INFO_V1(steep_repl_drop_snapshot);
 PG_FUNCTION_INFO_V1(steep_repl_leftovers);
 
-#define MINE "steep_repl._is_here(system_identifier, database_oid) "
-
-/* What applies have done is of use only while they can be retried. */
-static void
-forget_marks(void)
-{
-	owner_execute("delete from steep_repl._apply_done a where not exists "
-				  "(select from steep_repl.work_queue w where w.id = a.operation_id)",
-				  0, NULL, NULL, NULL);
-}
-
 /*
  * Forget finished jobs of roles that the caller is a member of. Rows of
  * finished snapshots stay, and of others while something of them is left: they
@@ -42,44 +30,17 @@ forget_marks(void)
 Datum
 steep_repl_prune(PG_FUNCTION_ARGS)
 {
-	Oid types[] = {INTERVALOID, OIDOID};
-	Datum values[] = {PG_GETARG_DATUM(0), ObjectIdGetDatum(GetUserId())};
+	Oid caller = GetUserId();
 	OwnerSession session;
-	uint64 n;
+	bool isnull;
+	int64 n;
 
 	owner_begin(&session);
-	n = owner_execute(
-		"delete from steep_repl.work_queue w where w.status in ('complete', 'failed', 'cancelled') "
-		"and w.completed_at < now() - $1 and pg_has_role($2, w.requested_by_oid, 'MEMBER') and " MINE,
-		2, types, values, NULL);
-	owner_execute(
-		"delete from steep_repl.snapshots s where s.status in ('failed', 'cancelled') "
-		"and s.completed_at < now() - $1 and pg_has_role($2, s.requested_by_oid, 'MEMBER') "
-		"and steep_repl._is_here(s.system_identifier, s.database_oid) "
-		"and not exists (select from steep_repl.work_queue w where w.id = s.operation_id) "
-		"and not exists (select from steep_repl._job_directories d where d.operation_id = s.operation_id)",
-		2, types, values, NULL);
-	owner_execute(
-		"delete from steep_repl.overlaps o where o.status in ('complete', 'failed', 'cancelled') "
-		"and o.completed_at < now() - $1 and pg_has_role($2, o.requested_by_oid, 'MEMBER') "
-		"and steep_repl._is_here(o.system_identifier, o.database_oid) "
-		"and not exists (select from steep_repl.work_queue w where w.id = o.operation_id)",
-		2, types, values, NULL);
-	owner_execute(
-		"delete from steep_repl.overlap_rows r where not exists (select from steep_repl.overlaps o where o.overlap_id = r.overlap_id)",
-		0, NULL, NULL, NULL);
-	/* what a merge has written can be undone as long as its row is there */
-	owner_execute(
-		"delete from steep_repl.merges m where m.status in ('complete', 'failed', 'cancelled') "
-		"and m.completed_at < now() - $1 and pg_has_role($2, m.requested_by_oid, 'MEMBER') "
-		"and steep_repl._is_here(m.system_identifier, m.database_oid) "
-		"and not exists (select from steep_repl.work_queue w where w.id = m.operation_id) "
-		"and not exists (select from steep_repl.merge_audit_log a where a.merge_id = m.merge_id) "
-		"and not exists (select from steep_repl.merge_conflicts c where c.merge_id = m.merge_id and c.status = 'open')",
-		2, types, values, NULL);
-	forget_marks();
+	owner_execute("select steep_repl._prune_jobs($1, $2)",
+				  SQL_ARGS(arg_oid(caller), arg_datum(INTERVALOID, PG_GETARG_DATUM(0))));
+	n = DatumGetInt64(owner_value(0, 1, &isnull));
 	owner_end(&session);
-	PG_RETURN_INT64((int64) n);
+	PG_RETURN_INT64(n);
 }
 
 /* Whether a remover is at the job's files, and may hang there. */
@@ -145,6 +106,20 @@ drop_slot(const JobRemains *remains, Oid caller)
 	(void) job_slot_drop(remains);
 }
 
+static void
+check_may_drop(const char *snapshot_id, Oid caller, Oid requester, const char *status)
+{
+	if (!can_be_role(caller, requester))
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("permission denied for snapshot \"%s\"", snapshot_id),
+						errdetail("It was requested by another role.")));
+	if (strcmp(status, "running") == 0 || strcmp(status, "pending") == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("snapshot \"%s\" is %s", snapshot_id, status),
+				 errhint("Cancel it first with steep_repl.cancel_snapshot('%s').", snapshot_id)));
+}
+
 /* Files and rows go at once; a ROLLBACK does not bring the files back. */
 Datum
 steep_repl_drop_snapshot(PG_FUNCTION_ARGS)
@@ -158,27 +133,13 @@ steep_repl_drop_snapshot(PG_FUNCTION_ARGS)
 	JobRemains remains;
 
 	owner_begin(&session);
-	if (owner_execute(
-			"select s.operation_id, s.requested_by_oid, s.status from steep_repl.snapshots s where s.snapshot_id = $1 "
-			"and steep_repl._is_here(s.system_identifier, s.database_oid) for update",
-			1, (Oid[]){TEXTOID}, (Datum[]){PG_GETARG_DATUM(0)}, NULL) == 0)
+	owner_execute("select * from steep_repl._lock_snapshot($1)", SQL_ARGS(arg_text(snapshot_id)));
+	operation_id = DatumGetInt64(owner_value(0, 1, &isnull));
+	status = owner_text(0, 3);
+	if (status == NULL)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
 						errmsg("snapshot \"%s\" does not exist", snapshot_id)));
-	operation_id = DatumGetInt64(owner_value(0, 1, &isnull));
-	if (!can_be_role(caller, DatumGetObjectId(owner_value(0, 2, &isnull))))
-		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-						errmsg("permission denied for snapshot \"%s\"", snapshot_id),
-						errdetail("It was requested by another role.")));
-	status = owner_text(0, 3);
-	if (strcmp(status, "running") == 0 || strcmp(status, "pending") == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_IN_USE),
-				 errmsg("snapshot \"%s\" is %s", snapshot_id, status),
-				 errhint("Cancel it first with steep_repl.cancel_snapshot('%s').", snapshot_id)));
-
-	/* With the row locked no remover begins with these files. */
-	owner_execute("select from steep_repl._job_directories where operation_id = $1 for update", 1,
-				  (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(operation_id)}, NULL);
+	check_may_drop(snapshot_id, caller, DatumGetObjectId(owner_value(0, 2, &isnull)), status);
 	if (job_remains_find(operation_id, &remains))
 	{
 		if (remains.slot_name[0] != '\0')
@@ -187,11 +148,7 @@ steep_repl_drop_snapshot(PG_FUNCTION_ARGS)
 			drop_directory(&remains);
 		job_remains_forget(operation_id);
 	}
-	owner_execute("delete from steep_repl.snapshots where operation_id = $1", 1, (Oid[]){INT8OID},
-				  (Datum[]){Int64GetDatum(operation_id)}, NULL);
-	owner_execute("delete from steep_repl.work_queue where id = $1", 1, (Oid[]){INT8OID},
-				  (Datum[]){Int64GetDatum(operation_id)}, NULL);
-	forget_marks();
+	owner_execute("select steep_repl._snapshot_dropped($1)", SQL_ARGS(arg_int8(operation_id)));
 	owner_end(&session);
 	PG_RETURN_BOOL(true);
 }
@@ -215,11 +172,6 @@ put_leftover(ReturnSetInfo *rsinfo, const char *kind, const char *name, int64 by
 Datum
 steep_repl_leftovers(PG_FUNCTION_ARGS)
 {
-	static const char *const sql =
-		"select s.operation_id, s.snapshot_id, s.status = 'complete' from steep_repl._job_directories d "
-		"join steep_repl.snapshots s on s.operation_id = d.operation_id "
-		"where s.status in ('complete', 'failed', 'cancelled') and pg_has_role($1, s.requested_by_oid, 'MEMBER') "
-		"and steep_repl._is_here(d.system_identifier, d.database_oid) order by s.created_at";
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	OwnerSession session;
 	SPITupleTable *jobs;
@@ -228,7 +180,7 @@ steep_repl_leftovers(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	owner_begin(&session);
-	n = owner_execute(sql, 1, (Oid[]){OIDOID}, (Datum[]){ObjectIdGetDatum(caller)}, NULL);
+	n = owner_execute("select * from steep_repl._jobs_with_remains($1)", SQL_ARGS(arg_oid(caller)));
 	jobs = SPI_tuptable;
 	for (uint64 i = 0; i < n; i++)
 	{

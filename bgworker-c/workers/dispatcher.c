@@ -5,15 +5,13 @@
  *
  * It touches no path that a user has chosen, and so waits for no disk.
  *
- * It runs fixed statements as the extension's owner, and trusts of a row only
- * what the guards keep users from writing.
+ * It asks and writes as the extension's owner (sql/jobs/dispatch.sql), and
+ * trusts of a row only what the guards keep users from writing.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
 #include "catalog/pg_database.h"
-#include "catalog/pg_type.h"
-#include "jobs/job_rows.h"
 #include "miscadmin.h"
 #include "jobs/owner.h"
 #include "postmaster/interrupt.h"
@@ -29,9 +27,6 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "jobs/worker.h"
-
-/* The jobs of this cluster and this database. */
-#define MINE "w.system_identifier = steep_repl._system_identifier() and w.database_oid = $1 "
 
 /* What this process has reserved and not yet handed over. */
 static SteepJob *reserved = NULL;
@@ -64,17 +59,6 @@ refuse_requester(int64 id, Oid requester, const char *name)
 	return false;
 }
 
-/* Tell the waiting jobs what they wait for, but those whose role has locked them. */
-static void
-record_waiting(void)
-{
-	owner_execute(
-		"update steep_repl.work_queue u set status_detail = steep_repl._waiting_reason(u.operation) "
-		"where u.id = any (array(select w.id from steep_repl.work_queue w where w.status = 'pending' and " MINE
-		"  and w.status_detail is distinct from steep_repl._waiting_reason(w.operation) for update skip locked))",
-		1, (Oid[]){OIDOID}, (Datum[]){ObjectIdGetDatum(MyDatabaseId)}, NULL);
-}
-
 typedef enum ClaimResult
 {
 	CLAIM_NONE,    /* nothing is pending */
@@ -92,60 +76,15 @@ job_kind(const char *operation)
 														   : JOB_SNAPSHOT;
 }
 
-/* Copy what a coordinator needs to know, before the slot is handed over. */
-static void
-fill_slot(SteepJob *job, int64 id)
-{
-	owner_execute(
-		"select coalesce(w.snapshot_id, w.merge_id, w.overlap_id, ''), d.token, d.path, w.operation "
-		"from steep_repl.work_queue w join steep_repl._job_directories d on d.operation_id = w.id "
-		"where w.id = $1",
-		1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL);
-	if (SPI_processed == 1)
-	{
-		strlcpy(job->object_id, owner_text(0, 1), sizeof(job->object_id));
-		strlcpy(job->token, owner_text(0, 2), sizeof(job->token));
-		strlcpy(job->path, owner_text(0, 3), sizeof(job->path));
-		job->kind = job_kind(owner_text(0, 4));
-	}
-}
-
-/*
- * Find and lock the job that is next, which is then SPI's row. First those of
- * roles of whom the fewest jobs run, then of who was served longest ago: one
- * role's queue of jobs, whether they run for long or fail at once, is not in the
- * way of others. Roles are sorted and not their jobs, of which there may be a
- * hundred thousand; the inner query can only be run for one role after the other.
- */
-static bool
-find_next(void)
-{
-	static const char *const sql =
-		"select w.id, w.requested_by_oid, w.requested_by, w.operation "
-		"from (select w.requested_by_oid as requester from steep_repl.work_queue w "
-		"      where w.status = 'pending' and " MINE "group by w.requested_by_oid "
-		"      order by cardinality(array_positions($2::oid[], w.requested_by_oid)), "
-		"        coalesce(array_position($3::oid[], w.requested_by_oid), 0), min(w.created_at)) r "
-		"cross join lateral (select w.* from steep_repl.work_queue w "
-		"      where w.status = 'pending' and w.requested_by_oid = r.requester and " MINE
-		"      order by w.created_at, w.id limit 1 for update skip locked) w limit 1";
-
-	return owner_execute(sql, 3, (Oid[]){OIDOID, OIDARRAYOID, OIDARRAYOID},
-						 (Datum[]){ObjectIdGetDatum(MyDatabaseId), PointerGetDatum(turns_running()),
-								   PointerGetDatum(turns_served())},
-						 NULL) == 1;
-}
-
-/* Say in its rows that a job runs, whose slot is reserved. */
+/* Say in its rows that a job runs, whose slot is reserved, and fill the slot, before it is handed over. */
 static void
 mark_claimed(int64 id)
 {
-	fill_slot(reserved, id);
-	owner_execute(
-		"update steep_repl.work_queue set status = 'running', status_detail = null, started_at = clock_timestamp(), "
-		"  attempts = attempts + 1 where id = $1",
-		1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL);
-	job_rows_start(id);
+	owner_execute("select * from steep_repl._job_started($1)", SQL_ARGS(arg_int8(id)));
+	strlcpy(reserved->object_id, owner_text(0, 1), sizeof(reserved->object_id));
+	strlcpy(reserved->token, owner_text(0, 2), sizeof(reserved->token));
+	strlcpy(reserved->path, owner_text(0, 3), sizeof(reserved->path));
+	reserved->kind = job_kind(owner_text(0, 4));
 }
 
 /* Claim the next pending job, in one transaction. */
@@ -160,7 +99,9 @@ claim_next(void)
 	char *operation;
 
 	owner_begin_transaction(&session);
-	if (!find_next())
+	if (owner_execute("select * from steep_repl._next_job($1, $2)",
+					  SQL_ARGS(arg_datum(OIDARRAYOID, PointerGetDatum(turns_running())),
+							   arg_datum(OIDARRAYOID, PointerGetDatum(turns_served())))) == 0)
 	{
 		owner_commit_transaction(&session);
 		return CLAIM_NONE;
@@ -174,7 +115,7 @@ claim_next(void)
 	else if ((reserved = job_reserve(id, MyDatabaseId, requester, job_workers_needed(operation))) ==
 			 NULL)
 	{
-		record_waiting();
+		owner_execute("select steep_repl._jobs_wait()", NO_ARGS);
 		result = CLAIM_BLOCKED;
 	}
 	else
@@ -202,14 +143,12 @@ passed_over_jobs(void)
 	uint64 n;
 
 	owner_begin_transaction(&session);
-	n = owner_execute(
-		"select w.id, w.status from steep_repl.work_queue w where w.status in ('pending', 'running') and " MINE,
-		1, (Oid[]){OIDOID}, (Datum[]){ObjectIdGetDatum(MyDatabaseId)}, NULL);
+	n = owner_execute("select * from steep_repl._unfinished_jobs()", NO_ARGS);
 	for (uint64 i = 0; i < n && !result; i++)
 	{
 		bool isnull;
 
-		result = strcmp(owner_text(i, 2), "pending") == 0 ||
+		result = DatumGetBool(owner_value(i, 2, &isnull)) ||
 				 job_find(DatumGetInt64(owner_value(i, 1, &isnull)), MyDatabaseId) == NULL;
 	}
 	owner_commit_transaction(&session);

@@ -3,15 +3,13 @@
  *	  Jobs that nobody stands for any more: resumes or fails those that a crash
  *	  left running.
  *
- * Called by dispatchers. It runs fixed statements as the extension's owner, and
+ * Called by dispatchers. It asks and writes as the extension's owner, and
  * trusts of a row only what the guards keep users from writing. Files that a job
  * has left are a remover's work: all jobs of the database wait for a dispatcher.
  */
 #include "workers/recovery.h"
 
-#include "catalog/pg_type.h"
 #include "jobs/job_remains.h"
-#include "jobs/job_rows.h"
 #include "miscadmin.h"
 #include "jobs/owner.h"
 #include "jobs/peer_secret.h"
@@ -21,13 +19,6 @@
 /* So often an apply is resumed after a crash. */
 #define MAX_RESUMES 10
 
-/* The jobs of this cluster and this database. */
-#define MINE "w.system_identifier = steep_repl._system_identifier() and w.database_oid = $1 "
-
-static const char *const sql_finish_queue =
-	"update steep_repl.work_queue set status = 'failed', status_detail = null, worker_pid = null, completed_at = clock_timestamp(), "
-	"  error_message = $2, error_sqlstate = $3, error_hint = $4 "
-	"where id = $1 and status in ('pending', 'running')";
 /*
  * Record a job that cannot go on. False if it has ended by itself meanwhile:
  * then nothing of it may be touched. Inside a transaction as the owner.
@@ -35,13 +26,12 @@ static const char *const sql_finish_queue =
 static bool
 record_failure(int64 id, const char *message, const char *sqlstate, const char *hint)
 {
-	Oid types[] = {INT8OID, TEXTOID, TEXTOID, TEXTOID};
-	Datum values[] = {Int64GetDatum(id), CStringGetTextDatum(message),
-					  CStringGetTextDatum(sqlstate), CStringGetTextDatum(hint)};
+	bool isnull;
 
-	if (owner_execute(sql_finish_queue, 4, types, values, NULL) == 0)
+	owner_execute("select steep_repl._job_lost($1, $2, $3, $4)",
+				  SQL_ARGS(arg_int8(id), arg_text(message), arg_text(sqlstate), arg_text(hint)));
+	if (!DatumGetBool(owner_value(0, 1, &isnull)))
 		return false;
-	job_rows_end(id, "failed", message, sqlstate, hint);
 	peer_secret_forget(id);
 	ereport(WARNING, (errmsg("steep_repl: operation " INT64_FORMAT " failed: %s", id, message)));
 	return true;
@@ -64,8 +54,8 @@ give_up_remains(int64 id)
 		job_remains_forget(id);
 	else
 		owner_execute(
-			"update steep_repl._job_directories set to_remove = true where operation_id = $1", 1,
-			(Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL);
+			"update steep_repl._job_directories set to_remove = true where operation_id = $1",
+			SQL_ARGS(arg_int8(id)));
 }
 
 /* Fail a job that cannot go on, unless it has ended by itself, and give up what it has left. */
@@ -76,50 +66,23 @@ recovery_fail_job(int64 id, const char *message, const char *sqlstate, const cha
 		give_up_remains(id);
 }
 
-/*
- * Whether a job got any further than the last time that it was interrupted: to
- * another action, or with this one. If not, it may itself be what brings the
- * server down.
- */
-static bool
-has_moved_on(int64 id)
-{
-	return owner_execute(
-			   "update steep_repl._job_directories d set died_at = p.place, begun = 'start' "
-			   "from (select concat_ws(' ', x.begun, "
-			   "  (select count(*) from steep_repl._apply_done a where a.operation_id = x.operation_id), "
-			   "  (select m.rows_merged from steep_repl.merges m where m.operation_id = x.operation_id)) as place "
-			   "  from steep_repl._job_directories x where x.operation_id = $1) p "
-			   "where d.operation_id = $1 and d.died_at is distinct from p.place",
-			   1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL) == 1;
-}
-
-/*
- * An apply goes on where it stopped: what it did is marked. Not for ever, in
- * case it is the apply that brings the server down.
- */
+/* Have a job that can go on queued again; false if it cannot. One that has got nowhere is failed. */
 static bool
 resume(int64 id)
 {
-	Oid types[] = {INT8OID, INT4OID};
-	Datum values[] = {Int64GetDatum(id), Int32GetDatum(MAX_RESUMES)};
+	const char *result;
 
-	if (owner_execute(
-			"update steep_repl.work_queue set status = 'pending', worker_pid = null, "
-			"  status_detail = 'to be resumed: the server or the job''s worker ended before the job did' "
-			"where id = $1 and status = 'running' and attempts <= $2 "
-			"  and (operation = 'snapshot_apply' or operation in ('bidirectional_merge', 'merge_undo') and params -> 'is_conninfo' = 'false')",
-			2, types, values, NULL) == 0)
+	owner_execute("select steep_repl._job_resumed($1, $2)",
+				  SQL_ARGS(arg_int8(id), arg_int4(MAX_RESUMES)));
+	result = owner_text(0, 1);
+	if (strcmp(result, "no") == 0)
 		return false;
-	if (!has_moved_on(id))
-	{
+	if (strcmp(result, "stuck") == 0)
 		recovery_fail_job(
 			id, "the server or the job's worker ended twice at the same action of the job", "57P02",
 			"The job may be the reason: see the server log. Go on with retry_operation(id).");
-		return true;
-	}
-	job_rows_resume(id);
-	ereport(LOG, (errmsg("steep_repl: operation " INT64_FORMAT " is resumed", id)));
+	else
+		ereport(LOG, (errmsg("steep_repl: operation " INT64_FORMAT " is resumed", id)));
 	return true;
 }
 
@@ -150,10 +113,7 @@ recover_jobs(void)
 	uint64 n;
 
 	owner_begin_transaction(&session);
-	n = owner_execute(
-		"select w.id, w.operation from steep_repl.work_queue w where w.status = 'running' and " MINE
-		"for update skip locked",
-		1, (Oid[]){OIDOID}, (Datum[]){ObjectIdGetDatum(MyDatabaseId)}, NULL);
+	n = owner_execute("select * from steep_repl._lock_running_jobs()", NO_ARGS);
 	jobs = SPI_tuptable;
 	for (uint64 i = 0; i < n; i++)
 	{
@@ -181,10 +141,13 @@ forget_orphaned_secrets(void)
 		return;
 	owner_begin_transaction(&session);
 	for (int i = 0; i < n; i++)
-		if (owner_execute(
-				"select from steep_repl.work_queue w where w.id = $1 and w.status in ('pending', 'running')",
-				1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(ids[i])}, NULL) == 0)
+	{
+		bool isnull;
+
+		owner_execute("select steep_repl._job_is_unfinished($1)", SQL_ARGS(arg_int8(ids[i])));
+		if (!DatumGetBool(owner_value(0, 1, &isnull)))
 			peer_secret_forget(ids[i]);
+	}
 	owner_commit_transaction(&session);
 }
 

@@ -11,7 +11,6 @@
 #include "workers/remover.h"
 
 #include "access/xact.h"
-#include "catalog/pg_type.h"
 #include "jobs/job_remains.h"
 #include "miscadmin.h"
 #include "jobs/owner.h"
@@ -20,16 +19,6 @@
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "jobs/worker.h"
-
-/* What is to be removed in this database of this cluster. */
-#define REMAINS                                        \
-	"steep_repl._job_directories d where d.to_remove " \
-	"and d.system_identifier = steep_repl._system_identifier() and d.database_oid = $1 "
-
-/* The row of a job, unless its files are no longer to be removed, or somebody who retries the job has it. */
-#define ROW_IF_FREE                                              \
-	"(select d.operation_id from steep_repl._job_directories d " \
-	"where d.operation_id = $1 and d.to_remove for update skip locked)"
 
 /* This process' entry in shared memory. */
 static Remover *my_place = NULL;
@@ -67,11 +56,13 @@ bool
 remover_start(void)
 {
 	OwnerSession session;
+	bool isnull;
 	bool result;
 
 	owner_begin_transaction(&session);
-	result = owner_execute("select from " REMAINS "limit 1", 1, (Oid[]){OIDOID},
-						   (Datum[]){ObjectIdGetDatum(MyDatabaseId)}, NULL) == 1;
+	owner_execute("select steep_repl._remains(false)", NO_ARGS);
+	(void) owner_value(0, 1, &isnull);
+	result = !isnull;
 	owner_commit_transaction(&session);
 	if (result && may_start())
 		(void) worker_register(WORKER_REMOVER, -1, 0, MyDatabaseId);
@@ -132,33 +123,27 @@ static bool
 find_next(JobRemains *remains)
 {
 	OwnerSession session;
+	Datum id;
 	bool isnull;
 	bool found;
 
 	owner_begin_transaction(&session);
-	found = owner_execute("select d.operation_id from " REMAINS "limit 1 for update skip locked", 1,
-						  (Oid[]){OIDOID}, (Datum[]){ObjectIdGetDatum(MyDatabaseId)}, NULL) == 1 &&
-			job_remains_find(DatumGetInt64(owner_value(0, 1, &isnull)), remains) &&
-			enter_path(remains->path);
+	owner_execute("select steep_repl._remains(true)", NO_ARGS);
+	id = owner_value(0, 1, &isnull);
+	found = !isnull && job_remains_find(DatumGetInt64(id), remains) && enter_path(remains->path);
 	owner_commit_transaction(&session);
 	return found;
 }
 
-/*
- * Write down that the files are gone. If some are still there, nobody tries
- * again by himself, and leftovers() goes on to show them.
- */
+/* Write down that the files are gone, or are to stay. */
 static void
 record(int64 id, bool removed)
 {
 	OwnerSession session;
 
 	owner_begin_transaction(&session);
-	owner_execute(
-		removed
-			? "delete from steep_repl._job_directories where operation_id = " ROW_IF_FREE
-			: "update steep_repl._job_directories set to_remove = false where operation_id = " ROW_IF_FREE,
-		1, (Oid[]){INT8OID}, (Datum[]){Int64GetDatum(id)}, NULL);
+	owner_execute("select steep_repl._remains_removed($1, $2)",
+				  SQL_ARGS(arg_int8(id), arg_bool(removed)));
 	owner_commit_transaction(&session);
 	leave_path();
 }

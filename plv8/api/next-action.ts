@@ -2,7 +2,7 @@ import { type ApplyFacts, nextApplyAction } from "../apply/apply.ts";
 import { applyParams } from "../apply/apply-params.ts";
 import { type Json, queryOne } from "../db/sql.ts";
 import { type MergeFacts, nextMergeAction, nextUndoAction } from "../merge/merge.ts";
-import { mergeParams } from "../merge/merge-params.ts";
+import { checkUndoParams, queuedMergeParams } from "../merge/merge-params.ts";
 import { nextOverlapAction } from "../overlap/overlap.ts";
 import type {
   ApplyAction,
@@ -71,16 +71,13 @@ export function nextAction(
       checkPeerParams(request.params);
       return nextMergeAction(
         request.done as MergeDone,
-        mergeParams(request.params),
+        queuedMergeParams(request.params),
         request.facts as unknown as MergeFacts,
       );
     case "merge_undo":
       checkPeerParams(request.params);
-      return nextUndoAction(
-        request.done as MergeDone,
-        mergeParams(request.params),
-        request.facts as unknown as MergeFacts,
-      );
+      checkUndoParams(request.params);
+      return nextUndoAction(request.done as MergeDone, request.facts as unknown as MergeFacts);
     default:
       throw new Error(`no planner for operation ${request.operation}`);
   }

@@ -17,6 +17,9 @@ export const sqlBefore: readonly string[] = [
 export const sqlAfter: readonly string[] = [
   "nodes/nodes.sql",
   "jobs/operations.sql",
+  "jobs/rows.sql",
+  "jobs/dispatch.sql",
+  "jobs/over.sql",
   "nodes/peer-labels.sql",
   "snapshot/snapshots.sql",
   "nodes/peers.sql",
@@ -28,9 +31,11 @@ export const sqlAfter: readonly string[] = [
   "overlap/plans.sql",
   "overlap/settle.sql",
   "overlap/overlap.sql",
+  "overlap/job.sql",
   "merge/unique-indexes.sql",
   "merge/facts.sql",
   "merge/plan.sql",
+  "merge/choose.sql",
   "merge/rows.sql",
   "merge/write.sql",
   "merge/finish.sql",
@@ -38,6 +43,8 @@ export const sqlAfter: readonly string[] = [
   "merge/undo.sql",
   "merge/merge.sql",
   "merge/resolve.sql",
+  "merge/job.sql",
+  "merge/keep.sql",
 ];
 
 /** What \df+ and docs/functions.md say of the functions that users call, with the titles that the page has. */

@@ -1,5 +1,5 @@
 import { refuseAny } from "../shared/refusal.ts";
-import type { MergeParams } from "./merge-params.ts";
+import type { Tolerance } from "./merge-params.ts";
 
 /** What `open_peer` finds out, from `steep_repl._merge_facts`: lists are joined, null for none. */
 export interface PeerFacts {
@@ -44,7 +44,7 @@ export interface PeerFacts {
 const maxClockDifference = 1000;
 
 /** Everything that stands in a merge's way, before it reads or writes any row. */
-export function refuseMerge(params: MergeParams, facts: PeerFacts): void {
+export function refuseMerge(tolerance: Tolerance, facts: PeerFacts): void {
   refuseAny([
     {
       names: facts.read_only,
@@ -98,7 +98,7 @@ export function refuseMerge(params: MergeParams, facts: PeerFacts): void {
     },
     {
       names:
-        params.strategy === "last-modified" && params.last_modified_column === null
+        tolerance.strategy === "last-modified" && tolerance.last_modified_column === null
           ? facts.without_stamps
           : null,
       sqlstate: "55000",
@@ -106,13 +106,13 @@ export function refuseMerge(params: MergeParams, facts: PeerFacts): void {
       hint: "Set track_commit_timestamp = on and restart that server, or name a last_modified_column.",
     },
     {
-      names: params.other_subscribers === "ignore" ? null : facts.other_slots,
+      names: tolerance.other_subscribers === "ignore" ? null : facts.other_slots,
       sqlstate: "55000",
       message: "other subscribers would miss the rows that are merged",
       hint: "Merge with each of them as well, and pass other_subscribers => 'ignore'.",
     },
     {
-      names: params.backlog === "refuse" ? facts.backlog : null,
+      names: tolerance.backlog === "refuse" ? facts.backlog : null,
       sqlstate: "55000",
       message: "changes wait to be replicated between the two sides",
       hint: "Let replication catch up first, or a merge would be undone by them. backlog => 'discard' throws them away instead, which merging all of those tables makes up for.",
@@ -134,14 +134,14 @@ export function refuseMerge(params: MergeParams, facts: PeerFacts): void {
 }
 
 /** What the merge goes on without. */
-export function mergeWarnings(params: MergeParams, facts: PeerFacts): readonly string[] {
+export function mergeWarnings(tolerance: Tolerance, facts: PeerFacts): readonly string[] {
   const warnings: string[] = [];
   if (facts.fires_triggers !== null) {
     warnings.push(
       `triggers fire and foreign keys are checked with each row ${facts.fires_triggers} (GRANT SET ON PARAMETER session_replication_role TO the role that merges avoids it)`,
     );
   }
-  if (params.backlog === "discard" && facts.waiting_slots !== null) {
+  if (tolerance.backlog === "discard" && facts.waiting_slots !== null) {
     warnings.push(
       `what waits in these replication slots is thrown away: ${facts.waiting_slots} (that those here are for the peer is what the peer says)`,
     );
@@ -151,7 +151,7 @@ export function mergeWarnings(params: MergeParams, facts: PeerFacts): readonly s
       `unique indexes were not checked before rows are written, since they run code of roles that are neither superusers nor the one that merges: ${facts.unchecked}`,
     );
   }
-  if (params.strategy === "last-modified" && facts.clock_difference > maxClockDifference) {
+  if (tolerance.strategy === "last-modified" && facts.clock_difference > maxClockDifference) {
     warnings.push(
       `the clocks are ${(facts.clock_difference / 1000).toFixed(1)} s apart, so which change was the last one is not certain`,
     );

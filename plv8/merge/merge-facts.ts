@@ -1,4 +1,5 @@
 import type { PairFacts } from "../overlap/overlap-facts.ts";
+import type { RowActions } from "./row-actions.ts";
 
 /** What one side's catalogs say of writing to a table; the query is `steep_repl._merge_table_query`. */
 export interface WriteFacts {
@@ -30,14 +31,12 @@ export interface PeerWriteFacts {
   readonly unique: readonly Pick<UniqueFacts, "name" | "is_harmless">[];
 }
 
-export type Strategy = "prefer-local" | "prefer-remote" | "last-modified" | "manual";
-
 /** A table to merge, as `steep_repl._overlap_plans` asks for its plan. */
 export interface MergeFacts extends PairFacts {
   readonly local_writes: WriteFacts;
   readonly peer_writes: PeerWriteFacts;
   readonly options: {
-    readonly strategy: Strategy;
+    readonly actions: RowActions;
     readonly last_modified_column: string | null;
   };
 }

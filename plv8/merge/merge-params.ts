@@ -1,23 +1,45 @@
 import type { Json } from "../db/sql.ts";
 import { invalidArgument } from "../db/steep-error.ts";
-import { flag, oneOf, optionalNames, optionalText, type Raw } from "../shared/params.ts";
-import type { Strategy } from "./merge-facts.ts";
+import {
+  flag,
+  oneOf,
+  optionalNames,
+  optionalText,
+  type Raw,
+  requiredText,
+} from "../shared/params.ts";
+import {
+  type LocalOnly,
+  mergeActions,
+  ofLocalOnly,
+  ofRemoteOnly,
+  ofStrategy,
+  type RemoteOnly,
+  type RowActions,
+  type Strategy,
+} from "./row-actions.ts";
 
-const strategies = ["prefer-local", "prefer-remote", "last-modified", "manual"] as const;
-const localOnly = ["push", "keep", "delete"] as const;
-const remoteOnly = ["pull", "keep", "delete"] as const;
-
-/** The arguments of a merge that TypeScript decides by, as queued in `work_queue.params`. */
-export interface MergeParams {
-  readonly [name: string]: Json;
-  readonly strategy: Strategy;
-  readonly dry_run: boolean;
+/** What a merge is told of that which may stand in its way. */
+export interface Tolerance {
+  /** null where no row is decided by when it was modified */
+  readonly strategy: Strategy | null;
   readonly last_modified_column: string | null;
-  readonly local_only: (typeof localOnly)[number];
-  readonly remote_only: (typeof remoteOnly)[number];
   readonly backlog: "refuse" | "discard";
   readonly other_subscribers: "refuse" | "ignore";
 }
+
+/** The arguments of a merge that TypeScript decides by, as queued in `work_queue.params`. */
+export interface MergeParams extends Tolerance {
+  readonly [name: string]: Json;
+  readonly strategy: Strategy;
+  readonly dry_run: boolean;
+  readonly local_only: LocalOnly;
+  readonly remote_only: RemoteOnly;
+  /** what strategy, local_only and remote_only mean */
+  readonly actions: { readonly [category in keyof RowActions]-?: string };
+}
+
+const keysOf = <T extends object>(map: T) => Object.keys(map) as (keyof T & string)[];
 
 /**
  * Check the arguments of a merge. Called when it is queued and again when it
@@ -26,22 +48,59 @@ export interface MergeParams {
  * @throws SteepError 22023 for a bad argument
  */
 export function mergeParams(raw: Raw): MergeParams {
-  const params: MergeParams = {
-    strategy: oneOf(raw, "strategy", strategies),
+  const choices = {
+    strategy: oneOf(raw, "strategy", keysOf(ofStrategy)),
     dry_run: flag(raw, "dry_run"),
     last_modified_column: optionalText(raw, "last_modified_column"),
-    local_only: oneOf(raw, "local_only", localOnly),
-    remote_only: oneOf(raw, "remote_only", remoteOnly),
+    local_only: oneOf(raw, "local_only", keysOf(ofLocalOnly)),
+    remote_only: oneOf(raw, "remote_only", keysOf(ofRemoteOnly)),
     backlog: oneOf(raw, "backlog", ["refuse", "discard"] as const),
     other_subscribers: oneOf(raw, "other_subscribers", ["refuse", "ignore"] as const),
   };
   // which tables is SQL's to say; here, that they are names
   optionalNames({ tables: raw.tables ?? null }, "tables");
-  if (params.last_modified_column !== null && params.strategy !== "last-modified") {
+  if (choices.last_modified_column !== null && choices.strategy !== "last-modified") {
     throw invalidArgument(
       "last_modified_column needs strategy last-modified",
       "Without it the column would not be looked at.",
     );
   }
+  return {
+    ...choices,
+    actions: { ...mergeActions(choices.strategy, choices.local_only, choices.remote_only) },
+  };
+}
+
+/** The same of a job: SQL goes by its actions, which must be there and be what the rest says. */
+export function queuedMergeParams(raw: Raw): MergeParams {
+  const params = mergeParams(raw);
+  const queued = new Map<string, unknown>(Object.entries(raw.actions ?? {}));
+  const isSame =
+    queued.size === Object.keys(params.actions).length &&
+    keysOf(params.actions).every((category) => queued.get(category) === params.actions[category]);
+  if (!isSame) {
+    throw invalidArgument(
+      "actions must be what strategy, local_only and remote_only say",
+      "Queue merges with steep_repl.start_merge().",
+    );
+  }
   return params;
+}
+
+/** What takes back, or settles one conflict: other subscribers had their say when the merge was started. */
+export const restoring: Tolerance = {
+  strategy: null,
+  last_modified_column: null,
+  backlog: "refuse",
+  other_subscribers: "ignore",
+};
+
+/**
+ * Check the arguments of an undo.
+ *
+ * @throws SteepError 22023 for a bad argument
+ */
+export function checkUndoParams(raw: Raw): void {
+  requiredText(raw, "undoes");
+  optionalNames({ tables: raw.tables ?? null }, "tables");
 }

@@ -72,8 +72,8 @@ function refuseIdentity(build: Build, facts: MergeFacts, peer: PeerWriteFacts): 
 export function planMerge(facts: MergeFacts): MergePlan {
   const build = buildOf(facts);
   const { local, peer } = build.pair;
-  const { strategy, last_modified_column: column } = facts.options;
-  const lastModified = strategy === "last-modified" ? column : null;
+  const { actions, last_modified_column: column } = facts.options;
+  const lastModified = actions.conflict === "stamps" ? column : null;
   const peerWrites = readPeerWrites(facts.table, facts.peer_writes);
   const indexes = checkedIndexes(build, facts.local_writes, peerWrites);
   refuseIdentity(build, facts, peerWrites);

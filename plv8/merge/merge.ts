@@ -1,7 +1,7 @@
 import { SteepError } from "../db/steep-error.ts";
 import type { MergeAction, MergeDone } from "../shared/action.ts";
 import { mergeWarnings, type PeerFacts, refuseMerge } from "./merge-checks.ts";
-import type { MergeParams } from "./merge-params.ts";
+import { type MergeParams, restoring, type Tolerance } from "./merge-params.ts";
 
 /** What the actions leave; counts of tables and steps go from 1. */
 export interface MergeFacts extends PeerFacts {
@@ -30,9 +30,9 @@ function compareNext(compared: number, facts: MergeFacts): MergeAction {
     : { kind: "check_unique", phase: "comparing" };
 }
 
-function afterOpening(params: MergeParams, facts: MergeFacts): MergeAction {
-  refuseMerge(params, facts);
-  const warnings = mergeWarnings(params, facts);
+function afterOpening(tolerance: Tolerance, facts: MergeFacts): MergeAction {
+  refuseMerge(tolerance, facts);
+  const warnings = mergeWarnings(tolerance, facts);
   return {
     kind: "begin_merge",
     phase: "planning",
@@ -102,23 +102,27 @@ export function nextMergeAction(
 }
 
 /** The same for an undo, whose rows are those of the audit log. */
-export function nextUndoAction(
-  done: MergeDone,
-  params: MergeParams,
-  facts: MergeFacts,
-): MergeAction {
-  const undoNext = (written: number): MergeAction =>
+export function nextUndoAction(done: MergeDone, facts: MergeFacts): MergeAction {
+  const writeNextOf = (written: number): MergeAction =>
     written < facts.steps
-      ? { kind: "undo", phase: "merging", no: written + 1 }
+      ? { kind: "write", phase: "merging", no: written + 1 }
       : { kind: "check_foreign_keys", phase: "finalizing" };
   switch (done) {
+    case null:
+      return { kind: "open_peer", phase: "planning" };
+    case "open_peer":
+      return afterOpening(restoring, facts);
     case "begin_merge":
       return { kind: "read_audit", phase: "planning" };
     case "read_audit":
-      return undoNext(0);
-    case "undo":
-      return undoNext(facts.written);
+      return writeNextOf(0);
+    case "write":
+      return writeNextOf(facts.written);
+    case "check_foreign_keys":
+      return { kind: "close_peer", phase: "finalizing" };
+    case "close_peer":
+      return { kind: "complete", phase: "complete" };
     default:
-      return nextMergeAction(done, params, facts);
+      throw new Error(`no step of an undo: ${done}`);
   }
 }

@@ -63,20 +63,18 @@ return nullif(array_to_string(names[1:100], ', '), '')
        || case when cardinality(names) > 100 then format(' and %s more', cardinality(names) - 100) else '' end;
 comment on function steep_repl._joined(text[]) is 'private: names as one text';
 
--- What the tables of either side lack for a merge.
-create function steep_repl._merge_lacks(params jsonb, out row_security text, out not_writable text, out not_settable text)
+-- What the tables of either side lack for a merge; writes_anything: also what its actions do not say, as an undo.
+create function steep_repl._merge_lacks(writes_anything boolean, out row_security text, out not_writable text, out not_settable text)
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  actions constant text[] := array(select a.value from pg_temp.steep_repl_merge m cross join lateral jsonb_each_text(m.actions) a);
 begin
   with side as (
-    select t.no, '' as at, t.name, t.local as facts,
-           array['UPDATE', case when params ->> 'remote_only' = 'pull' then 'INSERT' end,
-                 case when params ->> 'local_only' = 'delete' or params -> 'undoes' <> 'null' then 'DELETE' end] as needed
+    select t.no, s.at, t.name, s.facts,
+           array['UPDATE', case when writes_anything or 'insert_' || s.name = any (actions) then 'INSERT' end,
+                 case when writes_anything or 'delete_' || s.name = any (actions) then 'DELETE' end] as needed
     from pg_temp.steep_repl_tables t
-    union all
-    select t.no, 'peer: ', t.name, t.peer,
-           array['UPDATE', case when params ->> 'local_only' = 'push' then 'INSERT' end,
-                 case when params ->> 'remote_only' = 'delete' or params -> 'undoes' <> 'null' then 'DELETE' end]
-    from pg_temp.steep_repl_tables t)
+    cross join lateral (values ('local', '', t.local), ('remote', 'peer: ', t.peer)) s(name, at, facts))
   select steep_repl._joined(array(select s.at || s.name from side s where s.facts -> 'row_security' = 'true' order by s.at, s.no)),
          steep_repl._joined(array(
            select format('%s%s (%s)', s.at, s.name, r.names) from side s
@@ -90,7 +88,7 @@ begin
   into row_security, not_writable, not_settable;
 end
 $fn$;
-comment on function steep_repl._merge_lacks(jsonb) is 'private: rights that are missing on the tables of a merge';
+comment on function steep_repl._merge_lacks(boolean) is 'private: rights that are missing on the tables of a merge';
 
 -- Tables with rules that would write something else, or nothing.
 create function steep_repl._merge_rules(here jsonb, there jsonb) returns text
@@ -227,7 +225,7 @@ $fn$;
 comment on function steep_repl._merge_backlog(jsonb, jsonb, pg_lsn, pg_lsn) is 'private: what waits to be replicated between the two sides, and slots of others';
 
 -- All that plv8/merge/merge-checks.ts decides by.
-create function steep_repl._merge_facts(connection text, params jsonb) returns jsonb
+create function steep_repl._merge_facts(connection text, writes_anything boolean) returns jsonb
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
   node_query constant text := steep_repl._merge_node_query(180000);
@@ -242,7 +240,7 @@ declare
   replication record;
   lsns record;
 begin
-  select * into lacks from steep_repl._merge_lacks(params);
+  select * into lacks from steep_repl._merge_lacks(writes_anything);
   select * into lsns from steep_repl._merge_wait_for_replication(connection, here, there);
   here := steep_repl._query_here(node_query) -> 0;
   there := steep_repl._peer_json(connection, peer_query) -> 0;
@@ -263,7 +261,7 @@ begin
     'clock_difference', round(difference), 'role', here ->> 'role');
 end
 $fn$;
-comment on function steep_repl._merge_facts(text, jsonb) is 'private: what decides whether a merge may begin';
+comment on function steep_repl._merge_facts(text, boolean) is 'private: what decides whether a merge may begin';
 
 create function steep_repl._sides(here boolean, there boolean) returns text
 language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp

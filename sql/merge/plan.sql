@@ -1,10 +1,11 @@
 -- A merge before it writes: what is compared, and what is to be done about each row that differs.
 
-create function steep_repl._merge_plans(connection text, tables text[], params jsonb) returns int
+-- actions: what is done about the rows of each category, unless a row says otherwise, as plv8/merge/row-actions.ts decides.
+create function steep_repl._merge_plans(
+  connection text, tables text[], primary_keys jsonb, actions jsonb, last_modified_column text) returns int
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
 @SET_VALUES@ @SET_SCAN@ as $fn$
 declare
-  primary_keys constant jsonb := nullif(params -> 'primary_keys', 'null');
   names constant text[] := steep_repl._overlap_begin(connection, tables, primary_keys);
   target record;
   query text;
@@ -22,7 +23,7 @@ begin
     current int not null default 1, actions jsonb not null, writes text, waiting_slots text[]) on commit preserve rows;
   alter table pg_temp.steep_repl_differences add column action text, add column round int not null default 1;
   insert into pg_temp.steep_repl_merge (is_local_first, actions)
-  select (i.local, i.local_database) < (i.peer, i.peer_database), steep_repl._merge_actions(params)
+  select (i.local, i.local_database) < (i.peer, i.peer_database), actions
   from steep_repl._merge_identities(connection) i;
   for target in select * from steep_repl._overlap_targets(names, primary_keys) where names is not null loop
     query := steep_repl._overlap_facts_query(target.schema_name, target.relation_name);
@@ -32,14 +33,15 @@ begin
     insert into pg_temp.steep_repl_plans
     select t.no, steep_repl._call('merge_plan', jsonb_build_object(
       'table', t.name, 'key', target.key, 'local', steep_repl._query_here(query) -> 0,
-      'peer', steep_repl._peer_json(connection, query) -> 0, 'local_writes', t.local, 'peer_writes', t.peer, 'options', params))
+      'peer', steep_repl._peer_json(connection, query) -> 0, 'local_writes', t.local, 'peer_writes', t.peer,
+      'options', jsonb_build_object('actions', actions, 'last_modified_column', last_modified_column)))
     from pg_temp.steep_repl_tables t where t.no = target.no;
     n := n + 1;
   end loop;
   return n;
 end
 $fn$;
-comment on function steep_repl._merge_plans(text, text[], jsonb) is 'private: how each table is merged; how many there are';
+comment on function steep_repl._merge_plans(text, text[], jsonb, jsonb, text) is 'private: how each table is merged; how many there are';
 
 -- Which databases these are: both sides order them alike.
 create function steep_repl._merge_identities(
@@ -196,114 +198,3 @@ begin
 end
 $fn$;
 comment on function steep_repl._merge_current() is 'private: the number of the table whose rows are the current ones, NULL where it has none';
-
--- When rows were last modified, for those in conflict that have no action yet.
-create function steep_repl._merge_choose_by_stamps(connection text, plan jsonb) returns void
-language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
-declare
-  rows_of_look constant int := 5000;
-  chunk record;
-  keys text;
-  answer record;
-begin
-  for chunk in
-    select array_agg(d.no order by d.no) as numbers
-    from (select d.no, (row_number() over (order by d.no) - 1) / rows_of_look as n
-          from pg_temp.steep_repl_differences d where d.action = 'stamps') d
-    group by d.n
-  loop
-    keys := steep_repl._merge_keys_of(plan, chunk.numbers);
-    select * into answer from steep_repl._on_both(connection,
-      steep_repl._fill(plan -> 'merge' -> 'local' -> 'stamps', keys), steep_repl._fill(plan -> 'merge' -> 'peer' -> 'stamps', keys));
-    -- A stamp that is missing says nothing about which is older. Those, and ties, are decided by the rows' exact digests,
-    -- which gives the same row from either end, and whatever both sides were compared by.
-    execute format($sql$
-      with l as (select * from unnest(($1::text[])[1]::int[], ($1::text[])[2]::%1$s[], ($1::text[])[3]::int8[]) u(no, stamp, digest)),
-      p as (select * from unnest(($2::text[])[1]::int[], ($2::text[])[2]::%1$s[], ($2::text[])[3]::int8[]) u(no, stamp, digest))
-      update pg_temp.steep_repl_differences d
-      set action = case when l.stamp > p.stamp then 'update_remote' when l.stamp < p.stamp then 'update_local'
-                        when l.digest > p.digest then 'update_remote' else 'update_local' end
-      from l full join p using (no) where d.no = coalesce(l.no, p.no) and d.action = 'stamps'$sql$, plan -> 'merge' ->> 'stamp_type')
-      using answer.here, answer.there;
-  end loop;
-  -- gone on both sides meanwhile
-  update pg_temp.steep_repl_differences d set action = 'again' where d.action = 'stamps';
-end
-$fn$;
-comment on function steep_repl._merge_choose_by_stamps(text, jsonb) is 'private: of rows in conflict, the one that was modified last is taken';
-
--- What is done about the rows of each category, unless a row says otherwise.
-create function steep_repl._merge_actions(params jsonb) returns jsonb
-language sql immutable strict parallel unsafe set search_path = pg_catalog, pg_temp
-return jsonb_build_object(
-  'local_only', case params ->> 'local_only' when 'push' then 'insert_remote' when 'delete' then 'delete_local' else 'keep' end,
-  'remote_only', case params ->> 'remote_only' when 'pull' then 'insert_local' when 'delete' then 'delete_remote' else 'keep' end,
-  'conflict', case params ->> 'strategy' when 'prefer-local' then 'update_remote' when 'prefer-remote' then 'update_local'
-                                         when 'last-modified' then 'stamps' else 'manual' end,
-  'unsettled', 'again');
-comment on function steep_repl._merge_actions(jsonb) is 'private: the action for each category of rows';
-
--- Marks the rows whose action does not follow from their category alone: conflicts that the last change decides, and rows
--- that were put off, which this round takes up again.
-create function steep_repl._merge_choose(connection text, plan jsonb, this_round int) returns void
-language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
-declare
-  actions constant jsonb := (select m.actions from pg_temp.steep_repl_merge m);
-  by_row constant text[] := array(select a.key from jsonb_each_text(actions) a where a.value in ('stamps', 'again'));
-begin
-  update pg_temp.steep_repl_differences d set round = this_round, action = actions ->> d.category
-  where d.action = 'again' or d.action is null and d.category = any (by_row);
-  if actions ->> 'conflict' = 'stamps' then
-    perform steep_repl._merge_choose_by_stamps(connection, plan);
-  end if;
-end
-$fn$;
-comment on function steep_repl._merge_choose(text, jsonb, int) is 'private: decides what is done about rows that differ';
-
--- Compares a table and decides about its rows; the counts of its categories.
-create function steep_repl._merge_compare(
-  connection text, no int, params jsonb,
-  out table_name text, out key_columns text[], out local_only_count bigint, out remote_only_count bigint, out match_count bigint,
-  out conflict_count bigint, out unsettled_count bigint)
-language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
-declare
-  plan constant jsonb := (select p.plan from pg_temp.steep_repl_plans p where p.no = _merge_compare.no);
-begin
-  perform steep_repl._merge_switch(no);
-  select o.table_name, o.local_only_count, o.remote_only_count, o.match_count, o.conflict_count, o.unsettled_count
-  into table_name, local_only_count, remote_only_count, match_count, conflict_count, unsettled_count
-  from steep_repl._overlap_table(connection, plan, interval '1 min') o;
-  key_columns := array(select jsonb_array_elements_text(plan -> 'key'));
-  perform steep_repl._merge_choose(connection, plan, 1);
-  analyze pg_temp.steep_repl_differences;
-end
-$fn$;
-comment on function steep_repl._merge_compare(text, int, jsonb) is 'private: compares one table of a merge';
-
--- The steps of this round: inserts and updates, parents first; then deletes, children first.
-create function steep_repl._merge_steps(this_round int) returns int
-language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
-declare
-  actions constant jsonb := (select m.actions from pg_temp.steep_repl_merge m);
-  target int;
-begin
-  update pg_temp.steep_repl_merge set round = this_round;
-  delete from pg_temp.steep_repl_steps;
-  for target in select t from steep_repl._merge_tables_with_rows() t loop
-    perform steep_repl._merge_switch(target);
-    insert into pg_temp.steep_repl_steps (step, no, category, action)
-    select -(row_number() over () + 20 * target), target, a.category, a.action
-    from (select distinct case when d.action is null then d.category end as category, coalesce(d.action, actions ->> d.category) as action
-          from (select distinct d.category, d.action from pg_temp.steep_repl_differences d
-                where d.action is null and this_round = 1 or d.action is not null and d.round = this_round) d) a
-    where a.action not in ('keep', 'again');
-  end loop;
-  update pg_temp.steep_repl_steps s set step = o.n
-  from (select x.step, row_number() over (
-          order by x.action like 'delete%', case when x.action like 'delete%' then -t.level else t.level end, t.no, x.action) as n
-        from pg_temp.steep_repl_steps x join pg_temp.steep_repl_tables t using (no)) o
-  where o.step = s.step;
-  return (select count(*) from pg_temp.steep_repl_steps);
-end
-$fn$;
-comment on function steep_repl._merge_steps(int) is 'private: orders what is to be written; how many steps';

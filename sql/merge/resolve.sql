@@ -36,17 +36,15 @@ create function steep_repl._resolve_begin(conflict steep_repl.merge_conflicts, c
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
 @SET_VALUES@ @SET_SCAN@ as $fn$
 declare
-  params constant jsonb := jsonb_build_object(
-    'strategy', 'prefer-' || choice, 'dry_run', false, 'last_modified_column', null, 'local_only', 'push', 'remote_only', 'pull',
-    'backlog', 'refuse', 'other_subscribers', 'ignore', 'primary_keys',
-    jsonb_build_object(conflict.table_name, (select jsonb_agg(k.name) from jsonb_object_keys(conflict.key) k(name))));
+  key constant jsonb := jsonb_build_object(
+    conflict.table_name, (select jsonb_agg(k.name) from jsonb_object_keys(conflict.key) k(name)));
   facts jsonb;
   plan jsonb;
   found record;
 begin
-  perform steep_repl._merge_plans(connection, array[conflict.table_name], params);
-  facts := steep_repl._merge_facts(connection, params);
-  perform steep_repl._call('merge_refuse', jsonb_build_object('params', params, 'facts', facts));
+  perform steep_repl._merge_plans(connection, array[conflict.table_name], key, steep_repl._call('resolve_actions', to_jsonb(choice)), null);
+  facts := steep_repl._merge_facts(connection, false);
+  perform steep_repl._call('resolve_refuse', facts);
   perform steep_repl._merge_prepare_peer(connection, 'conflict_' || conflict.conflict_id, (facts -> 'replicates')::boolean);
   select p.plan into plan from pg_temp.steep_repl_plans p;
   insert into pg_temp.steep_repl_differences (no, category, key)

@@ -8,9 +8,7 @@ as $fn$
   select jsonb_build_object(
     'tables', coalesce(jsonb_agg(t.table_name order by t.table_name), '[]'),
     'primary_keys', coalesce(jsonb_object_agg(t.table_name, t.key_columns), '{}'),
-    'undoes', $1, 'asked_by', $3, 'peer', steep_repl._peer_label($2), 'is_conninfo', steep_repl._is_conninfo($2),
-    'strategy', 'prefer-local', 'dry_run', false, 'last_modified_column', null, 'local_only', 'push', 'remote_only', 'pull',
-    'backlog', 'refuse', 'other_subscribers', 'ignore')
+    'undoes', $1, 'asked_by', $3, 'peer', steep_repl._peer_label($2), 'is_conninfo', steep_repl._is_conninfo($2))
   from steep_repl.merge_tables t
   where t.merge_id = $1
     and exists (select from steep_repl.merge_audit_log a where a.merge_id = t.merge_id and a.table_name = t.table_name)
@@ -63,11 +61,27 @@ end
 $fn$;
 comment on function steep_repl._undo_keys(jsonb, int, text, int[]) is 'private: a FROM item of the keys of some rows to restore';
 
+-- Reads rows that are to be restored, on their side, and locks them.
+create function steep_repl._undo_lock(connection text, plan jsonb, is_here boolean, numbers int[], key_texts text[], keys text) returns text
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  statement constant text := steep_repl._fill(plan -> 'merge' -> case when is_here then 'local' else 'peer' end -> 'lock', keys);
+  answer text;
+begin
+  if is_here then
+    return steep_repl._merge_one_text(statement);
+  end if;
+  perform steep_repl._peer_send(connection, statement);
+  answer := steep_repl._peer_answer(connection);
+  perform steep_repl._merge_check_keys(plan, numbers, key_texts, keys, answer);
+  return answer;
+end
+$fn$;
+comment on function steep_repl._undo_lock(text, jsonb, boolean, int[], text[], text) is 'private: reads and locks rows to restore';
+
 -- One batch of a step, as _merge_batch does it. Audit records and conflicts of an undo have the row as it was found on the
 -- side of the action, and on the other side the image that it gets.
-create function steep_repl._undo_batch(
-  connection text, step int,
-  out action text, out here text, out there text, out numbers int[], out refused int[], out peer_xid text, out is_last boolean)
+create function steep_repl._undo_batch(connection text, step int) returns steep_repl._merge_written
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
 @SET_VALUES@ @SET_SCAN@ as $fn$
 declare
@@ -76,55 +90,56 @@ declare
   key_texts text[];
   plan jsonb;
   keys text;
-  statement text;
   found text;
   images text;
   restored text;
+  written steep_repl._merge_written;
+  is_here boolean;
 begin
   select s.no, s.action, s.last, s.size into at_step from pg_temp.steep_repl_steps s where s.step = _undo_batch.step;
-  action := at_step.action;
+  is_here := at_step.action like '%local';
   select p.plan into plan from pg_temp.steep_repl_plans p where p.no = at_step.no;
   select coalesce(array_agg(u.row_no), '{}'), array_agg(u.key), string_agg(coalesce(u.image::text, 'null'), chr(10)) into batch, key_texts, restored
   from (select u.row_no, u.key, u.image from pg_temp.steep_repl_undo u
         where u.no = at_step.no and u.action = at_step.action and u.row_no > at_step.last order by u.row_no limit at_step.size) u;
-  is_last := cardinality(batch) < at_step.size;
-  numbers := '{}';
-  refused := '{}';
+  written.action := at_step.action;
+  written.numbers := '{}';
+  written.refused := '{}';
+  written.n_written := 0;
+  written.n_changed := 0;
+  written.is_last := cardinality(batch) < at_step.size;
   if cardinality(batch) = 0 then
-    return;
+    return written;
   end if;
   perform steep_repl._peer_begin_writing(connection);
-  keys := steep_repl._undo_keys(plan, at_step.no, action, batch);
-  statement := steep_repl._fill(plan -> 'merge' -> case when action like '%local' then 'local' else 'peer' end -> 'lock', keys);
-  if action like '%local' then
-    found := steep_repl._merge_one_text(statement);
-  else
-    perform steep_repl._peer_send(connection, statement);
-    found := steep_repl._peer_answer(connection);
-    perform steep_repl._merge_check_keys(plan, batch, key_texts, keys, found);
-  end if;
+  keys := steep_repl._undo_keys(plan, at_step.no, at_step.action, batch);
+  found := steep_repl._undo_lock(connection, plan, is_here, batch, key_texts, keys);
   select coalesce(array_agg(u.row_no order by u.row_no) filter (where n.image is not distinct from u.expected), '{}'),
          coalesce(array_agg(u.row_no order by u.row_no) filter (
            where n.image is distinct from u.expected and n.image is distinct from u.image), '{}'),
          string_agg(u.image::text, chr(10)) filter (where n.image is not distinct from u.expected)
-  into numbers, refused, images
+  into written.numbers, written.refused, images
   from pg_temp.steep_repl_undo u left join steep_repl._merge_rows_of(found) n on n.no = u.row_no
   where u.no = at_step.no and u.action = at_step.action and u.row_no = any (batch);
+  written.n_written := cardinality(written.numbers);
+  written.n_changed := cardinality(written.refused);
   restored := concat_ws(chr(10), batch, array_fill(0, array[cardinality(batch)]), restored);
-  here := case when action like '%local' then found else restored end;
-  there := case when action like '%local' then restored else found end;
-  if cardinality(numbers) > 0 then
-    select r.peer_xid into peer_xid from steep_repl._merge_run(connection, plan, action,
-      case when action like 'delete%' then steep_repl._undo_keys(plan, at_step.no, action, numbers) else images end, cardinality(numbers), null) r;
-    if peer_xid is not null then
+  written.here := case when is_here then found else restored end;
+  written.there := case when is_here then restored else found end;
+  if written.n_written > 0 then
+    select r.peer_xid into written.peer_xid from steep_repl._merge_run(connection, plan, at_step.action,
+      case when at_step.action like 'delete%' then steep_repl._undo_keys(plan, at_step.no, at_step.action, written.numbers) else images end,
+      written.n_written, null) r;
+    if written.peer_xid is not null then
       perform steep_repl._merge_flush_peer(connection);
     end if;
   else
     perform steep_repl._peer_command(connection, 'rollback');
   end if;
   update pg_temp.steep_repl_steps s
-  set last = batch[cardinality(batch)],
-      size = steep_repl._merge_next_size(cardinality(batch), octet_length(here)::bigint + octet_length(there)) where s.step = _undo_batch.step;
+  set last = steep_repl._last(batch),
+      size = steep_repl._merge_next_size(cardinality(batch), octet_length(found)::bigint + octet_length(restored)) where s.step = _undo_batch.step;
+  return written;
 end
 $fn$;
 comment on function steep_repl._undo_batch(text, int) is 'private: the next batch of a step of an undo';

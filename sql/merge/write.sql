@@ -68,96 +68,167 @@ end
 $fn$;
 comment on function steep_repl._merge_check_generated(jsonb, int[]) is 'private: refuses rows of the peer that got another key here';
 
--- One batch of a step. What came of it, for the audit log: what was read on both sides, and the numbers of the
--- rows that were written; peer_xid where that was at the peer. Rows that are locked by others, or in the way of
--- others, are put off. If it reads ahead, the other side is read for the next batch while one side writes this one: where
--- that is this side, no transaction is opened at the peer; where it is the peer, what was read here is for the next call.
-create function steep_repl._merge_batch(
-  connection text, step int, dry_run boolean, reads_ahead boolean, read_before text,
-  out action text, out here text, out there text, out numbers int[], out n_changed int, out peer_xid text, out is_last boolean, out why text,
-  out read_ahead text)
+-- What came of a batch, for the audit log: what was read on both sides, the numbers of the rows that were written, and the peer's
+-- transaction if that was there; how many rows were put off, and why; of an undo, those that are left since they have changed;
+-- and what was read here for the next batch while the peer wrote this one.
+create type steep_repl._merge_written as (
+  action text, here text, there text, numbers int[], n_written int, n_changed int, peer_xid text, is_last boolean, why text,
+  refused int[], read_ahead text);
+comment on type steep_repl._merge_written is 'private: what came of a batch of a merge';
+
+-- A batch that is to be written: by which plan, its rows, and those of the batch after it, if it reads ahead; reading: the
+-- statement for that.
+create type steep_repl._merge_todo as (
+  step int, action text, is_here boolean, is_alone boolean, plan jsonb, rows steep_repl._merge_rows, is_read boolean,
+  next_rows steep_repl._merge_rows, is_last boolean, reading jsonb);
+comment on type steep_repl._merge_todo is 'private: a batch of a merge that is to be written';
+
+create function steep_repl._last(numbers int[]) returns int
+language sql immutable strict parallel unsafe set search_path = pg_catalog, pg_temp
+return numbers[cardinality(numbers)];
+comment on function steep_repl._last(int[]) is 'private: the last one of some numbers';
+
+create function steep_repl._merge_find_batch(step int, dry_run boolean, reads_ahead boolean) returns steep_repl._merge_todo
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  at_step record;
+  todo steep_repl._merge_todo;
+begin
+  select s.no, s.action, s.last, s.size, s.ahead into at_step from pg_temp.steep_repl_steps s where s.step = _merge_find_batch.step;
+  if not found then
+    return null;
+  end if;
+  perform steep_repl._merge_switch(at_step.no);
+  todo.step := step;
+  todo.action := at_step.action;
+  todo.is_here := at_step.action like '%local';
+  todo.is_alone := reads_ahead and todo.is_here;
+  select p.plan into todo.plan from pg_temp.steep_repl_plans p where p.no = at_step.no;
+  todo.is_read := at_step.ahead is not null;
+  todo.rows := coalesce(at_step.ahead, steep_repl._merge_rows_after(todo.plan, step, at_step.last, at_step.size));
+  todo.is_last := (todo.rows).numbers is null;
+  if reads_ahead and not todo.is_last then
+    todo.next_rows := steep_repl._merge_rows_after(todo.plan, step, steep_repl._last((todo.rows).numbers), at_step.size);
+    todo.is_last := (todo.next_rows).numbers is null;
+    todo.reading := steep_repl._merge_reading(todo.plan, 'local', at_step.action, not dry_run);
+  end if;
+  return todo;
+end
+$fn$;
+comment on function steep_repl._merge_find_batch(int, boolean, boolean) is 'private: which rows the next batch of a step has; NULL if there is no such step';
+
+-- Reads the rows of a batch; those that may be written are those that nobody has changed. read_here: what was read ahead.
+create function steep_repl._merge_read_batch(
+  connection text, todo steep_repl._merge_todo, dry_run boolean, read_here text, read_there text,
+  out here text, out there text, out numbers int[])
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  if todo.is_alone then
+    here := steep_repl._merge_one_text(steep_repl._fill(todo.reading, (todo.rows).keys));
+    there := read_there;
+  else
+    select r.here, r.there into here, there
+    from steep_repl._merge_read(connection, todo.plan, (todo.rows).keys, todo.action, dry_run, read_here) r;
+  end if;
+  perform steep_repl._merge_check_keys(todo.plan, (todo.rows).numbers, (todo.rows).key_texts, (todo.rows).keys, there);
+  numbers := steep_repl._merge_unchanged((todo.rows).numbers, (todo.rows).local_digests, (todo.rows).peer_digests, here, there);
+end
+$fn$;
+comment on function steep_repl._merge_read_batch(text, steep_repl._merge_todo, boolean, text, text) is 'private: reads the rows of a batch on both sides';
+
+-- Writes those rows of a batch, by the images of the other side; see _merge_run.
+create function steep_repl._merge_write_batch(
+  connection text, todo steep_repl._merge_todo, numbers int[], images_from text, out peer_xid text, out read_here text)
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  is_delete constant boolean := todo.action like 'delete%';
+begin
+  select r.peer_xid, r.read_here into peer_xid, read_here
+  from steep_repl._merge_run(connection, todo.plan, todo.action,
+    case when is_delete and numbers = (todo.rows).numbers then (todo.rows).keys
+         when is_delete then steep_repl._merge_keys_of(todo.plan, numbers)
+         else steep_repl._merge_images(images_from, numbers) end,
+    cardinality(numbers), case when not todo.is_last and not todo.is_here then steep_repl._fill(todo.reading, (todo.next_rows).keys) end) r;
+  if peer_xid is not null then
+    perform steep_repl._merge_flush_peer(connection);
+  elsif not is_delete and todo.plan -> 'merge' -> 'generates_key' = 'true' then
+    perform steep_repl._merge_check_generated(todo.plan, numbers);
+  end if;
+end
+$fn$;
+comment on function steep_repl._merge_write_batch(text, steep_repl._merge_todo, int[], text) is 'private: writes rows of a batch';
+
+-- The rows that were not written are compared again. The next batch begins after this one; bytes: of what was read.
+create function steep_repl._merge_note_batch(todo steep_repl._merge_todo, numbers int[], bytes bigint) returns void
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  all_numbers constant int[] := (todo.rows).numbers;
+begin
+  if cardinality(numbers) < cardinality(all_numbers) then
+    update pg_temp.steep_repl_differences d set action = 'again'
+    where d.no = any (all_numbers) and d.no <> all (numbers) and d.no between all_numbers[1] and steep_repl._last(all_numbers);
+  end if;
+  update pg_temp.steep_repl_steps s
+  set last = steep_repl._last(all_numbers), ahead = case when not todo.is_last then todo.next_rows end,
+      size = steep_repl._merge_next_size(cardinality(all_numbers), bytes)
+  where s.step = todo.step;
+end
+$fn$;
+comment on function steep_repl._merge_note_batch(steep_repl._merge_todo, int[], bigint) is 'private: notes how far a step has come';
+
+-- One batch of a step. Rows that are locked by others, or in the way of others, are put off. If it reads ahead, the other side is
+-- read for the next batch while one side writes this one: where that is this side, no transaction is opened at the peer.
+create function steep_repl._merge_batch(connection text, step int, dry_run boolean, reads_ahead boolean, read_here text)
+returns steep_repl._merge_written
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
 @SET_VALUES@ @SET_SCAN@ as $fn$
 declare
-  at_step record;
-  batch steep_repl._merge_rows;
-  next_batch steep_repl._merge_rows;
-  is_here boolean;
-  plan jsonb;
-  reading jsonb;
-  written record;
+  todo constant steep_repl._merge_todo := steep_repl._merge_find_batch(step, dry_run, reads_ahead);
+  n_rows constant int := coalesce(cardinality((todo.rows).numbers), 0);
+  written steep_repl._merge_written;
+  read_there text;
 begin
   if dry_run then
     perform set_config('steep_repl.trusted_code_only', 'on', true);
   end if;
-  select s.no, s.action, s.last, s.size, s.ahead into at_step from pg_temp.steep_repl_steps s where s.step = _merge_batch.step;
-  action := at_step.action;
-  is_here := action like '%local';
-  perform steep_repl._merge_switch(at_step.no);
-  select p.plan into plan from pg_temp.steep_repl_plans p where p.no = at_step.no;
-  batch := coalesce(at_step.ahead, steep_repl._merge_rows_after(plan, step, at_step.last, at_step.size));
-  numbers := '{}';
-  n_changed := 0;
-  is_last := batch.numbers is null;
-  if is_last then
-    return;
-  end if;
-  if reads_ahead then
-    next_batch := steep_repl._merge_rows_after(plan, step, batch.numbers[cardinality(batch.numbers)], at_step.size);
-    is_last := next_batch.numbers is null;
-    reading := steep_repl._merge_reading(plan, 'local', action, not dry_run);
-  end if;
-  if reads_ahead and is_here then
-    there := steep_repl._merge_read_ahead(connection, plan, batch.keys, at_step.ahead is not null, case when not is_last then next_batch.keys end);
-  else
-    if dry_run then
-      perform steep_repl._peer_command(connection, 'begin');
-    else
-      perform steep_repl._peer_begin_writing(connection);
-    end if;
+  written.action := todo.action;
+  written.numbers := '{}';
+  written.refused := '{}';
+  written.is_last := todo.is_last;
+  if todo.is_alone and n_rows > 0 then
+    read_there := steep_repl._merge_read_ahead(
+      connection, todo.plan, (todo.rows).keys, todo.is_read, case when not todo.is_last then (todo.next_rows).keys end);
+  elsif dry_run and n_rows > 0 then
+    perform steep_repl._peer_command(connection, 'begin');
+  elsif n_rows > 0 then
+    perform steep_repl._peer_begin_writing(connection);
   end if;
   begin
-    if reads_ahead and is_here then
-      here := steep_repl._merge_one_text(steep_repl._fill(reading, batch.keys));
-    else
-      select r.here, r.there into here, there
-      from steep_repl._merge_read(connection, plan, batch.keys, action, dry_run, read_before) r;
+    if n_rows > 0 then
+      select r.here, r.there, r.numbers into written.here, written.there, written.numbers
+      from steep_repl._merge_read_batch(connection, todo, dry_run, read_here, read_there) r;
     end if;
-    perform steep_repl._merge_check_keys(plan, batch.numbers, batch.key_texts, batch.keys, there);
-    numbers := steep_repl._merge_unchanged(batch.numbers, batch.local_digests, batch.peer_digests, here, there);
-    if cardinality(numbers) > 0 and not dry_run and action <> 'manual' then
-      written := steep_repl._merge_run(connection, plan, action,
-        case when action like 'delete%' and numbers = batch.numbers then batch.keys
-             when action like 'delete%' then steep_repl._merge_keys_of(plan, numbers)
-             else steep_repl._merge_images(case when is_here then there else here end, numbers) end,
-        cardinality(numbers), case when not is_last and not is_here then steep_repl._fill(reading, next_batch.keys) end);
-      peer_xid := written.peer_xid;
-      read_ahead := written.read_here;
-      if peer_xid is not null then
-        perform steep_repl._merge_flush_peer(connection);
-      elsif action not like 'delete%' and plan -> 'merge' -> 'generates_key' = 'true' then
-        perform steep_repl._merge_check_generated(plan, numbers);
-      end if;
+    if cardinality(written.numbers) > 0 and not dry_run and todo.action <> 'manual' then
+      select w.peer_xid, w.read_here into written.peer_xid, written.read_ahead
+      from steep_repl._merge_write_batch(
+        connection, todo, written.numbers, case when todo.is_here then written.there else written.here end) w;
     end if;
   exception when lock_not_available or deadlock_detected or serialization_failure or unique_violation then
-    why := sqlerrm;
-    numbers := '{}';
-    peer_xid := null;
+    written.why := sqlerrm;
+    written.numbers := '{}';
   end;
-  if not (reads_ahead and is_here) and (dry_run or action = 'manual' or cardinality(numbers) = 0) then
+  written.n_written := cardinality(written.numbers);
+  written.n_changed := n_rows - written.n_written;
+  if n_rows > 0 and not todo.is_alone and (dry_run or todo.action = 'manual' or written.n_written = 0) then
     perform steep_repl._peer_command(connection, 'rollback');
   end if;
-  n_changed := cardinality(batch.numbers) - cardinality(numbers);
-  if n_changed > 0 then
-    update pg_temp.steep_repl_differences d set action = 'again'
-    where d.no = any (batch.numbers) and d.no <> all (numbers) and d.no between batch.numbers[1] and batch.numbers[cardinality(batch.numbers)];
+  if n_rows > 0 then
+    perform steep_repl._merge_note_batch(todo, written.numbers, octet_length(written.here)::bigint + octet_length(written.there));
   end if;
-  update pg_temp.steep_repl_steps s
-  set last = batch.numbers[cardinality(batch.numbers)],
-      size = steep_repl._merge_next_size(cardinality(batch.numbers), octet_length(here)::bigint + octet_length(there)), ahead = case when not is_last then next_batch end where s.step = _merge_batch.step;
+  return written;
 end
 $fn$;
-comment on function steep_repl._merge_batch(text, int, boolean, boolean, text) is 'private: the next batch of a step of a merge';
+comment on function steep_repl._merge_batch(text, int, boolean, boolean, text) is 'private: the next batch of a step of a merge; its action is NULL if there is no such step';
 
 -- Whether rows that were written at the peer are still here as they were, once our own part is committed and has
 -- let go of them; they are locked again. If not, replication may already have brought a change that found no row there.

@@ -75,7 +75,7 @@ export function mergeFacts(
     key: null,
     local_writes: writes(),
     peer_writes: more.local_writes ?? writes(),
-    options: { strategy: "prefer-local", last_modified_column: null },
+    options: { actions: { conflict: "update_remote" }, last_modified_column: null },
     ...more,
   };
 }

@@ -154,6 +154,21 @@ test("what a trusted function finds by itself to be called is not evaluated eith
   await dropSnapshots(pair.a);
 });
 
+test("what a superuser made is evaluated without rights while a query is planned", async () => {
+  await pair.both(
+    `create table m.t (id int primary key, v text); insert into m.t values (1, 'a'), (2, 'b');
+     create function m.ours(x int) returns int language plpgsql immutable as $$ begin
+       raise log 'PLANNED AS %', current_user; return x; end $$;
+     create index on m.t ((m.ours(1)))`,
+  );
+  await pair.a.query("alter table m.t owner to mallory");
+  const before = (await pair.a.log()).split("PLANNED AS").length;
+  await pair.a.query("select * from steep_repl.analyze_overlap($1, '{m.t}')", [pair.b.uri()]);
+  const planned = (await pair.a.log()).split("PLANNED AS ").slice(before);
+  expect(planned.length).toBeGreaterThan(0);
+  for (const line of planned) expect(line).toMatch(/^pg_use_reserved_connections\b/);
+});
+
 test("functions that are not called are in the way of nothing", async () => {
   await pair.a.query(
     `set search_path = m;

@@ -192,15 +192,13 @@ test("a job that a role forges undoes no merge of another role", async () => {
     is_conninfo: true,
     tables,
     primary_keys: null,
-    strategy: "prefer-local",
-    dry_run: false,
-    local_only: "push",
-    remote_only: "pull",
-    backlog: "refuse",
-    other_subscribers: "ignore",
   };
   const session = await pair.a.connect({ user: "merger" });
-  for (const undoes of [merge.merge_id, null]) {
+  for (const [undoes, error_sqlstate] of [
+    [merge.merge_id, "42501"],
+    ["merge_x", "42501"],
+    [null, "22023"],
+  ]) {
     await session.query("begin");
     const { rows: queued } = await session.query<MergeRow>(
       "insert into steep_repl.work_queue (operation, params) values ('merge_undo', $1) returning id, merge_id",
@@ -212,7 +210,7 @@ test("a job that a role forges undoes no merge of another role", async () => {
     await session.query("commit");
     expect(await endOfMerge(pair.a, job)).toMatchObject({
       status: "failed",
-      error_sqlstate: "42501",
+      error_sqlstate,
     });
   }
   await session.end();

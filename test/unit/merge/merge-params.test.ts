@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { Json } from "../../../plv8/db/sql.ts";
 import { SteepError } from "../../../plv8/db/steep-error.ts";
-import { mergeParams } from "../../../plv8/merge/merge-params.ts";
+import { mergeParams, queuedMergeParams } from "../../../plv8/merge/merge-params.ts";
 
 type Raw = { readonly [name: string]: Json };
 
@@ -26,8 +26,54 @@ function refusal(changes: Raw) {
   throw new Error(`accepted ${JSON.stringify(changes)}`);
 }
 
-test("defaults pass unchanged", () => {
-  expect(mergeParams(asQueued)).toEqual(asQueued);
+const defaultActions = {
+  local_only: "insert_remote",
+  remote_only: "insert_local",
+  conflict: "update_remote",
+  unsettled: "again",
+};
+
+test("defaults pass unchanged, with what they mean", () => {
+  expect(mergeParams(asQueued)).toEqual({ ...asQueued, actions: defaultActions });
+});
+
+test.each([
+  [{ local_only: "delete" }, { local_only: "delete_local" }],
+  [{ local_only: "keep" }, { local_only: "keep" }],
+  [{ remote_only: "delete" }, { remote_only: "delete_remote" }],
+  [{ remote_only: "keep" }, { remote_only: "keep" }],
+  [{ strategy: "prefer-remote" }, { conflict: "update_local" }],
+  [{ strategy: "last-modified" }, { conflict: "stamps" }],
+  [{ strategy: "manual" }, { conflict: "manual" }],
+])("%j means %j", (changes, actions) => {
+  expect(mergeParams({ ...asQueued, ...changes }).actions).toEqual({
+    ...defaultActions,
+    ...actions,
+  });
+});
+
+describe("a job's actions", () => {
+  test("are what its other arguments say", () => {
+    const params = mergeParams(asQueued);
+    // jsonb has its own order of members
+    const { unsettled, ...others } = params.actions;
+    expect(queuedMergeParams({ ...params, actions: { unsettled, ...others } })).toEqual(params);
+  });
+
+  test.each([
+    ["are missing", undefined],
+    ["are null", null],
+    ["are no object", ["insert_remote"]],
+    ["are text", "again"],
+    ["lack one", { local_only: "insert_remote" }],
+    ["say something else", { ...defaultActions, conflict: "update_local" }],
+    ["say more", { ...defaultActions, other: "keep" }],
+  ])("that %s are refused", (_, actions) => {
+    const raw = { ...asQueued, ...(actions === undefined ? {} : { actions }) } as Raw;
+    expect(() => queuedMergeParams(raw)).toThrow(
+      "actions must be what strategy, local_only and remote_only say",
+    );
+  });
 });
 
 test("what was checked once passes again unchanged", () => {
@@ -45,7 +91,7 @@ test("what was checked once passes again unchanged", () => {
 
 test("members that are not for TypeScript are dropped", () => {
   expect(mergeParams({ ...asQueued, peer: "b", tables: ["public.t"], evil: "x" })).toEqual(
-    asQueued,
+    mergeParams(asQueued),
   );
 });
 

@@ -56,7 +56,7 @@ describe("columns GENERATED ALWAYS AS IDENTITY", () => {
 });
 
 describe("last_modified_column", () => {
-  const options = { strategy: "last-modified", last_modified_column: "at" } as const;
+  const options = { actions: { conflict: "stamps" }, last_modified_column: "at" } as const;
   const withAt = (at: ColumnFacts) => facts([id, v, at], { options });
 
   test.each([
@@ -102,8 +102,8 @@ describe("last_modified_column", () => {
 
   test("is else the time of the commit, whatever columns there are", () => {
     for (const options of [
-      { strategy: "last-modified", last_modified_column: null },
-      { strategy: "manual", last_modified_column: "at" },
+      { actions: { conflict: "stamps" }, last_modified_column: null },
+      { actions: { conflict: "manual" }, last_modified_column: "at" },
     ] as const) {
       const plan = planOf([id, v, column("at", "text")], { options });
       expect(plan.stamp_type).toBe("timestamp with time zone");
@@ -444,7 +444,7 @@ test("names are quoted wherever they stand", () => {
   const { merge } = planMerge(
     facts([column(ident, "integer"), column(value, "timestamptz")], {
       table: { keys: [{ primary: true, immediate: true, columns: [ident] }] },
-      options: { strategy: "last-modified", last_modified_column: value },
+      options: { actions: { conflict: "stamps" }, last_modified_column: value },
       // as SQL writes them
       local_writes: writes({
         unique: [unique({ columns: [value], expressions: [`"v""b'; drop table y --"`] })],

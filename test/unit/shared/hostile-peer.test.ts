@@ -71,7 +71,7 @@ function factsWith(key: readonly string[], isKeyOfPeer: boolean) {
   const facts = mergeFacts(kinds, {
     table: { keys: [{ primary: true, immediate: true, columns: key }], functions: "x" },
     local_writes: writes({ unique: indexes }),
-    options: { strategy: "last-modified", last_modified_column: "d" },
+    options: { actions: { conflict: "stamps" }, last_modified_column: "d" },
   });
   return isKeyOfPeer && facts.local ? { ...facts, local: { ...facts.local, keys: [] } } : facts;
 }
