@@ -1,8 +1,9 @@
+import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { dirname, join, normalize } from "node:path";
 import { describe, expect, test } from "vitest";
 import { blocksOf, manualPages, markdownFiles, notRun, roleOf } from "../../support/docs.ts";
-import { inProject } from "../../support/pg.ts";
+import { inProject, projectRoot } from "../../support/pg.ts";
 
 /** The text without blocks and inline code. */
 const prose = (file: string) =>
@@ -77,6 +78,21 @@ describe("the manual", () => {
     const blocks = manualPages().flatMap(blocksOf);
     const gone = notRun.filter(
       ({ text, why }) => !why || !blocks.some((b) => b.text.includes(text)),
+    );
+    expect(gone).toEqual([]);
+  });
+
+  test("names files of ours that are there", () => {
+    const ours = execFileSync("git", ["ls-files", "-co", "--exclude-standard"], {
+      cwd: projectRoot,
+      encoding: "utf8",
+    }).split("\n");
+    const inside = ["ARCHITECTURE.md", "SECURITY.md", "CONTRIBUTING.md", "bgworker-c/README.md"];
+    const gone = [...inside, ...manualPages()].flatMap((page) =>
+      [...readFileSync(inProject(page), "utf8").matchAll(/`([\w./-]+\.(?:c|h|ts|sql|sh|mjs))`/g)]
+        .map(([, name = ""]) => name)
+        .filter((name) => !ours.some((file) => file === name || file.endsWith(`/${name}`)))
+        .map((name) => `${page}: ${name}`),
     );
     expect(gone).toEqual([]);
   });
