@@ -9,7 +9,7 @@ Register the database that you are connected to without a host. For other databa
 node, its members, and superusers may change the entry.
 @arg node_id  Identifier, at most 63 bytes and without control characters.
 @arg node_name  Name for people, at most 63 bytes.
-@arg host  Host name or address, at most 255 bytes. NULL keeps the stored one; a new entry without a host is this server.
+@arg host  Host name or address, at most 255 bytes. NULL keeps the stored one; a new entry without a host and a foreign server counts as this server.
 @arg port  TCP port, 1 to 65535. It is stored on every call.
 @arg priority  1 to 100; the higher one is preferred where a choice is needed. It is stored on every call.
 @arg dbname  Database. NULL keeps the stored one; a new entry without one means the database of the same name as this one.
