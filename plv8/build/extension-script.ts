@@ -6,10 +6,14 @@ import { type Declaration, declarationsIn } from "./declarations.ts";
 import { withShortComments } from "./function-comments.ts";
 import { functionSql } from "./function-sql.ts";
 import { functionsPage } from "./functions-page.ts";
+import { jobKindSql } from "./job-kinds.ts";
 import { settingsSql } from "./settings-sql.ts";
 import { commentFiles, sqlAfter, sqlBefore, sqlEnd } from "./sql-files.ts";
 
-const readSql = (file: string): string => readFileSync(join("sql", file), "utf8");
+function readSql(file: string): string {
+  const text = readFileSync(join("sql", file), "utf8");
+  return file === "jobs/kind.sql" ? jobKindSql(text) : text;
+}
 
 const handWritten = (files: readonly string[]): readonly string[] => files.map(readSql);
 

@@ -10,6 +10,7 @@ export const sqlBefore: readonly string[] = [
   "tables/tables.sql",
   "tables/guards.sql",
   "tables/merge.sql",
+  "tables/rights.sql",
   "base/engine.sql",
 ];
 
@@ -17,6 +18,7 @@ export const sqlBefore: readonly string[] = [
 export const sqlAfter: readonly string[] = [
   "nodes/nodes.sql",
   "jobs/operations.sql",
+  "jobs/kind.sql",
   "jobs/rows.sql",
   "jobs/dispatch.sql",
   "jobs/over.sql",

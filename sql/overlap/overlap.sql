@@ -83,16 +83,7 @@ declare
   result steep_repl.overlaps;
 begin
   perform steep_repl._check_catch_up(catch_up_timeout);
-  perform from steep_repl._overlap_targets(tables, primary_keys);
-  perform steep_repl._peer_target(peer);
-  insert into steep_repl.work_queue (operation, params)
-  values ('overlap', jsonb_build_object(
-    'peer', steep_repl._peer_label(peer), 'is_conninfo', steep_repl._is_conninfo(peer), 'tables', tables,
-    'primary_keys', primary_keys, 'catch_up_timeout', catch_up_timeout))
-  returning id into job;
-  if steep_repl._is_conninfo(peer) then
-    perform steep_repl._keep_peer(job, peer);
-  end if;
+  job := steep_repl._queue_with_peer('overlap', peer, tables, primary_keys, jsonb_build_object('catch_up_timeout', catch_up_timeout));
   select o.* into result from steep_repl.overlaps o where o.operation_id = job;
   return result;
 end

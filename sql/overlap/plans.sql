@@ -144,3 +144,23 @@ begin
 end
 $fn$;
 comment on function steep_repl._overlap_check_key(text, jsonb) is 'private: refuses a key that has NULLs or doubles';
+
+-- Queues a comparison or a merge of tables, once its arguments are checked; a connection string is kept in memory only.
+create function steep_repl._queue_with_peer(operation text, peer text, tables text[], primary_keys jsonb, params jsonb) returns bigint
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  job bigint;
+begin
+  perform from steep_repl._overlap_targets(tables, primary_keys);
+  perform steep_repl._peer_target(peer);
+  insert into steep_repl.work_queue (operation, params)
+  values (operation, params || jsonb_build_object(
+    'peer', steep_repl._peer_label(peer), 'is_conninfo', steep_repl._is_conninfo(peer), 'tables', tables, 'primary_keys', primary_keys))
+  returning id into job;
+  if steep_repl._is_conninfo(peer) then
+    perform steep_repl._keep_peer(job, peer);
+  end if;
+  return job;
+end
+$fn$;
+comment on function steep_repl._queue_with_peer(text, text, text[], jsonb, jsonb) is 'private: queues a job with a peer; its id';
