@@ -1,7 +1,10 @@
 import { readFileSync } from "node:fs";
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { commentsIn } from "../../../plv8/build/function-comments.ts";
 import { commentFiles } from "../../../plv8/build/sql-files.ts";
+import { giveToServer } from "../../support/data-directory.ts";
 import { inProject } from "../../support/pg.ts";
 import { type Server, startServer } from "../../support/server.ts";
 
@@ -10,6 +13,10 @@ import { type Server, startServer } from "../../support/server.ts";
 let server: Server;
 beforeAll(async () => {
   server = await startServer({ name: "documented-errors" });
+  const full = join(server.snapshotDir, "full");
+  await mkdir(full);
+  await writeFile(join(full, "file"), "");
+  await giveToServer(full);
   await server.query(`
     create extension steep_repl cascade;
     create table t (id int primary key);
@@ -115,9 +122,6 @@ const cases: readonly (readonly [sqlstate: string, call: string, user?: string])
 describe("errors are as documented", () => {
   const withUsers = cases.map(([code, call, user = "postgres"]) => [code, call, user] as const);
   test.each(withUsers)("%s %s", async (sqlstate, call, user) => {
-    await server.query(
-      `copy (select 1) to program 'mkdir -p ${server.snapshotDir}/full && touch ${server.snapshotDir}/full/x'`,
-    );
     const here = call.replaceAll("/backups", server.snapshotDir);
     const failed = server.query(`select * from steep_repl.${here}`, [], { user });
     await expect(failed).rejects.toMatchObject({ code: sqlstate });
