@@ -120,6 +120,8 @@ export class Manual {
           PGDATABASE: database,
           PGPASSWORD: "secret",
         },
+        // what a block writes goes with it
+        cwd: this.#programs,
         allowFailure: true,
       },
     );
