@@ -17,7 +17,7 @@ sanitize_n := $(or $(call given,N),10000)
 sanitize_seed := $(or $(call given,SEED),$(shell date +%s))
 
 # These goals must work on a machine without any PostgreSQL.
-without_pg = help clean distclean format node_modules bundle image test-image cli
+without_pg = help clean distclean format node_modules bundle docs image test-image cli
 needs_pg := $(if $(MAKECMDGOALS),$(filter-out $(without_pg),$(MAKECMDGOALS)),all)
 
 BUILT = build/plv8 build/pljs build/stage build/tools build/regress build/sanitize build/settings build/cli
@@ -195,8 +195,15 @@ build/tools/build.mjs: $(npm_stamp) $(wildcard plv8/build/*) $(shell find plv8/a
 	$(bin)/esbuild plv8/build/build.ts --bundle --platform=node --format=esm --external:esbuild \
 		--log-level=warning --outfile=$@
 
-.PHONY: bundle
+.PHONY: bundle docs
 bundle: $(bundle).sql
+
+# docs/functions.md, from the declarations and sql/comments/
+docs: $(npm_stamp)
+	@mkdir -p build/tools
+	@$(bin)/esbuild plv8/build/docs.ts --bundle --platform=node --format=esm --external:esbuild \
+		--log-level=warning --outfile=build/tools/docs.mjs
+	@node build/tools/docs.mjs
 
 # ---- the container image
 
@@ -258,5 +265,6 @@ help:
 	@echo '  make bench             measurements'
 	@echo '  make image             build the container image steep_repl:dev (TAG=..., BASE=... what it is made from)'
 	@echo '  make test-image        build it and test it, in containers'
+	@echo '  make docs              write docs/functions.md anew, from the declarations and sql/comments/'
 	@echo '  make lint, format      check the style, repair it'
 	@echo 'Variables: PG_CONFIG=... which PostgreSQL 18, JS=plv8|pljs which JavaScript language'

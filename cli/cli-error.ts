@@ -1,4 +1,4 @@
-/** What the program ends with; README.md has the same table. */
+/** What the program ends with; docs/cli.md has the same table. */
 export const exitCode = {
   success: 0,
   /** Something differs, a conflict is open, verify found a problem, health is degraded. */

@@ -58,7 +58,6 @@ export const health: PublicFunction = {
     ],
   },
   volatility: "volatile",
-  comment: "one row: whether this node can do its work, and if not, why",
   run() {
     return assessHealth(gatherFacts(), engineName());
   },

@@ -25,13 +25,12 @@ export type Returns =
     }
   | { readonly kind: "jsonb" };
 
-/** A function of the SQL interface: the builder makes CREATE FUNCTION from this. */
+/** A function of the SQL interface: the builder makes CREATE FUNCTION from this. sql/comments/ describes it. */
 export interface PublicFunction {
   readonly name: string;
   readonly args: readonly Argument[];
   readonly returns: Returns;
   readonly volatility: "volatile" | "stable";
-  readonly comment: string;
   /** Called with one member an argument; absent SQL values are null. */
   readonly run: (args: { readonly [name: string]: Json }) => Json;
 }

@@ -118,7 +118,6 @@ export const registerNode: PublicFunction = {
   ],
   returns: { kind: "row", table: "nodes", key: "node_id" },
   volatility: "volatile",
-  comment: "registers a node, or changes its entry; a NULL host keeps the stored one",
   run(args) {
     requireText(args, "node_id");
     requireText(args, "node_name");

@@ -27,8 +27,6 @@ export const schemaDiff: PublicFunction = {
     ],
   },
   volatility: "volatile",
-  comment:
-    "how a table differs between this database and a peer; suggested_sql, run at the peer, makes it as it is here",
   run(args) {
     return diff(queryOne<{ readonly local: Side; readonly peer: Side }>(sides, args)).map(
       (row) => ({

@@ -33,8 +33,6 @@ export const startApply: PublicFunction = {
   ],
   returns: { kind: "row", table: "snapshots", key: "snapshot_id" },
   volatility: "volatile",
-  comment:
-    "queues the loading of a snapshot from a directory on the server into this database; returns at once",
   run(args) {
     const params = applyParams(args);
     checkTables(params);

@@ -111,8 +111,6 @@ export const startSnapshot: PublicFunction = {
   ],
   returns: { kind: "row", table: "snapshots", key: "snapshot_id" },
   volatility: "volatile",
-  comment:
-    "queues a consistent, compressed snapshot of this database into a directory on the server; returns at once",
   run(args) {
     const params = resolveNames(snapshotParams(args));
     checkLevel(params);

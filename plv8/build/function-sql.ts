@@ -1,9 +1,5 @@
 import type { PublicFunction, Returns } from "../api/public-function.ts";
 
-function literal(text: string): string {
-  return `'${text.replaceAll("'", "''")}'`;
-}
-
 type Columns = readonly (readonly [name: string, type: string])[];
 
 function columnList(columns: Columns): string {
@@ -47,7 +43,6 @@ export function functionSql(fn: PublicFunction): string {
     (a) => `  ${a.name} ${a.type}${a.default === undefined ? "" : ` default ${a.default}`}`,
   );
   const members = fn.args.map((a) => `'${a.name}', ${fn.name}.${a.name}`).join(", ");
-  const signature = `steep_repl.${fn.name}(${fn.args.map((a) => a.type).join(", ")})`;
   const resultVariable =
     fn.returns.kind === "row" ? `\n  result steep_repl.${fn.returns.table};` : "";
   return `create function steep_repl.${fn.name}(${args.length > 0 ? `\n${args.join(",\n")}` : ""})
@@ -61,6 +56,5 @@ begin
 ${resultStatements(fn.returns)}
 end
 $fn$;
-comment on function ${signature} is ${literal(fn.comment)};
 `;
 }

@@ -7,8 +7,6 @@ interface JobKind {
   /** that has the rows of its results */
   readonly table: string;
   readonly progress: readonly ProgressColumn[];
-  /** what cancelling does */
-  readonly cancel: string;
 }
 
 const currentTable: ProgressColumn = [
@@ -47,7 +45,6 @@ const jobKinds: readonly JobKind[] = [
       ["eta_seconds", "bigint", "coalesce(j.eta_seconds, r.eta_seconds)"],
       error,
     ],
-    cancel: "cancels a snapshot and removes what it wrote",
   },
   {
     name: "merge",
@@ -62,15 +59,13 @@ const jobKinds: readonly JobKind[] = [
       ["conflict_count", "bigint", "r.conflict_count"],
       error,
     ],
-    cancel:
-      "stops a merge after its current batch at the latest; what it has written stays, and its audit log says what",
   },
 ];
 
 /** The template of sql/jobs/kind.sql, filled in for each kind of job. */
 export function jobKindSql(template: string): string {
   return jobKinds
-    .map(({ name, table, progress, cancel }) =>
+    .map(({ name, table, progress }) =>
       template
         .replaceAll("@KIND@", name)
         .replaceAll("@TABLE@", table)
@@ -81,8 +76,7 @@ export function jobKindSql(template: string): string {
         .replaceAll(
           "@PROGRESS_VALUES@",
           progress.map(([, , value]) => value).join(",\n           "),
-        )
-        .replaceAll("@CANCEL_COMMENT@", cancel),
+        ),
     )
     .join("\n");
 }

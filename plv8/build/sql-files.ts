@@ -48,5 +48,17 @@ export const sqlAfter: readonly string[] = [
   "merge/resolve.sql",
   "merge/job.sql",
   "merge/keep.sql",
-  "base/end.sql",
 ];
+
+/** What \df+ and docs/functions.md say of the functions that users call, with the titles that the page has. */
+export const commentFiles: { readonly [file: string]: string } = {
+  "comments/nodes.sql": "Nodes and health",
+  "comments/snapshots.sql": "Snapshots",
+  "comments/overlap.sql": "Comparing rows",
+  "comments/merge.sql": "Merging",
+  "comments/schema.sql": "Comparing schemas",
+  "comments/jobs.sql": "Jobs",
+};
+
+/** The end of the script. */
+export const sqlEnd: readonly string[] = ["comments/columns.sql", "base/end.sql"];

@@ -46,7 +46,6 @@ comment on function steep_repl._@KIND@_progress(text) is 'private: @KIND@_progre
 create function steep_repl.@KIND@_progress(@KIND@_id text default null, @PROGRESS_OUT@) returns setof record
 language sql volatile parallel unsafe set search_path = pg_catalog, pg_temp
 as 'select p.* from steep_repl._@KIND@_progress($1) p';
-comment on function steep_repl.@KIND@_progress(text) is 'live progress of one @KIND@, of all active ones, or of the latest when none is active';
 
 create function steep_repl.wait_@KIND@(@KIND@_id text, timeout_seconds int default 86400) returns steep_repl.@TABLE@
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
@@ -61,7 +60,6 @@ begin
   return steep_repl._@KIND@(wait_@KIND@.@KIND@_id);
 end
 $fn$;
-comment on function steep_repl.wait_@KIND@(text, int) is 'waits until a @KIND@ is over; returns its row, unfinished on timeout';
 
 create function steep_repl.cancel_@KIND@(@KIND@_id text) returns boolean
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
@@ -74,4 +72,3 @@ begin
   return steep_repl._cancel(job.operation_id);
 end
 $fn$;
-comment on function steep_repl.cancel_@KIND@(text) is '@CANCEL_COMMENT@; false if it is over';

@@ -4,17 +4,14 @@
 create function steep_repl.version() returns text
 language sql stable parallel unsafe set search_path = pg_catalog, pg_temp
 return '@VERSION@';
-comment on function steep_repl.version() is 'version of the extension';
 
 create function steep_repl.min_pg_version() returns int
 language sql stable parallel unsafe set search_path = pg_catalog, pg_temp
 return 180000;
-comment on function steep_repl.min_pg_version() is 'oldest server_version_num that the extension runs on';
 
 create function steep_repl.bgworker_available() returns boolean
 language sql volatile parallel unsafe set search_path = pg_catalog, pg_temp
 return steep_repl._launcher_is_alive();
-comment on function steep_repl.bgworker_available() is 'whether the launcher is alive, so that jobs can run';
 
 create function steep_repl.list_operations(status text default null) returns setof steep_repl.work_queue
 language plpgsql volatile rows 100 parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
@@ -40,7 +37,6 @@ begin
   end loop;
 end
 $fn$;
-comment on function steep_repl.list_operations(text) is 'jobs of this database that the caller may see, newest first, at most 100; a pending one says what it waits for';
 
 create function steep_repl.cancel_operation(id bigint) returns boolean
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
@@ -51,7 +47,6 @@ begin
   return steep_repl._cancel(cancel_operation.id);
 end
 $fn$;
-comment on function steep_repl.cancel_operation(bigint) is 'cancels a pending job, or tells a running one to stop; false if it is over';
 
 create function steep_repl._operation(id bigint) returns steep_repl.work_queue
 language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_operation';
@@ -86,7 +81,6 @@ begin
   return operation;
 end
 $fn$;
-comment on function steep_repl.retry_operation(bigint, text) is 'queues a failed or cancelled job again, with its parameters and as its role';
 
 create function steep_repl._check_wait(id bigint, timeout_seconds int) returns void
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
@@ -130,7 +124,6 @@ begin
   return result;
 end
 $fn$;
-comment on function steep_repl.wait_operation(bigint, int) is 'waits until a job is over; returns its row, unfinished on timeout';
 
 create function steep_repl.prune_operations(older_than interval) returns bigint
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
@@ -141,7 +134,6 @@ begin
   return steep_repl._prune(older_than);
 end
 $fn$;
-comment on function steep_repl.prune_operations(interval) is 'forgets jobs of the caller that ended longer ago than this; snapshots on disk keep their rows; returns how many jobs';
 
 create function steep_repl.leftovers(
   out kind text, out name text, out retained_bytes bigint, out drop_command text)
@@ -152,4 +144,3 @@ begin atomic
          pg_catalog.format('select steep_repl.drop_snapshot(%L)', l.snapshot_id)
   from steep_repl._leftovers() l;
 end;
-comment on function steep_repl.leftovers() is 'what jobs left behind that nothing needs any more, and the command that removes it';

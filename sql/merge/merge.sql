@@ -19,7 +19,6 @@ begin
   return result;
 end
 $fn$;
-comment on function steep_repl.start_merge(text, text[], text, boolean, text, text, text, jsonb, text, text) is 'queues the merge of tables with those of a peer, so that both have the same rows; returns at once';
 
 create function steep_repl.undo_merge(merge_id text, peer text default null) returns steep_repl.merges
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
@@ -60,4 +59,3 @@ begin
   return result;
 end
 $fn$;
-comment on function steep_repl.undo_merge(text, text) is 'queues taking a merge back on both sides, as the role that merged, but for rows that changed since, which merge_conflicts then lists; returns at once';

@@ -164,4 +164,3 @@ begin
   return steep_repl._conflict(conflict.conflict_id);
 end
 $fn$;
-comment on function steep_repl.resolve_conflict(bigint, text, text) is 'settles a conflict that strategy manual has left: the row becomes on both sides what it is here (local) or at the peer (remote)';

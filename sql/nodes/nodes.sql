@@ -5,7 +5,6 @@ begin
   return found;
 end
 $fn$;
-comment on function steep_repl.heartbeat(text) is 'notes that a node is alive; false if no such node is registered';
 
 create function steep_repl._quote_conninfo(value text) returns text
 language sql immutable strict parallel unsafe set search_path = pg_catalog, pg_temp
@@ -114,7 +113,6 @@ create function steep_repl.node_status(
 returns setof record
 language sql volatile parallel unsafe set search_path = pg_catalog, pg_temp
 as 'select s.* from steep_repl._node_status($1, $2) s';
-comment on function steep_repl.node_status(text, boolean) is 'whether nodes were seen lately: the local one by its launcher, others by heartbeat within 30 s, or by connecting (probe)';
 
 create function steep_repl.remove_node(node_id text) returns boolean
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
@@ -123,4 +121,3 @@ begin
   return found;
 end
 $fn$;
-comment on function steep_repl.remove_node(text) is 'forgets a node; false if no such node is registered';

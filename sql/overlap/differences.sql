@@ -1,5 +1,5 @@
 -- How the rows of two databases differ. TypeScript plans a table (plv8/overlap/overlap-plan.ts); here both
--- sides are asked at the same time, and their answers joined. ARCHITECTURE.md says how.
+-- sides are asked at the same time, and their answers joined. docs/internals/comparing.md says how.
 
 create type steep_repl._overlap_difference as (
   category text,

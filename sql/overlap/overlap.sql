@@ -64,7 +64,6 @@ exception when query_canceled or others then
   raise;
 end
 $fn$;
-comment on function steep_repl.analyze_overlap(text, text[], jsonb, interval) is 'how the rows of tables differ between this database and a peer, counted; tables NULL = all that both have';
 
 create function steep_repl._overlap_end(connection text) returns void
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
@@ -89,7 +88,6 @@ begin
   return result;
 end
 $fn$;
-comment on function steep_repl.start_overlap(text, text[], jsonb, interval) is 'queues what analyze_overlap does, and keeps the rows that differ for overlap_rows; returns at once';
 
 create function steep_repl._overlap_latest(peer text, table_name text, out overlap_id text, out key_columns text[])
 language sql stable parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on
@@ -195,4 +193,3 @@ create function steep_repl.overlap_rows(
 returns setof record
 language sql volatile parallel unsafe set search_path = pg_catalog, pg_temp
 as 'select r.* from steep_repl._overlap_rows($1, $2, $3, $4, $5) r';
-comment on function steep_repl.overlap_rows(text, text, text, int, jsonb) is 'the rows behind the counts: those that the latest start_overlap with this peer kept, else compared now';

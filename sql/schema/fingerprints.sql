@@ -68,7 +68,6 @@ begin
     order by coalesce(l.s, p.s) collate "C", coalesce(l.t, p.t) collate "C";
 end
 $fn$;
-comment on function steep_repl.compare_fingerprints(text, text) is 'which tables of this database and of a peer are defined alike, by the catalogs of both as they are now';
 
 create function steep_repl.capture_fingerprints(node_id text) returns int
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
@@ -113,7 +112,6 @@ exception when query_canceled or others then
   raise;
 end
 $fn$;
-comment on function steep_repl.capture_fingerprints(text) is 'notes in schema_fingerprints how the tables of a node are defined now; how many tables';
 
 -- For schema_diff: what a table consists of on both sides. Few objects, so TypeScript compares them.
 create function steep_repl._schema_sides(local_node text, peer_node text, table_name text, out here jsonb, out there jsonb)

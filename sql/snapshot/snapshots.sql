@@ -9,10 +9,8 @@ begin
   return steep_repl._drop_snapshot(drop_snapshot.snapshot_id);
 end
 $fn$;
-comment on function steep_repl.drop_snapshot(text) is 'removes a snapshot''s files, unused slot and row at once; a ROLLBACK does not bring them back';
 
 create function steep_repl.verify_snapshot(path text,
   out file text, out problem text, out expected text, out found text)
 returns setof record
 language c volatile parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_verify_snapshot';
-comment on function steep_repl.verify_snapshot(text) is 're-reads every byte of a snapshot; one row a problem, none if it is sound';

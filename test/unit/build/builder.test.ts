@@ -7,7 +7,7 @@ import type { PublicFunction } from "../../../plv8/api/public-function.ts";
 import { bundle, bundleSql } from "../../../plv8/build/bundle-sql.ts";
 import { extensionScript } from "../../../plv8/build/extension-script.ts";
 import { functionSql } from "../../../plv8/build/function-sql.ts";
-import { sqlAfter, sqlBefore } from "../../../plv8/build/sql-files.ts";
+import { commentFiles, sqlAfter, sqlBefore, sqlEnd } from "../../../plv8/build/sql-files.ts";
 import { inProject } from "../../support/pg.ts";
 
 const engines = ["plv8", "pljs"] as const;
@@ -20,7 +20,6 @@ function publicFunction(changes: Partial<PublicFunction>): PublicFunction {
     args: [{ name: "who", type: "text" }],
     returns: { kind: "jsonb" },
     volatility: "volatile",
-    comment: "greets",
     run: () => null,
     ...changes,
   };
@@ -40,7 +39,6 @@ begin
   return answer;
 end
 $fn$;
-comment on function steep_repl.greet(text) is 'greets';
 `);
   });
 
@@ -92,18 +90,12 @@ comment on function steep_repl.greet(text) is 'greets';
     expect(sql).toContain(
       "(\n  path text,\n  codec text default 'zstd',\n  level int default null)",
     );
-    expect(sql).toContain("comment on function steep_repl.greet(text, text, int)");
   });
 
   test("takes no arguments where none are declared", () => {
     const sql = functionSql(publicFunction({ args: [] }));
     expect(sql).toContain("create function steep_repl.greet()\n");
     expect(sql).toContain("jsonb_build_object())");
-  });
-
-  test("quotes the comment", () => {
-    const sql = functionSql(publicFunction({ comment: "says 'hello', it's said" }));
-    expect(sql).toContain("is 'says ''hello'', it''s said';");
   });
 
   test("keeps the declared volatility", () => {
@@ -304,5 +296,7 @@ test("every file of sql/ is in the extension's script, once", () => {
   const files = readdirSync(inProject("sql"), { recursive: true, encoding: "utf8" })
     .filter((file) => file.endsWith(".sql") && !file.startsWith("upgrade"))
     .sort();
-  expect([...sqlBefore, ...sqlAfter].sort()).toEqual(files);
+  expect([...sqlBefore, ...sqlAfter, ...Object.keys(commentFiles), ...sqlEnd].sort()).toEqual(
+    files,
+  );
 });

@@ -1,0 +1,62 @@
+-- What psql and docs/functions.md say of these functions: plv8/build/function-comments.ts has the format.
+
+comment on function steep_repl.analyze_overlap is $doc$
+Compares the rows of tables between this database and a peer, and returns counts for each table.
+
+It runs in your session and needs the TEMPORARY privilege on the database; see [compare](compare.md).
+@arg peer  The other database.
+@arg tables  Tables to compare, as `schema.table`; NULL for all that both databases have.
+@arg primary_keys  Columns that identify a row, for tables without a primary key: `{"public.t": ["a", "b"]}`.
+@arg catch_up_timeout  How long to wait for rows that replication is still carrying over.
+@column table_name  The table.
+@column local_only_count  Rows that only this database has.
+@column remote_only_count  Rows that only the peer has.
+@column match_count  Rows that are equal.
+@column conflict_count  Rows that both have and that differ.
+@column unsettled_count  Rows that still changed when `catch_up_timeout` was over.
+@error 22023  A table is not named `schema.table` or named twice, `primary_keys` is malformed, or the peer is this database.
+@error 42809  A table of the system, of steep_repl, or a temporary one.
+@error 42704  The peer is neither a node, nor a foreign server, nor a connection string.
+@error 42501  The caller may not use that peer, or may not read a table.
+@error 23505  The columns of `primary_keys` do not identify the rows.
+@error 0A000  The peer is older than PostgreSQL 14.
+@error 55000  The transaction is not READ COMMITTED.
+@example
+SELECT * FROM steep_repl.analyze_overlap('node_b', '{public.orders,public.customers}');
+$doc$;
+
+comment on function steep_repl.start_overlap is $doc$
+Queues the same comparison as a job, keeps the rows that differ, and returns its row at once.
+
+Table `overlap_tables` has the counts of each table when the job is complete, with the WAL positions and snapshots
+of both databases. `overlap_rows` lists the rows.
+@arg peer  The other database.
+@arg tables  Tables to compare, as `schema.table`; NULL for all that both databases have.
+@arg primary_keys  Columns that identify a row, for tables without a primary key: `{"public.t": ["a", "b"]}`.
+@arg catch_up_timeout  How long to wait for rows that replication is still carrying over.
+@returns The comparison's row, with status `pending`.
+@error 22023, 42809, 42704, 42501  As `analyze_overlap`. What the tables are is checked by the job.
+@error 53400  Too many jobs with a connection string are queued: name a foreign server instead.
+@example
+SELECT operation_id AS overlap FROM steep_repl.start_overlap('node_b', NULL) \gset
+SELECT status FROM steep_repl.wait_operation(:'overlap');
+$doc$;
+
+comment on function steep_repl.overlap_rows is $doc$
+Lists the rows behind the counts of a comparison.
+
+The rows are those that the latest complete `start_overlap` of this table with this peer has kept. Without one, the
+table is compared now. In both cases `differing_columns` is found out now.
+@arg peer  The other database.
+@arg table_name  The table, as `schema.table`.
+@arg category  `local_only`, `remote_only`, `conflict` or `unsettled`; NULL for all.
+@arg max_rows  The most rows to return, 1 to 100000.
+@arg primary_keys  As for `analyze_overlap`; not needed where a comparison was kept.
+@column key  The row's key, an object of column name to text.
+@column category  One of the four above.
+@column differing_columns  Columns that differ now; NULL for rows that one side lacks.
+@error 22023  The category is unknown, or `max_rows` out of range; else as `analyze_overlap`.
+@error 42809, 42704, 42501, 23505, 0A000, 55000  As `analyze_overlap`.
+@example
+SELECT * FROM steep_repl.overlap_rows('node_b', 'public.orders', 'conflict', max_rows => 10);
+$doc$;
