@@ -145,7 +145,10 @@ test("what a trusted function finds by itself to be called is not evaluated eith
     await expect(
       pair.a.query("select * from steep_repl.analyze_overlap($1, '{m.t}')", [peer]),
       call,
-    ).rejects.toMatchObject({ code: "42501", detail: expect.stringContaining("could change something") });
+    ).rejects.toMatchObject({
+      code: "42501",
+      detail: expect.stringContaining("could change something"),
+    });
     await pair.a.query("drop type m.holds cascade");
   }
   expect(await pair.a.query("select is_called from m.counter")).toEqual([{ is_called: false }]);
