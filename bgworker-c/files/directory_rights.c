@@ -56,6 +56,48 @@ refuse_path(const char *path, const char *role)
 			 "Add its parent directory to steep_repl.snapshot_directories in postgresql.conf and reload.")));
 }
 
+/* The parent of a path, opened. */
+static int
+open_parent(const char *path, const char *normal)
+{
+	const char *problem;
+	int parent = directory_open_parent(normal, &problem);
+
+	if (parent < 0 && problem == NULL && errno == ENOENT)
+		ereport(ERROR,
+				(errcode_for_file_access(), errmsg("could not create directory \"%s\": %m", path),
+				 errhint("Create its parent directory on the server first.")));
+	if (parent < 0)
+		directory_report_failure(path, problem);
+	return parent;
+}
+
+/* Whether a path is there. If it is absent, the server must be able to make it. */
+static bool
+path_exists(const char *path, const char *normal)
+{
+	int parent = open_parent(path, normal);
+	struct stat st;
+	bool exists = fstatat(parent, strrchr(normal, '/') + 1, &st, AT_SYMLINK_NOFOLLOW) == 0;
+	int looked = exists ? 0 : errno;
+	/* AT_EACCESS: the server's own rights are what counts. */
+	int created =
+		looked == ENOENT && faccessat(parent, ".", W_OK | X_OK, AT_EACCESS) != 0 ? errno : 0;
+
+	close(parent);
+	errno = created;
+	if (created != 0)
+		ereport(
+			ERROR,
+			(errcode_for_file_access(), errmsg("could not create directory \"%s\": %m", path),
+			 errhint(
+				 "The server's operating system user must be able to write its parent directory.")));
+	errno = looked;
+	if (looked != 0 && looked != ENOENT)
+		directory_report_failure(path, NULL);
+	return exists;
+}
+
 /*
  * Refuse a path that the current role may not write a snapshot to, or where
  * none can be made: it must be absent or an empty directory.
@@ -64,46 +106,12 @@ void
 directory_check_write(const char *path)
 {
 	char *normal = directory_normalize(path);
-	const char *problem;
-	const char *name = strrchr(normal, '/') + 1;
-	struct stat st;
 	OwnedFd *directory;
-	int parent;
-	int saved_errno;
-	int rc;
 
 	if (!has_privs_of_role(GetUserId(), ROLE_PG_WRITE_SERVER_FILES) && !is_below_allowed(normal))
 		refuse_path(path, "pg_write_server_files");
-
-	parent = directory_open_parent(normal, &problem);
-	if (parent < 0 && problem == NULL && errno == ENOENT)
-		ereport(ERROR,
-				(errcode_for_file_access(), errmsg("could not create directory \"%s\": %m", path),
-				 errhint("Create its parent directory on the server first.")));
-	if (parent < 0)
-		directory_report_failure(path, problem);
-	rc = fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW);
-	saved_errno = errno;
-	if (rc != 0 && saved_errno == ENOENT)
-	{
-		/* AT_EACCESS: the server's own rights are what counts. */
-		rc = faccessat(parent, ".", W_OK | X_OK, AT_EACCESS);
-		saved_errno = errno;
-		close(parent);
-		errno = saved_errno;
-		if (rc != 0)
-			ereport(
-				ERROR,
-				(errcode_for_file_access(), errmsg("could not create directory \"%s\": %m", path),
-				 errhint(
-					 "The server's operating system user must be able to write its parent directory.")));
+	if (!path_exists(path, normal))
 		return;
-	}
-	close(parent);
-	errno = saved_errno;
-	if (rc != 0)
-		directory_report_failure(path, NULL);
-
 	directory = owned_fd_create(directory_open(path));
 	if (!directory_is_empty(directory->fd))
 		ereport(ERROR, (errcode(ERRCODE_DUPLICATE_FILE),

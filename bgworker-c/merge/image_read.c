@@ -161,6 +161,33 @@ sort_fields(ImageReader *reader)
 	}
 }
 
+/* Read a name and its value, which is the n-th from 0; what follows them. */
+static char *
+read_field(ImageReader *reader, int n, char *at)
+{
+	char *name;
+	size_t name_len;
+	ImageField *field;
+
+	if (n == MaxTupleAttributeNumber)
+		answer_refuse("An image has more columns than a row can have.");
+	if (n == reader->room)
+		make_room(reader);
+	at = read_string(at, &name, &name_len);
+	set_name(reader, n, name, name_len);
+	reader->n_fields = Max(reader->n_fields, n + 1);
+	at = skip_space(at);
+	if (*at++ != ':')
+		answer_refuse("An image has a name without a value.");
+	at = skip_space(at);
+	field = &reader->fields[n];
+	if (strncmp(at, "null", 4) != 0)
+		return read_string(at, &field->value, &field->len);
+	field->value = NULL;
+	field->len = 0;
+	return at + 4;
+}
+
 /* Read one image, whose text becomes its fields; where its line ended. */
 char *
 image_read(ImageReader *reader, char *text)
@@ -175,33 +202,8 @@ image_read(ImageReader *reader, char *text)
 	at = skip_space(at + 1);
 	while (*at != '}')
 	{
-		char *name;
-		size_t name_len;
-		ImageField *field;
-
-		if (n == MaxTupleAttributeNumber)
-			answer_refuse("An image has more columns than a row can have.");
-		if (n == reader->room)
-			make_room(reader);
 		reader->is_new = reader->is_new || n >= n_before;
-		at = read_string(at, &name, &name_len);
-		set_name(reader, n, name, name_len);
-		n++;
-		reader->n_fields = Max(reader->n_fields, n);
-		at = skip_space(at);
-		if (*at++ != ':')
-			answer_refuse("An image has a name without a value.");
-		at = skip_space(at);
-		field = &reader->fields[n - 1];
-		if (strncmp(at, "null", 4) == 0)
-		{
-			field->value = NULL;
-			field->len = 0;
-			at += 4;
-		}
-		else
-			at = read_string(at, &field->value, &field->len);
-		at = skip_space(at);
+		at = skip_space(read_field(reader, n++, at));
 		if (*at != ',' && *at != '}')
 			answer_refuse("An image is not taken apart.");
 		at = skip_space(at + (*at == ','));

@@ -217,10 +217,7 @@ check_connected(PGconn *conn)
 	peer_check_password_used(conn);
 }
 
-/*
- * Connect to a peer; the connection's name. What is done on it, connecting
- * included, may take so many ms until another deadline is set; 0 = any time.
- */
+/* Connect to a peer; the connection's name. That, and what is done on it, may take so many ms; 0 = any time. */
 Datum
 steep_repl_peer_connect(PG_FUNCTION_ARGS)
 {
@@ -272,8 +269,9 @@ peer_connection_find(const char *name)
 Datum
 steep_repl_peer_set_deadline(PG_FUNCTION_ARGS)
 {
-	peer_connection_find(text_to_cstring(PG_GETARG_TEXT_PP(0)))->deadline =
-		from_now(PG_GETARG_INT32(1));
+	PeerConnection *peer = peer_connection_find(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+
+	peer->deadline = from_now(PG_GETARG_INT32(1));
 	PG_RETURN_VOID();
 }
 

@@ -26,7 +26,6 @@
 #include "jobs/worker.h"
 
 static uint32 wait_event_lock = 0;
-static uint32 wait_event_copy = 0;
 static uint32 wait_event_directory = 0;
 
 /* Check where the planner wants the directory, and make it. */
@@ -244,47 +243,6 @@ lock(JobRun *run, Jsonb *action)
 	report_space(run);
 }
 
-/*
- * Once so much WAL has been written since the snapshot, say what it costs the
- * server to keep it. NULL before that. In steps, so that the row seldom changes.
- */
-static char *
-describe_retention(const SteepJob *job)
-{
-	uint64 written = GetXLogInsertRecPtr() - job->snapshot_lsn;
-	uint64 step = (uint64) steep_retention_warning * 1024 * 1024;
-
-	if (step == 0 || written < step)
-		return NULL;
-	return psprintf("the snapshot holds back vacuum%s: " UINT64_FORMAT
-					" MB of WAL have been written since it was taken",
-					job->slot_name[0] ? " and its slot holds back WAL" : "",
-					written / step * (uint64) steep_retention_warning);
-}
-
-/* Copy all tables. */
-static void
-copy(JobRun *run, Jsonb *action)
-{
-	SteepJob *job = run->job;
-	int workers = Min(action_int(action, "workers", 1), steep_max_parallel_workers);
-
-	if (wait_event_copy == 0)
-		wait_event_copy = WaitEventExtensionNew("SteepReplWaitForCopiers");
-	job_begin_data(job);
-	run->snapshot->n_copiers = helpers_start_workers(run, WORKER_COPIER, Max(workers, 1));
-	while (!helpers_copiers_are_done(run))
-	{
-		run_wait(run, wait_event_copy);
-		run_set_waiting(run, describe_retention(job));
-	}
-	run_set_waiting(run, NULL);
-	helpers_check(run);
-	if (pg_atomic_read_u32(&job->counters.tables_durable) != run->snapshot->plan->n_tables)
-		ereport(ERROR, (errcode(ERRCODE_ADMIN_SHUTDOWN),
-						errmsg("a copy worker was terminated before its tables were copied")));
-}
-
 static const Action actions[] = {
 	{"create_directory", "planning", {ACTION_START}, create_directory, {{"path", MEMBER_TEXT}}},
 	{"pin",
@@ -304,7 +262,7 @@ static const Action actions[] = {
 	  {"node_id", MEMBER_TEXT, true}}},
 	{"dump_schema", "schema", {"plan"}, dump_schema},
 	{"lock", "schema", {"dump_schema"}, lock, {{"fingerprints", MEMBER_TEXT}}},
-	{"copy", "data", {"lock"}, copy, {{"workers", MEMBER_COUNT}}},
+	{"copy", "data", {"lock"}, snapshot_copy, {{"workers", MEMBER_COUNT}}},
 	{"finish", "finalizing", {"copy"}, snapshot_finish},
 	{"complete", "complete", {"finish"}},
 };

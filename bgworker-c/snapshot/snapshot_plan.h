@@ -29,6 +29,9 @@ struct SnapshotRun
 };
 
 extern void snapshot_finish(JobRun *run, Jsonb *action);
+
+/* snapshot_copy.c */
+extern void snapshot_copy(JobRun *run, Jsonb *action);
 extern void snapshot_run_reset(JobRun *run);
 extern void snapshot_run_list(JobRun *run, Jsonb *action);
 extern void snapshot_run_add_data(JobRun *run);
