@@ -119,11 +119,19 @@ demo:
 pg-env:
 	@printf 'export PATH="%s:$$PATH"\nexport PG_CONFIG="%s"\n' "$(bindir)" "$(PG_CONFIG)"
 
-# ---- tests
+# ---- functions in C for tests only, linked with the files of the shim that they call
+
+module_sources := $(wildcard test/module/*.c)
+test_module := build/module/toc_module.so
+$(test_module): $(module_sources) $(OBJS)
+	@mkdir -p $(@D)
+	@$(CC) $(CPPFLAGS) $(CFLAGS) $(CFLAGS_SL) -shared -o $@ $(module_sources) \
+		$(filter-out bgworker-c/steep_repl.o,$(OBJS)) $(LDFLAGS) $(SHLIB_LINK)
 
 .PHONY: test regress sanitize soak bench
 # Unit tests know no engine and run once; the others run on each one there is.
 test: $(npm_stamp) $(cli)
+	@$(MAKE) -s --no-print-directory $(test_module) NAME=$(MODULE_big)
 	@status=0; unit='--project unit'; \
 	for engine in $(if $(filter command\ line,$(origin JS)),$(JS),$(ENGINES)); do \
 		$(MAKE) -s --no-print-directory stage JS=$$engine || exit 1; \
@@ -145,7 +153,7 @@ soak: $(npm_stamp)
 
 # Parsers of what others wrote, outside of a server, each allocation with an end that the sanitizer sees.
 # Without -fwrapv: where the server relies on it, our parsers have no reason to.
-parsers = answer_read bytebuffer codec copy_escape digest image_read json_escape jsonb_parse manifest_fields \
+parsers = answer_read bytebuffer codec copy_escape digest image_read jsonb_parse manifest_fields \
 	manifest_parse manifest_read number_parse numeric_format owned_fd row_fields time_parse toc toc_read \
 	toc_statement toc_write value_parse
 fuzz_sources = $(sort $(wildcard test/sanitize/*.c)) $(foreach p,$(parsers),$(filter %/$(p).c,$(c_files)))
@@ -169,7 +177,7 @@ bench:
 .PHONY: lint
 lint: $(npm_stamp)
 	@scripts/lint.sh
-	@$(if $(OBJS),$(CC) $(CPPFLAGS) $(CFLAGS) -Werror -fsyntax-only $(c_files))
+	@$(if $(OBJS),$(CC) $(CPPFLAGS) $(CFLAGS) -Werror -fsyntax-only $(c_files) $(module_sources))
 
 else
 

@@ -12,7 +12,7 @@ check() {
   "$@" || { echo "lint: $title failed" >&2; failed=1; }
 }
 
-c_files() { find bgworker-c test/sanitize -name '*.[ch]' | sort; }
+c_files() { find bgworker-c test/sanitize test/module -name '*.[ch]' | sort; }
 shell_files() { { find scripts bench docker -name '*.sh' 2>/dev/null; echo .ci/run; } | sort; }
 
 if [ "${1:-}" = --fix ]; then

@@ -1,14 +1,12 @@
 /*
  * json_escape.c
  *	  Text as it stands in a JSON string, as PostgreSQL writes it.
- *
- * escape_json_with_len() writes the quotes as well, and always both.
  */
 #include "text/json_escape.h"
 
 #include "text/byte_mask.h"
-#include "text/copy_escape.h"
 #include "port/pg_bitutils.h"
+#include "utils/json.h"
 
 /* How many of the first bytes need no escape. */
 size_t
@@ -28,30 +26,16 @@ json_plain_bytes(const char *text, size_t len)
 	return at;
 }
 
-/* Append text as it stands in a JSON string. */
+/* Append text as it stands in a JSON string, to what has a beginning: at least the quote. */
 void
 json_escape(StringInfo line, const char *text, size_t len)
 {
-	static const char escapes[256] = {
-		['\b'] = 'b', ['\f'] = 'f', ['\n'] = 'n',  ['\r'] = 'r',
-		['\t'] = 't', ['"'] = '"',  ['\\'] = '\\',
-	};
+	int at = line->len - 1;
+	char last = line->data[at];
 
-	for (;;)
-	{
-		size_t n = json_plain_bytes(text, len);
-		uint8 special;
-
-		line_append(line, text, n);
-		if (n == len)
-			return;
-		special = (uint8) text[n];
-		appendStringInfoCharMacro(line, '\\');
-		if (escapes[special] != 0)
-			appendStringInfoCharMacro(line, escapes[special]);
-		else
-			appendStringInfo(line, "u%04x", special);
-		text += n + 1;
-		len -= n + 1;
-	}
+	/* the server's own writes both quotes: one where our last byte stood, one behind */
+	line->len = at;
+	escape_json_with_len(line, text, (int) len);
+	line->data[at] = last;
+	line->data[--line->len] = '\0';
 }

@@ -4,15 +4,8 @@
  */
 #include "postgres.h"
 
-#include "fmgr.h"
-#include "miscadmin.h"
 #include "toc/toc.h"
 #include "toc/toc_format.h"
-#include "utils/builtins.h"
-#include "utils/memutils.h"
-#include "varatt.h"
-
-PG_FUNCTION_INFO_V1(steep_repl_toc_to_directory);
 
 static void
 write_byte(ByteBuffer *out, uint8 byte)
@@ -134,33 +127,4 @@ toc_write(const Toc *toc, Codec codec, ByteBuffer *out)
 	write_entries(out, &toc->table_data, 0, toc->table_data.count);
 	write_entries(out, &toc->entries, data, toc->entries.count);
 	write_entries(out, &toc->refreshes, 0, toc->refreshes.count);
-}
-
-/*
- * A custom-format archive without data as the toc.dat of a directory, for
- * tests: reading and writing without a job around them.
- */
-Datum
-steep_repl_toc_to_directory(PG_FUNCTION_ARGS)
-{
-	bytea *archive = PG_GETARG_BYTEA_PP(0);
-	char *name = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	ByteBuffer out;
-	Codec codec;
-
-	if (!superuser())
-		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-						errmsg("must be superuser to read an archive")));
-	if (!codec_from_name(name, &codec))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("unknown compression method \"%s\"", name)));
-
-	bytebuffer_init(&out, VARHDRSZ);
-	bytebuffer_append(&out, "\0\0\0", VARHDRSZ);
-	toc_write(toc_read(VARDATA_ANY(archive), VARSIZE_ANY_EXHDR(archive)), codec, &out);
-	if (out.len > MaxAllocSize)
-		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-						errmsg("table of contents of %zu bytes is too large", out.len)));
-	SET_VARSIZE(out.data, out.len);
-	PG_RETURN_BYTEA_P((bytea *) out.data);
 }

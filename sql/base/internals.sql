@@ -122,15 +122,6 @@ returns setof record
 language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_leftovers';
 comment on function steep_repl._leftovers() is 'private: directories and slots of jobs that are over, which nothing needs';
 
-create function steep_repl._toc_to_directory(archive bytea, codec text) returns bytea
-language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_toc_to_directory';
-comment on function steep_repl._toc_to_directory(bytea, text) is 'private, superusers only: rewrites a custom-format archive''s table of contents as toc.dat, for tests';
-
-create function steep_repl._toc_script(archive bytea, no_owner boolean, no_privileges boolean, sections text[], tables text[])
-returns setof text
-language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_toc_script';
-comment on function steep_repl._toc_script(bytea, boolean, boolean, text[], text[]) is 'private, superusers only: an archive''s entries as the statements that apply them, for tests';
-
 create function steep_repl._raise(sqlstate text, message text, detail text, hint text) returns void
 language c volatile parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_raise';
 comment on function steep_repl._raise(text, text, text, text) is 'private: raises an error that JavaScript answered; detail and hint may be NULL';

@@ -13,7 +13,6 @@
 #include "text/copy_escape.h"
 #include "fmgr.h"
 #include "merge/image_read.h"
-#include "text/json_escape.h"
 #include "text/jsonb_parse.h"
 #include "files/manifest_read.h"
 #include "mb/pg_wchar.h"
@@ -212,7 +211,6 @@ escape_text(const char *input, size_t len)
 
 	initStringInfo(&line);
 	copy_escape(&line, copy_input(input, len, 0), len);
-	json_escape(&line, copy_input(input, len, 0), len);
 	look_at(line.data, line.len);
 }
 

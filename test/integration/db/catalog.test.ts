@@ -95,8 +95,6 @@ const reasons: Readonly<Record<string, string>> = {
   _row_digest: "computes from its arguments",
   _row_image: "computes from its arguments",
   _system_identifier: "what pg_control_system() shows everybody",
-  _toc_script: "superusers only",
-  _toc_to_directory: "superusers only",
   _waiting_reason: "free slots, from settings and numbers that everybody may see",
   _was_queued_here: "looks at the caller's own transaction",
   verify_snapshot: "opens nothing but a snapshot that the caller may read",

@@ -1,6 +1,7 @@
 /*
- * toc_script.c
- *	  An archive's entries as a script, for tests.
+ * toc_module.c
+ *	  Functions for tests: an archive's table of contents, read and written
+ *	  without a job around it. Linked with the shim's own files.
  */
 #include "postgres.h"
 
@@ -9,15 +10,19 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
-#include "miscadmin.h"
 #include "toc/toc_select.h"
+#include "toc/toc_format.h"
 #include "toc/toc_statement.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/regproc.h"
 #include "varatt.h"
 
-PG_FUNCTION_INFO_V1(steep_repl_toc_script);
+PG_MODULE_MAGIC;
+
+PG_FUNCTION_INFO_V1(toc_script);
+PG_FUNCTION_INFO_V1(toc_to_directory);
 
 /* An array's strings. */
 static List *
@@ -86,7 +91,7 @@ put_stage(ReturnSetInfo *result, const Toc *toc, const ApplyStage *stages, Apply
 
 /* The statements of an archive in the database's encoding, as they would be applied. */
 Datum
-steep_repl_toc_script(PG_FUNCTION_ARGS)
+toc_script(PG_FUNCTION_ARGS)
 {
 	bytea *archive = PG_GETARG_BYTEA_PP(0);
 	TocSelection selection = read_selection(fcinfo);
@@ -94,9 +99,6 @@ steep_repl_toc_script(PG_FUNCTION_ARGS)
 	ApplyStage *stages;
 	Toc *toc;
 
-	if (!superuser())
-		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-						errmsg("must be superuser to read an archive")));
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	toc = toc_read(VARDATA_ANY(archive), VARSIZE_ANY_EXHDR(archive));
 	toc_convert(toc, GetDatabaseEncoding());
@@ -106,4 +108,26 @@ steep_repl_toc_script(PG_FUNCTION_ARGS)
 		put_stage((ReturnSetInfo *) fcinfo->resultinfo, toc, stages, (ApplyStage) stage,
 				  PG_GETARG_BOOL(1));
 	return (Datum) 0;
+}
+
+/* A custom-format archive without data as the toc.dat of a directory. */
+Datum
+toc_to_directory(PG_FUNCTION_ARGS)
+{
+	bytea *archive = PG_GETARG_BYTEA_PP(0);
+	char *name = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	ByteBuffer out;
+	Codec codec;
+
+	if (!codec_from_name(name, &codec))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("unknown compression method \"%s\"", name)));
+	bytebuffer_init(&out, VARHDRSZ);
+	bytebuffer_append(&out, "\0\0\0", VARHDRSZ);
+	toc_write(toc_read(VARDATA_ANY(archive), VARSIZE_ANY_EXHDR(archive)), codec, &out);
+	if (out.len > MaxAllocSize)
+		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+						errmsg("table of contents of %zu bytes is too large", out.len)));
+	SET_VARSIZE(out.data, out.len);
+	PG_RETURN_BYTEA_P((bytea *) out.data);
 }
