@@ -14,8 +14,10 @@
 
 #include "access/htup_details.h"
 #include "access/transam.h"
+#include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_authid.h"
+#include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -56,15 +58,64 @@ is_untrusted(Oid function)
 	return owner != planning_reader() && !(OidIsValid(owner) && superuser_arg(owner));
 }
 
+/* Volatile functions of PostgreSQL that our own statements call under the guard, here and at a peer. */
+static const Oid ours_to_call[] = {
+	F_CLOCK_TIMESTAMP,
+	F_PG_SLEEP,
+	F_GEN_RANDOM_UUID,
+	F_PG_CURRENT_WAL_LSN,
+	F_PG_CURRENT_WAL_INSERT_LSN,
+	F_PG_CURRENT_WAL_FLUSH_LSN,
+	F_PG_LAST_WAL_REPLAY_LSN,
+	F_PG_IS_IN_RECOVERY,
+	F_PG_CONTROL_SYSTEM,
+	F_PG_XACT_STATUS,
+	F_PG_PARTITION_TREE,
+	F_PG_RELATION_SIZE_REGCLASS,
+	F_PG_RELATION_SIZE_REGCLASS_TEXT,
+	F_PG_XACT_COMMIT_TIMESTAMP,
+	F_PG_SEQUENCE_LAST_VALUE,
+	F_SETVAL_REGCLASS_INT8,
+	F_PG_LOGICAL_EMIT_MESSAGE_BOOL_TEXT_TEXT_BOOL,
+	F_PG_REPLICATION_SLOT_ADVANCE,
+	F_PG_REPLICATION_ORIGIN_CREATE,
+	F_PG_REPLICATION_ORIGIN_DROP,
+	F_PG_REPLICATION_ORIGIN_SESSION_SETUP,
+	F_PG_REPLICATION_ORIGIN_SESSION_RESET,
+};
+
+/* Built in, or of an extension's library: what SQL could not do. */
+static bool
+is_native(Oid function)
+{
+	HeapTuple tuple;
+	bool result;
+
+	if (function < FirstNormalObjectId)
+		return true;
+	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	result = HeapTupleIsValid(tuple) && ((Form_pg_proc) GETSTRUCT(tuple))->prolang == ClanguageId &&
+			 ((Form_pg_proc) GETSTRUCT(tuple))->pronamespace != get_namespace_oid(STEEP_NAME, true);
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	return result;
+}
+
 /*
  * Trusted functions, too, are not to do what they like where a table's owner may
- * choose their arguments: while a query is planned. And settings are left to us.
+ * choose their arguments.
  */
 static bool
 does_something(Oid function)
 {
-	return function == F_SET_CONFIG ||
-		   (planning_is_restricted() && func_volatile(function) == PROVOLATILE_VOLATILE);
+	if (func_volatile(function) != PROVOLATILE_VOLATILE)
+		return false;
+	if (planning_is_restricted())
+		return true;
+	for (size_t i = 0; i < lengthof(ours_to_call); i++)
+		if (function == ours_to_call[i])
+			return false;
+	return is_native(function);
 }
 
 /* Raise an error if a function may not be run now. */
@@ -111,7 +162,8 @@ at_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, void
 static bool
 at_lookup(Oid function)
 {
-	if (steep_trusted_code_only && (is_untrusted(function) || does_something(function)))
+	if (steep_trusted_code_only &&
+		(is_untrusted(function) || (planning_is_restricted() && does_something(function))))
 		return true;
 	return next_lookup_hook != NULL && next_lookup_hook(function);
 }

@@ -32,10 +32,10 @@ begin
     values (target.no, target.name, steep_repl._query_here(writes) -> 0, steep_repl._peer_json(connection, writes) -> 0);
     insert into pg_temp.steep_repl_plans
     select t.no, steep_repl._call('merge_plan', jsonb_build_object(
-      'table', t.name, 'key', target.key, 'local', steep_repl._query_here(query) -> 0,
-      'peer', steep_repl._peer_json(connection, query) -> 0, 'local_writes', t.local, 'peer_writes', t.peer,
+      'table', t.name, 'key', target.key, 'local', f.here, 'peer', f.there, 'local_writes', t.local, 'peer_writes', t.peer,
       'options', jsonb_build_object('actions', actions, 'last_modified_column', last_modified_column)))
-    from pg_temp.steep_repl_tables t where t.no = target.no;
+      || jsonb_build_object('facts', steep_repl._facts_digest(f.here, f.there))
+    from pg_temp.steep_repl_tables t, steep_repl._facts_of(connection, query) f where t.no = target.no;
     n := n + 1;
   end loop;
   return n;

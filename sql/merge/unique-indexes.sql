@@ -1,22 +1,33 @@
 -- Of unique indexes, what a merge must know to find the rows that they would refuse.
 
 -- A condition: that reading a value of the index i, and its predicate, runs no code of a role that is neither a superuser nor the
--- caller. So it is if all that is evaluated are columns, or built-in functions and operators on built-in types, in nodes that
--- look nothing up by themselves when they are executed, as a constructor of JSON does. Else the table, and with it the index, must
--- be such a role's, and so must be what the index depends on: of functions, casts among them, operators, and domains.
+-- caller. So it is if all that is evaluated are columns, of built-in types, and functions and operators that are such roles' and
+-- immutable, in nodes that look nothing up by themselves when they are executed, as a constructor of JSON does. An index may have
+-- a volatile function in a branch that was dead when it was made, and come to it by an object of its owner's, as to_tsvector() does
+-- by a text search configuration: so none takes an object's oid. Else the table, and with it the index, must be a superuser's or the
+-- caller's, and so must be what the index depends on: functions, casts among them, operators, and domains. Where our library does
+-- not guard, nothing is called that is not built in: the text may be parsed as a call of another function than the index has.
 create function steep_repl._index_is_harmless() returns text
 language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
-return $sql$
+return replace($sql$
   (not exists (
      select from regexp_matches(
        concat_ws(' ', i.indexprs::text, i.indpred::text),
-       '[{]([A-Z_]+)|:(?:funcid|opno|opfuncid|vartype|consttype|funcresulttype|opresulttype|resulttype|element_typeid|array_typeid|casetype|coalescetype|minmaxtype) ([0-9]+)',
+       '[{]([A-Z_]+)|:(vartype|consttype|funcresulttype|opresulttype|resulttype|element_typeid|array_typeid|casetype|coalescetype|minmaxtype|funcid|opno) ([0-9]+)',
        'g') n(found)
      where n.found[1] <> all ('{VAR,CONST,FUNCEXPR,OPEXPR,DISTINCTEXPR,NULLIFEXPR,SCALARARRAYOPEXPR,RELABELTYPE,BOOLEXPR,NULLTEST,BOOLEANTEST,ARRAY,ARRAYEXPR,CASE,CASEEXPR,WHEN,CASEWHEN,CASETESTEXPR,COALESCE,COALESCEEXPR,MINMAX,MINMAXEXPR}')
-        or n.found[2]::int8 >= 16384)
+        or n.found[3]::int8 >= 16384 and n.found[2] not in ('funcid', 'opno')
+        or n.found[2] in ('funcid', 'opno') and not exists (
+          select from pg_proc p
+          where p.oid = case n.found[2] when 'funcid' then n.found[3]::oid
+                                        else (select o.oprcode from pg_operator o where o.oid = n.found[3]::oid)::oid end
+            and (p.oid < 16384 or @is_guarded@ and exists (select from pg_roles r where r.oid = p.proowner and (r.rolsuper or r.rolname = current_user)))
+            and p.provolatile = 'i'
+            and not p.proargtypes::oid[] && array(select t.oid from pg_type t where t.typname ~ '^reg' or t.typname = 'oid' or t.typtype = 'p')))
    or exists (
      select from pg_class c join pg_roles r on r.oid = c.relowner
      where c.oid = i.indrelid and (r.rolsuper or r.rolname = current_user))
+   and @is_guarded@
    and not exists (
     select from pg_depend d
     cross join lateral (
@@ -28,7 +39,8 @@ return $sql$
       select y.typowner from pg_type y left join pg_type e on e.oid = y.typelem
       where d.refclassid = 'pg_type'::regclass and y.oid = d.refobjid and coalesce(e.typtype, y.typtype) <> 'e') u
     where d.classid = 'pg_class'::regclass and d.objid = i.indexrelid
-      and not exists (select from pg_roles r where r.oid = u.owner and (r.rolsuper or r.rolname = current_user))))$sql$;
+      and not exists (select from pg_roles r where r.oid = u.owner and (r.rolsuper or r.rolname = current_user))))$sql$,
+  '@is_guarded@', $sql$exists (select from pg_settings s where s.name = 'steep_repl.planning_timeout')$sql$);
 comment on function steep_repl._index_is_harmless() is 'private: a condition that an index i runs no code of other roles';
 
 -- The unique indexes of a table, as json. A value is compared with others by the equality of its type below any domain, or

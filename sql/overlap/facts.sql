@@ -61,7 +61,7 @@ judged as (
   cross join lateral (
     select t.typtype not in ('d', 'c', 'r', 'm') and t.typsubscript <> 'array_subscript_handler'::regproc as is_leaf) l
   group by p.attnum)
-select t.relkind::text as kind,
+select t.relkind::text as kind, t.oid::text as oid,
        current_setting('server_encoding') as encoding,
        -- where our functions in C can be called: what their answers depend on
        (select concat_ws(' ', e.extversion, current_setting('server_version_num')::int / 10000, substring(version() from ' on ([^-, ]+)'))

@@ -29,6 +29,7 @@ begin
   select l.local_lsn, l.peer_lsn into local_lsn, peer_lsn from steep_repl._lsns(connection) l;
 
   match_count := match_count - n_differing + steep_repl._overlap_settle(connection, plan, catch_up_timeout);
+  perform steep_repl._overlap_check_facts(connection, plan);
   table_name := plan ->> 'table';
   select count(*) filter (where d.category = 'local_only'), count(*) filter (where d.category = 'remote_only'),
          count(*) filter (where d.category = 'conflict'), count(*) filter (where d.category = 'unsettled')

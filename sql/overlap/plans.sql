@@ -101,6 +101,35 @@ end
 $fn$;
 comment on function steep_repl._overlap_begin(text, text[], jsonb) is 'private: begins a comparison; the names of its tables, NULL for none';
 
+create function steep_repl._facts_of(connection text, query text, out here jsonb, out there jsonb)
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  here := steep_repl._query_here(query) -> 0;
+  there := steep_repl._peer_json(connection, query) -> 0;
+end
+$fn$;
+comment on function steep_repl._facts_of(text, text) is 'private: what the catalogs of both sides say of a table';
+
+create function steep_repl._facts_digest(here jsonb, there jsonb) returns text
+language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
+return md5(jsonb_build_array(here - '{bytes,rows}'::text[], there - '{bytes,rows}'::text[])::text);
+comment on function steep_repl._facts_digest(jsonb, jsonb) is 'private: tells whether facts are the same, but for a table''s size';
+
+-- Statements name a table: one that was altered, or has another one in its place, may have been read as what it is not.
+create function steep_repl._overlap_check_facts(connection text, plan jsonb) returns void
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  name constant text[] := parse_ident(plan ->> 'table');
+  facts constant record := steep_repl._facts_of(connection, steep_repl._overlap_facts_query(name[1], name[2]));
+begin
+  if steep_repl._facts_digest(facts.here, facts.there) is distinct from plan ->> 'facts' then
+    raise exception 'table % was changed while it was compared', plan ->> 'table' using errcode = 'object_not_in_prerequisite_state',
+      detail = 'Its definition, or a right on it, is another one here or at the peer.', hint = 'Compare again.';
+  end if;
+end
+$fn$;
+comment on function steep_repl._overlap_check_facts(text, jsonb) is 'private: refuses a table that was changed since it was planned';
+
 -- Plans all tables before the first is read, into a temporary table: what cannot be compared is said at once.
 create function steep_repl._overlap_plans(connection text, tables text[], primary_keys jsonb) returns int
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
@@ -113,9 +142,10 @@ declare
 begin
   for target in select * from steep_repl._overlap_targets(names, primary_keys) where names is not null loop
     query := steep_repl._overlap_facts_query(target.schema_name, target.relation_name);
-    insert into pg_temp.steep_repl_plans values (target.no, steep_repl._call('overlap_plan', jsonb_build_object(
-      'table', target.name, 'key', target.key, 'local', steep_repl._query_here(query) -> 0,
-      'peer', steep_repl._peer_json(connection, query) -> 0)));
+    insert into pg_temp.steep_repl_plans
+    select target.no, steep_repl._call('overlap_plan', jsonb_build_object('table', target.name, 'key', target.key, 'local', f.here, 'peer', f.there))
+                      || jsonb_build_object('facts', steep_repl._facts_digest(f.here, f.there))
+    from steep_repl._facts_of(connection, query) f;
     n := n + 1;
   end loop;
   return n;

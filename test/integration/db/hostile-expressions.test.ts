@@ -106,6 +106,133 @@ describe("a unique index that evaluates", () => {
   });
 });
 
+/* Whether an index may be evaluated is decided by its tree: nothing else protects a peer without steep_repl. */
+describe("an index of somebody else's table", () => {
+  beforeEach(async () => {
+    await pair.a.query(
+      `set search_path = m, public; create text search configuration m.cfg (copy = pg_catalog.simple);
+       create domain positive as int check (value > 0); create type mood as enum ('a', 'b'); create type pair as (a int, b int);
+       create function mine(x int) returns int language sql immutable as 'select x';
+       create table t (id int primary key, v text, n numeric, j jsonb, c pair, p positive, m mood, a int[], x xml, e citext); reset search_path`,
+      [],
+      mallory,
+    );
+  });
+
+  async function isHarmless(index: string, role: object = {}): Promise<boolean> {
+    await pair.a.query(
+      `set search_path = m, public; create unique index u on m.t ${index}`,
+      [],
+      mallory,
+    );
+    const [row] = await pair.a.query<{ condition: string }>(
+      "select steep_repl._index_is_harmless() as condition",
+    );
+    const [found] = await pair.a.query<{ harmless: boolean }>(
+      `select ${row?.condition} as harmless from pg_index i where i.indexrelid = 'm.u'::regclass`,
+      [],
+      { database: "postgres", ...role },
+    );
+    return found?.harmless ?? false;
+  }
+
+  const dead = "case when length(to_tsvector('m.cfg'::regconfig, 'abc')) = 1 then id::int8 else";
+
+  test.each([
+    "(v, n)",
+    "(lower(v))",
+    "((v || 'x'), (n * 2)) where id > 5 and v is not null",
+    "((coalesce(v, 'x'))) where id in (1, 2) or v like 'a%'",
+    "(m, p)",
+    "(md5(v), abs(id), (case when id > 0 then v end))",
+    '((v collate "C"))',
+  ])("on %s is harmless", async (index) => {
+    expect(await isHarmless(index)).toBe(true);
+  });
+
+  test.each([
+    "((m.mine(id)))",
+    "(id) where m.mine(1) = 1",
+    `((${dead} lo_export(1, '/tmp/x')::int8 + id end))`,
+    `((${dead} pg_advisory_lock(1)::text::int8 end))`,
+    "((length(to_tsvector('m.cfg'::regconfig, v))))",
+    "((json_value(j, '$.a' returning m.positive)))",
+    "(((c).a))",
+    "((p + 1))",
+    "((row(id, id)::m.pair))",
+    "((v::m.positive))",
+    "((id::m.positive))",
+    "((m::text))",
+    "((e || 'x'))",
+    "((array_append(a, id)))",
+    "((a[1]))",
+    "((id::text))",
+  ])("on %s is not", async (index) => {
+    let harmless = false;
+    try {
+      harmless = await isHarmless(index);
+    } catch (e) {
+      // what PostgreSQL makes no index of is no way in either
+      expect(e).toMatchObject({ code: expect.stringMatching(/^(42P17|0A000|42846|42883)$/) });
+    }
+    expect(harmless).toBe(false);
+  });
+});
+
+test("a dead branch that comes to life is not run, nor what a trusted function does under the guard", async () => {
+  await make(
+    `create text search configuration m.cfg (copy = pg_catalog.simple); create table t (id int primary key);
+     create unique index u on t ((case when length(to_tsvector('m.cfg'::regconfig, 'abc')) = 1 then id::int8
+       else lo_export(1::oid, '/nowhere/x')::int8 + id end));
+     insert into t select generate_series(1, 5); alter text search configuration m.cfg drop mapping for asciiword`,
+  );
+  const row = await merged("m.t", "dry_run => true");
+  expect(row).toMatchObject({ status: "complete", rows_merged: "3" });
+  expect(row.warnings?.[0]).toContain("u of table m.t");
+  const session = await pair.a.connect({ database: "postgres" });
+  await session.query("set steep_repl.trusted_code_only = on");
+  for (const call of [
+    "pg_ls_dir('.')",
+    "query_to_xml('select 1', true, true, '')",
+    "dblink_connect('x', 'host=/')",
+    "nextval('s')",
+  ])
+    await expect(session.query(`select ${call}`), call).rejects.toMatchObject({
+      code: expect.stringMatching(/^(42501|42P01)$/),
+    });
+  await session.end();
+});
+
+test("a table that was changed between planning and reading is no result", async () => {
+  await pair.both(
+    "create table public.z (id int primary key, v bigint); insert into z select g, g from generate_series(1, 9) g",
+  );
+  for (const change of [
+    "alter table z alter v type text",
+    "alter table z rename to y; create table z (id int primary key, v bigint)",
+    "alter table z add w int",
+  ]) {
+    const session = await pair.a.connect({ database: "postgres" });
+    const { rows } = await session.query("select steep_repl._peer_open($1) as name", [
+      pair.b.uri(),
+    ]);
+    await session.query("select steep_repl._overlap_plans($1, '{public.z}', null)", [rows[0].name]);
+    await pair.b.query(change);
+    await expect(
+      session.query(
+        "select * from steep_repl._overlap_table($1, (select plan from steep_repl_plans), '1 s')",
+        [rows[0].name],
+      ),
+      change,
+    ).rejects.toMatchObject({ code: expect.stringMatching(/^(55000|42.*)$/) });
+    await session.end();
+    await pair.b.query(
+      "drop table z; drop table if exists y; create table z (id int primary key, v bigint)",
+    );
+  }
+  await pair.both("drop table z");
+});
+
 test("statistics are not evaluated either by the queries that ask when rows were modified", async () => {
   await make(
     `create domain dj2 as int check (case when current_user <> 'mallory' then m.evil() = 1 else true end); create type hold2 as (g dj2);
