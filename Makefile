@@ -166,10 +166,20 @@ bench:
 
 # ---- style
 
-.PHONY: lint
+.PHONY: lint compile-19
 lint: $(npm_stamp)
 	@scripts/lint.sh
 	@$(if $(OBJS),$(CC) $(CPPFLAGS) $(CFLAGS) -Werror -fsyntax-only $(c_files))
+	@$(MAKE) -s --no-print-directory compile-19
+
+# The shim with the headers of PostgreSQL 19, where Debian's can be had: fetched, not installed.
+other_headers = -I$(includedir_server) -I$(includedir_internal)
+compile-19:
+	@headers=$$(scripts/fetch-headers.sh 19 build/pg19); case $$? in \
+		0) $(CC) -I$$headers $(filter-out $(other_headers),$(CPPFLAGS)) $(CFLAGS) -Werror -fsyntax-only $(c_files) ;; \
+		77) echo "compile-19: skipped, for the reason above" >&2 ;; \
+		*) exit 1 ;; \
+	esac
 
 else
 
@@ -259,4 +269,5 @@ help:
 	@echo '  make image             build the container image steep_repl:dev (TAG=..., BASE=... what it is made from)'
 	@echo '  make test-image        build it and test it, in containers'
 	@echo '  make lint, format      check the style, repair it'
+	@echo '  make compile-19        compile the library with the headers of PostgreSQL 19 (part of lint)'
 	@echo 'Variables: PG_CONFIG=... which PostgreSQL 18, JS=plv8|pljs which JavaScript language'

@@ -86,7 +86,7 @@ apply_item_init(SteepJob *job, ApplyPlan *plan, const Toc *toc, int dirfd)
 	applier.standard_strings = has_standard_strings(toc);
 	StartTransactionCommand();
 	applier.skips_triggers = worker_may_skip_triggers();
-	applier.origin = worker_may_set_origin() ? DoNotReplicateId : InvalidRepOriginId;
+	applier.origin = worker_may_set_origin() ? DoNotReplicateId : InvalidReplOriginId;
 	CommitTransactionCommand();
 }
 
@@ -109,7 +109,7 @@ begin_item(void)
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	replorigin_session_origin = applier.origin;
+	transaction_origin = applier.origin;
 	level = NewGUCNestLevel();
 	for (size_t i = 0; i < lengthof(archive_settings); i++)
 		set_local(archive_settings[i][0], archive_settings[i][1]);
@@ -147,7 +147,7 @@ end_item(const ApplyItem *item, int level)
 		apply_marks_add(applier.job->id, item->dump_id, item->part);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
-	replorigin_session_origin = InvalidRepOriginId;
+	transaction_origin = InvalidReplOriginId;
 }
 
 /* Run SQL of the archive. What SPI refuses (BEGIN, COPY FROM stdin) has no place there. */

@@ -11,6 +11,7 @@
 #include "miscadmin.h"
 #include "jobs/owner.h"
 #include "replication/origin.h"
+#include "base/compat.h"
 #include "jobs/requester.h"
 #include "utils/builtins.h"
 
@@ -194,11 +195,11 @@ compare(JobRun *run, Jsonb *action)
 							  CStringGetTextDatum(run->params), Int32GetDatum(no),
 							  CStringGetTextDatum(plan[1])},
 					N_RESULTS, results);
-	replorigin_session_origin = DoNotReplicateId;
+	transaction_origin = DoNotReplicateId;
 	keep_rows(run, plan[0], plan[1]);
 	keep_counts(run, results);
 	requester_commit();
-	replorigin_session_origin = InvalidRepOriginId;
+	transaction_origin = InvalidReplOriginId;
 
 	pg_atomic_write_u32(&run->job->counters.tables_done, no);
 	pg_atomic_write_u32(&run->job->counters.items_done, no);

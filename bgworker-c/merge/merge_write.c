@@ -14,6 +14,7 @@
 #include "base/settings.h"
 #include "jobs/owner.h"
 #include "replication/origin.h"
+#include "base/compat.h"
 #include "jobs/requester.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -51,9 +52,9 @@ merge_check_batch(char **batch)
 static void
 set_origin(JobRun *run, bool on)
 {
-	replorigin_session_origin = on && run->merge->replicates && worker_may_set_origin()
-									? DoNotReplicateId
-									: InvalidRepOriginId;
+	transaction_origin = on && run->merge->replicates && worker_may_set_origin()
+							 ? DoNotReplicateId
+							 : InvalidReplOriginId;
 }
 
 /*

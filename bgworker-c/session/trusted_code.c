@@ -13,6 +13,7 @@
 
 #include "access/htup_details.h"
 #include "access/transam.h"
+#include "base/compat.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
@@ -156,8 +157,7 @@ reads_table_of_others(Node *node, void *context)
  * before afterwards. So nothing is lost by what check_function() does not see.
  */
 static PlannedStmt *
-plan_without_rights(planner_hook_type planner, Query *query, const char *text, int options,
-					ParamListInfo params)
+plan_without_rights(planner_hook_type planner, PLANNER_PARAMS)
 {
 	PlannedStmt *result;
 	Oid role;
@@ -167,28 +167,28 @@ plan_without_rights(planner_hook_type planner, Query *query, const char *text, i
 	GetUserIdAndSecContext(&role, &context);
 	SetUserIdAndSecContext(ROLE_PG_USE_RESERVED_CONNECTIONS,
 						   context | SECURITY_RESTRICTED_OPERATION);
-	result = planner(query, text, options, params);
+	result = planner(PLANNER_ARGS);
 	SetUserIdAndSecContext(role, context);
 	AtEOXact_GUC(false, settings);
 	return result;
 }
 
 static PlannedStmt *
-at_planning(Query *query, const char *text, int options, ParamListInfo params)
+at_planning(PLANNER_PARAMS)
 {
 	planner_hook_type planner = next_planner_hook != NULL ? next_planner_hook : standard_planner;
 	PlannedStmt *result;
 
 	if (!steep_trusted_code_only)
-		return planner(query, text, options, params);
+		return planner(PLANNER_ARGS);
 	if (steep_plannings++ == 0)
 		reader = GetUserId();
 	PG_TRY();
 	{
 		if (steep_plannings == 1 && reads_table_of_others((Node *) query, NULL))
-			result = plan_without_rights(planner, query, text, options, params);
+			result = plan_without_rights(planner, PLANNER_ARGS);
 		else
-			result = planner(query, text, options, params);
+			result = planner(PLANNER_ARGS);
 	}
 	PG_FINALLY();
 	{

@@ -15,6 +15,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/regproc.h"
+#include "utils/tuplestore.h"
 #include "varatt.h"
 
 PG_FUNCTION_INFO_V1(steep_repl_toc_script);
