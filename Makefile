@@ -174,9 +174,10 @@ lint: $(npm_stamp)
 
 # The shim with the headers of PostgreSQL 19, where Debian's can be had: fetched, not installed.
 other_headers = -I$(includedir_server) -I$(includedir_internal)
+flags_19 = -Wimplicit-fallthrough=5 -Wstrict-prototypes -Wold-style-declaration -Wold-style-definition
 compile-19:
 	@headers=$$(scripts/fetch-headers.sh 19 build/pg19); case $$? in \
-		0) $(CC) -I$$headers $(filter-out $(other_headers),$(CPPFLAGS)) $(CFLAGS) -Werror -fsyntax-only $(c_files) ;; \
+		0) $(CC) -I$$headers $(filter-out $(other_headers),$(CPPFLAGS)) $(CFLAGS) $(flags_19) -Werror -fsyntax-only $(c_files) ;; \
 		77) echo "compile-19: skipped, for the reason above" >&2 ;; \
 		*) exit 1 ;; \
 	esac

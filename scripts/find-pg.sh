@@ -16,8 +16,8 @@ flaw() {
   command -v "$1" >/dev/null 2>&1 || { echo "there is no such program"; return; }
   version=$("$1" --version 2>/dev/null) || { echo "it does not run"; return; }
   case $version in
-    'PostgreSQL 18'*) ;;
-    *) echo "it is $version, and steep_repl needs PostgreSQL 18"; return ;;
+    'PostgreSQL 18'* | 'PostgreSQL 19'*) ;;
+    *) echo "it is $version, and steep_repl needs PostgreSQL 18 or 19"; return ;;
   esac
   pgxs=$("$1" --pgxs)
   [ -f "$pgxs" ] || { echo "$pgxs is missing: install the server's development files"; return; }

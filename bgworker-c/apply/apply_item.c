@@ -210,7 +210,7 @@ statement_of(const ApplyItem *item)
 		case STEP_SEQUENCES:
 			if (applier.plan->into_existing && !has_right(entry, ACL_UPDATE))
 				return NULL;
-			/* FALLTHROUGH */
+			pg_fallthrough;
 		default:
 			return toc_entry_statement(entry, applier.plan->no_owner);
 	}

@@ -94,7 +94,13 @@
 
 #define SIGNAL_ARGS_PASSED postgres_signal_arg
 
+/* c.h, port.h */
 #define PG_SIG_DFL SIG_DFL
+#if __has_attribute(fallthrough)
+#define pg_fallthrough __attribute__((fallthrough))
+#else
+#define pg_fallthrough
+#endif
 
 #endif
 
