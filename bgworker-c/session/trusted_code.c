@@ -151,13 +151,19 @@ reads_table_of_others(Node *node, void *context)
 	return expression_tree_walker(node, reads_table_of_others, context);
 }
 
+static PlannedStmt *
+plan(PLANNER_PARAMS)
+{
+	return (next_planner_hook != NULL ? next_planner_hook : standard_planner)(PLANNER_ARGS);
+}
+
 /*
  * Plan a query as maintenance commands do their work: what is evaluated meanwhile has the rights of a role
  * that is granted nothing, cannot leave anything behind in the session, and settings that it changes are as
  * before afterwards. So nothing is lost by what check_function() does not see.
  */
 static PlannedStmt *
-plan_without_rights(planner_hook_type planner, PLANNER_PARAMS)
+plan_without_rights(PLANNER_PARAMS)
 {
 	PlannedStmt *result;
 	Oid role;
@@ -167,7 +173,7 @@ plan_without_rights(planner_hook_type planner, PLANNER_PARAMS)
 	GetUserIdAndSecContext(&role, &context);
 	SetUserIdAndSecContext(ROLE_PG_USE_RESERVED_CONNECTIONS,
 						   context | SECURITY_RESTRICTED_OPERATION);
-	result = planner(PLANNER_ARGS);
+	result = plan(PLANNER_ARGS);
 	SetUserIdAndSecContext(role, context);
 	AtEOXact_GUC(false, settings);
 	return result;
@@ -176,19 +182,18 @@ plan_without_rights(planner_hook_type planner, PLANNER_PARAMS)
 static PlannedStmt *
 at_planning(PLANNER_PARAMS)
 {
-	planner_hook_type planner = next_planner_hook != NULL ? next_planner_hook : standard_planner;
 	PlannedStmt *result;
 
 	if (!steep_trusted_code_only)
-		return planner(PLANNER_ARGS);
+		return plan(PLANNER_ARGS);
 	if (steep_plannings++ == 0)
 		reader = GetUserId();
 	PG_TRY();
 	{
 		if (steep_plannings == 1 && reads_table_of_others((Node *) query, NULL))
-			result = plan_without_rights(planner, PLANNER_ARGS);
+			result = plan_without_rights(PLANNER_ARGS);
 		else
-			result = planner(PLANNER_ARGS);
+			result = plan(PLANNER_ARGS);
 	}
 	PG_FINALLY();
 	{
