@@ -17,20 +17,22 @@ sanitize_n := $(or $(call given,N),10000)
 sanitize_seed := $(or $(call given,SEED),$(shell date +%s))
 
 # These goals must work on a machine without any PostgreSQL.
-without_pg = help clean distclean format node_modules bundle image test-image cli
+without_pg = help clean distclean format node_modules bundle image test-image cli npm dist deb test-packages
 needs_pg := $(if $(MAKECMDGOALS),$(filter-out $(without_pg),$(MAKECMDGOALS)),all)
 
-BUILT = build/plv8 build/pljs build/stage build/tools build/regress build/sanitize build/settings build/cli
+BUILT = build/plv8 build/pljs build/stage build/tools build/regress build/sanitize build/settings build/cli build/dist build/deb build/packages build/steep-repl-*.tgz
 c_files := $(sort $(wildcard bgworker-c/*.c bgworker-c/*/*.c))
 c_headers := $(wildcard bgworker-c/*/*.h)
 OBJS := $(c_files:.c=.o)
 npm_stamp = node_modules/.package-lock.json
 bin = node_modules/.bin
 cli = build/cli/steep-repl.cjs
-bundle = build/$(JS)/steep_repl--$(EXTVERSION)
+# A release has it in a folder of its own: nothing that JavaScript is built with is needed then.
+release = $(wildcard generated)
+bundle = $(or $(release),build)/$(JS)/steep_repl--$(EXTVERSION)
 
 ifneq ($(needs_pg),)
-override PG_CONFIG := $(shell PG_CONFIG='$(PG_CONFIG)' scripts/find-pg.sh)
+override PG_CONFIG := $(shell PG_CONFIG='$(PG_CONFIG)' JS='$(call given,JS)' scripts/find-pg.sh)
 ifeq ($(PG_CONFIG),)
 $(error no usable PostgreSQL 18, see above)
 endif
@@ -50,7 +52,7 @@ endif
 stage = $(CURDIR)/build/stage/$(JS)
 
 DATA = $(sort $(wildcard sql/upgrade/steep_repl--*--*.sql))
-DATA_built = $(bundle).sql $(bundle).control
+$(if $(release),DATA,DATA_built) += $(bundle).sql $(bundle).control
 
 # The server's headers, and every SQL-callable function, have parameters that go unused.
 # Tables of actions leave out the members that an action does not need.
@@ -194,6 +196,7 @@ endif
 
 # ---- SQL: the hand-written files and the bundle of TypeScript
 
+ifeq ($(release),)
 $(bundle).control: $(bundle).sql
 
 $(bundle).sql: build/tools/build.mjs steep_repl.control $(sort $(wildcard sql/*/*.sql)) \
@@ -206,8 +209,28 @@ build/tools/build.mjs: $(npm_stamp) $(wildcard plv8/build/*) $(shell find plv8/a
 	$(bin)/esbuild plv8/build/build.ts --bundle --platform=node --format=esm --external:esbuild \
 		--log-level=warning --outfile=$@
 
+endif
+
 .PHONY: bundle
 bundle: $(bundle).sql
+
+# ---- what is released: a zip of the sources and the generated SQL, Debian's package, the command line for npm
+
+dist = build/dist/steep_repl-$(EXTVERSION).zip
+
+.PHONY: dist deb npm test-packages
+dist: $(npm_stamp)
+	@$(foreach e,plv8 pljs,$(MAKE) -s --no-print-directory bundle JS=$e &&) scripts/dist.sh $(EXTVERSION) $(dist)
+
+# on Debian, with what debian/control says
+deb: dist
+	@rm -rf build/deb
+	@mkdir -p build/deb
+	@unzip -q $(dist) -d build/deb
+	@cd build/deb/steep_repl-$(EXTVERSION) && dpkg-buildpackage -us -uc -b
+
+test-packages: dist
+	@scripts/test-packages.sh $(dist)
 
 # ---- the container image
 
@@ -241,6 +264,10 @@ cli: $(cli)
 $(cli): $(npm_stamp) steep_repl.control $(shell find cli -type f 2>/dev/null)
 	@node cli/build.mjs
 
+# the same as a package: npm install -g build/steep-repl-VERSION.tgz
+npm: $(cli)
+	@npm pack ./build/cli --pack-destination build --loglevel=error --no-update-notifier | sed 's|^|build/|'
+
 $(npm_stamp): package.json package-lock.json
 	@command -v npm >/dev/null || { echo "steep_repl is built with Node.js 20 or newer and npm: install them first" >&2; exit 1; }
 	@echo "installing npm packages (npm ci)"
@@ -253,6 +280,11 @@ help:
 	@echo '  make install           install them into the PostgreSQL that PG_CONFIG names (DESTDIR is honoured)'
 	@echo '  make installcheck      run the regression tests on a running server'
 	@echo '  make cli               bundle the command line (then npm install -g ./build/cli)'
+	@echo 'Release'
+	@echo '  make dist              a zip of the sources and the generated SQL, which installs without Node.js'
+	@echo "  make deb               Debian's package, of that zip"
+	@echo '  make npm               the command line as an npm package, with its manual page'
+	@echo '  make test-packages     install all but the last in containers'
 	@echo '  make clean             remove what was built; distclean: also what was fetched'
 	@echo 'Try it out'
 	@echo '  make server NAME=a PORT=5601 CONF="max_worker_processes=32"'
