@@ -280,12 +280,12 @@ help:
 	@echo '  make install           install them into the PostgreSQL that PG_CONFIG names (DESTDIR is honoured)'
 	@echo '  make installcheck      run the regression tests on a running server'
 	@echo '  make cli               bundle the command line (then npm install -g ./build/cli)'
+	@echo '  make clean             remove what was built; distclean: also what was fetched'
 	@echo 'Release'
 	@echo '  make dist              a zip of the sources and the generated SQL, which installs without Node.js'
 	@echo "  make deb               Debian's package, of that zip"
 	@echo '  make npm               the command line as an npm package, with its manual page'
-	@echo '  make test-packages     install all but the last in containers'
-	@echo '  make clean             remove what was built; distclean: also what was fetched'
+	@echo "  make test-packages     install the zip and Debian's package in containers"
 	@echo 'Try it out'
 	@echo '  make server NAME=a PORT=5601 CONF="max_worker_processes=32"'
 	@echo '                         start a server with steep_repl (or restart it, data is kept)'

@@ -5,22 +5,17 @@
  * The one file that knows versions. Files include it after the server's headers that declare what they use of
  * it. Names are those of the newest version where it has some; older ones are led to them.
  *
- * Besides what the compiler checks, we read and write some of the server's data by layouts that it keeps to itself, or
- * rely on what its headers do not say. Before another major is let in below, compare these with its sources, and let the
- * tests run that are named:
+ * Besides what the compiler checks, we read and write some of the server's data by layouts that it
+ * keeps to itself, or rely on what its headers do not say. Before another major is let in below, each
+ * is compared with the server's sources, and the integration tests that are named run on it:
  *
- *	what									where we do					checked for	tests
- *	a numeric's words and groups			text/numeric_parts.h		18, 19		copy-text, overlap-c
- *	a jsonb's containers and paddings		text/jsonb_children.h,		18, 19		copy-text, copy-rows
- *											jsonb_parse.c
- *	equal values of other bytes (floats,	compare/row_digest.c		18, 19		overlap-model
- *	intervals, char(n))
- *	COPY's state of a row that is read		text/copy_rows.c			18, 19		copy-rows
- *	the archive of pg_dump, version 1.16	toc/						18, 19		toc, schema
- *	lock groups of processes that are no	snapshot/holder.c			18, 19		locks
- *	parallel workers
- *	a logical slot whose snapshot is		snapshot/holder.c			18, 19		slot
- *	exported outside of a walsender
+ *	a numeric's words and groups (text/numeric_parts.h)							18, 19	copy-text
+ *	a jsonb's containers and their padding (text/jsonb_*)						18, 19	copy-text, apply-text
+ *	equal values of other bytes, such as -0 and 0 (compare/row_digest.c)		18, 19	overlap-model
+ *	what COPY FROM wants to know of a row that it is given (text/copy_rows.c)	18, 19	apply-text
+ *	pg_dump's archive, version 1.16 (toc/)										18, 19	toc, toc-script
+ *	lock groups outside of parallel queries (snapshot/holder.c)					18, 19	locks
+ *	a slot's snapshot that no walsender exports (snapshot/holder.c)				18, 19	slot
  */
 #ifndef STEEP_COMPAT_H
 #define STEEP_COMPAT_H
