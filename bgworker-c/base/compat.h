@@ -7,7 +7,8 @@
  *
  * Besides what the compiler checks, we read and write some of the server's data by layouts that it
  * keeps to itself, or rely on what its headers do not say. Before another major is let in below, each
- * is compared with the server's sources, and the integration tests that are named run on it:
+ * is compared, as is what the servers store of the same rows, byte by byte (pageinspect), and the
+ * integration tests that are named run on it:
  *
  *	a numeric's words and groups (text/numeric_parts.h)							18, 19	copy-text
  *	a jsonb's containers and their padding (text/jsonb_*)						18, 19	copy-text, apply-text
