@@ -30,7 +30,9 @@ static const char *const archive_settings[][2] = {
 	{"default_tablespace", ""},
 	{"default_table_access_method", "heap"},
 	{"client_min_messages", "warning"},
+#ifdef HAS_ESCAPE_STRING_WARNING
 	{"escape_string_warning", "off"},
+#endif
 };
 
 Applier applier;

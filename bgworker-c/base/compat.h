@@ -63,6 +63,9 @@
 
 #else /* 18 */
 
+/* 19 has no such setting, and only standard strings */
+#define HAS_ESCAPE_STRING_WARNING 1
+
 #define ReplOriginId RepOriginId
 #define InvalidReplOriginId InvalidRepOriginId
 #define transaction_origin replorigin_session_origin
