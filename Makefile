@@ -17,20 +17,22 @@ sanitize_n := $(or $(call given,N),10000)
 sanitize_seed := $(or $(call given,SEED),$(shell date +%s))
 
 # These goals must work on a machine without any PostgreSQL.
-without_pg = help clean distclean format node_modules bundle docs image test-image cli
+without_pg = help clean distclean format node_modules bundle docs image test-image cli npm dist deb test-packages
 needs_pg := $(if $(MAKECMDGOALS),$(filter-out $(without_pg),$(MAKECMDGOALS)),all)
 
-BUILT = build/plv8 build/pljs build/stage build/tools build/regress build/sanitize build/settings build/cli
+BUILT = build/plv8 build/pljs build/stage build/tools build/regress build/sanitize build/settings build/cli build/module build/dist build/deb build/packages build/steep-repl-*.tgz
 c_files := $(sort $(wildcard bgworker-c/*.c bgworker-c/*/*.c))
 c_headers := $(wildcard bgworker-c/*/*.h)
 OBJS := $(c_files:.c=.o)
 npm_stamp = node_modules/.package-lock.json
 bin = node_modules/.bin
 cli = build/cli/steep-repl.cjs
-bundle = build/$(JS)/steep_repl--$(EXTVERSION)
+# A release has it in a folder of its own: nothing that JavaScript is built with is needed then.
+release = $(wildcard generated)
+bundle = $(or $(release),build)/$(JS)/steep_repl--$(EXTVERSION)
 
 ifneq ($(needs_pg),)
-override PG_CONFIG := $(shell PG_CONFIG='$(PG_CONFIG)' scripts/find-pg.sh)
+override PG_CONFIG := $(shell PG_CONFIG='$(PG_CONFIG)' JS='$(call given,JS)' scripts/find-pg.sh)
 ifeq ($(PG_CONFIG),)
 $(error no usable PostgreSQL 18, see above)
 endif
@@ -50,7 +52,7 @@ endif
 stage = $(CURDIR)/build/stage/$(JS)
 
 DATA = $(sort $(wildcard sql/upgrade/steep_repl--*--*.sql))
-DATA_built = $(bundle).sql $(bundle).control
+$(if $(release),DATA,DATA_built) += $(bundle).sql $(bundle).control
 
 # The server's headers, and every SQL-callable function, have parameters that go unused.
 # Tables of actions leave out the members that an action does not need.
@@ -128,6 +130,8 @@ $(test_module): $(module_sources) $(OBJS)
 	@$(CC) $(CPPFLAGS) $(CFLAGS) $(CFLAGS_SL) -shared -o $@ $(module_sources) \
 		$(filter-out bgworker-c/steep_repl.o,$(OBJS)) $(LDFLAGS) $(SHLIB_LINK)
 
+# ---- tests
+
 .PHONY: test regress sanitize soak bench
 # Unit tests know no engine and run once; the others run on each one there is.
 test: $(npm_stamp) $(cli)
@@ -174,10 +178,21 @@ bench:
 
 # ---- style
 
-.PHONY: lint
+.PHONY: lint compile-19
 lint: $(npm_stamp)
 	@scripts/lint.sh
 	@$(if $(OBJS),$(CC) $(CPPFLAGS) $(CFLAGS) -Werror -fsyntax-only $(c_files) $(module_sources))
+	@$(MAKE) -s --no-print-directory compile-19
+
+# The shim with the headers of PostgreSQL 19, where Debian's can be had: fetched, not installed.
+other_headers = -I$(includedir_server) -I$(includedir_internal)
+flags_19 = -Wimplicit-fallthrough=5 -Wstrict-prototypes -Wold-style-declaration -Wold-style-definition
+compile-19:
+	@headers=$$(scripts/fetch-headers.sh 19 build/pg19); case $$? in \
+		0) $(CC) -I$$headers $(filter-out $(other_headers),$(CPPFLAGS)) $(CFLAGS) $(flags_19) -Werror -fsyntax-only $(c_files) ;; \
+		77) echo "compile-19: skipped, for the reason above" >&2 ;; \
+		*) exit 1 ;; \
+	esac
 
 else
 
@@ -191,6 +206,7 @@ endif
 
 # ---- SQL: the hand-written files and the bundle of TypeScript
 
+ifeq ($(release),)
 $(bundle).control: $(bundle).sql
 
 $(bundle).sql: build/tools/build.mjs steep_repl.control $(sort $(wildcard sql/*/*.sql)) \
@@ -203,6 +219,8 @@ build/tools/build.mjs: $(npm_stamp) $(wildcard plv8/build/*) $(shell find plv8/a
 	$(bin)/esbuild plv8/build/build.ts --bundle --platform=node --format=esm --external:esbuild \
 		--log-level=warning --outfile=$@
 
+endif
+
 .PHONY: bundle docs
 bundle: $(bundle).sql
 
@@ -212,6 +230,24 @@ docs: $(npm_stamp)
 	@$(bin)/esbuild plv8/build/docs.ts --bundle --platform=node --format=esm --external:esbuild \
 		--log-level=warning --outfile=build/tools/docs.mjs
 	@node build/tools/docs.mjs
+
+# ---- what is released: a zip of the sources and the generated SQL, Debian's package, the command line for npm
+
+dist = build/dist/steep_repl-$(EXTVERSION).zip
+
+.PHONY: dist deb npm test-packages
+dist: $(npm_stamp)
+	@$(foreach e,plv8 pljs,$(MAKE) -s --no-print-directory bundle JS=$e &&) scripts/dist.sh $(EXTVERSION) $(dist)
+
+# on Debian, with what debian/control says
+deb: dist
+	@rm -rf build/deb
+	@mkdir -p build/deb
+	@unzip -q $(dist) -d build/deb
+	@cd build/deb/steep_repl-$(EXTVERSION) && dpkg-buildpackage -us -uc -b
+
+test-packages: dist
+	@scripts/test-packages.sh $(dist)
 
 # ---- the container image
 
@@ -245,6 +281,10 @@ cli: $(cli)
 $(cli): $(npm_stamp) steep_repl.control $(shell find cli -type f 2>/dev/null)
 	@node cli/build.mjs
 
+# the same as a package: npm install -g build/steep-repl-VERSION.tgz
+npm: $(cli)
+	@npm pack ./build/cli --pack-destination build --loglevel=error --no-update-notifier | sed 's|^|build/|'
+
 $(npm_stamp): package.json package-lock.json
 	@command -v npm >/dev/null || { echo "steep_repl is built with Node.js 20 or newer and npm: install them first" >&2; exit 1; }
 	@echo "installing npm packages (npm ci)"
@@ -258,6 +298,11 @@ help:
 	@echo '  make installcheck      run the regression tests on a running server'
 	@echo '  make cli               bundle the command line (then npm install -g ./build/cli)'
 	@echo '  make clean             remove what was built; distclean: also what was fetched'
+	@echo 'Release'
+	@echo '  make dist              a zip of the sources and the generated SQL, which installs without Node.js'
+	@echo "  make deb               Debian's package, of that zip"
+	@echo '  make npm               the command line as an npm package, with its manual page'
+	@echo "  make test-packages     install the zip and Debian's package in containers"
 	@echo 'Try it out'
 	@echo '  make server NAME=a PORT=5601 CONF="max_worker_processes=32"'
 	@echo '                         start a server with steep_repl (or restart it, data is kept)'
@@ -275,4 +320,5 @@ help:
 	@echo '  make test-image        build it and test it, in containers'
 	@echo '  make docs              write docs/functions.md anew, from the declarations and sql/comments/'
 	@echo '  make lint, format      check the style, repair it'
+	@echo '  make compile-19        compile the library with the headers of PostgreSQL 19 (part of lint)'
 	@echo 'Variables: PG_CONFIG=... which PostgreSQL 18, JS=plv8|pljs which JavaScript language'

@@ -13,17 +13,14 @@
 set -euo pipefail
 
 suite=forky
-here=$(cd "$(dirname "$0")" && pwd)
-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+. "$(dirname "$0")/private-apt.sh"
 
 say() { printf 'fetch-pg18: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 
 [ $# -eq 1 ] || die "usage: $0 DIR"
-for tool in apt-get apt-cache dpkg dpkg-deb tar awk "${CC:-cc}"; do
-  command -v "$tool" >/dev/null || die "needs $tool (Debian or Ubuntu with build-essential)"
-done
-[ -r "$keyring" ] || die "needs $keyring (apt-get install debian-archive-keyring)"
+problem=$(private_apt_flaw)
+[ -z "$problem" ] || die "$problem"
 
 mkdir -p "$(dirname "$1")"
 target=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
@@ -42,39 +39,7 @@ trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM HUP
 root=$work/root
 apt=$work/apt
-mkdir -p "$root" "$apt"/{etc,empty,lists/partial,cache/archives/partial,debs}
-: >"$apt/status"
-
-# apt with an empty package database and directories of its own. How the host reaches its mirror
-# (proxies, retries) is kept; everything else of its configuration is left out.
-configure_apt() {
-  local mirror=$1 reach
-  reach=$("$here/host-apt.sh" settings)
-  printf 'deb [signed-by=%s] %s %s main\n' "$keyring" "$mirror" "$suite" >"$apt/etc/sources.list"
-  cat >"$apt/apt.conf" <<CONF
-$reach
-Dir::Etc "$apt/etc";
-Dir::Etc::main "$apt/empty/none";
-Dir::Etc::parts "$apt/empty";
-Dir::Etc::sourcelist "$apt/etc/sources.list";
-Dir::Etc::sourceparts "$apt/empty";
-Dir::Etc::preferences "$apt/empty/none";
-Dir::Etc::preferencesparts "$apt/empty";
-Dir::State "$apt";
-Dir::State::lists "$apt/lists";
-Dir::State::status "$apt/status";
-Dir::Cache "$apt/cache";
-Dir::Cache::pkgcache "";
-Dir::Cache::srcpkgcache "";
-Acquire::Languages "none";
-// a mirror's copy may be older than its release file allows; its signature is still checked
-Acquire::Check-Valid-Until "false";
-APT::Install-Recommends "false";
-APT::Sandbox::User "";
-Debug::NoLocking "true";
-CONF
-  export APT_CONFIG=$apt/apt.conf
-}
+mkdir -p "$root"
 
 # Of everything that the wanted packages depend on, take the database programs and the shared
 # libraries. postgresql-server-dev-18 is taken alone: it depends on clang and LLVM (1 GB), which
@@ -113,13 +78,7 @@ fit_to_compiler() {
         ;;
     esac
   done
-
-  # glibc declares strlcpy and strlcat only since 2.38
-  if ! printf '#include <string.h>\nint main(void) { char b[2]; return (int) strlcpy(b, "a", 2); }\n' |
-    "$cc" -D_GNU_SOURCE -Werror=implicit-function-declaration -fsyntax-only -x c - 2>/dev/null; then
-    grep -rlE 'HAVE_DECL_STRLC(PY|AT) 1' "$root/usr/include/postgresql" |
-      xargs -r sed -i -E 's/(HAVE_DECL_STRLC(PY|AT)) 1/\1 0/'
-  fi
+  fit_headers "$root/usr/include/postgresql"
 }
 
 is_elf() { [ "$(head -c 4 "$1" | tail -c 3)" = ELF ]; }
@@ -152,9 +111,7 @@ WRAP
   [ "$n" -gt 0 ] || die "found no programs among the unpacked packages"
 }
 
-mirror=$("$here/host-apt.sh" mirror)
-[ -n "$mirror" ] || die "no Debian mirror in this host's apt sources: set DEBIAN_MIRROR to one"
-configure_apt "$mirror"
+private_apt "$apt" "$suite"
 say "reading the package list of Debian $suite"
 apt-get update -qq
 packages=$(wanted_packages)

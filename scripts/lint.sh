@@ -13,7 +13,7 @@ check() {
 }
 
 c_files() { find bgworker-c test/sanitize test/module -name '*.[ch]' | sort; }
-shell_files() { { find scripts bench docker -name '*.sh' 2>/dev/null; echo .ci/run; } | sort; }
+shell_files() { { find scripts bench docker test/packages -name '*.sh' 2>/dev/null; echo .ci/run; } | sort; }
 
 if [ "${1:-}" = --fix ]; then
   check biome "$bin/biome" check --write --log-level=warn .

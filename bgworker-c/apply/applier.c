@@ -59,7 +59,7 @@ try_item(const ApplyItem *item)
 		error = CopyErrorData();
 		FlushErrorState();
 		AbortOutOfAnyTransaction();
-		replorigin_session_origin = InvalidRepOriginId;
+		transaction_origin = InvalidReplOriginId;
 		RESUME_INTERRUPTS();
 	}
 	PG_END_TRY();

@@ -30,7 +30,9 @@ static const char *const archive_settings[][2] = {
 	{"default_tablespace", ""},
 	{"default_table_access_method", "heap"},
 	{"client_min_messages", "warning"},
+#ifdef HAS_ESCAPE_STRING_WARNING
 	{"escape_string_warning", "off"},
+#endif
 };
 
 Applier applier;
@@ -86,7 +88,7 @@ apply_item_init(SteepJob *job, ApplyPlan *plan, const Toc *toc, int dirfd)
 	applier.standard_strings = has_standard_strings(toc);
 	StartTransactionCommand();
 	applier.skips_triggers = worker_may_skip_triggers();
-	applier.origin = worker_may_set_origin() ? DoNotReplicateId : InvalidRepOriginId;
+	applier.origin = worker_may_set_origin() ? DoNotReplicateId : InvalidReplOriginId;
 	CommitTransactionCommand();
 }
 
@@ -109,7 +111,7 @@ begin_item(void)
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	replorigin_session_origin = applier.origin;
+	transaction_origin = applier.origin;
 	level = NewGUCNestLevel();
 	for (size_t i = 0; i < lengthof(archive_settings); i++)
 		set_local(archive_settings[i][0], archive_settings[i][1]);
@@ -147,7 +149,7 @@ end_item(const ApplyItem *item, int level)
 		apply_marks_add(applier.job->id, item->dump_id, item->part);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
-	replorigin_session_origin = InvalidRepOriginId;
+	transaction_origin = InvalidReplOriginId;
 }
 
 /* Run SQL of the archive. What SPI refuses (BEGIN, COPY FROM stdin) has no place there. */
@@ -210,7 +212,7 @@ statement_of(const ApplyItem *item)
 		case STEP_SEQUENCES:
 			if (applier.plan->into_existing && !has_right(entry, ACL_UPDATE))
 				return NULL;
-			/* FALLTHROUGH */
+			pg_fallthrough;
 		default:
 			return toc_entry_statement(entry, applier.plan->no_owner);
 	}

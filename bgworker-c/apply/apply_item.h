@@ -8,6 +8,7 @@
 #include "apply/apply_plan.h"
 
 #include "access/xlogdefs.h"
+#include "base/compat.h"
 #include "toc/toc.h"
 
 /* What this worker works with. */
@@ -18,7 +19,7 @@ typedef struct Applier
 	const Toc *toc;
 	bool skips_triggers;   /* and foreign keys, of what is loaded */
 	bool standard_strings; /* how literals of the archive are written */
-	RepOriginId origin;
+	ReplOriginId origin;
 	const char *statement; /* of the item at hand, in the memory of its caller */
 } Applier;
 

@@ -8,6 +8,7 @@
 #include "access/xact.h"
 #include "jobs/owner.h"
 #include "replication/origin.h"
+#include "base/compat.h"
 
 /* The marks of an operation, in CurrentMemoryContext. Inside a transaction. */
 HTAB *
@@ -47,17 +48,17 @@ apply_marks_have(HTAB *marks, int dump_id, int64 part)
 void
 apply_marks_add(int64 operation_id, int dump_id, int64 part)
 {
-	RepOriginId origin = replorigin_session_origin;
+	ReplOriginId origin = transaction_origin;
 	OwnerSession session;
 
 	/* Our own rows are of no use to other nodes, whatever the item's are. */
-	replorigin_session_origin = DoNotReplicateId;
+	transaction_origin = DoNotReplicateId;
 	owner_begin(&session);
 	owner_execute(
 		"insert into steep_repl._apply_done (operation_id, dump_id, part) values ($1, $2, $3)",
 		SQL_ARGS(arg_int8(operation_id), arg_int4(dump_id), arg_int8(part)));
 	owner_end(&session);
-	replorigin_session_origin = origin;
+	transaction_origin = origin;
 }
 
 /* Forget what is marked of an entry; in the transaction at hand. */

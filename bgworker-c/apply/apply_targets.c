@@ -11,6 +11,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "base/compat.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
@@ -124,7 +125,7 @@ static bool
 is_empty(Relation rel)
 {
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
-	TableScanDesc scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
+	TableScanDesc scan = begin_table_scan(rel, GetActiveSnapshot());
 	bool found = table_scan_getnextslot(scan, ForwardScanDirection, slot);
 
 	table_endscan(scan);

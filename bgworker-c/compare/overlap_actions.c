@@ -10,6 +10,7 @@
 #include "miscadmin.h"
 #include "jobs/owner.h"
 #include "replication/origin.h"
+#include "base/compat.h"
 #include "jobs/requester.h"
 #include "utils/builtins.h"
 
@@ -148,11 +149,11 @@ compare(JobRun *run, Jsonb *action)
 	requester_texts(
 		run, found, N_FOUND, "select * from steep_repl._overlap_compare($1, $2::jsonb, $3)",
 		SQL_ARGS(arg_text(run->overlap->connection), arg_text(run->params), arg_int4(no)));
-	replorigin_session_origin = DoNotReplicateId;
+	transaction_origin = DoNotReplicateId;
 	keep_rows(run, plan[0], plan[1]);
 	keep_counts(run, plan, found);
 	requester_commit();
-	replorigin_session_origin = InvalidRepOriginId;
+	transaction_origin = InvalidReplOriginId;
 
 	pg_atomic_write_u32(&run->job->counters.tables_done, no);
 	pg_atomic_write_u32(&run->job->counters.items_done, no);

@@ -18,6 +18,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/tuplestore.h"
 
 PG_FUNCTION_INFO_V1(steep_repl_overlap_join);
 

@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "base/compat.h"
 #include "files/manifest_fields.h"
 #include "files/manifest_read.h"
 
@@ -80,7 +81,7 @@ manifest_store(const Field *field, void *target, char *token, JsonTokenType type
 		case FIELD_TEXT_OR_NULL:
 			if (type == JSON_TOKEN_NULL)
 				return true;
-			/* FALLTHROUGH */
+			pg_fallthrough;
 		case FIELD_TEXT:
 			*(char **) place = token;
 			return type == JSON_TOKEN_STRING;

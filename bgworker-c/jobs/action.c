@@ -9,6 +9,7 @@
  */
 #include "jobs/action.h"
 
+#include "base/compat.h"
 #include "utils/builtins.h"
 #include "utils/numeric.h"
 
@@ -86,7 +87,6 @@ is_text(const JsonbValue *value, const char *text)
 static bool
 is_of_type(const JsonbValue *value, MemberType type)
 {
-	bool overflow = false;
 	int32 number;
 
 	switch (type)
@@ -101,8 +101,8 @@ is_of_type(const JsonbValue *value, MemberType type)
 		case MEMBER_COUNT:
 			if (value->type != jbvNumeric)
 				return false;
-			number = numeric_int4_opt_error(value->val.numeric, &overflow);
-			return !overflow && (type == MEMBER_INTEGER || number >= 1);
+			return numeric_to_int4(value->val.numeric, &number) &&
+				   (type == MEMBER_INTEGER || number >= 1);
 	}
 	return false;
 }
@@ -214,11 +214,9 @@ int
 action_int(Jsonb *action, const char *name, int dflt)
 {
 	JsonbValue value;
-	bool overflow = false;
 	int32 number;
 
 	if (find(action, name, &value) == NULL || value.type != jbvNumeric)
 		return dflt;
-	number = numeric_int4_opt_error(value.val.numeric, &overflow);
-	return overflow ? dflt : number;
+	return numeric_to_int4(value.val.numeric, &number) ? number : dflt;
 }

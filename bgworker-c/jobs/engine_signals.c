@@ -18,7 +18,9 @@
 #include <signal.h>
 #include <sys/time.h>
 
+#include "access/htup_details.h"
 #include "access/xact.h"
+#include "base/compat.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_language.h"
 #include "jobs/engine_signals.h"
@@ -38,7 +40,8 @@ PG_FUNCTION_INFO_V1(steep_repl_raise_interruption);
 /* How long a pending interrupt may be left to the server's own checks, in ms of computing. */
 #define GRACE_MS 100
 
-static pqsigfunc engine_handler = NULL;
+/* An engine's own, which it installs past pqsignal(). */
+static void (*engine_handler)(int signal) = NULL;
 static volatile sig_atomic_t has_told_engine = false;
 
 /* The call into JavaScript that is under way: it ends with this subtransaction. */
@@ -85,7 +88,7 @@ on_watch(SIGNAL_ARGS)
 static void
 on_cancel(SIGNAL_ARGS)
 {
-	StatementCancelHandler(postgres_signal_arg);
+	StatementCancelHandler(SIGNAL_ARGS_PASSED);
 	is_cancelled = true;
 	watch(GRACE_MS);
 }
@@ -93,7 +96,7 @@ on_cancel(SIGNAL_ARGS)
 static void
 on_die(SIGNAL_ARGS)
 {
-	die(postgres_signal_arg);
+	die(SIGNAL_ARGS_PASSED);
 	watch(GRACE_MS);
 }
 
@@ -121,7 +124,7 @@ take_signals(void)
 	pqsignal(SIGVTALRM, on_watch);
 	take_signal(SIGTERM, on_die);
 	take_signal(SIGINT, on_cancel);
-	pqsignal(SIGABRT, SIG_DFL);
+	pqsignal(SIGABRT, PG_SIG_DFL);
 }
 
 static void

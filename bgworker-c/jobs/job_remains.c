@@ -13,6 +13,7 @@
 #include "miscadmin.h"
 #include "jobs/owner.h"
 #include "replication/slot.h"
+#include "base/compat.h"
 #include "storage/lwlock.h"
 #include "storage/spin.h"
 #include "utils/pg_lsn.h"
@@ -71,7 +72,7 @@ job_slot_retained_bytes(const JobRemains *remains)
 	if (slot != NULL)
 	{
 		SpinLockAcquire(&slot->mutex);
-		is_idle = slot->in_use && slot->active_pid == 0;
+		is_idle = slot->in_use && slot_is_idle(slot);
 		data = slot->data;
 		SpinLockRelease(&slot->mutex);
 	}

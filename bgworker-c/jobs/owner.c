@@ -15,6 +15,7 @@
 #include "commands/extension.h"
 #include "miscadmin.h"
 #include "replication/origin.h"
+#include "base/compat.h"
 #include "base/settings.h"
 #include "storage/lmgr.h"
 #include "utils/fmgroids.h"
@@ -137,7 +138,7 @@ owner_begin_transaction(OwnerSession *session)
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	replorigin_session_origin = DoNotReplicateId;
+	transaction_origin = DoNotReplicateId;
 	owner_begin(session);
 }
 
@@ -147,5 +148,5 @@ owner_commit_transaction(OwnerSession *session)
 	owner_end(session);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
-	replorigin_session_origin = InvalidRepOriginId;
+	transaction_origin = InvalidReplOriginId;
 }

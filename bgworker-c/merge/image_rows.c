@@ -18,6 +18,7 @@
 #include "text/row_values.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/tuplestore.h"
 
 PG_FUNCTION_INFO_V1(steep_repl_insert_images);
 PG_FUNCTION_INFO_V1(steep_repl_image_rows);

@@ -8,6 +8,7 @@
 #include "merge/merge.h"
 
 #include "access/table.h"
+#include "base/compat.h"
 #include "merge/answer_read.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
@@ -87,9 +88,9 @@ read_image(Side *side, int number)
 static Jsonb *
 key_of(ImageReader *reader)
 {
-	JsonbParseState *state = NULL;
+	JsonbBuilder object = {0};
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	jsonb_push(&object, WJB_BEGIN_OBJECT, NULL);
 	for (int i = 0; i < audit.n_keys; i++)
 	{
 		char *name = TextDatumGetCString(audit.keys[i]);
@@ -98,10 +99,11 @@ key_of(ImageReader *reader)
 		JsonbValue value =
 			field == NULL ? image_string(NULL, 0) : image_string(field->value, field->len);
 
-		pushJsonbValue(&state, WJB_KEY, &key);
-		pushJsonbValue(&state, WJB_VALUE, &value);
+		jsonb_push(&object, WJB_KEY, &key);
+		jsonb_push(&object, WJB_VALUE, &value);
 	}
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	jsonb_push(&object, WJB_END_OBJECT, NULL);
+	return JsonbValueToJsonb(object.result);
 }
 
 static const char *

@@ -10,6 +10,7 @@
 #include "jobs/owner.h"
 #include "base/roles.h"
 #include "replication/origin.h"
+#include "base/compat.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -147,7 +148,7 @@ steep_repl_resolve_write(PG_FUNCTION_ARGS)
 	int64 conflict_id = PG_GETARG_INT64(0);
 	char *choice = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	char *connection = text_to_cstring(PG_GETARG_TEXT_PP(2));
-	RepOriginId before = replorigin_session_origin;
+	ReplOriginId before = transaction_origin;
 	volatile bool replicates = begin_resolving(conflict_id, choice, connection);
 	char *volatile peer_xid = NULL;
 	int level = NewGUCNestLevel();
@@ -158,12 +159,12 @@ steep_repl_resolve_write(PG_FUNCTION_ARGS)
 	PG_TRY();
 	{
 		if (replicates && worker_may_set_origin())
-			replorigin_session_origin = DoNotReplicateId;
+			transaction_origin = DoNotReplicateId;
 		peer_xid = write_row(conflict_id, choice, connection);
 	}
 	PG_FINALLY();
 	{
-		replorigin_session_origin = before;
+		transaction_origin = before;
 	}
 	PG_END_TRY();
 	AtEOXact_GUC(true, level);

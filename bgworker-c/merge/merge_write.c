@@ -13,6 +13,7 @@
 #include "base/settings.h"
 #include "jobs/owner.h"
 #include "replication/origin.h"
+#include "base/compat.h"
 #include "jobs/requester.h"
 #include "utils/guc.h"
 
@@ -49,9 +50,9 @@ merge_check_batch(char **batch)
 static void
 set_origin(JobRun *run, bool on)
 {
-	replorigin_session_origin = on && run->merge->replicates && worker_may_set_origin()
-									? DoNotReplicateId
-									: InvalidRepOriginId;
+	transaction_origin = on && run->merge->replicates && worker_may_set_origin()
+							 ? DoNotReplicateId
+							 : InvalidReplOriginId;
 }
 
 /*

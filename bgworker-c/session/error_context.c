@@ -11,6 +11,7 @@
 #include "session/session.h"
 
 #include "catalog/namespace.h"
+#include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"

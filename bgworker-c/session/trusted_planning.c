@@ -9,7 +9,9 @@
 #include "base/settings.h"
 #include "session/trusted_code.h"
 
+#include "access/htup_details.h"
 #include "access/transam.h"
+#include "base/compat.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
@@ -107,14 +109,19 @@ rethrow_with_hint(MemoryContext context)
 	ReThrowError(error);
 }
 
+static PlannedStmt *
+plan(PLANNER_PARAMS)
+{
+	return (next_planner_hook != NULL ? next_planner_hook : standard_planner)(PLANNER_ARGS);
+}
+
 /*
  * Plan a query as maintenance commands do their work: what is evaluated meanwhile has the rights of a role
  * that is granted nothing, cannot leave anything behind in the session, and settings that it changes are as
  * before afterwards. An error restores all that with the (sub)transaction.
  */
 static PlannedStmt *
-plan_without_rights(planner_hook_type planner, Query *query, const char *text, int options,
-					ParamListInfo params)
+plan_without_rights(PLANNER_PARAMS)
 {
 	MemoryContext memory = CurrentMemoryContext;
 	PlannedStmt *result;
@@ -127,7 +134,7 @@ plan_without_rights(planner_hook_type planner, Query *query, const char *text, i
 						   context | SECURITY_RESTRICTED_OPERATION);
 	PG_TRY();
 	{
-		result = planner(query, text, options, params);
+		result = plan(PLANNER_ARGS);
 	}
 	PG_CATCH();
 	{
@@ -141,8 +148,7 @@ plan_without_rights(planner_hook_type planner, Query *query, const char *text, i
 
 /* Under the guard; it may be a query within the planning of another one. */
 static PlannedStmt *
-plan_guarded(planner_hook_type planner, Query *query, const char *text, int options,
-			 ParamListInfo params)
+plan_guarded(PLANNER_PARAMS)
 {
 	PlannedStmt *result;
 
@@ -152,9 +158,9 @@ plan_guarded(planner_hook_type planner, Query *query, const char *text, int opti
 	PG_TRY();
 	{
 		if (steep_plannings == 1 && (is_restricted = reads_table_of_others((Node *) query, NULL)))
-			result = plan_without_rights(planner, query, text, options, params);
+			result = plan_without_rights(PLANNER_ARGS);
 		else
-			result = planner(query, text, options, params);
+			result = plan(PLANNER_ARGS);
 	}
 	PG_FINALLY();
 	{
@@ -169,18 +175,16 @@ plan_guarded(planner_hook_type planner, Query *query, const char *text, int opti
  * simplified first, and the queries of others in the session would not match them any more.
  */
 static PlannedStmt *
-at_planning(Query *query, const char *text, int options, ParamListInfo params)
+at_planning(PLANNER_PARAMS)
 {
-	planner_hook_type planner = next_planner_hook != NULL ? next_planner_hook : standard_planner;
-
 	if (steep_trusted_code_only)
-		return plan_guarded(planner, query, text, options, params);
+		return plan_guarded(PLANNER_ARGS);
 	if (has_planned && AmRegularBackendProcess())
 	{
 		has_planned = false;
 		RelationCacheInvalidate(false);
 	}
-	return planner(query, text, options, params);
+	return plan(PLANNER_ARGS);
 }
 
 /* Called once, when the library is loaded. */

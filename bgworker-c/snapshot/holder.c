@@ -17,6 +17,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "access/xlogutils.h"
+#include "base/compat.h"
 #include "snapshot/lock_watch.h"
 #include "miscadmin.h"
 #include "snapshot/plan.h"
@@ -64,14 +65,12 @@ export_slot_start(const char *slot_name, XLogRecPtr *lsn)
 	StartTransactionCommand();
 	CheckSlotPermissions();
 	CommitTransactionCommand();
-	CheckLogicalDecodingRequirements();
+	check_decoding_requirements();
 
-	ReplicationSlotCreate(slot_name, true, RS_EPHEMERAL, false, false, false);
-	context = CreateInitDecodingContext("pgoutput", NIL, true, InvalidXLogRecPtr,
-										XL_ROUTINE(.page_read = read_local_xlog_page,
-												   .segment_open = wal_segment_open,
-												   .segment_close = wal_segment_close),
-										NULL, NULL, NULL);
+	create_ephemeral_slot(slot_name);
+	context = create_decoding_context("pgoutput", XL_ROUTINE(.page_read = read_local_xlog_page,
+															 .segment_open = wal_segment_open,
+															 .segment_close = wal_segment_close));
 	DecodingContextFindStartpoint(context);
 	*lsn = MyReplicationSlot->data.confirmed_flush;
 	/* Begins the transaction that keeps the snapshot. */

@@ -14,6 +14,7 @@
 #include "port.h"
 #include "postmaster/postmaster.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/varlena.h"
 
 extern char **environ;

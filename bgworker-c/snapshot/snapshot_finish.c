@@ -13,6 +13,7 @@
 #include "snapshot/manifest_write.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 #include "jobs/worker.h"
 

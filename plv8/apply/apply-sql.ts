@@ -58,7 +58,8 @@ export const factsQuery = `
     'circle', ${listed("select t.name from target t where t.oid in (select l.oid from level l where l.depth > (select count(*) from (select child from reference union select parent from reference) x))")},
     'has_triggers', exists (select from pg_trigger g where g.tgrelid in (select t.oid from target t) and g.tgenabled <> 'D'),
     'may_skip_triggers', has_parameter_privilege('session_replication_role', 'SET'),
-    'may_set_origin', has_function_privilege('pg_replication_origin_session_setup(text)', 'EXECUTE'),
+    'may_set_origin', (select bool_and(has_function_privilege(p.oid, 'EXECUTE')) from pg_proc p
+      where p.pronamespace = 'pg_catalog'::regnamespace and p.proname = 'pg_replication_origin_session_setup'),
     'publishes', exists (select from pg_publication),
     'role', quote_ident(current_user))`;
 

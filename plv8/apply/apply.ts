@@ -129,7 +129,7 @@ function warningsFor(params: ApplyParams, facts: ApplyFacts): readonly string[] 
   }
   if (facts.publishes && !facts.may_set_origin) {
     warnings.push(
-      `loaded rows reach the subscribers of this node like any others (GRANT EXECUTE ON FUNCTION pg_replication_origin_session_setup(text) TO ${facts.role} lets them carry an origin)`,
+      `loaded rows reach the subscribers of this node like any others (GRANT EXECUTE ON FUNCTION pg_replication_origin_session_setup TO ${facts.role} lets them carry an origin)`,
     );
   }
   return warnings;

@@ -96,7 +96,7 @@ export function refuseMerge(tolerance: Tolerance, facts: PeerFacts): void {
       sqlstate: "42501",
       message:
         "the two sides replicate to each other, and merged rows could not be told from others",
-      hint: "GRANT EXECUTE ON FUNCTION pg_replication_origin_create(text), pg_replication_origin_drop(text), pg_replication_origin_session_setup(text), pg_replication_origin_session_reset() TO the role that merges, on that side.",
+      hint: "GRANT EXECUTE ON FUNCTION pg_replication_origin_create, pg_replication_origin_drop, pg_replication_origin_session_setup, pg_replication_origin_session_reset TO the role that merges, on that side.",
     },
     {
       names:

@@ -41,9 +41,11 @@ language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
 return replace($sql$
 select pg_is_in_recovery() as is_standby, quote_ident(current_user) as role, extract(epoch from clock_timestamp()) * 1000 as clock,
        @may_skip_triggers@ as may_skip_triggers, current_setting('track_commit_timestamp')::boolean as has_stamps,
-       (select bool_and(has_function_privilege(f.name, 'EXECUTE'))
-        from (values ('pg_replication_origin_create(text)'), ('pg_replication_origin_drop(text)'),
-                     ('pg_replication_origin_session_setup(text)'), ('pg_replication_origin_session_reset()')) f(name)) as may_set_origin,
+       -- by their names: their arguments are others in 19
+       (select bool_and(has_function_privilege(p.oid, 'EXECUTE')) from pg_proc p
+        where p.pronamespace = 'pg_catalog'::regnamespace
+          and p.proname in ('pg_replication_origin_create', 'pg_replication_origin_drop',
+                            'pg_replication_origin_session_setup', 'pg_replication_origin_session_reset')) as may_set_origin,
        (select coalesce(json_agg(json_build_object('name', s.slot_name, 'active', s.active, 'lsn', s.confirmed_flush_lsn, 'plugin', s.plugin)), '[]')
         from pg_replication_slots s where s.slot_type = 'logical' and s.database = current_database()) as slots,
        (select coalesce(json_agg(json_build_object('name', s.subname, 'slot', s.subslotname, 'enabled', s.subenabled, 'tables',

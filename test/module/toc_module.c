@@ -17,6 +17,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/regproc.h"
+#include "utils/tuplestore.h"
 #include "varatt.h"
 
 PG_MODULE_MAGIC;

@@ -112,7 +112,7 @@ test("a role that may not set an origin is told which grant that takes, and that
     args: "sections => '{data}'",
   });
   expect(row.warnings?.join("\n")).toContain(
-    "GRANT EXECUTE ON FUNCTION pg_replication_origin_session_setup(text) TO loader",
+    "GRANT EXECUTE ON FUNCTION pg_replication_origin_session_setup TO loader",
   );
   await caughtUp();
   expect(await countOn(b)).toBe(20_000);

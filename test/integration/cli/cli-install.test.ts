@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -13,7 +13,7 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(directory, { recursive: true }));
 
-test("the package that make cli leaves installs by itself and needs no other", async () => {
+test("the package that make npm makes installs by itself and needs no other", async () => {
   const pack = ["pack", inProject("build/cli"), "--pack-destination", directory];
   const tarball = (await run("npm", pack, { env, cwd: directory })).stdout.trim();
   const prefix = join(directory, "prefix");
@@ -25,7 +25,13 @@ test("the package that make cli leaves installs by itself and needs no other", a
   const program = join(prefix, "bin/steep-repl");
   expect(tarball).toBe(`steep-repl-${version}.tgz`);
   expect((await run(program, ["--version"], { cwd: "/" })).stdout).toBe(`${version}\n`);
+  const page = readFileSync(join(prefix, "share/man/man1/steep-repl.1"), "utf8");
+  expect(page).toMatch(/^\.SS steep\\-repl merge start /m);
   // this one loads the driver
+  const installed = join(prefix, "lib/node_modules/steep-repl");
+  for (const file of ["LICENSE", "LICENSES-OF-OTHERS", "README.md"]) {
+    expect(existsSync(join(installed, file))).toBe(true);
+  }
   const refused = await run(program, ["health", "-c", "host=127.0.0.1 port=1"], {
     cwd: "/",
     allowFailure: true,

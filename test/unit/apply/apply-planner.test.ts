@@ -275,7 +275,7 @@ describe("what a job goes on without", () => {
     (changed) => {
       expect(warnings({ may_set_origin: false }, changed)).toBeUndefined();
       expect(warnings({ may_set_origin: false, publishes: true }, changed)).toEqual([
-        expect.stringContaining('pg_replication_origin_session_setup(text) TO "Ann B"'),
+        expect.stringContaining('pg_replication_origin_session_setup TO "Ann B"'),
       ]);
     },
   );

@@ -401,7 +401,7 @@ const refusals: readonly [
       sqlstate: "42501",
       message: "replicate to each other",
       detail: "here and at the peer",
-      hint: "pg_replication_origin_session_setup(text)",
+      hint: "pg_replication_origin_session_setup",
     },
   ],
   [
