@@ -50,6 +50,7 @@ $(error JS=$(JS): it is plv8 or pljs)
 endif
 
 stage = $(CURDIR)/build/stage/$(JS)
+jobs := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 
 DATA = $(sort $(wildcard sql/upgrade/steep_repl--*--*.sql))
 $(if $(release),DATA,DATA_built) += $(bundle).sql $(bundle).control
@@ -95,9 +96,14 @@ $(stage)/.done: $(shlib) $(DATA) $(DATA_built) steep_repl.control
 	@$(MAKE) -s --no-print-directory install JS=$(JS) NAME=$(MODULE_big) DESTDIR=$(stage)
 	@touch $@
 
+# What is compiled is said, with how much of it there is; files by as many processes as there are cores.
 .PHONY: stage
-stage:
-	@$(MAKE) -s --no-print-directory $(stage)/.done JS=$(JS)
+stage: $(if $(release),,$(npm_stamp))
+	@to_do=$$($(MAKE) -n $(OBJS) JS=$(JS) | grep -c ' -c ' || true); \
+	run="$(MAKE) -s --no-print-directory -j$(jobs) $(stage)/.done JS=$(JS)"; \
+	if [ $$to_do -gt 5 ]; then \
+		scripts/with-notice.sh "compiling $$to_do files of C, up to half a minute" $$run; \
+	else $$run; fi
 
 # ---- servers to try it out on
 
@@ -287,8 +293,8 @@ npm: $(cli)
 
 $(npm_stamp): package.json package-lock.json
 	@command -v npm >/dev/null || { echo "steep_repl is built with Node.js 20 or newer and npm: install them first" >&2; exit 1; }
-	@echo "installing npm packages (npm ci)"
-	@npm ci --loglevel=error --no-audit --no-fund --no-update-notifier >/dev/null
+	@scripts/with-notice.sh "installing npm packages, about half a minute" \
+		npm ci --loglevel=error --no-audit --no-fund --no-update-notifier
 	@touch $@
 
 help:

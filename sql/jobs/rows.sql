@@ -156,8 +156,13 @@ begin
       error_message = message, error_sqlstate = state, error_hint = hint
   where w.id = _job_ended.id;
   perform steep_repl._job_result(id, status, message, state, hint);
-  delete from steep_repl._job_directories d where d.operation_id = id and not keeps_remains;
-  delete from steep_repl._apply_done a where a.operation_id = id and status = 'complete';
+  -- no statement where there is nothing to delete: it would wait for whoever has the table locked
+  if not keeps_remains then
+    delete from steep_repl._job_directories d where d.operation_id = id;
+  end if;
+  if status = 'complete' then
+    delete from steep_repl._apply_done a where a.operation_id = id;
+  end if;
 end
 $fn$;
 comment on function steep_repl._job_ended(bigint, text, text, text, text, boolean) is 'private: notes how a job ended';

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { giveToServer, unprivileged } from "./data-directory.ts";
 import { freePort } from "./free-port.ts";
 import { run } from "./pg.ts";
-import { serversDir } from "./server.ts";
+import { serversDir } from "./servers-dir.ts";
 import { Sessions } from "./sessions.ts";
 import { waitUntil } from "./wait-until.ts";
 

@@ -1,9 +1,7 @@
 import { existsSync, readdirSync, readFileSync, readlinkSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { inProject } from "./pg.ts";
 import { descendants, isAlive, signal } from "./processes.ts";
-
-const serversDir = inProject("build/test-servers");
+import { serversDir } from "./servers-dir.ts";
 
 /**
  * Vitest's global setup: before and after a run, end servers whose test process is gone. One that

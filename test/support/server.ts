@@ -12,6 +12,7 @@ import type { ConnectOptions, PgNode, Row, Settings, StopMode } from "./node.ts"
 import { bin, inProject, run } from "./pg.ts";
 import { descendants, isAlive, signal } from "./processes.ts";
 import { reloadBy } from "./reload.ts";
+import { serversDir } from "./servers-dir.ts";
 import { Sessions } from "./sessions.ts";
 import { waitUntil } from "./wait-until.ts";
 
@@ -31,9 +32,6 @@ export interface ServerOptions {
 }
 
 const stopSignals = { smart: "SIGTERM", fast: "SIGINT", immediate: "SIGQUIT" } as const;
-
-/** Where the servers of this process live; see remove-stale-servers.ts. */
-export const serversDir = inProject("build/test-servers");
 
 let count = 0;
 
