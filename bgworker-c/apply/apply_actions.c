@@ -78,7 +78,7 @@ count_done(JobRun *run)
 static void
 start_appliers(JobRun *run, Jsonb *action)
 {
-	int workers = Min(action_int(action, "workers", 1), steep_max_parallel_workers);
+	int parallel = Min(action_int(action, "parallel", 1), steep_max_parallel_workers);
 
 	/* Levels matter only where foreign keys are checked with each row. */
 	StartTransactionCommand();
@@ -89,7 +89,7 @@ start_appliers(JobRun *run, Jsonb *action)
 	MemoryContextSwitchTo(run->context);
 	apply_make_plan(run);
 	count_done(run);
-	helpers_start_workers(run, WORKER_APPLIER, Max(workers, 1));
+	helpers_start_workers(run, WORKER_APPLIER, Max(parallel, 1));
 }
 
 /* What the progress of a phase is counted by: the items of its steps. */
@@ -204,7 +204,7 @@ static const Action actions[] = {
 	 {"open_archive", "verify"},
 	 apply_check_targets,
 	 {{"facts", MEMBER_TEXT}, {"levels", MEMBER_TEXT}}},
-	{"start_appliers", "planning", {"check_targets"}, start_appliers, {{"workers", MEMBER_COUNT}}},
+	{"start_appliers", "planning", {"check_targets"}, start_appliers, {{"parallel", MEMBER_COUNT}}},
 	{"pre_data", "schema", {"start_appliers"}, pre_data},
 	{"truncate", "data", {"pre_data"}, truncate_targets},
 	{"load", "data", {"truncate"}, load},

@@ -262,7 +262,7 @@ static const Action actions[] = {
 	  {"node_id", MEMBER_TEXT, true}}},
 	{"dump_schema", "schema", {"plan"}, dump_schema},
 	{"lock", "schema", {"dump_schema"}, lock, {{"fingerprints", MEMBER_TEXT}}},
-	{"copy", "data", {"lock"}, snapshot_copy, {{"workers", MEMBER_COUNT}}},
+	{"copy", "data", {"lock"}, snapshot_copy, {{"parallel", MEMBER_COUNT}}},
 	{"finish", "finalizing", {"copy"}, snapshot_finish},
 	{"complete", "complete", {"finish"}},
 };

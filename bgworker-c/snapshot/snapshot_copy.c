@@ -36,12 +36,12 @@ void
 snapshot_copy(JobRun *run, Jsonb *action)
 {
 	SteepJob *job = run->job;
-	int workers = Min(action_int(action, "workers", 1), steep_max_parallel_workers);
+	int parallel = Min(action_int(action, "parallel", 1), steep_max_parallel_workers);
 
 	if (wait_event_copy == 0)
 		wait_event_copy = WaitEventExtensionNew("SteepReplWaitForCopiers");
 	job_begin_data(job);
-	run->snapshot->n_copiers = helpers_start_workers(run, WORKER_COPIER, Max(workers, 1));
+	run->snapshot->n_copiers = helpers_start_workers(run, WORKER_COPIER, Max(parallel, 1));
 	while (!helpers_copiers_are_done(run))
 	{
 		run_wait(run, wait_event_copy);

@@ -145,7 +145,7 @@ function afterTargets(params: ApplyParams, facts: ApplyFacts): ApplyAction {
   return {
     kind: "start_appliers",
     phase: "planning",
-    workers: params.parallel,
+    parallel: params.parallel,
     ...(warnings.length > 0 ? { warnings } : {}),
   };
 }

@@ -23,7 +23,7 @@ export type SnapshotAction =
   | ({ readonly kind: "plan"; readonly phase: "planning" } & PlanQueries)
   | { readonly kind: "dump_schema"; readonly phase: "schema" }
   | { readonly kind: "lock"; readonly phase: "schema"; readonly fingerprints: string }
-  | { readonly kind: "copy"; readonly phase: "data"; readonly workers: number }
+  | { readonly kind: "copy"; readonly phase: "data"; readonly parallel: number }
   | { readonly kind: "finish"; readonly phase: "finalizing" }
   | Complete;
 
@@ -48,7 +48,7 @@ export type ApplyAction =
   | {
       readonly kind: "start_appliers";
       readonly phase: "planning";
-      readonly workers: number;
+      readonly parallel: number;
       readonly warnings?: readonly string[];
     }
   | { readonly kind: "truncate"; readonly phase: "data" }

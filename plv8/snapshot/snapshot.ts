@@ -140,7 +140,7 @@ function copy(params: SnapshotParams, facts: SnapshotFacts): SnapshotAction {
       hint: "Free some space, write to another file system, or limit the snapshot with tables or schemas.",
     });
   }
-  return { kind: "copy", phase: "data", workers: params.parallel };
+  return { kind: "copy", phase: "data", parallel: params.parallel };
 }
 
 /** What comes after each action of a snapshot. */

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { type ApplyRow, applySnapshot, endOfApply, startApply } from "../support/apply.ts";
+import { killSomething } from "../support/kill-something.ts";
 import { expectNoLeaks } from "../support/leaks.ts";
 import { signal } from "../support/processes.ts";
 import { createRandom } from "../support/random.ts";
@@ -83,35 +84,6 @@ afterEach(async () => {
 
 const args = "parallel => 3";
 
-/** Kill the server and start it, or kill one of our workers and wait until the server has restarted itself. */
-async function killSomething(): Promise<string> {
-  if (random.next() < 0.4) {
-    await server.kill9();
-    await server.start();
-    return "server";
-  }
-  const [victim] = random.shuffle(
-    await server.query<{ pid: number; name: string }>(
-      "select pid, application_name as name from pg_stat_activity where application_name like 'steep_repl%'",
-    ),
-  );
-  if (!victim) return "nobody";
-  const [launcher] = await server.pidsByApplicationName("steep_repl launcher");
-  signal(victim.pid, "SIGKILL");
-  // one that had just ended by itself is no longer listed; one that was killed is until the restart
-  await waitUntil(
-    async () => ({
-      launchers: await server.pidsByApplicationName("steep_repl launcher").catch(() => []),
-      listed: await server.pidsByApplicationName("steep_repl%").catch(() => [victim.pid]),
-    }),
-    ({ launchers, listed }) =>
-      launchers.length === 1 && (launchers[0] !== launcher || !listed.includes(victim.pid)),
-    "there is a new launcher",
-    { timeoutMs: 20_000 },
-  );
-  return victim.name.replace(/apply_\w+ /, "");
-}
-
 async function attempts(apply: ApplyRow): Promise<number> {
   const [job] = await server.query<{ attempts: number }>(
     "select attempts from steep_repl.work_queue where id = $1",
@@ -137,7 +109,7 @@ async function surviveKills(kills: number): Promise<void> {
     const delay = random.int(0, Math.ceil(typicalMs / kills));
     await sleep(delay);
     const at = await phase(apply);
-    const killed = await killSomething();
+    const killed = await killSomething(server, random, 0.4);
     console.log(`${killed} killed ${delay} ms later, in phase ${at}`);
   }
   const row = await endOfApply(server, apply, target);

@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { killSomething } from "../support/kill-something.ts";
 import { expectNoLeaks } from "../support/leaks.ts";
 import { signal } from "../support/processes.ts";
 import { createRandom } from "../support/random.ts";
@@ -49,42 +50,13 @@ function workers(): Promise<number[]> {
   return server.pidsByApplicationName("steep_repl%");
 }
 
-/** Kill the server and start it, or kill one worker and wait until the server has restarted itself. */
-async function killSomething(): Promise<string> {
-  if (random.next() < 0.5) {
-    await server.kill9();
-    await server.start();
-    return "server";
-  }
-  const [victim] = random.shuffle(
-    await server.query<{ pid: number; name: string }>(
-      "select pid, application_name as name from pg_stat_activity where application_name like 'steep_repl%'",
-    ),
-  );
-  if (!victim) return "nobody";
-  const [launcher] = await server.pidsByApplicationName("steep_repl launcher");
-  signal(victim.pid, "SIGKILL");
-  // one that had just ended by itself is no longer listed; one that was killed is until the restart
-  await waitUntil(
-    async () => ({
-      launchers: await server.pidsByApplicationName("steep_repl launcher").catch(() => []),
-      listed: await workers().catch(() => [victim.pid]),
-    }),
-    ({ launchers, listed }) =>
-      launchers.length === 1 && (launchers[0] !== launcher || !listed.includes(victim.pid)),
-    "there is a new launcher",
-    { timeoutMs: 20_000 },
-  );
-  return victim.name.replace(/snap_\w+ /, "");
-}
-
 test.each(Array.from({ length: 20 }, (_, i) => i + 1))(
   "kill %i: the job is over within 10 s, and its directory is a sound snapshot or gone",
   async (number) => {
     const snapshot = await startSnapshot(server, slow);
     const delay = random.int(0, Math.ceil(typicalMs));
     await sleep(delay);
-    const killed = await killSomething();
+    const killed = await killSomething(server, random, 0.5);
     const before = performance.now();
     const row = await endOf(server, snapshot, app);
     const elapsed = performance.now() - before;

@@ -1,4 +1,4 @@
-import { expect } from "vitest";
+import { afterAll, beforeAll, expect } from "vitest";
 import {
   type AuditRow,
   auditOf,
@@ -14,7 +14,7 @@ import {
 } from "./merge.ts";
 import type { Random } from "./random.ts";
 import { type RandomPair, randomPair, typesSql } from "./random-tables.ts";
-import type { Server } from "./server.ts";
+import { type Server, startServer } from "./server.ts";
 
 /*
  * What a merge has to do, said once more: from both tables' rows as text, without any SQL of ours but
@@ -466,4 +466,25 @@ export class MergeModel {
       })),
     );
   }
+}
+
+/** Two servers for the model, before and after the tests of a file. */
+export function setMergeModel(
+  random: Random,
+  use: (model: MergeModel, a: Server, b: Server) => void,
+) {
+  const servers: Server[] = [];
+  beforeAll(async () => {
+    const settings = { fsync: "off", max_worker_processes: 16 };
+    const a = await startServer({ name: "merge-model-a", settings });
+    servers.push(a);
+    const b = await startServer({ name: "merge-model-b", identity: "peer", settings });
+    servers.push(b);
+    const model = new MergeModel(a, b, random);
+    await model.prepare();
+    use(model, a, b);
+  });
+  afterAll(async () => {
+    for (const server of servers) await server.destroy();
+  });
 }

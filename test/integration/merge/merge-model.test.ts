@@ -1,28 +1,19 @@
-import { afterAll, afterEach, beforeAll, test } from "vitest";
+import { afterEach, test } from "vitest";
 import { expectNoLeaks } from "../../support/leaks.ts";
-import { choices, MergeModel, strategies } from "../../support/merge-model.ts";
+import { choices, type MergeModel, setMergeModel, strategies } from "../../support/merge-model.ts";
 import { createRandom } from "../../support/random.ts";
-import { type Server, startServer } from "../../support/server.ts";
+import type { Server } from "../../support/server.ts";
 
 /** What the cases may take on a busy machine, in ms. */
 const patience = 300_000;
 const tablesOfCase = 5;
 
 const random = createRandom();
+let model: MergeModel;
 let a: Server;
 let b: Server;
-let model: MergeModel;
-
-beforeAll(async () => {
-  const settings = { fsync: "off", max_worker_processes: 16 };
-  a = await startServer({ name: "merge-model-a", settings });
-  b = await startServer({ name: "merge-model-b", identity: "peer", settings });
-  model = new MergeModel(a, b, random);
-  await model.prepare();
-});
-afterAll(async () => {
-  await a.destroy();
-  await b.destroy();
+setMergeModel(random, (...made) => {
+  [model, a, b] = made;
 });
 afterEach(async () => {
   await expectNoLeaks(a);

@@ -171,7 +171,7 @@ describe("what the archive is opened with", () => {
   });
 
   test("workers are as many as were asked for", () => {
-    expect(next("check_targets", {}, { parallel: 17 })).toMatchObject({ workers: 17 });
+    expect(next("check_targets", {}, { parallel: 17 })).toMatchObject({ parallel: 17 });
   });
 });
 
@@ -196,7 +196,7 @@ describe("into an empty database", () => {
     expect(next("check_targets", later)).toEqual({
       kind: "start_appliers",
       phase: "planning",
-      workers: 3,
+      parallel: 3,
     });
   });
 });

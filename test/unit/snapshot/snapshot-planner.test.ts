@@ -84,7 +84,7 @@ describe("the order of actions", () => {
 
   test("actions carry what the job was asked for", () => {
     expect(next(null)).toMatchObject({ path: "/backups/one" });
-    expect(next("lock")).toMatchObject({ workers: 3 });
+    expect(next("lock")).toMatchObject({ parallel: 3 });
     expect(next("pin", {}, { compression: "lz4", level: 9 })).toMatchObject({
       compression: "lz4",
       level: 9,
