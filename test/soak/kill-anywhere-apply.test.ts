@@ -3,7 +3,6 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest
 import { type ApplyRow, applySnapshot, endOfApply, startApply } from "../support/apply.ts";
 import { killSomething } from "../support/kill-something.ts";
 import { expectNoLeaks } from "../support/leaks.ts";
-import { signal } from "../support/processes.ts";
 import { createRandom } from "../support/random.ts";
 import { type Server, startServer } from "../support/server.ts";
 import { digests, freshPath, takeSnapshot } from "../support/snapshots.ts";

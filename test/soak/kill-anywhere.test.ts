@@ -3,7 +3,6 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { killSomething } from "../support/kill-something.ts";
 import { expectNoLeaks } from "../support/leaks.ts";
-import { signal } from "../support/processes.ts";
 import { createRandom } from "../support/random.ts";
 import { type Server, startServer } from "../support/server.ts";
 import { endOf, problems, startSnapshot, takeSnapshot } from "../support/snapshots.ts";
