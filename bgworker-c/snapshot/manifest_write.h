@@ -1,6 +1,6 @@
 /*
  * manifest_write.h
- *	  Writes a snapshot's manifest.json, whose format README.md describes.
+ *	  Writes a snapshot's manifest.json, whose format docs/internals/file-format.md describes.
  */
 #ifndef STEEP_MANIFEST_WRITE_H
 #define STEEP_MANIFEST_WRITE_H

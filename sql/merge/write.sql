@@ -1,5 +1,5 @@
 -- The batches of a merge. Each writes on one side only, and holds locks on its rows on both sides until that
--- is committed; ARCHITECTURE.md says why. The transaction at the peer is left open: the coordinator ends it.
+-- is committed; docs/internals/merge-protocol.md says why. The transaction at the peer is left open: the coordinator ends it.
 
 -- Runs a writing statement on one side; raises unless it wrote so many rows. The id of its transaction at the peer; and
 -- what is read here while the peer writes.
