@@ -14,10 +14,8 @@
 
 #include "access/htup_details.h"
 #include "access/transam.h"
-#include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_authid.h"
-#include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -58,64 +56,24 @@ is_untrusted(Oid function)
 	return owner != planning_reader() && !(OidIsValid(owner) && superuser_arg(owner));
 }
 
-/* Volatile functions of PostgreSQL that our own statements call under the guard, here and at a peer. */
-static const Oid ours_to_call[] = {
-	F_CLOCK_TIMESTAMP,
-	F_PG_SLEEP,
-	F_GEN_RANDOM_UUID,
-	F_PG_CURRENT_WAL_LSN,
-	F_PG_CURRENT_WAL_INSERT_LSN,
-	F_PG_CURRENT_WAL_FLUSH_LSN,
-	F_PG_LAST_WAL_REPLAY_LSN,
-	F_PG_IS_IN_RECOVERY,
-	F_PG_CONTROL_SYSTEM,
-	F_PG_XACT_STATUS,
-	F_PG_PARTITION_TREE,
-	F_PG_RELATION_SIZE_REGCLASS,
-	F_PG_RELATION_SIZE_REGCLASS_TEXT,
-	F_PG_XACT_COMMIT_TIMESTAMP,
-	F_PG_SEQUENCE_LAST_VALUE,
-	F_SETVAL_REGCLASS_INT8,
-	F_PG_LOGICAL_EMIT_MESSAGE_BOOL_TEXT_TEXT_BOOL,
-	F_PG_REPLICATION_SLOT_ADVANCE,
-	F_PG_REPLICATION_ORIGIN_CREATE,
-	F_PG_REPLICATION_ORIGIN_DROP,
-	F_PG_REPLICATION_ORIGIN_SESSION_SETUP,
-	F_PG_REPLICATION_ORIGIN_SESSION_RESET,
-};
-
-/* Built in, or of an extension's library: what SQL could not do. */
-static bool
-is_native(Oid function)
-{
-	HeapTuple tuple;
-	bool result;
-
-	if (function < FirstNormalObjectId)
-		return true;
-	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
-	result = HeapTupleIsValid(tuple) && ((Form_pg_proc) GETSTRUCT(tuple))->prolang == ClanguageId &&
-			 ((Form_pg_proc) GETSTRUCT(tuple))->pronamespace != get_namespace_oid(STEEP_NAME, true);
-	if (HeapTupleIsValid(tuple))
-		ReleaseSysCache(tuple);
-	return result;
-}
-
 /*
  * Trusted functions, too, are not to do what they like where a table's owner may
- * choose their arguments.
+ * choose their arguments: while a query that reads the table is planned, or
+ * executed. All volatile ones are refused then but for what our queries call.
  */
 static bool
 does_something(Oid function)
 {
-	if (func_volatile(function) != PROVOLATILE_VOLATILE)
-		return false;
-	if (planning_is_restricted())
+	static const Oid harmless[] = {F_CLOCK_TIMESTAMP, F_PG_XACT_COMMIT_TIMESTAMP};
+
+	if (function == F_SET_CONFIG)
 		return true;
-	for (size_t i = 0; i < lengthof(ours_to_call); i++)
-		if (function == ours_to_call[i])
+	if (!planning_is_restricted() && !execution_is_restricted())
+		return false;
+	for (size_t i = 0; i < lengthof(harmless); i++)
+		if (function == harmless[i])
 			return false;
-	return is_native(function);
+	return func_volatile(function) == PROVOLATILE_VOLATILE;
 }
 
 /* Raise an error if a function may not be run now. */
@@ -162,6 +120,7 @@ at_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, void
 static bool
 at_lookup(Oid function)
 {
+	/* types' functions for input and output may have been called volatile by who did not care */
 	if (steep_trusted_code_only &&
 		(is_untrusted(function) || (planning_is_restricted() && does_something(function))))
 		return true;
@@ -178,13 +137,20 @@ at_call(FmgrHookEventType event, FmgrInfo *function, Datum *private)
 }
 
 static void
+utility(PlannedStmt *statement, const char *text, bool read_only, ProcessUtilityContext context,
+		ParamListInfo params, QueryEnvironment *environment, DestReceiver *destination,
+		QueryCompletion *completion)
+{
+	(next_utility_hook != NULL ? next_utility_hook : standard_ProcessUtility)(
+		statement, text, read_only, context, params, environment, destination, completion);
+}
+
+static void
 at_utility(PlannedStmt *statement, const char *text, bool read_only, ProcessUtilityContext context,
 		   ParamListInfo params, QueryEnvironment *environment, DestReceiver *destination,
 		   QueryCompletion *completion)
 {
-	ProcessUtility_hook_type utility =
-		next_utility_hook != NULL ? next_utility_hook : standard_ProcessUtility;
-	bool before = steep_in_set_statement;
+	volatile bool before = steep_in_set_statement;
 
 	steep_in_set_statement = IsA(statement->utilityStmt, VariableSetStmt);
 	PG_TRY();
@@ -211,4 +177,5 @@ trusted_code_init(void)
 	next_utility_hook = ProcessUtility_hook;
 	ProcessUtility_hook = at_utility;
 	trusted_planning_init();
+	trusted_execution_init();
 }

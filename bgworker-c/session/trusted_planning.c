@@ -10,17 +10,22 @@
 #include "session/trusted_code.h"
 
 #include "access/htup_details.h"
+#include "access/sysattr.h"
+#include "access/table.h"
 #include "access/transam.h"
 #include "base/compat.h"
+#include "catalog/pg_attribute.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/planner.h"
+#include "parser/parse_relation.h"
 #include "utils/acl.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 #include "utils/relcache.h"
 #include "utils/syscache.h"
 
@@ -59,8 +64,8 @@ is_trusted_owner(Oid relation)
 }
 
 /* Whether a table, or a partition of it, has an owner who is neither the reader nor a superuser. */
-static bool
-is_of_others(Oid relation)
+bool
+is_table_of_others(Oid relation)
 {
 	List *all;
 
@@ -77,21 +82,56 @@ is_of_others(Oid relation)
 	return false;
 }
 
+/*
+ * A virtual generated column is an expression of the table's owner, which would be evaluated for each row.
+ * It is in the query only once that is planned.
+ */
+static void
+check_virtual_columns(Oid relid, const Bitmapset *columns)
+{
+	Relation relation = table_open(relid, AccessShareLock);
+	TupleDesc desc = RelationGetDescr(relation);
+	bool is_whole = bms_is_member(0 - FirstLowInvalidHeapAttributeNumber, columns);
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(desc, i);
+
+		if (column->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL && !column->attisdropped &&
+			(is_whole ||
+			 bms_is_member(column->attnum - FirstLowInvalidHeapAttributeNumber, columns)))
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("column \"%s\" of table \"%s\" is not read", NameStr(column->attname),
+							RelationGetRelationName(relation)),
+					 errdetail(
+						 "It is generated when it is read, by an expression of the table's owner."),
+					 errhint("Let the owner do this, or name another column.")));
+	}
+	table_close(relation, NoLock);
+}
+
 static bool
-reads_table_of_others(Node *node, void *context)
+reads_table_of_others(Node *node, void *found)
 {
 	if (node == NULL)
 		return false;
-	if (IsA(node, RangeTblEntry))
-	{
-		RangeTblEntry *entry = (RangeTblEntry *) node;
-
-		return entry->rtekind == RTE_RELATION && is_of_others(entry->relid);
-	}
 	if (IsA(node, Query))
-		return query_tree_walker((Query *) node, reads_table_of_others, context,
-								 QTW_EXAMINE_RTES_BEFORE);
-	return expression_tree_walker(node, reads_table_of_others, context);
+	{
+		Query *query = (Query *) node;
+
+		foreach_node (RangeTblEntry, entry, query->rtable)
+		{
+			if (entry->rtekind != RTE_RELATION || !is_table_of_others(entry->relid))
+				continue;
+			*(bool *) found = true;
+			if (entry->perminfoindex != 0)
+				check_virtual_columns(
+					entry->relid, getRTEPermissionInfo(query->rteperminfos, entry)->selectedCols);
+		}
+		return query_tree_walker(query, reads_table_of_others, found, 0);
+	}
+	return expression_tree_walker(node, reads_table_of_others, found);
 }
 
 /* Say what a missing right has to do with the query. */
@@ -154,10 +194,15 @@ plan_guarded(PLANNER_PARAMS)
 
 	has_planned = true;
 	if (steep_plannings++ == 0)
-		is_restricted = false, reader = GetUserId();
+	{
+		is_restricted = false;
+		reader = GetUserId();
+	}
 	PG_TRY();
 	{
-		if (steep_plannings == 1 && (is_restricted = reads_table_of_others((Node *) query, NULL)))
+		if (steep_plannings == 1)
+			(void) reads_table_of_others((Node *) query, &is_restricted);
+		if (steep_plannings == 1 && is_restricted)
 			result = plan_without_rights(PLANNER_ARGS);
 		else
 			result = plan(PLANNER_ARGS);

@@ -150,7 +150,7 @@ export function mergeWarnings(tolerance: Tolerance, facts: PeerFacts): readonly 
   }
   if (facts.unchecked !== null) {
     warnings.push(
-      `unique indexes were not checked before rows are written, since they run code of roles that are neither superusers nor the one that merges: ${facts.unchecked}`,
+      `unique indexes were not checked before rows are written, since they may run code of roles that are neither superusers nor the one that merges: ${facts.unchecked}`,
     );
   }
   if (facts.checked_as_text !== null) {

@@ -26,6 +26,7 @@ language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, p
 declare
   sequence record;
 begin
+  perform steep_repl._peer_begin_writing(connection);
   for sequence in
     select s.side, q.name, q."column", case p.plan -> 'merge' ->> 'relation' when 'p' then t.name else 'only ' || t.name end as relation
     from steep_repl._merge_tables_with_rows() r(no) join pg_temp.steep_repl_tables t using (no) join pg_temp.steep_repl_plans p using (no)
@@ -36,6 +37,7 @@ begin
     perform steep_repl._merge_query(
       connection, sequence.side, steep_repl._merge_sequence_query(sequence.name, sequence."column", sequence.relation));
   end loop;
+  perform steep_repl._peer_command(connection, 'commit');
 end
 $fn$;
 comment on function steep_repl._merge_move_sequences(text) is 'private: moves the sequences of merged tables on both sides past what was merged';
