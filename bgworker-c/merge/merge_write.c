@@ -264,10 +264,12 @@ find_step(JobRun *run, int no)
 void
 merge_write(JobRun *run, Jsonb *action)
 {
+	int next = run->merge->n_written + 1;
 	Step step;
 
-	action_check_number(action_int(action, "no", 0), run->merge->n_written + 1);
-	step = find_step(run, run->merge->n_written + 1);
+	/* 0, which no action has: there is no step any more */
+	action_check_number(action_int(action, "no", 0), next <= run->merge->n_steps ? next : 0);
+	step = find_step(run, next);
 	run_show_table(run, step.table->name);
 	do
 	{
