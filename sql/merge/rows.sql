@@ -149,7 +149,7 @@ begin
       there := steep_repl._peer_answer(connection);
     end if;
   end if;
-  here := coalesce(read_here, steep_repl._merge_one_text(local_statement));
+  here := coalesce(read_here, steep_repl._merge_read_here(local_statement));
   if peer_statement is not null and locks and is_local_first then
     perform steep_repl._peer_send(connection, peer_statement);
     there := steep_repl._peer_answer(connection);

@@ -69,7 +69,7 @@ declare
   answer text;
 begin
   if is_here then
-    return steep_repl._merge_one_text(statement);
+    return steep_repl._merge_read_here(statement);
   end if;
   perform steep_repl._peer_send(connection, statement);
   answer := steep_repl._peer_answer(connection);
@@ -111,7 +111,7 @@ begin
   if cardinality(batch) = 0 then
     return written;
   end if;
-  perform steep_repl._peer_begin_writing(connection);
+  perform steep_repl._peer_command(connection, 'begin');
   keys := steep_repl._undo_keys(plan, at_step.no, at_step.action, batch);
   found := steep_repl._undo_lock(connection, plan, is_here, batch, key_texts, keys);
   select coalesce(array_agg(u.row_no order by u.row_no) filter (where n.image is not distinct from u.expected), '{}'),

@@ -1,6 +1,16 @@
 -- The batches of a merge. Each writes on one side only, and holds locks on its rows on both sides until that
 -- is committed; docs/internals/merge-protocol.md says why. The transaction at the peer is left open: the coordinator ends it.
 
+-- Rows here are read, and locked, without code of the table's owner, also where others of them are written.
+create function steep_repl._merge_read_here(statement text) returns text
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
+@SET_VALUES@ @SET_SCAN@ @SET_READING@ as $fn$
+begin
+  return steep_repl._merge_one_text(statement);
+end
+$fn$;
+comment on function steep_repl._merge_read_here(text) is 'private: reads rows here by a statement of a plan';
+
 -- Runs a writing statement on one side; raises unless it wrote so many rows. The id of its transaction at the peer; and
 -- what is read here while the peer writes.
 create function steep_repl._merge_run(
@@ -16,10 +26,11 @@ begin
   elsif is_local then
     execute steep_repl._fill(statement, filling) into answer;
   else
-    perform steep_repl._peer_send(connection, steep_repl._fill(
+    -- what the table's owner has made runs with what is written, and with nothing else
+    perform steep_repl._peer_send(connection, 'set local steep_repl.trusted_code_only = off; ' || steep_repl._fill(
       statement, case when action = 'delete_remote' then filling else '''' || replace(filling, '''', '''''') || '''' end));
     if meanwhile is not null then
-      read_here := steep_repl._merge_one_text(meanwhile);
+      read_here := steep_repl._merge_read_here(meanwhile);
     end if;
     answer := steep_repl._peer_answer(connection);
   end if;
@@ -124,7 +135,7 @@ create function steep_repl._merge_read_batch(
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 begin
   if todo.is_alone then
-    here := steep_repl._merge_one_text(steep_repl._fill(todo.reading, (todo.rows).keys));
+    here := steep_repl._merge_read_here(steep_repl._fill(todo.reading, (todo.rows).keys));
     there := read_there;
   else
     select r.here, r.there into here, there
@@ -188,9 +199,6 @@ declare
   written steep_repl._merge_written;
   read_there text;
 begin
-  if dry_run then
-    perform set_config('steep_repl.trusted_code_only', 'on', true);
-  end if;
   written.action := todo.action;
   written.numbers := '{}';
   written.refused := '{}';
@@ -198,10 +206,8 @@ begin
   if todo.is_alone and n_rows > 0 then
     read_there := steep_repl._merge_read_ahead(
       connection, todo.plan, (todo.rows).keys, todo.is_read, case when not todo.is_last then (todo.next_rows).keys end);
-  elsif dry_run and n_rows > 0 then
-    perform steep_repl._peer_command(connection, 'begin');
   elsif n_rows > 0 then
-    perform steep_repl._peer_begin_writing(connection);
+    perform steep_repl._peer_command(connection, 'begin');
   end if;
   begin
     if n_rows > 0 then
@@ -242,7 +248,7 @@ declare
 begin
   select array_agg(d.local_digest order by d.no) as local_digests, array_agg(d.peer_digest order by d.no) as peer_digests into before
   from pg_temp.steep_repl_differences d where d.no = any (numbers) and d.no between numbers[1] and numbers[cardinality(numbers)];
-  here := steep_repl._merge_one_text(steep_repl._fill(plan -> 'merge' -> 'local' -> 'lock', steep_repl._merge_keys_of(plan, numbers)));
+  here := steep_repl._merge_read_here(steep_repl._fill(plan -> 'merge' -> 'local' -> 'lock', steep_repl._merge_keys_of(plan, numbers)));
   if cardinality(steep_repl._merge_unchanged(numbers, before.local_digests, before.peer_digests, here, null)) = cardinality(numbers) then
     return true;
   end if;

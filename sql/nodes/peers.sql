@@ -124,13 +124,6 @@ return $sql$
 $sql$;
 comment on function steep_repl._peer_settings() is 'private: what the session at the peer sets';
 
--- A peer that has steep_repl refuses to run its tables' owners' code while they are only read, too; to another one the setting
--- says nothing. Only a SET statement can turn it off.
-create function steep_repl._peer_begin_writing(connection text) returns void
-language sql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp
-return steep_repl._peer_command(connection, 'begin; set local steep_repl.trusted_code_only = off');
-comment on function steep_repl._peer_begin_writing(text) is 'private: starts a transaction at the peer in which the code of its tables runs, as in any';
-
 create function steep_repl._peer_open(peer text) returns text
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
@@ -157,6 +150,7 @@ begin
   begin
     perform steep_repl._peer_command(connection, 'set search_path = pg_catalog, pg_temp');
     perform steep_repl._peer_json(connection, steep_repl._peer_settings());
+    -- a peer that has steep_repl refuses to run its tables' owners' code, but where _merge_run writes; to others it says nothing
     perform steep_repl._peer_command(connection, 'set steep_repl.trusted_code_only = on');
     facts := steep_repl._peer_json(connection,
       $$select pg_catalog.current_setting('server_version_num')::int as version,

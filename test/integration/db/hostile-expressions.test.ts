@@ -326,6 +326,76 @@ test("statistics are not evaluated either by the queries that ask when rows were
   await expectNotRun();
 });
 
+/* What a merge reads after it has compared: its steps, one by one, with the table changed in between. */
+describe("after the comparison of a merge, what the owner has put into a table's place", () => {
+  const params = (actions: object) => ({
+    ...{ strategy: "prefer-local", dry_run: false, last_modified_column: null, local_only: "push" },
+    ...{ remote_only: "pull", backlog: "refuse", other_subscribers: "refuse", tables: ["m.t"] },
+    ...actions,
+  });
+
+  async function compared(actions: object) {
+    await make(
+      "create table t (id serial primary key, v text); insert into t (v) select 'v' from generate_series(1, 5); create function quiet(x int) returns int language plpgsql immutable as $$ begin if current_user <> 'mallory' then perform m.evil(); end if; return x; end $$",
+    );
+    await pair.b.query("update m.t set v = 'w'", [], mallory);
+    const session = await pair.a.connect({ database: "postgres" });
+    const { rows } = await session.query("select steep_repl._peer_open($1) as name", [
+      pair.b.uri(),
+    ]);
+    const connection = rows[0].name;
+    await session.query("select steep_repl._merge_open($1, $2, false)", [
+      connection,
+      params(actions),
+    ]);
+    await session.query("select steep_repl._merge_begin($1, 'merge_x', false, false)", [
+      connection,
+    ]);
+    await session.query("select steep_repl._merge_compare($1, 1)", [connection]);
+    await session.query("select steep_repl._merge_first_steps($1)", [connection]);
+    return { session, connection };
+  }
+
+  test.each([
+    ["a", "manual"],
+    ["b", "manual"],
+    ["a", "prefer-local"],
+    ["b", "prefer-remote"],
+  ] as const)(
+    "on side %s is not run by strategy %s, which does not write there",
+    async (side, strategy) => {
+      const { session, connection } = await compared({
+        strategy,
+        local_only: "keep",
+        remote_only: "keep",
+      });
+      await pair[side].query("create index on m.t (id) where m.quiet(1) = 1", [], mallory);
+      await pair[side].query("delete from m.log");
+      await expect(
+        session.query("select * from steep_repl._merge_batch($1, 1, false, true, null)", [
+          connection,
+        ]),
+      ).rejects.toMatchObject({ code: "42501" });
+      await session.end();
+      await expectNotRun();
+    },
+  );
+
+  test.each(["a", "b"] as const)("on side %s is not read for its sequences", async (side) => {
+    const { session, connection } = await compared({});
+    await pair[side].query(
+      "alter table m.t rename to t_old; create view m.t as select m.evil() as id, 'v'::text as v",
+      [],
+      mallory,
+    );
+    await expect(
+      session.query("select steep_repl._merge_move_sequences($1)", [connection]),
+    ).rejects.toMatchObject({ code: expect.stringMatching(/^(55000|42809)$/) });
+    await session.end();
+    await expectNotRun();
+  });
+});
+
 test.each(["a", "b"] as const)(
   "the table of another owner that refers to a merged one is not evaluated on side %s: the foreign key is named",
   async (side) => {
@@ -418,11 +488,11 @@ test.each([
 /* Whoever adds a function that reads users' tables has to think of the guard. */
 test("every function of ours that reads users' tables has the guard, or a reason", async () => {
   const reasons = {
-    _merge_batch: "writes, unless it is a dry run, which it turns the guard on for",
-    _merge_is_still: "locks rows of a table that is being written",
+    _merge_batch: "writes; reads by _merge_read_here",
+    _merge_is_still: "reads by _merge_read_here",
     _merge_plans: "reads catalogs only",
     _overlap_plans: "reads catalogs only",
-    _undo_batch: "writes",
+    _undo_batch: "writes; reads by _merge_read_here",
   };
   expect(
     await pair.a.query(
