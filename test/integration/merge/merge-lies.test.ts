@@ -159,7 +159,7 @@ class AtCommit {
   isOver = false;
   /** Whether this is it; and not of a transaction that only reads. */
   is(query: string): boolean {
-    if (/^begin; /.test(query)) this.#hasBegun = true;
+    if (/^begin$/.test(query)) this.#hasBegun = true;
     const isIt = this.#hasBegun && /^commit/.test(query);
     if (isIt) this.#hasBegun = false;
     this.isOver ||= isIt;
