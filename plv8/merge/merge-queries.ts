@@ -193,7 +193,7 @@ export function mergeSidePlan(
     insert: insertQuery(build, side),
     update: updateQuery(build, side),
     delete: deleteQuery(build, side),
-    is_guarded: isGuarded({ ...side, keys: side.keys.filter((k) => k.immediate) }, build.key),
+    is_guarded: isGuarded(side, build.key),
     stamps: stampQuery(build, side, lastModified),
   };
 }
