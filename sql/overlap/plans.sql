@@ -86,7 +86,7 @@ begin
   if to_regclass('pg_temp.steep_repl_plans') is not null then
     drop table pg_temp.steep_repl_plans, pg_temp.steep_repl_differences;
   end if;
-  create temp table steep_repl_plans (no int primary key, plan jsonb not null) on commit preserve rows;
+  create temp table steep_repl_plans (no int primary key, plan jsonb not null, waited interval not null default '0') on commit preserve rows;
   create temp table steep_repl_differences (
     no int primary key, category text not null, key text[] not null, local_digest bigint, peer_digest bigint,
     is_settled boolean not null default false) on commit preserve rows;
