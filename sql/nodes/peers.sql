@@ -61,6 +61,21 @@ create function steep_repl._peer_connect(target text, is_server boolean, ms int)
 language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_peer_connect';
 comment on function steep_repl._peer_connect(text, boolean, int) is 'private: connects to a connection string or a foreign server; the name of the connection, on which all must be done within so many ms until another deadline is set';
 
+create function steep_repl._peer_check(target text, is_server boolean) returns void
+language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_peer_check';
+comment on function steep_repl._peer_check(text, boolean) is 'private: refuses a connection that the caller may not make';
+
+-- What a job would fail by, said to whoever queues it.
+create function steep_repl._check_peer(peer text) returns void
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  target constant text := steep_repl._peer_target(peer);
+begin
+  perform steep_repl._peer_check(target, not steep_repl._is_conninfo(target));
+end
+$fn$;
+comment on function steep_repl._check_peer(text) is 'private: refuses a peer that the caller may not connect to';
+
 create function steep_repl._peer_set_deadline(connection text, ms int) returns void
 language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_peer_set_deadline';
 comment on function steep_repl._peer_set_deadline(text, int) is 'private: what is done on this connection must be done within so many ms from now; 0 is without end';
