@@ -101,7 +101,7 @@ create function steep_repl._peer_json(connection text, query text) returns jsonb
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 begin
   perform steep_repl._peer_send(connection, steep_repl._query_as_json(query));
-  return steep_repl._peer_answer(connection)::jsonb;
+  return steep_repl._peer_wait(connection, query)::jsonb;
 end
 $fn$;
 comment on function steep_repl._peer_json(text, text) is 'private: rows that the peer answers to a query, few and small ones';
@@ -118,7 +118,7 @@ create function steep_repl._peer_command(connection text, command text) returns 
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 begin
   perform steep_repl._peer_send(connection, command);
-  perform steep_repl._peer_answer(connection);
+  perform steep_repl._peer_wait(connection, command);
 end
 $fn$;
 comment on function steep_repl._peer_command(text, text) is 'private: runs a command at the peer';
@@ -131,7 +131,7 @@ return $sql$
   select count(pg_catalog.set_config(s.name, p.setting, false))
   from (values @ROWS_OF_SETTINGS@,
                ('row_security', 'off'), ('application_name', 'steep_repl peer'),
-               ('statement_timeout', '0'), ('transaction_timeout', '0'), ('lock_timeout', '0'),
+               ('statement_timeout', '0'), ('transaction_timeout', '0'), 
                ('idle_in_transaction_session_timeout', '0'), ('jit', 'off'),
                ('client_connection_check_interval', '1000'),
                ('tcp_keepalives_idle', '15'), ('tcp_keepalives_interval', '5'), ('tcp_keepalives_count', '3')) p(name, setting)
@@ -163,7 +163,7 @@ begin
       raise exception 'could not connect to the peer' using errcode = 'sqlclient_unable_to_establish_sqlconnection', detail = detail;
   end;
   begin
-    perform steep_repl._peer_command(connection, 'set search_path = pg_catalog, pg_temp');
+    perform steep_repl._peer_command(connection, format('set lock_timeout = %L; set search_path = pg_catalog, pg_temp', current_setting('steep_repl.lock_timeout')));
     perform steep_repl._peer_json(connection, steep_repl._peer_settings());
     -- a peer that has steep_repl refuses to run its tables' owners' code, but where _merge_run writes; to others it says nothing
     perform steep_repl._peer_command(connection, 'set steep_repl.trusted_code_only = on');
