@@ -123,19 +123,23 @@ end
 $fn$;
 comment on function steep_repl._peer_command(text, text) is 'private: runs a command at the peer';
 
--- How values are written, on both sides alike; and nothing that ends a long query there. Without sorting, every
--- plan is so dear before PostgreSQL 18 that it would be compiled, hence no JIT.
+-- What a role or a database at the peer may have set, and would end the session there, or change what it answers, is set in our own
+-- way: plv8/build/settings-sql.ts has all of it. First what could end it at once: each of these takes microseconds. A version that
+-- has not a setting is left as it is. The wait for a lock is bounded, so that nobody at the peer can hold up a job for ever.
+create function steep_repl._peer_first_settings() returns text
+language sql stable parallel unsafe set search_path = pg_catalog, pg_temp
+return $sql$set statement_timeout = 0; set idle_session_timeout = 0; set idle_in_transaction_session_timeout = 0; set exit_on_error = off;
+  select pg_catalog.set_config('transaction_timeout', '0', false)
+  where pg_catalog.current_setting('transaction_timeout', true) is not null;
+  set search_path = pg_catalog, pg_temp; set lock_timeout = $sql$ || quote_literal(current_setting('steep_repl.lock_timeout'));
+comment on function steep_repl._peer_first_settings() is 'private: what the session at the peer sets before anything else';
+
 create function steep_repl._peer_settings() returns text
 language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
 return $sql$
-  select count(pg_catalog.set_config(s.name, p.setting, false))
-  from (values @ROWS_OF_SETTINGS@,
-               ('row_security', 'off'), ('application_name', 'steep_repl peer'),
-               ('statement_timeout', '0'), ('transaction_timeout', '0'), 
-               ('idle_in_transaction_session_timeout', '0'), ('jit', 'off'),
-               ('client_connection_check_interval', '1000'),
-               ('tcp_keepalives_idle', '15'), ('tcp_keepalives_interval', '5'), ('tcp_keepalives_count', '3')) p(name, setting)
-  join pg_catalog.pg_settings s on lower(s.name) operator(pg_catalog.=) p.name
+  select pg_catalog.count(pg_catalog.set_config(p.name, p.setting, false))
+  from (values @ROWS_OF_SETTINGS@, @ROWS_OF_PEER_SETTINGS@) p(name, setting)
+  where pg_catalog.current_setting(p.name, true) is not null
 $sql$;
 comment on function steep_repl._peer_settings() is 'private: what the session at the peer sets';
 
@@ -163,7 +167,7 @@ begin
       raise exception 'could not connect to the peer' using errcode = 'sqlclient_unable_to_establish_sqlconnection', detail = detail;
   end;
   begin
-    perform steep_repl._peer_command(connection, format('set lock_timeout = %L; set search_path = pg_catalog, pg_temp', current_setting('steep_repl.lock_timeout')));
+    perform steep_repl._peer_command(connection, steep_repl._peer_first_settings());
     perform steep_repl._peer_json(connection, steep_repl._peer_settings());
     -- a peer that has steep_repl refuses to run its tables' owners' code, but where _merge_run writes; to others it says nothing
     perform steep_repl._peer_command(connection, 'set steep_repl.trusted_code_only = on');
