@@ -197,8 +197,12 @@ test.each(scopes)("what %s at the peer has set does not reach our session there"
     expect([name, plain(now.get(name))]).toEqual([name, ours.get(name)]);
 });
 
+/** Of those, what a session here may have set and compares all the same; its time-outs are its own. */
+const ofSessions = new Set([...valueSettings, ...scanSettings].map(([name]) => name));
+
 /** What does not matter by our lists, set as unlike the default as can be. */
 const unusual: Readonly<Record<string, string>> = {
+  client_encoding: "LATIN1",
   "plpgsql.extra_errors": "all",
   "plpgsql.variable_conflict": "use_column",
   "plpgsql.check_asserts": "on",
@@ -273,3 +277,21 @@ test.each(scopes)(
     expect(await a.query(digest, [], app)).toEqual(await b.query(digest, [], app));
   },
 );
+
+test("in a session with hostile settings, rows are compared as in any other", async () => {
+  await a.query(`truncate v; ${rows(1, 30, 0)}`, [], app);
+  await b.query(`truncate v; ${rows(3, 31, 0)}; update v set list = null where id = 7`, [], app);
+  const session = await a.connect({ ...app, user: "hostile" });
+  const values = [...(await hostileValues())].filter(([name]) => ofSessions.has(name));
+  for (const [name, value] of [...values, ...Object.entries(unusual)])
+    await session.query("select set_config($1, $2, false)", [name, value]);
+  const { rows: counts } = await session.query(
+    `select local_only_count::int, remote_only_count::int, match_count::int, conflict_count::int
+     from steep_repl.analyze_overlap($1, '{public.v}')`,
+    [peer()],
+  );
+  await session.end();
+  expect(counts).toEqual([
+    { local_only_count: 2, remote_only_count: 1, match_count: 27, conflict_count: 1 },
+  ]);
+});
