@@ -108,7 +108,8 @@ function missingKey(table: string): never {
   throw new SteepError({
     sqlstate: "55000",
     message: `table ${table} has no primary key`,
-    detail: "Nor has it another unique index over columns without NULLs.",
+    detail:
+      "Nor has it another unique index over columns without NULLs. A NOT NULL that is NOT VALID lets them be.",
     hint: `Name columns that identify a row: primary_keys => '{${JSON.stringify(table)}: ["column"]}'.`,
   });
 }
