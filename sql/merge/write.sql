@@ -141,6 +141,7 @@ declare
   is_at_peer constant boolean := action not like '%local';
   reads_back constant boolean := action not like 'delete%'
     and coalesce((plan -> 'merge' -> case when is_at_peer then 'peer' else 'local' end -> 'reads_back')::boolean, false);
+  waits constant boolean := (select m.waits from pg_temp.steep_repl_merge m);
   parts int[] := array[1, cardinality(numbers)]; -- the first and the last row of each, as a stack
   part int[];
   waited_in_vain int := 0; -- one time after the other
@@ -165,6 +166,10 @@ begin
       result := case when reads_back then
         steep_repl._merge_read_back(connection, plan, action, part, steep_repl._merge_keys_of(plan, part)) end;
     exception when integrity_constraint_violation or lock_not_available or deadlock_detected or serialization_failure then
+      -- of a single row, in a session, the error is the answer
+      if waits and sqlstate like '23%' then
+        raise;
+      end if;
       why := sqlerrm;
       is_locked := sqlstate in ('55P03', '40P01');
     end;
