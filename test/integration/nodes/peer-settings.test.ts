@@ -295,3 +295,26 @@ test("in a session with hostile settings, rows are compared as in any other", as
     { local_only_count: 2, remote_only_count: 1, match_count: 27, conflict_count: 1 },
   ]);
 });
+
+test("a peer's role that has no foreign keys checked, and may not have it otherwise, merges nothing", async () => {
+  await b.query("create role limited login");
+  await b.query("grant select, insert, update, delete on v to limited", [], app);
+  const merge = async () => {
+    const [row] = await a.query<MergeRow>(
+      "select * from steep_repl.start_merge($1, '{public.v}')",
+      [b.uri("app", "limited")],
+      app,
+    );
+    return endOfMerge(a, row as MergeRow, app);
+  };
+  await b.query("alter role limited set session_replication_role = replica");
+  expect(await merge()).toMatchObject({
+    status: "failed",
+    error_sqlstate: "42501",
+    error_message: expect.stringMatching(/^peer: session_replication_role is set to replica/),
+  });
+  await b.query("alter role limited reset session_replication_role");
+  expect(await merge()).toMatchObject({ status: "complete", error_message: null });
+  await b.query("drop owned by limited", [], app);
+  await b.query("drop role limited");
+});
