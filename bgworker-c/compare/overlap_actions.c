@@ -24,13 +24,13 @@ struct OverlapRun
 	int n_compared;
 };
 
-/* What comparing a table found, as text. */
+/* What comparing a table found, as text; the last of the positions is what is behind them. */
 typedef enum Found
 {
 	FOUND_TABLE,
 	FOUND_COUNTS,
 	FOUND_POSITIONS = FOUND_COUNTS + 5,
-	N_FOUND = FOUND_POSITIONS + 4
+	N_FOUND = FOUND_POSITIONS + 5
 } Found;
 
 /* What an earlier attempt found is void. */

@@ -18,7 +18,9 @@ Try it with `dry_run` first; see [merge](merge.md). Table `merge_tables` has the
 @arg overlap_id  A complete comparison that `start_overlap` has stored: its rows are merged, and no others. Rows that were changed since are left, and listed by `merge_rows_left`. `tables` NULL means all of its tables.
 @returns The merge's row, with status `pending`.
 @error 22023  An argument is unknown, or `last_modified_column` without strategy `last-modified`; else as `analyze_overlap`.
-@error 42809, 42704, 42501  As `analyze_overlap`.
+@error 42809, 42704, 42501, 2F003  As `analyze_overlap`.
+@error 42P01, 42703  A table, or a column of `primary_keys` or `last_modified_column`, does not exist here.
+@error 55P03  The job fails: a table was locked for longer than `steep_repl.lock_timeout`.
 @error 53400  Too many jobs with a connection string are queued: name a foreign server instead.
 @error 55000  The job fails: tables are defined in different ways, changes wait to be replicated, or others subscribe.
 @error 42501  The job fails: privileges are missing. The message names all of them, with the GRANT.

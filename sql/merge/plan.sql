@@ -84,7 +84,7 @@ end
 $fn$;
 comment on function steep_repl._merge_identities(text) is 'private: system identifiers and database oids of both sides';
 
--- The session at the peer: bounded waits for locks, no triggers where that is allowed, and changes that say
+-- The session at the peer: no triggers where that is allowed, and changes that say
 -- that they come from elsewhere. The origin is made for this merge, and dropped at its end.
 create function steep_repl._merge_prepare_peer(connection text, merge_id text, replicates boolean) returns void
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
@@ -92,10 +92,14 @@ declare
   origin constant text := 'steep_repl_' || merge_id;
   deadline constant timestamptz := clock_timestamp() + interval '30 s';
 begin
-  perform steep_repl._peer_command(connection, format('set lock_timeout = %L', current_setting('steep_repl.lock_timeout')));
   if (steep_repl._peer_json(connection, steep_repl._merge_node_query(
         steep_repl._peer_version(connection))) -> 0 -> 'may_skip_triggers') = 'true' then
     perform steep_repl._peer_command(connection, 'set session_replication_role = replica');
+  elsif (steep_repl._peer_json(connection, 'select current_setting(''session_replication_role'') as role') -> 0 ->> 'role') = 'replica' then
+    -- what then fires or is checked is not what is thought
+    raise exception 'peer: session_replication_role is set to replica for a role that may not set it' using errcode = 'insufficient_privilege',
+      detail = 'Foreign keys would neither be checked with each row nor afterwards.',
+      hint = 'At the peer: GRANT SET ON PARAMETER session_replication_role TO that role, or ALTER ROLE ... RESET session_replication_role.';
   end if;
   if replicates then
     perform steep_repl._peer_json(connection, format(

@@ -267,7 +267,11 @@ describe("peers", () => {
       rows_merged: "60",
     });
     // a connection string of a role that is no superuser has to have the password, which is used
-    const trusted = await pair.merge(undefined, { peer: pair.b.uri(), user: "merger" });
+    await expect(
+      pair.merge(undefined, { peer: pair.b.uri(), user: "merger" }),
+    ).rejects.toMatchObject({ code: "2F003" });
+    const trusting = pair.b.uri().replace("postgres@", "postgres:unused@");
+    const trusted = await pair.merge(undefined, { peer: trusting, user: "merger" });
     expect(trusted).toMatchObject({ status: "failed", error_sqlstate: "2F003" });
     await pair.a.query("select steep_repl.remove_node('node-b'); drop server b cascade");
   });
