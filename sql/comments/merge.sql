@@ -45,6 +45,9 @@ Shows the live progress of one merge or undo, of all active ones, or of the late
 @column rows_merged  Rows written so far, on either side.
 @column conflict_count  Rows that both have and that differ.
 @column error  Message of a merge that failed.
+@column phase  `queued`, `planning`, `comparing`, `merging`, `finalizing` or `complete`. It stays where it failed.
+@column overall_percent  How far the merge is, 0 to 100. Comparing is counted by rows if both databases have steep_repl, else by tables.
+@column eta_seconds  Seconds until the current phase ends, if that is comparing or merging; else NULL.
 @error 42704  There is no such merge, or the caller may not see it.
 @example
 SELECT status, tables_completed, tables_total FROM steep_repl.merge_progress(:'merge_id');

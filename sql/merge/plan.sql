@@ -7,7 +7,7 @@ begin
   create temp table steep_repl_tables (no int primary key, name text not null, local jsonb, peer jsonb, level int) on commit preserve rows;
   create temp table steep_repl_steps (
     step int primary key, no int not null, category text, action text not null, last int not null default 0, size int not null default 50,
-    ahead steep_repl._merge_rows) on commit preserve rows;
+    n_rows bigint not null, ahead steep_repl._merge_rows) on commit preserve rows;
   -- compressing what is read back at once takes longer than to write it
   alter table pg_temp.steep_repl_steps alter ahead set storage external;
   create temp table steep_repl_merge (
@@ -39,7 +39,7 @@ begin
   values (no, steep_repl._call('merge_plan', jsonb_build_object(
       'table', name, 'key', key, 'local', facts.here, 'peer', facts.there, 'local_writes', local, 'peer_writes', peer,
       'options', jsonb_build_object('actions', actions, 'last_modified_column', last_modified_column)))
-    || jsonb_build_object('facts', steep_repl._facts_digest(facts.here, facts.there)));
+    || jsonb_build_object('facts', steep_repl._facts_digest(facts.here, facts.there)) || steep_repl._rows_of_plan(no, facts.here));
 end
 $fn$;
 comment on function steep_repl._merge_plan_table(text, int, text, text, text, jsonb, jsonb, text) is 'private: plans how a table is merged';

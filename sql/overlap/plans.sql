@@ -124,6 +124,30 @@ language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
 return md5(jsonb_build_array(here - '{bytes,rows}'::text[], there - '{bytes,rows}'::text[])::text);
 comment on function steep_repl._facts_digest(jsonb, jsonb) is 'private: tells whether facts are the same, but for a table''s size';
 
+-- By how many rows the progress of comparing a table is counted, an estimate, and how many those of the tables before it are.
+create function steep_repl._rows_of_plan(no int, here jsonb) returns jsonb
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  return jsonb_build_object(
+    'rows', greatest(round((here ->> 'rows')::float8), 1)::bigint,
+    'rows_before', coalesce((select (p.plan ->> 'rows_before')::bigint + (p.plan ->> 'rows')::bigint
+                             from pg_temp.steep_repl_plans p where p.no = _rows_of_plan.no - 1), 0));
+end
+$fn$;
+comment on function steep_repl._rows_of_plan(int, jsonb) is 'private: by how many rows the progress of comparing a table is counted';
+
+-- Rows of the tables before one, its own, and those of all.
+create function steep_repl._rows_progress(no int) returns text
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  return (
+    select format('%s %s %s', p.plan ->> 'rows_before', p.plan ->> 'rows', (l.plan ->> 'rows_before')::bigint + (l.plan ->> 'rows')::bigint)
+    from pg_temp.steep_repl_plans p, (select a.plan from pg_temp.steep_repl_plans a order by a.no desc limit 1) l
+    where p.no = _rows_progress.no);
+end
+$fn$;
+comment on function steep_repl._rows_progress(int) is 'private: rows by which the progress of comparing a table is counted';
+
 -- Statements name a table: one that was altered, or has another one in its place, may have been read as what it is not.
 create function steep_repl._overlap_check_facts(connection text, plan jsonb) returns void
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
@@ -153,7 +177,7 @@ begin
     query := steep_repl._overlap_facts_query(target.schema_name, target.relation_name);
     insert into pg_temp.steep_repl_plans
     select target.no, steep_repl._call('overlap_plan', jsonb_build_object('table', target.name, 'key', target.key, 'local', f.here, 'peer', f.there))
-                      || jsonb_build_object('facts', steep_repl._facts_digest(f.here, f.there))
+                      || jsonb_build_object('facts', steep_repl._facts_digest(f.here, f.there)) || steep_repl._rows_of_plan(target.no, f.here)
     from steep_repl._facts_of(connection, query) f;
     n := n + 1;
   end loop;

@@ -405,7 +405,8 @@ describe("while it runs", () => {
         {
           ...{ merge_id: merge.merge_id, status: "running", current_table: "public.t" },
           ...{ tables_completed: expect.any(Number), tables_total: 2, error: null },
-          ...{ rows_merged: expect.any(String), conflict_count: "30" },
+          ...{ rows_merged: expect.any(String), conflict_count: "30", phase: "merging" },
+          ...{ overall_percent: expect.any(String), eta_seconds: expect.anything() },
         },
       ]);
       expect(
