@@ -31,6 +31,7 @@ export const sqlAfter: readonly string[] = [
   "schema/objects.sql",
   "schema/fingerprints.sql",
   "overlap/differences.sql",
+  "overlap/scope.sql",
   "overlap/plans.sql",
   "overlap/settle.sql",
   "overlap/overlap.sql",
