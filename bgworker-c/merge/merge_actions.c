@@ -101,16 +101,29 @@ begin_round(JobRun *run, int steps)
 	merge_report(run, 0);
 }
 
-/* Now that all tables are compared. */
+/* Now that all tables are compared, and what could stand in the way is known: they are compared once more, locked. */
 static void
 discard_backlog(JobRun *run, Jsonb *action)
 {
+	MergeRun *merge = run->merge;
+	OwnerSession session;
+	char *found[2];
+
 	requester_begin();
-	requester_call(run, "select steep_repl._merge_discard_backlog($1)",
-				   SQL_ARGS(arg_text(run->merge->connection)));
+	requester_texts(run, found, 2, "select * from steep_repl._merge_discard_backlog($1)",
+					SQL_ARGS(arg_text(merge->connection)));
 	requester_commit();
-	run->merge->has_discarded = true;
-	merge_report(run, 0);
+	owner_begin_transaction(&session);
+	for (int i = 0; i < merge->n_tables; i++)
+		owner_execute(
+			"select steep_repl._merge_keep_counts($1, $2, $3, steep_repl._texts($4::jsonb -> $5), $6)",
+			SQL_ARGS(arg_text(run->job->object_id), arg_text(merge->tables[i].name),
+					 arg_text(merge->tables[i].key), arg_text(found[0]), arg_int4(i),
+					 arg_int8(merge->batch)));
+	owner_commit_transaction(&session);
+	merge->has_discarded = true;
+	merge->rounds = 0;
+	begin_round(run, pg_strtoint32(found[1]));
 }
 
 /* What the merge wrote that is to be undone, in steps. */

@@ -39,6 +39,7 @@ export const sqlAfter: readonly string[] = [
   "merge/unique-indexes.sql",
   "merge/facts.sql",
   "merge/plan.sql",
+  "merge/discard.sql",
   "merge/choose.sql",
   "merge/rows.sql",
   "merge/write.sql",
