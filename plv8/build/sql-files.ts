@@ -28,6 +28,7 @@ export const sqlAfter: readonly string[] = [
   "overlap/facts.sql",
   "schema/sides.sql",
   "schema/objects.sql",
+  "schema/ties.sql",
   "schema/fingerprints.sql",
   "overlap/differences.sql",
   "overlap/plans.sql",

@@ -42,11 +42,23 @@ export interface Column extends Base {
     readonly sequence_type: string | null;
     /** the sequence that the column owns, whether its default comes from it or not */
     readonly owned_sequence: string | null;
-    readonly inherited: boolean;
-    /** of a partition: the same column of its parent */
-    readonly parent_not_null: boolean;
-    readonly parent_expression: string | null;
+    /** of the constraint that NOT NULL is since 18, quoted */
+    readonly not_null_name: string | null;
+    readonly not_null_not_valid: boolean;
+    readonly not_null_no_inherit: boolean;
+    readonly not_null_inherited: boolean;
+    /** what its type, or what a domain is over, can be cast to */
+    readonly cast: Cast;
+    /** those that have such a column */
+    readonly parents: readonly string[];
   };
+}
+
+/** Types are without their modifiers. Strings can be cast to whatever is read from one, and all to strings. */
+export interface Cast {
+  readonly from: string;
+  readonly is_string: boolean;
+  readonly to: readonly string[];
 }
 
 export interface Constraint extends Base {
@@ -55,6 +67,8 @@ export interface Constraint extends Base {
     /** check, primary key, unique, foreign key, exclusion */
     readonly kind: "c" | "p" | "u" | "f" | "x";
     readonly is_replica_identity: boolean;
+    /** those that have such a check */
+    readonly parents: readonly string[];
   };
 }
 
@@ -62,6 +76,8 @@ export interface Index extends Base {
   readonly type: "index";
   readonly facts: {
     readonly is_valid: boolean;
+    /** over columns only, and not partial */
+    readonly is_plain: boolean;
     readonly is_replica_identity: boolean;
     /** the name without its schema */
     readonly replica_name: string;
@@ -108,6 +124,17 @@ export interface Trigger extends Base {
   };
 }
 
+/** Of a typed table. */
+export interface OfType extends Base {
+  readonly type: "type";
+  readonly facts: { readonly of: string };
+}
+
+export interface Rule extends Base {
+  readonly type: "rule";
+  readonly facts: { readonly statement: string; readonly enabled: Firing };
+}
+
 /** All that a table can do without and that is made by a statement of its own. */
 export type Addition =
   | Constraint
@@ -118,15 +145,31 @@ export type Addition =
   | Trigger
   | PartitionKey
   | ReplicaIdentity
-  | RowSecurity;
+  | RowSecurity
+  | OfType
+  | Rule;
 
 export type SchemaObject = Table | Column | Addition;
+
+/** Of a table: that an object depends on another one. */
+export type Tie = readonly [type: string, name: string, onType: string, onName: string];
+
+/** What depends on an object of the table and is none of it. */
+export interface Outside {
+  readonly type: string;
+  readonly name: string;
+  readonly kind: "foreign key" | "statistics" | "other";
+  /** for people */
+  readonly what: string;
+}
 
 /** One side; without objects, the table does not exist there. */
 export interface Side {
   readonly version: number;
   readonly has_schema: boolean;
   readonly objects: readonly SchemaObject[];
+  readonly ties: readonly Tie[];
+  readonly outside: readonly Outside[];
 }
 
 export type Status = "mismatch" | "local_only" | "peer_only" | "order";

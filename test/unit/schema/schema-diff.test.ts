@@ -3,10 +3,13 @@ import { schemaDiff } from "../../../plv8/schema/schema-diff.ts";
 import type {
   Column,
   Constraint,
+  Inheritance,
+  Outside,
   Partition,
   SchemaObject,
   Side,
   Table,
+  Tie,
 } from "../../../plv8/schema/schema-objects.ts";
 import { comment, withheld } from "../../../plv8/schema/statements.ts";
 
@@ -32,9 +35,12 @@ function column(name: string, facts: Partial<Column["facts"]> = {}): Column {
     sequence: null,
     sequence_type: null,
     owned_sequence: null,
-    inherited: false,
-    parent_not_null: false,
-    parent_expression: null,
+    not_null_name: null,
+    not_null_not_valid: false,
+    not_null_no_inherit: false,
+    not_null_inherited: false,
+    cast: { from: "integer", is_string: false, to: [] },
+    parents: [],
     ...facts,
   };
   const definition = JSON.stringify(whole);
@@ -48,7 +54,7 @@ function constraint(
 ): Constraint {
   return {
     ...{ type: "constraint", name, quoted: name, definition, compared: definition },
-    facts: { kind, is_replica_identity: false },
+    facts: { kind, is_replica_identity: false, parents: [] },
   };
 }
 
@@ -57,10 +63,21 @@ const partition: Partition = {
   facts: { parent: "s.p", bound: "DEFAULT" },
 };
 
-const side = (objects: readonly SchemaObject[], version = 180000): Side => ({
+const inheritance: Inheritance = {
+  ...{ type: "inheritance", name: "s.p", quoted: "s.p", definition: "p", compared: "p" },
+};
+
+const side = (
+  objects: readonly SchemaObject[],
+  version = 180000,
+  ties: readonly Tie[] = [],
+  outside: readonly Outside[] = [],
+): Side => ({
   version,
   has_schema: true,
   objects: objects.length === 0 ? [] : [table, ...objects],
+  ties,
+  outside,
 });
 
 const suggestions = (
@@ -182,8 +199,8 @@ describe("schemaDiff", () => {
 
   test("leaves the changes of inherited columns to the parent", () => {
     const [sql] = suggestions(
-      [column("a", { type: "bigint", base: "bigint", inherited: true })],
-      [column("a", { inherited: true })],
+      [inheritance, column("a", { type: "bigint", base: "bigint", parents: ["s.p"] })],
+      [inheritance, column("a", { parents: ["s.p"] })],
     );
     expect(sql).toBe("-- change column a of the parent of s.t");
   });
