@@ -29,6 +29,7 @@ export const sqlAfter: readonly string[] = [
   "schema/sides.sql",
   "schema/objects.sql",
   "schema/ties.sql",
+  "schema/wanted.sql",
   "schema/fingerprints.sql",
   "overlap/differences.sql",
   "overlap/plans.sql",

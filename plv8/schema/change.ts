@@ -68,6 +68,7 @@ export interface Surroundings {
   readonly parents: ReadonlySet<string>;
   /** whether the peer's table is a partition until it is attached elsewhere, if it ever is */
   readonly isPartition: boolean;
+  readonly isPartitionedOtherwise: boolean;
   /** the type of a table that is typed on both sides */
   readonly typed: string | null;
 }

@@ -47,7 +47,15 @@ export function addColumn(around: Surroundings, column: Column): Change {
   if (around.isPartition || parentOf(around, column) !== undefined) {
     return explained(`add column ${column.quoted} to the parent of ${table}`);
   }
+  if (column.facts.sequence_of !== null) {
+    return explained(`${withoutSequence(column)}, and add the column by hand`);
+  }
   return { ...cleared(never, never), sql: () => addColumnSql(table, column) };
+}
+
+/** Sequences may have other names at the peer. */
+function withoutSequence({ facts }: Column): string {
+  return `its default is a number of the sequence of ${facts.sequence_of}: see how that is called at the peer`;
 }
 
 /** A change of columns, which a typed table does not take. */
@@ -123,6 +131,9 @@ function obstacle(around: Surroundings, local: Column, peer: Column): string | n
   }
   if (peerVersion < 180000 && (to.not_null_not_valid || to.not_null_no_inherit)) {
     return "before PostgreSQL 18 NOT NULL can neither be NOT VALID nor NO INHERIT";
+  }
+  if (to.sequence_of !== null && (to.sequence_of !== from.sequence_of || to.base !== from.base)) {
+    return withoutSequence(local);
   }
   if (to.identity !== "" && from.identity !== "" && becomesNullable(local, peer)) {
     return "an identity column needs a NOT NULL that is valid and inherited";

@@ -38,7 +38,7 @@ function steps(local: Column, peer: Column): readonly string[] {
     to.generated === "" &&
     from.generated === "" &&
     (to.base !== from.base ||
-      to.expression !== from.expression ||
+      (to.expression !== from.expression && to.sequence_of === null) ||
       (to.sequence === null) !== (from.sequence === null)) &&
     !(to.sequence !== null && from.sequence !== null && to.base === from.base);
   const column = `alter column ${local.quoted}`;

@@ -53,14 +53,19 @@ function checkObject(object: SchemaObject | null): void {
 
 const isText = (value: unknown) => typeof value === "string";
 
+const areTexts = (list: unknown, members: readonly string[]) =>
+  Array.isArray(list) &&
+  list.every((one: Record<string, unknown> | null) => members.every((name) => isText(one?.[name])));
+
 /** What it says of objects that depend on each other is only compared, or printed in comments. */
-function checkTies({ ties, outside }: Side): void {
-  const areTies =
-    Array.isArray(ties) && ties.every((tie) => Array.isArray(tie) && tie.every(isText));
-  const areOutside =
-    Array.isArray(outside) &&
-    outside.every((one) => isText(one?.type) && isText(one.name) && isText(one.what));
-  if (!areTies || !areOutside) {
+function checkTies({ ties, outside, lower, lacks }: Side): void {
+  const isSound =
+    Array.isArray(ties) &&
+    ties.every((tie) => Array.isArray(tie) && tie.every(isText)) &&
+    areTexts(outside, ["type", "name", "what"]) &&
+    areTexts(lower, ["type", "name", "definition", "what"]) &&
+    areTexts(lacks, ["type", "name", "why"]);
+  if (!isSound) {
     refuse("what depends on an object");
   }
 }

@@ -38,9 +38,10 @@ export function phase(pair: Pair, all: readonly Pair[]): number {
       return columnPhase(pair);
     case "constraint": {
       const isForeign = object.facts.kind === "f";
-      if (namesake(pair, all) !== undefined) return 1.6;
       if (local === undefined) return isForeign ? 1 : 1.5;
-      return isForeign ? 5 : object.facts.kind === "c" ? 4 : 3;
+      if (namesake(pair, all) !== undefined) return 1.6;
+      // a key that it refers to may be the parent's
+      return isForeign ? 7.5 : object.facts.kind === "c" ? 4 : 3;
     }
     case "index":
       return local === undefined ? 1.5 : 4;

@@ -22,6 +22,7 @@ export interface Table {
   readonly pairs: ReadonlyMap<Key, Pair>;
   readonly local: Ties;
   readonly peer: Ties;
+  readonly localSide: Side;
   readonly peerSide: Side;
   /** objects whose rows only explain */
   readonly left: ReadonlySet<Key>;
@@ -50,6 +51,7 @@ export function tableOf(
     pairs,
     local: tiesOf(local),
     peer: tiesOf(peer),
+    localSide: local,
     peerSide: peer,
     left: new Set(rows.filter(isLeft).map(({ pair }) => key(objectOf(pair)))),
   };
@@ -79,11 +81,23 @@ export function cleared(table: Table, at: number): readonly Pair[] {
       change.clears({ pair: other, object, differs: table.rowOf.has(other) }),
     );
   }
-  if (change.untypes === true) {
-    const typed = [...table.pairs.values()].find(({ peer }) => peer?.type === "type");
-    if (typed?.peer !== undefined && !isOver(table, typed, at)) found.set(key(typed.peer), typed);
+  const others = [...table.pairs.values()].filter(
+    ({ peer }) =>
+      (change.untypes === true && peer?.type === "type") ||
+      (pair.peer === undefined && hasNameOf(peer, pair.local)),
+  );
+  for (const other of others) {
+    if (!isOver(table, other, at)) found.set(key(other.peer as SchemaObject), other);
   }
   return [...found.values()].reverse();
+}
+
+const isConstraintTrigger = (object: SchemaObject | undefined) =>
+  object?.type === "trigger" && object.definition.startsWith("CREATE CONSTRAINT TRIGGER");
+
+/** A constraint trigger has the name of a constraint, too. */
+function hasNameOf(peer: SchemaObject | undefined, local: SchemaObject | undefined): boolean {
+  return isConstraintTrigger(peer) && local?.type === "constraint" && peer?.name === local.name;
 }
 
 /** Whether an object of the peer is like ours, or gone, when a row's turn comes. */
@@ -154,16 +168,43 @@ function isNeededBy(object: SchemaObject, { local, peer }: Pair): boolean {
 }
 
 const isNamed = (object: SchemaObject | undefined) =>
-  object?.type === "constraint" || object?.type === "index";
+  object?.type === "constraint" || object?.type === "index" || isConstraintTrigger(object);
 
 /** Whoever has the name that an object is to get, and keeps it. */
 function holderOfName(table: Table, { local, peer }: Pair): SchemaObject | undefined {
-  if (local === undefined || peer !== undefined || !isNamed(local)) {
+  if (local === undefined || !isNamed(local) || (peer !== undefined && isNamed(peer))) {
     return undefined;
   }
   return table.rows.find(
     (row) => isLeft(row) && isNamed(row.pair.peer) && row.pair.peer?.name === local.name,
   )?.pair.peer;
+}
+
+/** What an object of ours needs and the peer does not have, or null. */
+function lack({ peerSide }: Table, local: SchemaObject | undefined): string | null {
+  return (
+    peerSide.lacks.find(({ type, name }) => type === local?.type && name === local.name)?.why ??
+    null
+  );
+}
+
+/** What children of the peer's table have of the same name and could not be one with it, or null. */
+function disagreement({ peerSide }: Table, { local, peer }: Pair): string | null {
+  const isColumn = local?.type === "column" && peer === undefined;
+  const isCheck =
+    local?.type === "constraint" &&
+    local.facts.kind === "c" &&
+    !local.definition.includes(" NO INHERIT");
+  const isPrimary = local?.type === "constraint" && local.facts.kind === "p" && peer === undefined;
+  const one = peerSide.lower.find(({ type, name, definition }) =>
+    isPrimary
+      ? type === "constraint" && definition.startsWith("PRIMARY KEY")
+      : (isColumn || isCheck) &&
+        type === local.type &&
+        name === local.name &&
+        definition !== (local.type === "column" ? local.facts.type : (peer ?? local).definition),
+  );
+  return one === undefined ? null : `${one.what} is in the way`;
 }
 
 /** Why a row's statements cannot be run, or null. */
@@ -173,6 +214,9 @@ function reasonAgainst(table: Table, at: number): string | null {
   if (change.kind === "none") {
     return null;
   }
+  if (table.around.isPartitionedOtherwise) {
+    return "the table is partitioned otherwise: make a new one and copy";
+  }
   if (change.untypes === true && table.around.typed !== null) {
     return `the table is of type ${table.around.typed}: alter that type`;
   }
@@ -181,6 +225,10 @@ function reasonAgainst(table: Table, at: number): string | null {
   );
   if (outside !== undefined) {
     return `${outside.what} depends on it: drop it before, and make it again afterwards`;
+  }
+  const missing = lack(table, local) ?? disagreement(table, pair);
+  if (missing !== null) {
+    return missing;
   }
   const needed =
     local === undefined || change.renames !== undefined ? null : waitsFor(table, local);

@@ -38,10 +38,21 @@ function start(table: Table): State {
       [...pairs].map(([of, pair]) => [of, { object: pair.peer as SchemaObject, pair }]),
     ),
     away: new Map(),
-    missing: new Set(made.map(({ pair }) => key(pair.local as SchemaObject))),
+    missing: new Set([
+      ...made.map(({ pair }) => key(pair.local as SchemaObject)),
+      ...(made.some(({ pair }) => pair.local?.type === "partition") ? fromParent(table) : []),
+    ]),
     columns: peerSide.objects.filter(({ type }) => type === "column").map(({ name }) => name),
     cleared: rows.map((_, at) => cleared(table, at).map(({ peer }) => key(peer as SchemaObject))),
   };
+}
+
+/** What others of our table need and a partition has from its parent, such as a key. */
+function fromParent({ local, localSide }: Table): readonly Key[] {
+  const listed = new Set(localSide.objects.map(key));
+  return localSide.objects.flatMap((object) =>
+    local.below(key(object)).filter((one) => !listed.has(one)),
+  );
 }
 
 /** What others may need is made first, and taken away last. */
@@ -111,8 +122,8 @@ function bringBack(table: Table, state: State, at: number): string {
 }
 
 /** The columns of a typed table stand in the order that its type has. */
-function typeOrder(local: readonly SchemaObject[], state: State): string | null {
-  const wanted = local.filter(({ type }) => type === "column").map(({ name }) => name);
+function typeOrder({ localSide }: Table, state: State): string | null {
+  const wanted = localSide.objects.filter(({ type }) => type === "column").map(({ name }) => name);
   return JSON.stringify(wanted) !== JSON.stringify(state.columns)
     ? comment(
         "the columns are not in the order that they have in the type: make a new table and copy",
@@ -136,13 +147,13 @@ function rename(state: State, renamed: SchemaObject, { local }: Pair): void {
   state.there.set(key(renamed), { object, pair: { local, peer: renamed } });
 }
 
-function perform(table: Table, local: readonly SchemaObject[], state: State, at: number): string {
+function perform(table: Table, state: State, at: number): string {
   const row = table.rows[at] as Row;
   const { pair, change } = row;
   if (change.kind === "none") {
     return change.text;
   }
-  const disorder = pair.local?.type === "type" ? typeOrder(local, state) : null;
+  const disorder = pair.local?.type === "type" ? typeOrder(table, state) : null;
   if (disorder !== null) {
     return disorder;
   }
@@ -153,11 +164,14 @@ function perform(table: Table, local: readonly SchemaObject[], state: State, at:
   place(state, row, isThere);
   if (change.renames !== undefined) rename(state, change.renames, pair);
   if (pair.local !== undefined) state.missing.delete(key(pair.local));
+  if (pair.local?.type === "partition") {
+    for (const one of fromParent(table)) state.missing.delete(one);
+  }
   return script(before, own, bringBack(table, state, at));
 }
 
 /** What each row suggests. */
-export function suggestions(table: Table, local: readonly SchemaObject[]): readonly string[] {
+export function suggestions(table: Table): readonly string[] {
   const state = start(table);
-  return table.rows.map((_, at) => perform(table, local, state, at));
+  return table.rows.map((_, at) => perform(table, state, at));
 }

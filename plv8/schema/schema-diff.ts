@@ -15,7 +15,7 @@ import {
   type Side,
   type Table,
 } from "./schema-objects.ts";
-import { comment } from "./statements.ts";
+import { comment, script } from "./statements.ts";
 import { changePersistence, createTable, dropTable } from "./table-sql.ts";
 
 function pairs(local: readonly SchemaObject[], peer: readonly SchemaObject[]): readonly Pair[] {
@@ -99,6 +99,10 @@ function surroundings(table: Table, all: readonly Pair[], peerVersion: number): 
       ),
     ),
     isPartition: kept.some(({ peer }) => peer?.type === "partition"),
+    isPartitionedOtherwise: all.some(
+      ({ local, peer }) =>
+        (local ?? peer)?.type === "partition key" && local?.compared !== peer?.compared,
+    ),
     typed: typed?.local?.type === "type" ? typed.local.facts.of : null,
   };
 }
@@ -147,6 +151,13 @@ function orderDifference(table: Table, local: Side, peer: Side): Difference | nu
   };
 }
 
+/** A table is made whole, or not at all. */
+function lacking({ lacks }: Side, statements: string): string {
+  return lacks.length === 0
+    ? statements
+    : script(...lacks.map(({ why }) => comment(why)), comment(statements));
+}
+
 function missing(here: Table | undefined, there: Table | undefined, sides: Sides): Difference {
   const object = (here ?? there) as Table;
   const side = here === undefined ? sides.peer : sides.local;
@@ -160,7 +171,7 @@ function missing(here: Table | undefined, there: Table | undefined, sides: Sides
     suggested_sql:
       here === undefined
         ? dropTable(object)
-        : createTable(object, side.objects, sides.peer.has_schema),
+        : lacking(sides.peer, createTable(object, side.objects, sides.peer.has_schema)),
   };
 }
 
@@ -193,6 +204,6 @@ function differences(table: Table, local: Side, peer: Side): readonly Difference
     .map((pair) => ({ pair, change: changeOf(around, pair, all), phase: phase(pair, all) }))
     .sort((a, b) => a.phase - b.phase);
   const plan = settled(tableOf(around, rows, all, local, peer));
-  const suggested = suggestions(plan, local.objects);
+  const suggested = suggestions(plan);
   return plan.rows.map(({ pair }, at) => difference(pair, suggested[at] ?? ""));
 }

@@ -40,6 +40,8 @@ export interface Column extends Base {
     /** the sequence that the column owns and takes its default from */
     readonly sequence: string | null;
     readonly sequence_type: string | null;
+    /** the other column whose sequence its default takes numbers from */
+    readonly sequence_of: string | null;
     /** the sequence that the column owns, whether its default comes from it or not */
     readonly owned_sequence: string | null;
     /** of the constraint that NOT NULL is since 18, quoted */
@@ -163,6 +165,23 @@ export interface Outside {
   readonly what: string;
 }
 
+/** What a child of the table has, which an addition to the table must agree with. */
+export interface Lower {
+  readonly type: string;
+  readonly name: string;
+  /** of a column, its type */
+  readonly definition: string;
+  /** for people */
+  readonly what: string;
+}
+
+/** Why an object of ours cannot be made at the peer: what it needs is not there. */
+export interface Lack {
+  readonly type: string;
+  readonly name: string;
+  readonly why: string;
+}
+
 /** One side; without objects, the table does not exist there. */
 export interface Side {
   readonly version: number;
@@ -170,6 +189,9 @@ export interface Side {
   readonly objects: readonly SchemaObject[];
   readonly ties: readonly Tie[];
   readonly outside: readonly Outside[];
+  readonly lower: readonly Lower[];
+  /** of the peer's side only */
+  readonly lacks: readonly Lack[];
 }
 
 export type Status = "mismatch" | "local_only" | "peer_only" | "order";

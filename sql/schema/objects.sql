@@ -45,7 +45,7 @@ return $sql$
            format_type(a.atttypid, -1) as base, format('%I.%I', ln.nspname, l.collname) as collation, l.oid as has_collation,
            case when not t.relispartition then a.attidentity else '' end as identity, a.attgenerated as generated,
            pg_get_expr(d.adbin, d.adrelid) as expression, s.name as sequence, s.type as sequence_type,
-           s.owner = t.oid as owns_sequence, w.sequence as owned_sequence, s.owner_column,
+           s.owner = t.oid and s.owner_attnum = a.attnum as owns_sequence, w.sequence as owned_sequence, s.owner_column,
            nn.conname as not_null_name, not coalesce(nn.convalidated, true) as not_null_not_valid,
            coalesce(nn.connoinherit, false) as not_null_no_inherit,
            coalesce(nn.coninhcount > 0, pa.attnotnull, false) as not_null_inherited
@@ -84,7 +84,7 @@ return $sql$
              'collation', case when c.has_collation is not null then c.collation end,
              'not_null', c.attnotnull, 'identity', c.identity, 'generated', c.generated, 'expression', c.expression,
              'sequence', case when c.owns_sequence then c.sequence end, 'sequence_type', c.sequence_type,
-             'owned_sequence', c.owned_sequence,
+             'owned_sequence', c.owned_sequence, 'sequence_of', case when not c.owns_sequence then c.owner_column end,
              'not_null_name', quote_ident(c.not_null_name), 'not_null_not_valid', c.not_null_not_valid,
              'not_null_no_inherit', c.not_null_no_inherit, 'not_null_inherited', c.not_null_inherited,
              'cast', (

@@ -1,6 +1,7 @@
 -- What holds what, as CTEs that stand behind those of _schema_ctes. tie: an object of a table that depends on
 -- another one of it, such as an index on its column. outside: what depends on an object of the table and is none
--- of it, such as a view, or in a child of the table what would not follow a change of the column.
+-- of it, such as a view, or in a child of the table what would not follow a change of the column. lower: what
+-- children have that an addition to the table must agree with.
 -- Runs on 14 and newer.
 create function steep_repl._schema_tie_ctes() returns text
 language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
@@ -83,6 +84,12 @@ return $sql$
            case h.classid when 'pg_constraint'::regclass then 'foreign key' when 'pg_statistic_ext'::regclass then 'statistics'
                           else 'other' end,
            pg_describe_object(h.classid, h.objid, h.objsubid)
-    from held h)
+    from held h),
+  lower(type, name, definition, what) as (
+    select 'column', a.attname::text, format_type(a.atttypid, a.atttypmod), pg_describe_object('pg_class'::regclass, b.oid, a.attnum)
+    from below b join pg_attribute a on a.attrelid = b.oid and a.attnum > 0 and not a.attisdropped
+    union all
+    select 'constraint', k.conname::text, pg_get_constraintdef(k.oid), pg_describe_object('pg_constraint'::regclass, k.oid, 0)
+    from below b join pg_constraint k on k.conrelid = b.oid and k.contype <> 'n' and k.conparentid = 0)
 $sql$;
 comment on function steep_repl._schema_tie_ctes() is 'private: CTEs of a query for what depends on the objects that tables consist of';

@@ -48,7 +48,17 @@ const usual: Readonly<Record<string, readonly string[]>> = {
 
 const expressions = [
   ...["a + 1", "a * 2", "twice(a)", "b || 'x'", "upper(b)", "a + e", "coalesce(d, 0) * a", "d * 2"],
-  ...["length(b)", "lpad(a::text, 5, '0')", "a", "b", "lower(r)", "f", "(a + 1)::int", "a::bigint", "c || b"],
+  ...[
+    "length(b)",
+    "lpad(a::text, 5, '0')",
+    "a",
+    "b",
+    "lower(r)",
+    "f",
+    "(a + 1)::int",
+    "a::bigint",
+    "c || b",
+  ],
   ...["case when a > 1 then b else c end", "abs(a)", "h", "a + h", "m = 'ok'", "b is null"],
 ];
 
@@ -101,7 +111,7 @@ const defaults = [
     "true",
     "gen_random_uuid()",
     "current_user",
-    "'2020-01-31'",
+    "'2020-1-31'",
   ],
 ];
 
@@ -417,7 +427,7 @@ export function randomSchemaPair(random: Random): SchemaPair {
     random.pick(shape.own.length > 0 && random.next() < 0.25 ? shape.own : random.pick(weighted))(
       random,
     );
-  const shared = Array.from({ length: random.int(0, 10) }, statement);
+  const shared = Array.from({ length: random.int(0, 24) }, statement);
   const side = (isPeer: boolean) => {
     const ownTypes = isPeer ? chooseTypes(random, names, types) : types;
     const order = isPeer && random.next() < 0.3 ? random.shuffle(names) : names;
@@ -425,7 +435,7 @@ export function randomSchemaPair(random: Random): SchemaPair {
       isPeer && random.next() < 0.4
         ? shape.create(random, columnsOf(random, ownTypes, order))
         : create;
-    const more = Array.from({ length: random.int(0, 6) }, statement);
+    const more = Array.from({ length: random.int(0, 14) }, statement);
     const kept = shared.filter(() => random.next() < 0.85);
     return [...made, ...(random.next() < 0.5 ? [...kept, ...more] : [...more, ...kept])];
   };

@@ -1,0 +1,19 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { mendPairs, type SchemaPairServers, startSchemaPair } from "../../support/schema-model.ts";
+
+/* Tables that differ in many ways at once: what is suggested is run as it is, and pg_dump judges. */
+let stage: SchemaPairServers;
+const pairs = 30;
+
+beforeAll(async () => {
+  stage = await startSchemaPair("schema-model");
+});
+afterAll(async () => {
+  await stage.server.destroy();
+  await stage.peer.destroy();
+});
+
+test(`of ${pairs} random pairs of tables, suggestions mend what they do not explain`, async () => {
+  const outcomes = await mendPairs(stage, pairs, 5);
+  expect(outcomes.filter(({ reasons }) => reasons.length === 0).length).toBeGreaterThan(pairs / 4);
+}, 180_000);
