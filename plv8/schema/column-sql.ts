@@ -205,7 +205,8 @@ export function alterColumn(around: Surroundings, local: Column, peer: Column): 
         (otherExpression && dependent.differs) ||
         (nullable && clearsForNull(dependent)),
       ({ kind }) =>
-        retype && (kind === "other" || (kind === "foreign key" && !isCousin(to.base, from.base))),
+        (nullable && kind === "not null") ||
+        (retype && (kind === "other" || (kind === "foreign key" && !isCousin(to.base, from.base)))),
     ),
     untypes: retype,
     sql: (isThere) => (isThere ? sql : addColumnSql(around.table, local)),

@@ -224,7 +224,9 @@ function reasonAgainst(table: Table, at: number): string | null {
     (one) => one.type === peer?.type && one.name === peer.name && change.stopsAt(one),
   );
   if (outside !== undefined) {
-    return `${outside.what} depends on it: drop it before, and make it again afterwards`;
+    return outside.kind === "not null"
+      ? `${outside.what} needs NOT NULL: see to it first`
+      : `${outside.what} depends on it: drop it before, and make it again afterwards`;
   }
   const missing = lack(table, local) ?? disagreement(table, pair);
   if (missing !== null) {

@@ -160,7 +160,8 @@ export type Tie = readonly [type: string, name: string, onType: string, onName: 
 export interface Outside {
   readonly type: string;
   readonly name: string;
-  readonly kind: "foreign key" | "statistics" | "other";
+  /** not null: a column of a child that may not lose it */
+  readonly kind: "foreign key" | "statistics" | "not null" | "other";
   /** for people */
   readonly what: string;
 }

@@ -84,7 +84,14 @@ return $sql$
            case h.classid when 'pg_constraint'::regclass then 'foreign key' when 'pg_statistic_ext'::regclass then 'statistics'
                           else 'other' end,
            pg_describe_object(h.classid, h.objid, h.objsubid)
-    from held h),
+    from held h
+    union all
+    select 'column', a.attname::text, 'not null', pg_describe_object('pg_class'::regclass, b.oid, a.attnum)
+    from below b join pg_class c on c.oid = b.oid join pg_attribute a on a.attrelid = b.oid and a.attnum > 0
+    where a.attidentity <> '' and not c.relispartition
+       or exists (select from pg_constraint k where k.conrelid = b.oid and k.contype = 'p' and k.conparentid = 0
+                  and a.attnum = any (k.conkey))
+       or exists (select from pg_index i where i.indrelid = b.oid and i.indisreplident and a.attnum = any (i.indkey::int2[]))),
   lower(type, name, definition, what) as (
     select 'column', a.attname::text, format_type(a.atttypid, a.atttypmod), pg_describe_object('pg_class'::regclass, b.oid, a.attnum)
     from below b join pg_attribute a on a.attrelid = b.oid and a.attnum > 0 and not a.attisdropped
