@@ -2,37 +2,42 @@ import { bin, run } from "./pg.ts";
 import type { Server } from "./server.ts";
 
 /*
- * What pg_dump prints of the tables of schema s, without what counts for no fingerprint: an independent judge of it.
+ * What pg_dump prints of tables, as an independent judge.
  */
 
-async function dump(server: Server): Promise<string> {
-  const args = ["--schema-only", "-n", "s", "--no-owner", "--no-acl", "--no-comments"];
+async function dump(
+  server: Server,
+  database: string,
+  args: readonly string[] = [],
+): Promise<string> {
   const { stdout } = await run(bin("pg_dump"), [
-    ...args,
-    ...["--no-publications", "--no-statistics", "-d", server.uri("app")],
+    ...["--schema-only", "--no-statistics", ...args, "-d", server.uri(database)],
   ]);
   return stdout;
 }
 
+const ofTables = ["-n", "s", "--no-owner", "--no-acl", "--no-comments", "--no-publications"];
+
 const isOfTable =
   /^(CREATE (UNLOGGED )?TABLE|ALTER TABLE|CREATE (UNIQUE )?INDEX|ALTER INDEX|CREATE (CONSTRAINT )?TRIGGER|CREATE POLICY|CREATE RULE)/;
 
-/** Storage, what helps the planner, and sequences' own things. */
+/** Storage, what helps the planner, and sequences' own things count for no fingerprint. */
 const isLeftOut =
   / SET (STORAGE|COMPRESSION|STATISTICS|\()| CLUSTER ON | ATTACH PARTITION s\.\S+_idx\d*;$|^ALTER TABLE s\.\w+ OWNER/;
 
-function withoutNames(statement: string): string {
-  return (
-    statement
-      .replace(/CONSTRAINT (\w+|"[^"]+") NOT NULL/g, "NOT NULL")
-      .replace(/nextval\('[^']*'::regclass\)/g, "nextval(…)")
-      .replace(/ AS IDENTITY \([^)]*\)/g, " AS IDENTITY")
-      // printed in one way, and in another after what was printed was read again
-      .replace(/.*= ANY \(.*ARRAY.*/g, (line) =>
-        line.replace(/::(text|character varying)(\[\])?|[()]/g, ""),
-      )
-      .replace(/\n?\s*WITH \([^)]*\)/g, "")
+/** `varchar IN (…)` is printed in one way, and in another after what was printed was read again. */
+function readAgain(statement: string): string {
+  return statement.replace(/.*= ANY \(.*ARRAY.*/g, (line) =>
+    line.replace(/::(text|character varying)(\[\])?|[()]/g, ""),
   );
+}
+
+function withoutNames(statement: string): string {
+  return readAgain(statement)
+    .replace(/CONSTRAINT (\w+|"[^"]+") NOT NULL/g, "NOT NULL")
+    .replace(/nextval\('[^']*'::regclass\)/g, "nextval(…)")
+    .replace(/ AS IDENTITY \([^)]*\)/g, " AS IDENTITY")
+    .replace(/\n?\s*WITH \([^)]*\)/g, "");
 }
 
 /** A table's lines in one order: that of columns does not count. */
@@ -41,10 +46,17 @@ function sorted(statement: string): string {
   return /^CREATE (UNLOGGED )?TABLE/.test(statement) ? lines.sort().join("\n") : lines.join("\n");
 }
 
+function split(text: string): string[] {
+  return text.split(/;\n/).map((statement) =>
+    statement
+      .split("\n")
+      .filter((line) => !/^(--.*|\s*|\\.*)$/.test(line))
+      .join("\n"),
+  );
+}
+
 function statements(text: string): string[] {
-  return text
-    .split(/;\n/)
-    .map((statement) => statement.replace(/^(--.*|\s*)$/gm, "").trim())
+  return split(text)
     .filter((statement) => isOfTable.test(statement))
     .map((statement) => `${statement};`)
     .filter((statement) => !isLeftOut.test(statement))
@@ -72,11 +84,8 @@ function withoutInherited(all: readonly string[]): string[] {
     });
 }
 
-/** Statements that one side's dump has more often than the other's. */
-export async function sameDump(server: Server, peer: Server): Promise<string[]> {
-  const [here, there] = (await Promise.all([dump(server), dump(peer)])).map((text) =>
-    withoutInherited(statements(text)).map(sorted),
-  ) as [string[], string[]];
+/** Statements that one list has more often than the other. */
+function differences(here: readonly string[], there: readonly string[]): string[] {
   const more = (of: readonly string[], than: readonly string[]) => {
     const rest = [...than];
     return of.filter((statement) => {
@@ -89,4 +98,24 @@ export async function sameDump(server: Server, peer: Server): Promise<string[]> 
     ...more(here, there).map((statement) => `here: ${statement}`),
     ...more(there, here).map((statement) => `there: ${statement}`),
   ];
+}
+
+/** How the tables of schema s differ, as pg_dump prints them, in what counts for fingerprints. */
+export async function tableDifferences(server: Server, peer: Server): Promise<string[]> {
+  const dumps = await Promise.all([server, peer].map((node) => dump(node, "app", ofTables)));
+  const [here = [], there = []] = dumps.map((text) =>
+    withoutInherited(statements(text)).map(sorted),
+  );
+  return differences(here, there);
+}
+
+/** How two databases differ in anything that pg_dump prints, but the order. */
+export async function databaseDifferences(
+  server: Server,
+  database: string,
+  other: string,
+): Promise<string[]> {
+  const dumps = await Promise.all([database, other].map((name) => dump(server, name)));
+  const [here = [], there = []] = dumps.map((text) => split(text).map(readAgain));
+  return differences(here, there);
 }

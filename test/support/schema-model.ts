@@ -1,7 +1,7 @@
 import { bin, run } from "./pg.ts";
 import { createRandom, type Random } from "./random.ts";
 import { randomSchemaPair, type SchemaPair, surroundings } from "./random-schema.ts";
-import { sameDump } from "./schema-dump.ts";
+import { tableDifferences } from "./schema-dump.ts";
 import { type Difference, diff } from "./schemas.ts";
 import { type Server, startServer } from "./server.ts";
 
@@ -30,10 +30,7 @@ export async function startSchemaPair(name: string): Promise<SchemaPairServers> 
   ]);
   await server.createDatabase("app", { extension: true });
   await peer.createDatabase("app");
-  for (const node of [server, peer]) {
-    await node.query("create role reader; create role writer");
-    await node.query(attempt, [], app);
-  }
+  for (const node of [server, peer]) await prepareTables(node);
   await server.query(
     `select steep_repl.register_node('a', 'A', dbname => 'app');
      select steep_repl.register_node('b', 'B', '127.0.0.1', ${peer.port}, dbname => 'app')`,
@@ -46,7 +43,7 @@ export async function startSchemaPair(name: string): Promise<SchemaPairServers> 
 /** Runs statements of which some are refused; says which were not. */
 const attempt = `
   create extension btree_gist;
-  create function attempt(statements text[]) returns text[] language plpgsql set search_path = s, public as $$
+  create function attempt(statements text[]) returns text[] language plpgsql as $$
   declare
     statement text;
     made text[] := '{}';
@@ -62,12 +59,23 @@ const attempt = `
     return made;
   end $$`;
 
-async function make(node: Server, statements: readonly string[]): Promise<string[]> {
+/** Once in database app, before makeTables. */
+export async function prepareTables(node: Server): Promise<void> {
+  await node.query("create role reader; create role writer");
+  await node.query(attempt, [], app);
+}
+
+/** Make a schema with what its statements leave; returns those that were not refused. */
+export async function makeTables(
+  node: Server,
+  schema: string,
+  statements: readonly string[],
+): Promise<string[]> {
   const client = await node.connect(app);
   try {
     await client.query("set client_min_messages = error");
     await client.query(
-      `drop publication if exists steep_pub; drop schema if exists s cascade; create schema s; set search_path = s, public; ${surroundings}`,
+      `drop publication if exists steep_pub; drop schema if exists ${schema} cascade; create schema ${schema}; set search_path = ${schema}, public; ${surroundings}`,
     );
     const { rows } = await client.query("select attempt($1) as made", [statements]);
     return rows[0].made;
@@ -127,14 +135,14 @@ async function mendTable(
   story: object,
   rounds = 3,
 ): Promise<string[]> {
-  const rows = await timed("diff", diff(stage, `s.${table}`));
+  const rows = await diff(stage, `s.${table}`);
   const sql = rows.map((row) => row.suggested_sql ?? "").join("\n");
   const fail = (what: string, more: object = {}) => {
     throw new Error(
       `${what}\n${JSON.stringify({ ...story, table, rows, ...more }, null, 1)}\n${sql}`,
     );
   };
-  const error = await timed("psql", psql(stage.peer, sql));
+  const error = await psql(stage.peer, sql);
   // a default that no row could have is evaluated when a column is added
   if (/violates check constraint|value too long|out of range/.test(error))
     return ["default: no value"];
@@ -160,17 +168,17 @@ export async function mendPair(
   story: object,
   { dump }: { readonly dump: boolean },
 ): Promise<Outcome> {
-  const made = await timed(
-    "make",
-    Promise.all([make(stage.server, pair.here), make(stage.peer, pair.there)]),
-  );
+  const made = await Promise.all([
+    makeTables(stage.server, "s", pair.here),
+    makeTables(stage.peer, "s", pair.there),
+  ]);
   const told = { ...story, shape: pair.shape, made };
-  const tables = await timed("compare", differing(stage, "peer_only"));
+  const tables = await differing(stage, "peer_only");
   const reasons: string[] = [];
   for (const table of tables) reasons.push(...(await mendTable(stage, table, told)));
   const isDumped = dump && reasons.length === 0 && (await differing(stage)).length === 0;
   if (isDumped) {
-    const differences = await timed("dump", sameDump(stage.server, stage.peer));
+    const differences = await tableDifferences(stage.server, stage.peer);
     if (differences.length > 0)
       throw new Error(
         `pg_dump differs\n${differences.join("\n")}\n${JSON.stringify(told, null, 1)}`,
@@ -194,7 +202,6 @@ export function tally(outcomes: readonly Outcome[]): object {
     return Object.fromEntries([...counts].sort(([, a], [, b]) => b - a));
   };
   return {
-    spent,
     pairs: outcomes.length,
     tables: outcomes.reduce((sum, { tables }) => sum + tables, 0),
     made: outcomes.reduce((sum, { made }) => sum + made, 0),
@@ -203,16 +210,6 @@ export function tally(outcomes: readonly Outcome[]): object {
     shapes: count(outcomes.map(({ shape }) => shape)),
     reasons: count(outcomes.flatMap(({ reasons }) => reasons)),
   };
-}
-
-const spent: Record<string, number> = {};
-async function timed<T>(what: string, work: Promise<T>): Promise<T> {
-  const before = performance.now();
-  try {
-    return await work;
-  } finally {
-    spent[what] = (spent[what] ?? 0) + performance.now() - before;
-  }
 }
 
 /** Make, mend and judge a number of pairs, each by a seed of its own; those that went wrong are told at the end. */

@@ -216,12 +216,12 @@ describe("compare_fingerprints and schema_diff see", () => {
     );
     const rows = await diff(stage);
     expect(rows).toMatchObject([
+      { object_name: "g", status: "peer_only", suggested_sql: "alter table s.t drop column g;" },
       {
         object_name: "extra",
         status: "peer_only",
         suggested_sql: expect.stringMatching(/^-- alter table s.t drop column extra;.*lost$/),
       },
-      { object_name: "g", status: "peer_only", suggested_sql: "alter table s.t drop column g;" },
     ]);
     await mend(stage, rows);
     expect(summary(await diff(stage))).toEqual(["column extra peer_only"]);
