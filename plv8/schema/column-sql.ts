@@ -138,6 +138,9 @@ function obstacle(around: Surroundings, local: Column, peer: Column): string | n
   if (to.identity !== "" && from.identity !== "" && becomesNullable(local, peer)) {
     return "an identity column needs a NOT NULL that is valid and inherited";
   }
+  if (from.is_sequence_shared && (from.identity === "") !== (to.identity === "")) {
+    return "its sequence would be dropped, and another column takes numbers from it: change that first";
+  }
   if (to.base !== from.base && to.generated === "" && !canCast(peer, local)) {
     return `there is no cast from ${from.type} to ${to.type}`;
   }

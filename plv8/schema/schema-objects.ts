@@ -44,6 +44,8 @@ export interface Column extends Base {
     readonly sequence_of: string | null;
     /** the sequence that the column owns, whether its default comes from it or not */
     readonly owned_sequence: string | null;
+    /** other columns take numbers from a sequence of this one */
+    readonly is_sequence_shared: boolean;
     /** of the constraint that NOT NULL is since 18, quoted */
     readonly not_null_name: string | null;
     readonly not_null_not_valid: boolean;

@@ -30,16 +30,16 @@ return $sql$
     join pg_namespace n on n.oid = c.relnamespace),
   owned_sequence as (
     select 'nextval(''' || replace(format('%I.%I', n.nspname, s.relname), '''', '''''') || '''::regclass)' as call,
-           format('%I.%I', n.nspname, s.relname) as name, format_type(q.seqtypid, null) as type, d.refobjid as owner,
+           format('%I.%I', n.nspname, s.relname) as name, format_type(q.seqtypid, null) as type, d.refobjid as owner, d.deptype, s.oid,
            d.refobjsubid as owner_attnum,
            format('%I.%I.%I', tn.nspname, tc.relname, a.attname) as owner_column
     from pg_depend d join pg_class s on s.oid = d.objid and s.relkind = 'S'
     join pg_namespace n on n.oid = s.relnamespace join pg_sequence q on q.seqrelid = s.oid
     join pg_class tc on tc.oid = d.refobjid join pg_namespace tn on tn.oid = tc.relnamespace
     join pg_attribute a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid
-    where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass and d.deptype = 'a'),
+    where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass and d.deptype in ('a', 'i')),
   owner(oid, attnum, sequence) as (
-    select s.owner, s.owner_attnum, min(s.name) from owned_sequence s group by s.owner, s.owner_attnum),
+    select s.owner, s.owner_attnum, min(s.name) from owned_sequence s where s.deptype = 'a' group by s.owner, s.owner_attnum),
   col as (
     select t.oid, a.attnum, a.attname, a.atttypid as type_oid, a.attnotnull, format_type(a.atttypid, a.atttypmod) as type,
            format_type(a.atttypid, -1) as base, format('%I.%I', ln.nspname, l.collname) as collation, l.oid as has_collation,
@@ -85,6 +85,10 @@ return $sql$
              'not_null', c.attnotnull, 'identity', c.identity, 'generated', c.generated, 'expression', c.expression,
              'sequence', case when c.owns_sequence then c.sequence end, 'sequence_type', c.sequence_type,
              'owned_sequence', c.owned_sequence, 'sequence_of', case when not c.owns_sequence then c.owner_column end,
+             'is_sequence_shared', exists (
+               select from owned_sequence s join pg_depend u on u.refclassid = 'pg_class'::regclass and u.refobjid = s.oid
+               join pg_attrdef e on u.classid = 'pg_attrdef'::regclass and e.oid = u.objid
+               where s.owner = c.oid and s.owner_attnum = c.attnum and (e.adrelid, e.adnum) <> (c.oid, c.attnum)),
              'not_null_name', quote_ident(c.not_null_name), 'not_null_not_valid', c.not_null_not_valid,
              'not_null_no_inherit', c.not_null_no_inherit, 'not_null_inherited', c.not_null_inherited,
              'cast', (

@@ -33,11 +33,12 @@ function readAgain(statement: string): string {
 }
 
 function withoutNames(statement: string): string {
-  return readAgain(statement)
+  const plain = statement
     .replace(/CONSTRAINT (\w+|"[^"]+") NOT NULL/g, "NOT NULL")
     .replace(/nextval\('[^']*'::regclass\)/g, "nextval(…)")
     .replace(/ AS IDENTITY \([^)]*\)/g, " AS IDENTITY")
     .replace(/\n?\s*WITH \([^)]*\)/g, "");
+  return readAgain(plain);
 }
 
 /** A table's lines in one order: that of columns does not count. */
