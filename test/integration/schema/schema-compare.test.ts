@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { keyed, kinds, rich } from "../../support/schema-kinds.ts";
+import { kinds, rich } from "../../support/schema-kinds.ts";
+import { keyed } from "../../support/schema-obstacles.ts";
 import {
   compare,
   diff,
