@@ -1,5 +1,5 @@
 import type { Column } from "./schema-objects.ts";
-import { literal } from "./statements.ts";
+import { comment, literal } from "./statements.ts";
 
 /*
  * A column as statements write it, and the sequence that it owns.
@@ -57,6 +57,13 @@ export function ownSequence(table: string, { facts, quoted }: Column): string | 
   return facts.sequence === null
     ? null
     : `alter sequence ${facts.sequence} owned by ${table}.${quoted};`;
+}
+
+/** Rights on a column that is made anew are to be granted again. */
+export function dropColumnNote({ facts, quoted }: Column): string | null {
+  return facts.has_rights
+    ? comment(`rights on column ${quoted} go with it: grant them again`)
+    : null;
 }
 
 /** The next number must be none that rows have. */

@@ -46,6 +46,8 @@ export interface Column extends Base {
     readonly owned_sequence: string | null;
     /** other columns take numbers from a sequence of this one */
     readonly is_sequence_shared: boolean;
+    /** rights on the column itself, which go with it */
+    readonly has_rights: boolean;
     /** of the constraint that NOT NULL is since 18, quoted */
     readonly not_null_name: string | null;
     readonly not_null_not_valid: boolean;

@@ -89,6 +89,7 @@ return $sql$
                select from owned_sequence s join pg_depend u on u.refclassid = 'pg_class'::regclass and u.refobjid = s.oid
                join pg_attrdef e on u.classid = 'pg_attrdef'::regclass and e.oid = u.objid
                where s.owner = c.oid and s.owner_attnum = c.attnum and (e.adrelid, e.adnum) <> (c.oid, c.attnum)),
+             'has_rights', exists (select from pg_attribute r where r.attrelid = c.oid and r.attnum = c.attnum and r.attacl is not null),
              'not_null_name', quote_ident(c.not_null_name), 'not_null_not_valid', c.not_null_not_valid,
              'not_null_no_inherit', c.not_null_no_inherit, 'not_null_inherited', c.not_null_inherited,
              'cast', (

@@ -37,6 +37,7 @@ function column(name: string, facts: Partial<Column["facts"]> = {}): Column {
     sequence_type: null,
     sequence_of: null,
     is_sequence_shared: false,
+    has_rights: false,
     owned_sequence: null,
     not_null_name: null,
     not_null_not_valid: false,
