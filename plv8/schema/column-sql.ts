@@ -11,6 +11,7 @@ import {
 import {
   columnClause,
   createSequence,
+  dropColumnNote,
   ownSequence,
   restOfColumn,
   startSequence,
@@ -94,7 +95,11 @@ function replaceColumn({ table }: Surroundings, local: Column, peer: Column): Ch
         ...cleared(always, always),
         moves: "last",
         sql: (isThere) =>
-          script(isThere ? statement : `alter table ${table} ${add}`, restOfColumn(table, local)),
+          script(
+            isThere ? dropColumnNote(peer) : null,
+            isThere ? statement : `alter table ${table} ${add}`,
+            restOfColumn(table, local),
+          ),
       };
 }
 

@@ -1,5 +1,6 @@
 import { create, drop } from "./addition-sql.ts";
 import type { Pair } from "./change.ts";
+import { dropColumnNote } from "./column-clause.ts";
 import { addColumnSql } from "./column-sql.ts";
 import { cleared, type Row, type Table } from "./plan.ts";
 import type { Addition, SchemaObject } from "./schema-objects.ts";
@@ -71,7 +72,7 @@ function rank(object: SchemaObject): number {
 
 function dropSql(relation: string, object: SchemaObject): string {
   return object.type === "column"
-    ? `alter table ${relation} drop column ${object.quoted};`
+    ? script(dropColumnNote(object), `alter table ${relation} drop column ${object.quoted};`)
     : drop(relation, object as Addition);
 }
 

@@ -218,6 +218,14 @@ describe("compare_fingerprints and schema_diff see", () => {
     await peer.query("drop publication if exists w", [], app);
   });
 
+  test("that rights on a column go with it", async () => {
+    const table = (type: string) =>
+      `create table t (a ${type}, g int generated always as (a + 1) stored); grant select (g) on t to reader`;
+    await setTables(stage, "", table("int"), table("smallint"));
+    const [row] = await diff(stage);
+    expect(row?.suggested_sql).toMatch(/^-- rights on column g go with it: grant them again\n/);
+  });
+
   test("what is not there, and who has a name already", async () => {
     await setTables(
       stage,
