@@ -17,6 +17,7 @@ function guarded(sql: (isThere: boolean) => string): Change {
   return { kind: "statements", clears: always, stopsAt: always, sql };
 }
 
+/** What makes at the peer what only we have. */
 export function createAddition(around: Surroundings, local: Addition): Change {
   if (local.type === "partition key") {
     return explained(otherPartitioning);
@@ -30,6 +31,7 @@ export function createAddition(around: Surroundings, local: Addition): Change {
   return simply(create(around.table, local));
 }
 
+/** What takes away what only the peer has. */
 export function dropAddition(around: Surroundings, peer: Addition): Change {
   if (peer.type === "partition key") {
     return explained(otherPartitioning);
@@ -61,6 +63,7 @@ function changeConstraint(around: Surroundings, local: Constraint, peer: Constra
   );
 }
 
+/** What makes what both have like ours. */
 export function changeAddition(around: Surroundings, local: Addition, peer: Addition): Change {
   const { table } = around;
   if (local.type === "partition key" || (local.type === "index" && !local.facts.is_valid)) {

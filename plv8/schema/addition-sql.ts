@@ -12,6 +12,7 @@ const firing: { readonly [state in Firing]: string } = {
   A: "enable always",
 };
 
+/** Has a trigger or rule fire at other times. */
 export function fire(table: string, { type, quoted }: Trigger | Rule, state: Firing): string {
   return `alter table ${table} ${firing[state]} ${type} ${quoted};`;
 }
@@ -26,9 +27,11 @@ function rowSecurity(table: string, { facts }: RowSecurity): string {
   } row level security;`;
 }
 
+/** Why no statement is suggested where partition keys differ. */
 export const otherPartitioning =
   "how a table is partitioned cannot be altered: make a new one and copy";
 
+/** Statements that make it at the peer. */
 export function create(table: string, object: Addition): string {
   switch (object.type) {
     case "constraint":
@@ -77,6 +80,7 @@ export function create(table: string, object: Addition): string {
   }
 }
 
+/** Statements that take it away. */
 export function drop(table: string, object: Addition): string {
   switch (object.type) {
     case "constraint":

@@ -39,13 +39,17 @@ export type Change =
       readonly sql: (isThere: boolean) => string;
     };
 
+/** A question that is answered with no, whatever is asked for. */
 export const never = (): boolean => false;
+/** The same, answered with yes. */
 export const always = (): boolean => true;
 
+/** No statements, but a comment. */
 export function nothing(text: string): Change {
   return { kind: "none", text };
 }
 
+/** No statements, but why not. */
 export function explained(why: string): Change {
   return nothing(comment(why));
 }

@@ -21,10 +21,12 @@ export function columnClause(column: Column): string {
     .join(" ");
 }
 
+/** DEFAULT, or nothing where there is none. */
 export function defaultClause(expression: string | null): string {
   return expression === null ? "" : `default ${expression}`;
 }
 
+/** GENERATED … AS IDENTITY. */
 export function identityClause({ facts }: Column): string {
   return `generated ${facts.identity === "a" ? "always" : "by default"} as identity`;
 }
@@ -53,6 +55,7 @@ export function createSequence({ facts }: Column): string | null {
     : `create sequence ${facts.sequence} as ${facts.sequence_type};`;
 }
 
+/** The sequence of a serial column goes with it. */
 export function ownSequence(table: string, { facts, quoted }: Column): string | null {
   return facts.sequence === null
     ? null

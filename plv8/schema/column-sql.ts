@@ -43,6 +43,7 @@ export function addColumnSql(table: string, column: Column): string {
   );
 }
 
+/** What adds a column that only we have. */
 export function addColumn(around: Surroundings, column: Column): Change {
   const { table } = around;
   if (around.isPartition || parentOf(around, column) !== undefined) {
@@ -67,6 +68,7 @@ function cleared(
   return { kind: "statements", untypes: true, clears, stopsAt };
 }
 
+/** What takes away a column that only the peer has: one whose values are computed. */
 export function dropColumn(around: Surroundings, column: Column): Change {
   const statement = `alter table ${around.table} drop column ${column.quoted};`;
   if (parentOf(around, column) !== undefined) {

@@ -15,9 +15,11 @@ import { script } from "./statements.ts";
  * How a column is altered, where that can be done.
  */
 
+/** Whether a column gets another type or collation. */
 export const isRetyped = (to: Column["facts"], from: Column["facts"]) =>
   to.type !== from.type || to.collation !== from.collation;
 
+/** Whether a column, or that of a child, may be NULL afterwards where it may not before. */
 export const becomesNullable = (local: Column, peer: Column) =>
   peer.facts.not_null &&
   (!local.facts.not_null ||

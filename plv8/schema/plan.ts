@@ -14,6 +14,7 @@ export interface Row {
   readonly change: Change;
 }
 
+/** A table that differs, with all that decides what can be done about it. */
 export interface Table {
   readonly around: Surroundings;
   readonly rows: readonly Row[];
@@ -28,12 +29,14 @@ export interface Table {
   readonly left: ReadonlySet<Key>;
 }
 
+/** An object, for people. */
 export const nameOf = ({ type, quoted }: SchemaObject) => `${type} ${quoted}`;
 
 const objectOf = ({ local, peer }: Pair) => (local ?? peer) as SchemaObject;
 
 const isLeft = ({ change }: Row) => change.kind === "none" && change.isDone !== true;
 
+/** The table, with changes as they are wanted. */
 export function tableOf(
   around: Surroundings,
   rows: readonly Row[],

@@ -117,6 +117,7 @@ export interface Policy extends Base {
   readonly type: "policy";
 }
 
+/** When a trigger or rule fires: in sessions of origin, never, in those of replication, in all. */
 export type Firing = "O" | "D" | "R" | "A";
 
 export interface Trigger extends Base {
@@ -136,6 +137,7 @@ export interface OfType extends Base {
   readonly facts: { readonly of: string };
 }
 
+/** A rewrite rule. */
 export interface Rule extends Base {
   readonly type: "rule";
   readonly facts: { readonly statement: string; readonly enabled: Firing };

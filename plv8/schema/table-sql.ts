@@ -66,10 +66,12 @@ export function createTable(
   );
 }
 
+/** Nobody drops a table without a thought. */
 export function dropTable(table: Table): string {
   return withheld(`drop table ${table.quoted};`, "the rows in it would be lost");
 }
 
+/** LOGGED or UNLOGGED, as it is here. */
 export function changePersistence(local: Table): string {
   return `alter table ${local.quoted} set ${local.facts.persistence === "u" ? "unlogged" : "logged"};`;
 }

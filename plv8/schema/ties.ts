@@ -4,14 +4,17 @@ import { ofType, type SchemaObject, type Side, type Tie } from "./schema-objects
  * Which objects of a table depend on which.
  */
 
+/** An object of a table by its type and name. */
 export type Key = string;
 
 const keyOf = (type: string, name: string): Key => JSON.stringify([type, name]);
 
+/** The key of an object. */
 export function key({ type, name }: Pick<SchemaObject, "type" | "name">): Key {
   return keyOf(type, name);
 }
 
+/** Both directions of ties, from one object to the next. */
 export interface Ties {
   /** those that an object depends on */
   readonly below: (of: Key) => readonly Key[];
@@ -36,6 +39,7 @@ function identityTies({ objects, ties }: Side): readonly Tie[] {
   ];
 }
 
+/** The ties of all objects of a side. */
 export function tiesOf(side: Side): Ties {
   const above = new Map<Key, Key[]>();
   const below = new Map<Key, Key[]>();

@@ -14,6 +14,7 @@ import {
  * some are refused, as they may be: what the others leave is the table.
  */
 
+/** Statements that make a table on two sides. */
 export interface SchemaPair {
   readonly shape: string;
   readonly here: readonly string[];

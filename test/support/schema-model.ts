@@ -12,6 +12,7 @@ import { type Server, startServer } from "./server.ts";
 
 const app = { database: "app" };
 
+/** Two servers whose databases are called app. */
 export interface SchemaPairServers {
   readonly server: Server;
   readonly peer: Server;
@@ -118,6 +119,7 @@ async function psql(peer: Server, sql: string): Promise<string> {
   return code === 0 ? "" : stderr;
 }
 
+/** What became of a pair. */
 export interface Outcome {
   readonly shape: string;
   /** statements that were not refused, of both sides */
@@ -162,6 +164,7 @@ async function mendTable(
   return explained.filter((row) => still.has(name(row))).map(reason);
 }
 
+/** Make a pair of tables, mend the peer's, and judge. */
 export async function mendPair(
   stage: SchemaPairServers,
   pair: SchemaPair,

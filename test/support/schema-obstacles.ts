@@ -10,6 +10,7 @@ export const keyed = `create table t (${key}, v text, n int)`;
 /** A function for triggers. */
 export const trigger = `create function f() returns trigger language plpgsql as 'begin return new; end'`;
 
+/** Such differences, and what schema_diff lists. */
 export const obstacles: readonly Kind[] = [
   [
     "a serial column that is an identity at the peer",

@@ -3,7 +3,7 @@ import { mendPairs, type SchemaPairServers, startSchemaPair } from "../../suppor
 
 /* Tables that differ in many ways at once: what is suggested is run as it is, and pg_dump judges. */
 let stage: SchemaPairServers;
-const pairs = 30;
+const pairs = 24;
 
 beforeAll(async () => {
   stage = await startSchemaPair("schema-model");
