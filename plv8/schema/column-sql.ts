@@ -198,7 +198,9 @@ export function alterColumn(around: Surroundings, local: Column, peer: Column): 
     (to.generated !== "" && to.generated !== from.generated) ||
     (from.generated === "v" && to.generated !== "v") ||
     // SET EXPRESSION came with 17; a virtual column's is refused where the table has a check, or is published
-    (otherExpression && (around.peerVersion < 170000 || to.generated === "v" || retype))
+    (otherExpression && (around.peerVersion < 170000 || to.generated === "v" || retype)) ||
+    // its expression need not fit another type
+    (to.generated !== "" && to.base !== from.base)
   ) {
     return replaceColumn(around, local, peer);
   }

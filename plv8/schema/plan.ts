@@ -196,16 +196,24 @@ function disagreement({ peerSide }: Table, { local, peer }: Pair): string | null
   const isColumn = local?.type === "column" && peer === undefined;
   const isCheck =
     local?.type === "constraint" &&
-    local.facts.kind === "c" &&
-    !local.definition.includes(" NO INHERIT");
+    (local.facts.kind === "f" ||
+      (local.facts.kind === "c" && !local.definition.includes(" NO INHERIT")));
   const isPrimary = local?.type === "constraint" && local.facts.kind === "p" && peer === undefined;
+  const losesNotNull =
+    local?.type === "column" &&
+    peer?.type === "column" &&
+    peer.facts.not_null &&
+    !local.facts.not_null;
   const one = peerSide.lower.find(({ type, name, definition }) =>
-    isPrimary
-      ? type === "constraint" && definition.startsWith("PRIMARY KEY")
-      : (isColumn || isCheck) &&
-        type === local.type &&
-        name === local.name &&
-        definition !== (local.type === "column" ? local.facts.type : (peer ?? local).definition),
+    type === "own constraint"
+      ? (local?.type === "constraint" && peer === undefined && name === local.name) ||
+        (losesNotNull && definition.startsWith("PRIMARY KEY"))
+      : isPrimary
+        ? type === "constraint" && definition.startsWith("PRIMARY KEY")
+        : (isColumn || isCheck) &&
+          type === local.type &&
+          name === local.name &&
+          definition !== (local.type === "column" ? local.facts.type : (peer ?? local).definition),
   );
   return one === undefined ? null : `${one.what} is in the way`;
 }

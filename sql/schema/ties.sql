@@ -97,6 +97,10 @@ return $sql$
     from below b join pg_attribute a on a.attrelid = b.oid and a.attnum > 0 and not a.attisdropped
     union all
     select 'constraint', k.conname::text, pg_get_constraintdef(k.oid), pg_describe_object('pg_constraint'::regclass, k.oid, 0)
-    from below b join pg_constraint k on k.conrelid = b.oid and k.contype <> 'n' and k.conparentid = 0)
+    from below b join pg_constraint k on k.conrelid = b.oid and k.contype <> 'n' and k.conparentid = 0
+    union all
+    -- what a partition has from its parent keeps its name, too
+    select 'own constraint', k.conname::text, pg_get_constraintdef(k.oid), pg_describe_object('pg_constraint'::regclass, k.oid, 0)
+    from t join pg_constraint k on k.conrelid = t.oid and k.conparentid <> 0)
 $sql$;
 comment on function steep_repl._schema_tie_ctes() is 'private: CTEs of a query for what depends on the objects that tables consist of';

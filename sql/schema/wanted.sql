@@ -25,7 +25,9 @@ return $sql$
                select format('%I %s %s %s', a.attname, format_type(a.atttypid, a.atttypmod), a.attcollation::regcollation, a.attnotnull) as line
                from pg_attribute a where a.attrelid = n.id and a.attnum > 0 and not a.attisdropped
                union all
-               select format('%I %s', k.conname, pg_get_constraintdef(k.oid)) from pg_constraint k where k.conrelid = n.id and k.contype = 'c') x) end
+               select format('%I %s', k.conname, pg_get_constraintdef(k.oid)) from pg_constraint k where k.conrelid = n.id and k.contype = 'c'
+               union all
+               select pg_get_partkeydef(n.id)) x) end
     from needed n cross join lateral pg_identify_object(n.class, n.id, 0) i
     cross join lateral (
       select case n.class when 'pg_type'::regclass then (select y.typname from pg_type y where y.oid = n.id)
@@ -104,7 +106,9 @@ return format($sql$
           select format('%%I %%s %%s %%s', a.attname, format_type(a.atttypid, a.atttypmod), a.attcollation::regcollation, a.attnotnull) as line
           from pg_attribute a where a.attrelid = n.oid and a.attnum > 0 and not a.attisdropped
           union all
-          select format('%%I %%s', k.conname, pg_get_constraintdef(k.oid)) from pg_constraint k where k.conrelid = n.oid and k.contype = 'c') x
+          select format('%%I %%s', k.conname, pg_get_constraintdef(k.oid)) from pg_constraint k where k.conrelid = n.oid and k.contype = 'c'
+               union all
+               select pg_get_partkeydef(n.oid)) x
         where n.relname = w.bare and (pg_identify_object('pg_class'::regclass, n.oid, 0)).identity = w.identity)
         then 'table ' || w.identity || ' is defined otherwise: see to it first' end as why) y
   where y.why is not null$sql$, wanted, schema_name, table_name, table_name);

@@ -34,6 +34,8 @@ function readAgain(statement: string): string {
 
 function withoutNames(statement: string): string {
   const plain = statement
+    // of partitions, in the order in which those of their parent were made
+    .replace(/^(CREATE (?:UNIQUE )?INDEX) \w+_idx\d* /, "$1 _idx ")
     .replace(/CONSTRAINT (\w+|"[^"]+") NOT NULL/g, "NOT NULL")
     .replace(/nextval\('[^']*'::regclass\)/g, "nextval(…)")
     .replace(/ AS IDENTITY \([^)]*\)/g, " AS IDENTITY")
