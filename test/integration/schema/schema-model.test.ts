@@ -1,9 +1,12 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { createRandom } from "../../support/random.ts";
 import { mendPairs, type SchemaPairServers, startSchemaPair } from "../../support/schema-model.ts";
 
 /* Tables that differ in many ways at once: what is suggested is run as it is, and pg_dump judges. */
 let stage: SchemaPairServers;
-const pairs = 24;
+const pairs = 20;
+/** The same ones each time, unless another is given; the soak has others. */
+const seed = Number(process.env.STEEP_SEED ?? 16);
 
 beforeAll(async () => {
   stage = await startSchemaPair("schema-model");
@@ -13,7 +16,7 @@ afterAll(async () => {
   await stage.peer.destroy();
 });
 
-test(`of ${pairs} random pairs of tables, suggestions mend what they do not explain`, async () => {
-  const outcomes = await mendPairs(stage, pairs, 5);
+test(`of ${pairs} random pairs of tables (seed ${seed}), suggestions mend what they do not explain`, async () => {
+  const outcomes = await mendPairs(stage, pairs, 5, createRandom(seed));
   expect(outcomes.filter(({ reasons }) => reasons.length === 0).length).toBeGreaterThan(pairs / 4);
 }, 180_000);
