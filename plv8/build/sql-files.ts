@@ -33,6 +33,7 @@ export const sqlAfter: readonly string[] = [
   "schema/wanted.sql",
   "schema/fingerprints.sql",
   "overlap/differences.sql",
+  "overlap/scope.sql",
   "overlap/plans.sql",
   "overlap/settle.sql",
   "overlap/overlap.sql",

@@ -6,6 +6,10 @@ export interface WriteFacts {
   /** columns GENERATED ALWAYS AS IDENTITY, which an UPDATE cannot set */
   readonly identity: readonly string[];
   readonly unique: readonly UniqueFacts[];
+  /** INSERT, UPDATE or DELETE, where the role that merges has no such right */
+  readonly missing_rights: readonly string[];
+  /** row security would hide rows from that role */
+  readonly row_security: boolean;
 }
 
 /** A unique index; all but that of the key may stand in a row's way. */
@@ -29,6 +33,8 @@ export interface UniqueFacts {
 export interface PeerWriteFacts {
   readonly identity: readonly string[];
   readonly unique: readonly Pick<UniqueFacts, "name" | "is_harmless">[];
+  readonly missing_rights: readonly string[];
+  readonly row_security: boolean;
 }
 
 /** A table to merge, as `steep_repl._overlap_plans` asks for its plan. */
@@ -38,5 +44,7 @@ export interface MergeFacts extends PairFacts {
   readonly options: {
     readonly actions: RowActions;
     readonly last_modified_column: string | null;
+    /** a table that cannot be merged is left out */
+    readonly skips?: boolean;
   };
 }

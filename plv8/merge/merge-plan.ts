@@ -5,6 +5,7 @@ import type { MergeFacts, PeerWriteFacts } from "./merge-facts.ts";
 import { type MergeSidePlan, mergeSidePlan, sameKeysQuery } from "./merge-queries.ts";
 import { checkedIndexes, type UniqueCheck, uniqueChecks } from "./merge-unique.ts";
 import { readPeerWrites } from "./peer-writes.ts";
+import type { RowAction } from "./row-actions.ts";
 
 /** How one table is merged: how it is compared, and what is written by. */
 export interface MergePlan extends OverlapPlan {
@@ -64,6 +65,35 @@ function refuseIdentity(build: Build, facts: MergeFacts, peer: PeerWriteFacts): 
   }
 }
 
+/** What else keeps a table from being merged; of tables that are not to be left out, all is said together. */
+function refuseUnwritable({ pair }: Build, facts: MergeFacts, peer: PeerWriteFacts): void {
+  const { actions } = facts.options;
+  const needed = (side: string) => [
+    "UPDATE",
+    ...(Object.values(actions).includes(`insert_${side}` as RowAction) ? ["INSERT"] : []),
+    ...(Object.values(actions).includes(`delete_${side}` as RowAction) ? ["DELETE"] : []),
+  ];
+  for (const [at, side, writes] of [
+    ["", "local", facts.local_writes],
+    ["peer: ", "remote", peer],
+  ] as const) {
+    if (writes.row_security) {
+      throw new SteepError({
+        sqlstate: "0A000",
+        message: `${at}row security applies to table ${pair.table}`,
+      });
+    }
+    const missing = writes.missing_rights.filter((right) => needed(side).includes(right));
+    if (missing.length > 0) {
+      throw new SteepError({
+        sqlstate: "42501",
+        message: `${at}permission denied to merge table ${pair.table}`,
+        detail: `There is no right to ${missing.join(", ")}.`,
+      });
+    }
+  }
+}
+
 /**
  * Decide how one table is merged.
  *
@@ -77,6 +107,9 @@ export function planMerge(facts: MergeFacts): MergePlan {
   const peerWrites = readPeerWrites(facts.table, facts.peer_writes);
   const indexes = checkedIndexes(build, facts.local_writes, peerWrites);
   refuseIdentity(build, facts, peerWrites);
+  if (facts.options.skips === true) {
+    refuseUnwritable(build, facts, peerWrites);
+  }
   return {
     ...overlapPlan(build),
     merge: {

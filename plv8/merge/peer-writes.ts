@@ -14,5 +14,7 @@ export function readPeerWrites(table: string, value: unknown): PeerWriteFacts {
       name: text(member(index, "name")),
       is_harmless: flag(member(index, "is_harmless")),
     })),
+    missing_rights: list(member(facts, "missing_rights"), text),
+    row_security: flag(member(facts, "row_security")),
   };
 }

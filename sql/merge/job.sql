@@ -1,20 +1,21 @@
 -- What the coordinator of a merge asks as the requester, whose temporary tables these are.
 
 create function steep_repl._merge_open(
-  connection text, params jsonb, is_undo boolean, out n_tables int, out names text, out keys text, out facts text)
+  connection text, params jsonb, is_undo boolean, out n_tables int, out names text, out keys text, out facts text, out skipped text)
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 begin
   n_tables := case
     when is_undo then steep_repl._undo_plans(connection, params)
     else steep_repl._merge_plans(
       connection, steep_repl._texts(params -> 'tables'), nullif(params -> 'primary_keys', 'null'),
-      steep_repl._call('merge_actions', params), params ->> 'last_modified_column') end;
+      steep_repl._call('merge_actions', params), params ->> 'last_modified_column', steep_repl._call('table_scope', params)) end;
   update pg_temp.steep_repl_merge set overlap_id = params ->> 'overlap_id';
   select coalesce(array_agg(t.name order by t.no), '{}')::text, coalesce(array_agg(k.key order by t.no), '{}')::text
   into names, keys
   from pg_temp.steep_repl_tables t join pg_temp.steep_repl_plans p using (no)
   cross join lateral (select steep_repl._texts(p.plan -> 'key')::text as key) k;
   facts := steep_repl._merge_facts(connection, is_undo);
+  skipped := steep_repl._skipped_tables();
 end
 $fn$;
 comment on function steep_repl._merge_open(text, jsonb, boolean) is 'private: plans the tables of a merge: how many, their names and keys, and what decides whether it may begin';

@@ -57,6 +57,8 @@ export const ofKey = unique({
 export const writes = (more: Partial<WriteFacts> = {}): WriteFacts => ({
   identity: [],
   unique: [ofKey],
+  missing_rights: [],
+  row_security: false,
   ...more,
 });
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import type { MergeFacts, UniqueFacts } from "../../../plv8/merge/merge-facts.ts";
+import type { MergeFacts, UniqueFacts, WriteFacts } from "../../../plv8/merge/merge-facts.ts";
 import { planMerge } from "../../../plv8/merge/merge-plan.ts";
 import type { ColumnFacts, TableFacts } from "../../../plv8/overlap/overlap-facts.ts";
 import {
@@ -125,10 +125,9 @@ describe("checks of unique indexes", () => {
   });
 
   test("are made for indexes that both sides have, as this side defines them", () => {
-    const peer = {
-      identity: [],
+    const peer = writes({
       unique: [ofKey, unique({ expressions: ["evil()"], predicate: "evil()" })],
-    };
+    });
     const plan = planOf([id, v], {
       local_writes: writes({ unique: [ofKey, unique()] }),
       peer_writes: peer,
@@ -137,7 +136,7 @@ describe("checks of unique indexes", () => {
       ...{ unique_local: [{ index: "t_v_key" }], unique_peer: [{ index: "t_v_key" }] },
     });
     expect(JSON.stringify(plan)).not.toContain("evil");
-    const there = { identity: [], unique: [ofKey, unique({ name: "there" })] };
+    const there = writes({ unique: [ofKey, unique({ name: "there" })] });
     expect(planOf(undefined, { peer_writes: there })).toMatchObject({
       ...{ unique_local: [], unique_peer: [] },
     });
@@ -471,4 +470,34 @@ test("names are quoted wherever they stand", () => {
       .replaceAll(/'[av]"b''; drop table [xy] --'/g, "");
     expect(rest).not.toContain("drop table");
   }
+});
+
+describe("a table that cannot be written", () => {
+  const lacking = (local_writes: WriteFacts, peer_writes: WriteFacts, skips: boolean) =>
+    facts(undefined, {
+      ...{ local_writes, peer_writes },
+      options: {
+        actions: { local_only: "insert_remote", conflict: "update_local" },
+        ...{ last_modified_column: null, skips },
+      },
+    });
+
+  test.each([
+    ["row security here", writes({ row_security: true }), writes(), "0A000"],
+    ["row security there", writes(), writes({ row_security: true }), "0A000"],
+    ["no UPDATE here", writes({ missing_rights: ["UPDATE"] }), writes(), "42501"],
+    ["no INSERT there", writes(), writes({ missing_rights: ["INSERT"] }), "42501"],
+  ])(
+    "by %s is refused where such tables are left out, and else planned",
+    (_, here, there, sqlstate) => {
+      expect(refusal(lacking(here, there, true))).toMatchObject({ sqlstate });
+      expect(() => planMerge(lacking(here, there, false))).not.toThrow();
+    },
+  );
+
+  test("is one of which the needed rights are missing", () => {
+    const none = writes({ missing_rights: ["INSERT", "DELETE"] });
+    const there = writes({ missing_rights: ["DELETE"] });
+    expect(() => planMerge(lacking(none, there, true))).not.toThrow();
+  });
 });
