@@ -29,6 +29,8 @@ export const sqlAfter: readonly string[] = [
   "overlap/facts.sql",
   "schema/sides.sql",
   "schema/objects.sql",
+  "schema/ties.sql",
+  "schema/wanted.sql",
   "schema/fingerprints.sql",
   "overlap/differences.sql",
   "overlap/scope.sql",
