@@ -12,6 +12,7 @@
 #include "access/xact.h"
 #include "apply/apply.h"
 #include "apply/apply_item.h"
+#include "apply/apply_load.h"
 #include "files/directory.h"
 #include "miscadmin.h"
 #include "jobs/shared_plan.h"
@@ -79,6 +80,8 @@ do_item(const ApplyItem *item)
 		if (error == NULL)
 			return;
 		if (error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED && attempt < MAX_DEADLOCKS)
+			continue;
+		if (plan->step == STEP_LOAD && apply_load_may_move(item, apply_item_name(item), error))
 			continue;
 		if (apply_item_is_optional(item, error))
 		{

@@ -94,6 +94,7 @@ add_table(ApplyDraft *draft, ApplyRun *apply, const TargetTable *target)
 	table->dump_id = apply->toc->entries.items[target->entry]->dump_id;
 	table->stored_bytes = target->file->stored_bytes;
 	pg_atomic_init_u32(&table->items_left, 0);
+	pg_atomic_init_u32(&table->moves, 0);
 	for (int frame = 0; frame < target->file->nframes;)
 		frame += add_load(draft, apply, draft->n_tables, target->file, frame);
 	draft->n_tables++;

@@ -56,6 +56,7 @@ typedef struct ApplyTable
 	int dump_id; /* its file is <dump_id>.dat with a suffix */
 	uint64 stored_bytes;
 	pg_atomic_uint32 items_left;
+	pg_atomic_uint32 moves; /* rows belong into other partitions here */
 } ApplyTable;
 
 /* What one applier does in one transaction. */

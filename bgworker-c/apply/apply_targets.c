@@ -7,6 +7,7 @@
  * it, and does not let a role read it.
  */
 #include "apply/apply.h"
+#include "apply/apply_partitions.h"
 
 #include "access/table.h"
 #include "access/tableam.h"
@@ -34,15 +35,17 @@ text_array(char **names, int n)
 	return PointerGetDatum(construct_array_builtin(values, n, TEXTOID));
 }
 
-/* The tables to load, in the order of apply->targets. */
+/* The tables to load, in the order of apply->targets; or those only that are loaded through a root. */
 static Datum
-target_names(ApplyRun *apply)
+target_names(ApplyRun *apply, bool via_root)
 {
 	char **names = palloc_array(char *, apply->n_targets + 1);
+	int n = 0;
 
 	for (int i = 0; i < apply->n_targets; i++)
-		names[i] = apply->targets[i].name;
-	return text_array(names, apply->n_targets);
+		if (!via_root || toc_loads_via_root(apply->toc->entries.items[apply->targets[i].entry]))
+			names[n++] = apply->targets[i].name;
+	return text_array(names, n);
 }
 
 /* Objects of a stage that are not done; of relations only, by kind of entry. */
@@ -66,15 +69,16 @@ entry_names(ApplyRun *apply, ApplyStage stage)
 
 /*
  * Run one of the planner's queries, as the requester: $1 the parameters, $2
- * the tables to load, $3 the sequences to set, $4 the relations to create.
+ * the tables to load, $3 the sequences to set, $4 the relations to create, $5
+ * of $2 those that are loaded through a partition root.
  */
 static uint64
 run_query(JobRun *run, Jsonb *action, const char *name, const AnswerColumn *columns, int n_columns)
 {
-	Oid types[] = {JSONBOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID};
+	Oid types[] = {JSONBOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID};
 	Datum values[] = {DirectFunctionCall1(jsonb_in, CStringGetDatum(run->params)),
-					  target_names(run->apply), entry_names(run->apply, STAGE_SEQUENCES),
-					  entry_names(run->apply, STAGE_PRE_DATA)};
+					  target_names(run->apply, false), entry_names(run->apply, STAGE_SEQUENCES),
+					  entry_names(run->apply, STAGE_PRE_DATA), target_names(run->apply, true)};
 	PlannedQuery query = {.name = name,
 						  .sql = action_text(action, name),
 						  .n_args = lengthof(values),
@@ -148,6 +152,20 @@ open_target(ApplyRun *apply, const TargetTable *target)
 	return NULL;
 }
 
+/* Rows that went through a root may lie in any partition; a crash has emptied the unlogged ones. */
+static void
+refuse_lost_rows(const TargetTable *target, const TocEntry *entry, Relation rel)
+{
+	Oid root = toc_loads_via_root(entry) ? partition_root(RelationGetRelid(rel)) : InvalidOid;
+
+	if (OidIsValid(root) && partition_tree_is_unlogged(root))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("it cannot be told which rows of table %s were loaded before", target->name),
+				 errdetail("They went through its partition root, and some partitions are unlogged."),
+				 errhint("Empty the partitioned table, and start a new apply.")));
+}
+
 /*
  * A crash empties unlogged tables, but not what we have marked: load those
  * again. One that is not empty was loaded since the last crash, and is as
@@ -165,6 +183,7 @@ forget_lost_loads(JobRun *run)
 
 		if (rel == NULL)
 			continue;
+		refuse_lost_rows(target, apply->toc->entries.items[target->entry], rel);
 		if (rel->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED && is_empty(rel))
 		{
 			apply_marks_remove(apply->done, run->job->id,

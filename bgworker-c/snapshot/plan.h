@@ -27,6 +27,8 @@ typedef struct SourceTable
 	char *fingerprint; /* of its catalog rows, as the snapshot sees them */
 	char *condition;   /* WHERE … of an extension's config table, or NULL */
 	bool extension_member;
+	char *root_schema; /* of the partition root to load it through, or NULL */
+	char *root_name;
 	int dump_id; /* once the table of contents names its file */
 } SourceTable;
 

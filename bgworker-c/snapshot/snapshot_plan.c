@@ -49,6 +49,8 @@ static const AnswerColumn table_columns[] = {
 	{TEXTOID},            /* fingerprint */
 	{TEXTOID, true},      /* condition */
 	{BOOLOID},            /* is it an extension's */
+	{TEXTOID, true},      /* of the root to load it through: schema */
+	{TEXTOID, true},      /* and name */
 };
 static const AnswerColumn matview_columns[] = {{OIDOID}};
 static const AnswerColumn filter_columns[] = {{TEXTOID, true}, {TEXTOID, true}, {TEXTOID}};
@@ -105,6 +107,10 @@ read_tables(SnapshotRun *snapshot, uint64 n)
 		table->fingerprint = planned_text(i, 6);
 		table->condition = planned_text(i, 7);
 		table->extension_member = strcmp(planned_text(i, 8), "t") == 0;
+		table->root_schema = planned_text(i, 9);
+		table->root_name = planned_text(i, 10);
+		if ((table->root_schema == NULL) != (table->root_name == NULL))
+			wrong_answer("the root of table %s has half a name", table->name);
 	}
 }
 

@@ -102,6 +102,7 @@ extern TocEntry *toc_next_table(const Toc *toc, int *position);
 /* toc_add.c */
 extern TocEntry *toc_add_table_data(Toc *toc, const TocTableData *spec);
 extern TocEntry *toc_add_matview_refresh(Toc *toc, Oid relid);
+extern bool toc_loads_via_root(const TocEntry *entry);
 
 /* shared by the toc_*.c files */
 extern void toc_append(Toc *toc, TocEntries *list, TocEntry *entry);

@@ -76,10 +76,19 @@ table_dump_id(Toc *toc, const TocTableData *spec)
 }
 
 /* pg_restore tells by this comment that the rows may lie in other partitions. */
+#define VIA_ROOT "-- load via partition root "
+
+/* Whether the rows of a TABLE DATA entry are to be loaded through the partition root. */
+bool
+toc_loads_via_root(const TocEntry *entry)
+{
+	return entry->defn != NULL && strncmp(entry->defn, VIA_ROOT, strlen(VIA_ROOT)) == 0;
+}
+
 static char *
 load_via_root_comment(const char *root)
 {
-	char *comment = psprintf("-- load via partition root %s", root);
+	char *comment = psprintf(VIA_ROOT "%s", root);
 
 	for (char *c = comment; *c != '\0'; c++)
 	{

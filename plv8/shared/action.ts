@@ -29,7 +29,7 @@ export type SnapshotAction =
 
 /** Queries that C runs inside the snapshot, with `$1` = the job's params as jsonb. */
 export interface PlanQueries {
-  /** oid, schema, name, owner, columns text[], fingerprint, condition, in_extension; by oid */
+  /** oid, schema, name, owner, columns text[], fingerprint, condition, in_extension, root's schema and name; by oid */
   readonly tables: string;
   /** oids of materialized views to refresh, in that order */
   readonly matviews: string;
