@@ -124,7 +124,7 @@ work(MemoryContext per_item)
 		MemoryContextSwitchTo(per_item);
 		job_show_table(job, apply_item_name(item));
 		do_item(item);
-		if (plan->step == STEP_LOAD)
+		if (plan->step == STEP_LOAD && item->n_objects == 0)
 			count_table(item);
 		pg_atomic_fetch_add_u32(&job->counters.items_done, 1);
 		if (apply_plan_item_done(plan, number))

@@ -5,6 +5,7 @@
  */
 #include "apply/apply_item.h"
 
+#include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_namespace_d.h"
 #include "catalog/pg_proc.h"

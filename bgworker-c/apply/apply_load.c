@@ -187,12 +187,14 @@ open_target(const ApplyItem *item, const TocEntry *entry)
 										 loader.moves || toc_loads_via_root(entry));
 
 	if (loader.moves && partition_tree_is_unlogged(RelationGetRelid(rel)))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("rows of table %s belong into other partitions here, some of which may be unlogged",
-						loader.table),
-				 errdetail("After a crash, it could not be told which of them were lost."),
-				 errhint("Make the partitions LOGGED until they are loaded.")));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg(
+				 "rows of table %s belong into other partitions here, some of which may be unlogged",
+				 loader.table),
+			 errdetail("After a crash, it could not be told which of them were lost."),
+			 errhint("Make the partitions LOGGED until they are loaded.")));
 	return rel;
 }
 
@@ -229,6 +231,11 @@ apply_load_item(const ApplyItem *item, const TocEntry *entry)
 									.previous = error_context_stack};
 	uint64 rows;
 
+	if (item->n_objects > 0)
+	{
+		apply_load_objects(loader.job, loader.plan, loader.dirfd, item);
+		return;
+	}
 	loader.copy = NULL;
 	loader.table = quote_qualified_identifier(entry->schema, entry->tag);
 	loader.moves = pg_atomic_read_u32(&plan_tables(loader.plan)[item->table].moves) != 0;
@@ -248,7 +255,7 @@ apply_load_item(const ApplyItem *item, const TocEntry *entry)
 bool
 apply_load_may_move(const ApplyItem *item, const char *table, const ErrorData *error)
 {
-	if (loader.moves || !partition_is_violated(error))
+	if (item->n_objects > 0 || loader.moves || !partition_is_violated(error))
 		return false;
 	if (pg_atomic_exchange_u32(&plan_tables(loader.plan)[item->table].moves, 1) == 0)
 		ereport(LOG, (errmsg("steep_repl: %s loads table %s through its partition root: %s",

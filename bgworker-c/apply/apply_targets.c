@@ -67,18 +67,31 @@ entry_names(ApplyRun *apply, ApplyStage stage)
 	return text_array(names, n);
 }
 
+static Datum
+new_objects(ApplyRun *apply)
+{
+	int n;
+	char **names = apply_new_objects(apply, &n);
+
+	return text_array(names, n);
+}
+
 /*
  * Run one of the planner's queries, as the requester: $1 the parameters, $2
  * the tables to load, $3 the sequences to set, $4 the relations to create, $5
- * of $2 those that are loaded through a partition root.
+ * of $2 those that are loaded through a partition root, $6 the large objects to
+ * create.
  */
 static uint64
 run_query(JobRun *run, Jsonb *action, const char *name, const AnswerColumn *columns, int n_columns)
 {
-	Oid types[] = {JSONBOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID};
+	Oid types[] = {JSONBOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID};
 	Datum values[] = {DirectFunctionCall1(jsonb_in, CStringGetDatum(run->params)),
-					  target_names(run->apply, false), entry_names(run->apply, STAGE_SEQUENCES),
-					  entry_names(run->apply, STAGE_PRE_DATA), target_names(run->apply, true)};
+					  target_names(run->apply, false),
+					  entry_names(run->apply, STAGE_SEQUENCES),
+					  entry_names(run->apply, STAGE_PRE_DATA),
+					  target_names(run->apply, true),
+					  new_objects(run->apply)};
 	PlannedQuery query = {.name = name,
 						  .sql = action_text(action, name),
 						  .n_args = lengthof(values),
@@ -159,11 +172,12 @@ refuse_lost_rows(const TargetTable *target, const TocEntry *entry, Relation rel)
 	Oid root = toc_loads_via_root(entry) ? partition_root(RelationGetRelid(rel)) : InvalidOid;
 
 	if (OidIsValid(root) && partition_tree_is_unlogged(root))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("it cannot be told which rows of table %s were loaded before", target->name),
-				 errdetail("They went through its partition root, and some partitions are unlogged."),
-				 errhint("Empty the partitioned table, and start a new apply.")));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("it cannot be told which rows of table %s were loaded before", target->name),
+			 errdetail("They went through its partition root, and some partitions are unlogged."),
+			 errhint("Empty the partitioned table, and start a new apply.")));
 }
 
 /*

@@ -15,6 +15,7 @@
 #include "files/frame_log.h"
 #include "frames/frame_pipeline.h"
 #include "miscadmin.h"
+#include "snapshot/large_object.h"
 #include "snapshot/plan.h"
 #include "text/row_source.h"
 #include "storage/fd.h"
@@ -85,7 +86,12 @@ write_frame(const Frame *frame)
 	FrameRecord record = {0};
 
 	record.table = copier.chunk.table;
-	record.offset = pg_atomic_fetch_add_u64(&table->file_end, frame->stored_bytes);
+	record.object = copier.file.object;
+	record.offset = OidIsValid(copier.file.object)
+						? copier.file.end
+						: pg_atomic_fetch_add_u64(&table->file_end, frame->stored_bytes);
+	copier.file.end = record.offset + frame->stored_bytes;
+	copier.file.has_frame = true;
 	record.rows = frame->rows;
 	record.raw_bytes = frame->raw_bytes;
 	record.stored_bytes = frame->stored_bytes;
@@ -101,18 +107,31 @@ write_frame(const Frame *frame)
 	pg_atomic_fetch_add_u64(&copier.job->counters.rows, frame->rows);
 }
 
+/* So many bytes were added to the frame. */
 static void
-add_row(const char *line, size_t len)
+count_bytes(size_t len)
 {
-	FrameWriter *writer = frame_pipeline_writer(copier.pipeline);
-
-	frame_writer_add_row(writer, line, len);
 	copier.chunk_raw += len;
 	copier.unreported += len;
 	if (copier.unreported >= REPORT_BYTES)
 		report_progress(copier.chunk_raw);
-	if (frame_writer_raw_bytes(writer) >= FRAME_BYTES)
+	if (frame_writer_raw_bytes(frame_pipeline_writer(copier.pipeline)) >= FRAME_BYTES)
 		frame_pipeline_end_frame(copier.pipeline);
+}
+
+static void
+add_row(const char *line, size_t len)
+{
+	frame_writer_add_row(frame_pipeline_writer(copier.pipeline), line, len);
+	count_bytes(len);
+}
+
+/* Bytes of a large object; what they are read in divides a frame. */
+static void
+add_bytes(const char *bytes, size_t len)
+{
+	frame_writer_append(frame_pipeline_writer(copier.pipeline), bytes, len);
+	count_bytes(len);
 }
 
 /*
@@ -141,7 +160,24 @@ name_table(void *arg)
 {
 	const PlanTable *table = &copier.plan->tables[copier.chunk.table];
 
-	errcontext("copying table %s", plan_string(copier.plan, table->qualified_name));
+	if (OidIsValid(copier.file.object))
+		errcontext("copying large object %u", copier.file.object);
+	else
+		errcontext("copying table %s", plan_string(copier.plan, table->qualified_name));
+}
+
+/* Copy a batch of large objects, each into a file of its own. */
+static void
+copy_objects(const PlanTable *batch)
+{
+	for (uint32 i = 0; i < batch->n_objects; i++)
+	{
+		worker_check_cancel(copier.job);
+		data_file_make_object(&copier.file, copier.dirfd, copier.plan, copier.chunk.table,
+							  plan_batch(copier.plan, batch)[i]);
+		large_object_copy(&copier.file, copier.pipeline, add_bytes);
+	}
+	copier.file.object = InvalidOid;
 }
 
 /* In a transaction of its own, so that locks stay few. */
@@ -150,9 +186,13 @@ copy_rows(void)
 {
 	ErrorContextCallback context = {.callback = name_table, .previous = error_context_stack};
 
+	const PlanTable *table = &copier.plan->tables[copier.chunk.table];
+
 	error_context_stack = &context;
 	worker_begin_with_snapshot(copier.job->snapshot_name);
-	if (copier.plan->tables[copier.chunk.table].condition != 0)
+	if (table->n_objects > 0)
+		copy_objects(table);
+	else if (table->condition != 0)
 		row_source_read(condition_query(), add_row);
 	else
 		table_rows_read(copier.plan, &copier.chunk, add_row);
@@ -192,9 +232,14 @@ sync_small_tables(void)
 		DataFile file;
 
 		worker_check_cancel(copier.job);
-		data_file_open(&file, copier.dirfd, copier.plan, copier.unsynced[i]);
-		data_file_sync(&file);
-		data_file_close(&file);
+		if (copier.plan->tables[copier.unsynced[i]].n_objects > 0)
+			large_objects_sync(copier.job, copier.dirfd, copier.plan, copier.unsynced[i]);
+		else
+		{
+			data_file_open(&file, copier.dirfd, copier.plan, copier.unsynced[i]);
+			data_file_sync(&file);
+			data_file_close(&file);
+		}
 		pg_atomic_fetch_add_u32(&copier.job->counters.tables_durable, 1);
 	}
 }
@@ -219,6 +264,14 @@ copy_chunk(void)
 	job_show_table(copier.job, plan_string(copier.plan, table->qualified_name));
 	copier.chunk_raw = 0;
 	copier.credited = 0;
+	frame_pipeline_keep_order(copier.pipeline, table->n_objects > 0);
+	if (table->n_objects > 0)
+	{
+		copy_rows();
+		report_progress(copier.chunk.bytes);
+		copier.unsynced[copier.n_unsynced++] = copier.chunk.table;
+		return;
+	}
 	data_file_open(&copier.file, copier.dirfd, copier.plan, copier.chunk.table);
 	copy_rows();
 	frame_pipeline_drain(copier.pipeline);

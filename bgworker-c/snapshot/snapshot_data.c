@@ -133,6 +133,7 @@ snapshot_run_add_data(JobRun *run)
 						 quote_qualified_identifier(table->schema, table->name));
 		table->dump_id = toc_add_table_data(snapshot->toc, &spec)->dump_id;
 	}
+	snapshot_add_objects(snapshot);
 	for (uint32 i = 0; i < snapshot->n_matviews; i++)
 		toc_add_matview_refresh(snapshot->toc, snapshot->matviews[i]);
 }

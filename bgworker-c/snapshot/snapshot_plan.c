@@ -53,6 +53,7 @@ static const AnswerColumn table_columns[] = {
 	{TEXTOID, true},      /* and name */
 };
 static const AnswerColumn matview_columns[] = {{OIDOID}};
+static const AnswerColumn object_columns[] = {{TEXTOID}, {TEXTOID}, {TEXTOID}, {TEXTOID}};
 static const AnswerColumn filter_columns[] = {{TEXTOID, true}, {TEXTOID, true}, {TEXTOID}};
 static const AnswerColumn fingerprint_columns[] = {{OIDOID}, {TEXTOID}};
 
@@ -153,6 +154,10 @@ snapshot_run_list(JobRun *run, Jsonb *action)
 	snapshot->n_matviews = n;
 	for (uint64 i = 0; i < n; i++)
 		snapshot->matviews[i] = planned_oid(i, 1);
+
+	n = run_query(run, action, "large_objects", object_columns, lengthof(object_columns));
+	MemoryContextSwitchTo(snapshot->context);
+	snapshot_read_objects(snapshot, n);
 
 	n = run_query(run, action, "filter", filter_columns, lengthof(filter_columns));
 	MemoryContextSwitchTo(snapshot->context);

@@ -33,6 +33,8 @@ export interface PlanQueries {
   readonly tables: string;
   /** oids of materialized views to refresh, in that order */
   readonly matviews: string;
+  /** kind, tag, text and owner of entries for large objects; each batch before what belongs to it */
+  readonly large_objects: string;
   /** (schema, table, name), or (schema, null, name): what pg_dump is limited to; no rows = all */
   readonly filter: string;
   readonly compression: string;

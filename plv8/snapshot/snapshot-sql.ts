@@ -3,6 +3,8 @@
  * the job's params as jsonb. Catalogs are readable by all, so these only say
  * what there is; the rights to read it are checked where it is read.
  */
+
+import { countObjects, unreadableObjects } from "./large-objects-sql.ts";
 import { isExtensionMember, isUserSchema } from "./snapshot-catalog.ts";
 import { nameColumns, namedCtes } from "./snapshot-names.ts";
 
@@ -150,14 +152,13 @@ export const startFactsQuery = `
     from relation r where not r.readable
     union all
     select r.name, 'row security hides rows of table ' || r.name
-    from relation r where r.readable and r.relkind = 'r' and row_security_active(r.oid))
+    from relation r where r.readable and r.relkind = 'r' and row_security_active(r.oid)
+    union all${unreadableObjects})
   select ${nameColumns},
          (select string_agg(p.what, ', ' order by p.name) from (select * from problem order by name limit 1000) p)
            || (select case when count(*) > 1000 then format(' and %s more', count(*) - 1000) else '' end from problem)
            as unreadable,
-         (select count(*)::text from pg_largeobject_metadata
-          where jsonb_typeof($1 -> 'tables') is distinct from 'array'
-            and jsonb_typeof($1 -> 'schemas') is distinct from 'array') as large_objects,
+         ${countObjects} as large_objects,
          ${missingPublications}`;
 
 /**
