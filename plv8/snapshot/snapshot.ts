@@ -75,7 +75,7 @@ function refuseLargeObjects(params: SnapshotParams, facts: SnapshotFacts): void 
     throw new SteepError({
       sqlstate: "0A000",
       message: `this database has ${facts.large_objects} large objects`,
-      hint: "Pass large_objects => 'copy' to copy them, or 'skip' to leave them out.",
+      hint: "Pass large_objects => 'copy' to copy them, or large_objects => 'skip' to leave them out.",
     });
   }
 }
