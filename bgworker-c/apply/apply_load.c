@@ -109,7 +109,7 @@ parse_copy(const TocEntry *entry)
 		copy = castNode(CopyStmt, linitial_node(RawStmt, parsed)->stmt);
 	if (copy == NULL || !copy->is_from || copy->is_program || copy->filename != NULL ||
 		copy->relation == NULL || copy->relation->schemaname == NULL || copy->options != NIL ||
-		copy->whereClause != NULL ||
+		copy->whereClause != NULL || copy->relation->catalogname != NULL ||
 		(!toc_loads_via_root(entry) && (strcmp(copy->relation->schemaname, entry->schema) != 0 ||
 										strcmp(copy->relation->relname, entry->tag) != 0)))
 		ereport(ERROR,

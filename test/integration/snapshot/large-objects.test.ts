@@ -180,7 +180,9 @@ test("who may not read some of them is told which, before anything is copied", a
   expect(refused).toMatchObject({
     status: "failed",
     error_sqlstate: "42501",
-    error_message: expect.stringMatching(/no SELECT on large object 3000, no SELECT on large object 3001, /),
+    error_message: expect.stringMatching(
+      /no SELECT on large object 3000, no SELECT on large object 3001, /,
+    ),
     error_hint: expect.stringContaining("large_objects => 'skip'"),
   });
   expect(await readdir(server.snapshotDir)).toEqual([]);
@@ -262,7 +264,10 @@ test("a file that is damaged, exchanged or missing is found, and nothing of it i
     );
   await server.createDatabase("target", { extension: true });
   const apply = () =>
-    runApply(server, snapshot.storage_path, { ...target, args: "verify => false, sections => '{data}', truncate => true" });
+    runApply(server, snapshot.storage_path, {
+      ...target,
+      args: "verify => false, sections => '{data}', truncate => true",
+    });
 
   await writeFile(file("blob_3002.dat"), Buffer.concat([sound.subarray(1), Buffer.from("!")]));
   expect(await found()).toEqual(["blob_3002.dat: frame at offset 0 changed: SHA-256 differs"]);
