@@ -141,29 +141,69 @@ look_again(JobRun *run, Jsonb *action)
 	int steps;
 
 	requester_begin();
-	steps = requester_count(run, "select steep_repl._merge_look_again($1)",
-							SQL_ARGS(arg_text(run->merge->connection)));
+	steps = requester_count(
+		run, "select steep_repl._merge_look_again($1, $2)",
+		SQL_ARGS(arg_text(run->merge->connection), arg_bool(run->merge->undoes != NULL)));
 	requester_commit();
 	begin_round(run, steps);
 }
 
-/* Count what was left; move sequences, unless nothing was to be written. */
-static void
-move_sequences(JobRun *run, Jsonb *action)
+/* Which rows were left, some at a time; false after the last ones. */
+static bool
+list_left(JobRun *run, int64 *last)
 {
 	OwnerSession session;
+	char *found[2];
+	bool is_over;
+
+	requester_begin();
+	requester_texts(run, found, 2, "select * from steep_repl._merge_list_left($1)",
+					SQL_ARGS(arg_int8(*last)));
+	requester_commit();
+	*last = pg_strtoint64(found[0]);
+	is_over = strcmp(found[1], "[]") == 0;
+	if (!is_over)
+	{
+		owner_begin_transaction(&session);
+		owner_execute("select steep_repl._merge_keep_left($1, $2::jsonb)",
+					  SQL_ARGS(arg_text(run->job->object_id), arg_text(found[1])));
+		owner_commit_transaction(&session);
+	}
+	pfree(found[0]);
+	pfree(found[1]);
+	return !is_over;
+}
+
+/* Count what was left, and list it. */
+static void
+note_left(JobRun *run, Jsonb *action)
+{
+	OwnerSession session;
+	int64 last = 0;
 	char *left;
 
 	requester_begin();
-	left = requester_text(run, "select steep_repl._merge_rows_left()", NO_ARGS);
-	if (!run->merge->dry_run)
-		requester_call(run, "select steep_repl._merge_move_sequences($1)",
-					   SQL_ARGS(arg_text(run->merge->connection)));
+	left = requester_text(run, "select steep_repl._merge_find_left($1)",
+						  SQL_ARGS(arg_text(run->merge->undoes)));
 	requester_commit();
 	owner_begin_transaction(&session);
 	owner_execute("select steep_repl._merge_keep_rows_left($1, $2::jsonb)",
 				  SQL_ARGS(arg_text(run->job->object_id), arg_text(left)));
 	owner_commit_transaction(&session);
+	while (list_left(run, &last))
+		worker_check_cancel(run->job);
+}
+
+/* Past what was merged, unless nothing was to be written. */
+static void
+move_sequences(JobRun *run, Jsonb *action)
+{
+	if (run->merge->dry_run)
+		return;
+	requester_begin();
+	requester_call(run, "select steep_repl._merge_move_sequences($1)",
+				   SQL_ARGS(arg_text(run->merge->connection)));
+	requester_commit();
 }
 
 static void
@@ -256,10 +296,11 @@ static const Action actions[] = {
 	 merge_write,
 	 {{"no", MEMBER_COUNT}}},
 	{"look_again", "merging", {"write", "look_again"}, look_again},
-	{"move_sequences",
+	{"note_left",
 	 "finalizing",
 	 {"check_unique", "discard_backlog", "write", "look_again"},
-	 move_sequences},
+	 note_left},
+	{"move_sequences", "finalizing", {"note_left"}, move_sequences},
 	{"check_foreign_keys", "finalizing", {"move_sequences"}, check_foreign_keys},
 	{"close_peer", "finalizing", {"check_foreign_keys"}, close_peer},
 	{"complete", "complete", {"close_peer"}},
@@ -275,8 +316,14 @@ static const Action undo[] = {
 	 merge_begin,
 	 {{"discards", MEMBER_FLAG}, {"replicates", MEMBER_FLAG}}},
 	{"read_audit", "planning", {"begin_merge"}, read_audit},
-	{"write", "merging", {"read_audit", "write"}, merge_write, {{"no", MEMBER_COUNT}}},
-	{"check_foreign_keys", "finalizing", {"read_audit", "write"}, check_foreign_keys},
+	{"write",
+	 "merging",
+	 {"read_audit", "write", "look_again"},
+	 merge_write,
+	 {{"no", MEMBER_COUNT}}},
+	{"look_again", "merging", {"write", "look_again"}, look_again},
+	{"note_left", "finalizing", {"read_audit", "write", "look_again"}, note_left},
+	{"check_foreign_keys", "finalizing", {"note_left"}, check_foreign_keys},
 	{"close_peer", "finalizing", {"check_foreign_keys"}, close_peer},
 	{"complete", "complete", {"close_peer"}},
 };
