@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
-import { applySnapshot, runApply } from "../../support/apply.ts";
+import { applySnapshot, retryApply, runApply } from "../../support/apply.ts";
 import { expectNoLeaks } from "../../support/leaks.ts";
 import { bin, run } from "../../support/pg.ts";
 import { type Server, startServer } from "../../support/server.ts";
@@ -163,6 +163,35 @@ test("partitions with other bounds than the snapshot's are loaded through their 
   const tables = ["by_text", "by_number"];
   expect(await contents("target", tables)).toEqual(await contents("source", tables));
   expect(await server.log()).toMatch(/loads table public.by_text_\d through its partition root/);
+});
+
+test("where it cannot be told which rows an unlogged partition has lost, nothing is loaded twice", async () => {
+  await server.createDatabase("target", { extension: true });
+  const tables = "tables => '{public.by_enum,public.by_number}', parallel => 1";
+  await server.query(
+    "create type mood as enum ('a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j', 'k', 'l')",
+    [],
+    target,
+  );
+  await applySnapshot(server, snapshot.storage_path, {
+    ...target,
+    args: `sections => '{pre-data}', ${tables}`,
+  });
+  await server.query(
+    "alter table by_enum_0 set unlogged; alter table by_number add constraint small check (n < 5)",
+    [],
+    target,
+  );
+  const row = await runApply(server, snapshot.storage_path, {
+    ...target,
+    args: `sections => '{data}', ${tables}`,
+  });
+  expect(row).toMatchObject({ status: "failed", error_sqlstate: "23514" });
+  await server.query("alter table by_number drop constraint small", [], target);
+  const retried = await retryApply(server, row, target);
+  expect(retried).toMatchObject({ status: "failed", error_sqlstate: "55000" });
+  expect(retried.error_message).toMatch(/which rows of table public.by_enum_\d were loaded before/);
+  expect(await contents("target", ["by_enum"])).toEqual(await contents("source", ["by_enum"]));
 });
 
 test("rows that another encoding places otherwise are loaded through their root", async () => {
