@@ -17,7 +17,7 @@
 #include "utils/rel.h"
 
 /* The root of the tree that a table is a partition of; invalid if it is none. */
-Oid
+static Oid
 partition_root(Oid relid)
 {
 	return get_rel_relispartition(relid) ? llast_oid(get_partition_ancestors(relid)) : InvalidOid;
@@ -33,6 +33,21 @@ partition_tree_is_unlogged(Oid root)
 		if (get_rel_persistence(lfirst_oid(lc)) == RELPERSISTENCE_UNLOGGED)
 			return true;
 	return false;
+}
+
+/* Rows that went through a root may lie in any partition; a crash has emptied the unlogged ones. */
+void
+partition_refuse_lost_rows(const char *table, Oid relid)
+{
+	Oid root = partition_root(relid);
+
+	if (OidIsValid(root) && partition_tree_is_unlogged(root))
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("it cannot be told which rows of table %s were loaded before", table),
+			 errdetail("They went through its partition root, and some partitions are unlogged."),
+			 errhint("Empty the partitioned table, and start a new apply.")));
 }
 
 /*

@@ -10,7 +10,7 @@
 #include "nodes/primnodes.h"
 #include "utils/relcache.h"
 
-extern Oid partition_root(Oid relid);
+extern void partition_refuse_lost_rows(const char *table, Oid relid);
 extern bool partition_tree_is_unlogged(Oid root);
 extern Relation partition_open_target(RangeVar *table, bool via_root);
 extern bool partition_is_violated(const ErrorData *error);

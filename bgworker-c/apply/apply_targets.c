@@ -165,21 +165,6 @@ open_target(ApplyRun *apply, const TargetTable *target)
 	return NULL;
 }
 
-/* Rows that went through a root may lie in any partition; a crash has emptied the unlogged ones. */
-static void
-refuse_lost_rows(const TargetTable *target, const TocEntry *entry, Relation rel)
-{
-	Oid root = toc_loads_via_root(entry) ? partition_root(RelationGetRelid(rel)) : InvalidOid;
-
-	if (OidIsValid(root) && partition_tree_is_unlogged(root))
-		ereport(
-			ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("it cannot be told which rows of table %s were loaded before", target->name),
-			 errdetail("They went through its partition root, and some partitions are unlogged."),
-			 errhint("Empty the partitioned table, and start a new apply.")));
-}
-
 /*
  * A crash empties unlogged tables, but not what we have marked: load those
  * again. One that is not empty was loaded since the last crash, and is as
@@ -197,7 +182,8 @@ forget_lost_loads(JobRun *run)
 
 		if (rel == NULL)
 			continue;
-		refuse_lost_rows(target, apply->toc->entries.items[target->entry], rel);
+		if (toc_loads_via_root(apply->toc->entries.items[target->entry]))
+			partition_refuse_lost_rows(target->name, RelationGetRelid(rel));
 		if (rel->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED && is_empty(rel))
 		{
 			apply_marks_remove(apply->done, run->job->id,

@@ -17,7 +17,6 @@
 #include "miscadmin.h"
 #include "snapshot/large_object.h"
 #include "snapshot/plan.h"
-#include "text/row_source.h"
 #include "storage/fd.h"
 #include "storage/ipc.h"
 #include "storage/proc.h"
@@ -134,26 +133,6 @@ add_bytes(const char *bytes, size_t len)
 	count_bytes(len);
 }
 
-/*
- * An extension says by a condition which rows of a table it does not bring
- * itself. These tables take a SELECT; who wrote the condition made the extension.
- */
-static char *
-condition_query(void)
-{
-	const PlanTable *table = &copier.plan->tables[copier.chunk.table];
-	const char *column = plan_string(copier.plan, table->columns);
-	StringInfoData sql;
-
-	initStringInfo(&sql);
-	appendStringInfoString(&sql, "SELECT ");
-	for (uint32 i = 0; i < table->n_columns; i++, column += strlen(column) + 1)
-		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "", quote_identifier(column));
-	appendStringInfo(&sql, " FROM ONLY %s %s", plan_string(copier.plan, table->qualified_name),
-					 plan_string(copier.plan, table->condition));
-	return sql.data;
-}
-
 /* A damaged page or an oversized row does not say whose it is. */
 static void
 name_table(void *arg)
@@ -193,7 +172,7 @@ copy_rows(void)
 	if (table->n_objects > 0)
 		copy_objects(table);
 	else if (table->condition != 0)
-		row_source_read(condition_query(), add_row);
+		table_rows_select(copier.plan, table, add_row);
 	else
 		table_rows_read(copier.plan, &copier.chunk, add_row);
 	PopActiveSnapshot();
@@ -215,33 +194,6 @@ sync_table(void)
 	}
 	data_file_sync(&copier.file);
 	pg_atomic_fetch_add_u32(&counters->tables_durable, 1);
-}
-
-/*
- * In no-journal file systems each fsync of a new file writes the directory,
- * too, if files were added to it since the last one; and every disk has more
- * to do if it is waited for after each small file. So the files that the
- * kernel is by now writing are waited for when no more are made. A file is
- * opened anew for that, as a checkpoint does.
- */
-static void
-sync_small_tables(void)
-{
-	for (uint32 i = 0; i < copier.n_unsynced; i++)
-	{
-		DataFile file;
-
-		worker_check_cancel(copier.job);
-		if (copier.plan->tables[copier.unsynced[i]].n_objects > 0)
-			large_objects_sync(copier.job, copier.dirfd, copier.plan, copier.unsynced[i]);
-		else
-		{
-			data_file_open(&file, copier.dirfd, copier.plan, copier.unsynced[i]);
-			data_file_sync(&file);
-			data_file_close(&file);
-		}
-		pg_atomic_fetch_add_u32(&copier.job->counters.tables_durable, 1);
-	}
 }
 
 /* The last chunk of a table is written: end the file. */
@@ -316,7 +268,7 @@ run_copier(SteepJob *job)
 		worker_check_cancel(job);
 		copy_chunk();
 	}
-	sync_small_tables();
+	data_files_sync(job, copier.dirfd, copier.plan, copier.unsynced, copier.n_unsynced);
 	frame_pipeline_destroy(copier.pipeline);
 	frame_log_close(copier.log);
 }

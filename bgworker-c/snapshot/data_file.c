@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "files/directory.h"
+#include "jobs/worker.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
 
@@ -96,18 +97,6 @@ data_file_make_object(DataFile *file, int dirfd, SnapshotPlan *plan, uint32 tabl
 		fail_open(file, name);
 }
 
-/* Open the file of a large object once more, to make it durable. */
-void
-data_file_reopen_object(DataFile *file, int dirfd, SnapshotPlan *plan, uint32 table, Oid object)
-{
-	char name[PLAN_FILE_NAME_LEN];
-
-	begin(file, plan, table, object, name);
-	file->fd = openat(dirfd, name, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	if (file->fd < 0)
-		fail_open(file, name);
-}
-
 /* Open a table's file, which the first worker to do so makes. */
 void
 data_file_open(DataFile *file, int dirfd, SnapshotPlan *plan, uint32 table)
@@ -159,4 +148,52 @@ data_file_close(DataFile *file)
 	if (file->fd >= 0)
 		close(file->fd);
 	file->fd = -1;
+}
+
+/* Open the file of a large object once more. */
+static void
+reopen_object(DataFile *file, int dirfd, SnapshotPlan *plan, uint32 table, Oid object)
+{
+	char name[PLAN_FILE_NAME_LEN];
+
+	begin(file, plan, table, object, name);
+	file->fd = openat(dirfd, name, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (file->fd < 0)
+		fail_open(file, name);
+}
+
+/* Make the file of a table durable, or those of a batch of large objects. */
+static void
+sync_again(SteepJob *job, int dirfd, SnapshotPlan *plan, uint32 table)
+{
+	DataFile file;
+	uint32 n_objects = plan->tables[table].n_objects;
+
+	for (uint32 i = 0; i < Max(n_objects, 1); i++)
+	{
+		worker_check_cancel(job);
+		if (n_objects > 0)
+			reopen_object(&file, dirfd, plan, table, plan_batch(plan, &plan->tables[table])[i]);
+		else
+			data_file_open(&file, dirfd, plan, table);
+		data_file_sync(&file);
+		data_file_close(&file);
+	}
+}
+
+/*
+ * In no-journal file systems each fsync of a new file writes the directory,
+ * too, if files were added to it since the last one; and every disk has more
+ * to do if it is waited for after each small file. So the files that the
+ * kernel is by now writing are waited for when no more are made. A file is
+ * opened anew for that, as a checkpoint does.
+ */
+void
+data_files_sync(SteepJob *job, int dirfd, SnapshotPlan *plan, const uint32 *tables, uint32 n)
+{
+	for (uint32 i = 0; i < n; i++)
+	{
+		sync_again(job, dirfd, plan, tables[i]);
+		pg_atomic_fetch_add_u32(&job->counters.tables_durable, 1);
+	}
 }

@@ -27,5 +27,7 @@ data_file_reopen_object(DataFile *file, int dirfd, SnapshotPlan *plan, uint32 ta
 extern void data_file_write(const DataFile *file, const char *data, size_t len, uint64 offset);
 extern void data_file_sync(const DataFile *file);
 extern void data_file_close(DataFile *file);
+extern void
+data_files_sync(SteepJob *job, int dirfd, SnapshotPlan *plan, const uint32 *tables, uint32 n);
 
 #endif /* STEEP_DATA_FILE_H */

@@ -5,7 +5,6 @@
 #include "snapshot/large_object.h"
 
 #include "fmgr.h"
-#include "jobs/worker.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
 #include "utils/fmgrprotos.h"
@@ -46,21 +45,4 @@ large_object_copy(DataFile *file, FramePipeline *pipeline, RowSink add_bytes)
 	frame_pipeline_drain(pipeline);
 	pg_flush_data(file->fd, 0, 0);
 	data_file_close(file);
-}
-
-/* Make the files of a batch durable. */
-void
-large_objects_sync(SteepJob *job, int dirfd, SnapshotPlan *plan, uint32 batch)
-{
-	const PlanTable *table = &plan->tables[batch];
-
-	for (uint32 i = 0; i < table->n_objects; i++)
-	{
-		DataFile file;
-
-		worker_check_cancel(job);
-		data_file_reopen_object(&file, dirfd, plan, batch, plan_batch(plan, table)[i]);
-		data_file_sync(&file);
-		data_file_close(&file);
-	}
 }

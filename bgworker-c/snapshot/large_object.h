@@ -10,6 +10,5 @@
 #include "text/row_text.h"
 
 extern void large_object_copy(DataFile *file, FramePipeline *pipeline, RowSink add_bytes);
-extern void large_objects_sync(SteepJob *job, int dirfd, SnapshotPlan *plan, uint32 batch);
 
 #endif /* STEEP_LARGE_OBJECT_H */

@@ -133,6 +133,31 @@ read_options(JobRun *run, Jsonb *action)
 	snapshot->node_id = action_text(action, "node_id");
 }
 
+/* What pg_dump is to be limited to. */
+static void
+read_filter(JobRun *run, Jsonb *action)
+{
+	SnapshotRun *snapshot = run->snapshot;
+	uint64 n = run_query(run, action, "filter", filter_columns, lengthof(filter_columns));
+	MemoryContextSwitchTo(snapshot->context);
+	for (uint64 i = 0; i < n; i++)
+	{
+		char *schema = planned_text(i, 1);
+		char *name = planned_text(i, 2);
+		PgDumpTable *table = palloc0_object(PgDumpTable);
+
+		if (schema == NULL)
+			ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
+							errmsg("table %s no longer exists", planned_text(i, 3))));
+		table->schema = schema;
+		table->table = name;
+		if (name == NULL)
+			snapshot->filter_schemas = lappend(snapshot->filter_schemas, schema);
+		else
+			snapshot->filter_tables = lappend(snapshot->filter_tables, table);
+	}
+}
+
 /* List tables, materialized views and what pg_dump is to be limited to. */
 void
 snapshot_run_list(JobRun *run, Jsonb *action)
@@ -159,25 +184,7 @@ snapshot_run_list(JobRun *run, Jsonb *action)
 	MemoryContextSwitchTo(snapshot->context);
 	snapshot_read_objects(snapshot, n);
 
-	n = run_query(run, action, "filter", filter_columns, lengthof(filter_columns));
-	MemoryContextSwitchTo(snapshot->context);
-	for (uint64 i = 0; i < n; i++)
-	{
-		char *schema = planned_text(i, 1);
-		char *name = planned_text(i, 2);
-		PgDumpTable *table = palloc0_object(PgDumpTable);
-
-		if (schema == NULL)
-			ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
-							errmsg("table %s no longer exists", planned_text(i, 3))));
-		table->schema = schema;
-		table->table = name;
-		if (name == NULL)
-			snapshot->filter_schemas = lappend(snapshot->filter_schemas, schema);
-		else
-			snapshot->filter_tables = lappend(snapshot->filter_tables, table);
-	}
-
+	read_filter(run, action);
 	SPI_finish();
 	PopActiveSnapshot();
 	CommitTransactionCommand();
