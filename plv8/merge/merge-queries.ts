@@ -198,7 +198,7 @@ export function mergeSidePlan(
     insert: insertQuery(build, side),
     update: updateQuery(build, side),
     delete: deleteQuery(build, side),
-    is_guarded: isGuarded({ ...side, keys: side.keys.filter((k) => k.immediate) }, build.key),
+    is_guarded: isGuarded(side, build.key),
     reads_back: build.key.some((c) => c.kind === "scalar" && c.has_spellings),
     stamps: stampQuery(build, side, lastModified),
   };
