@@ -1,7 +1,8 @@
 /*
  * The queries of an apply about what is there already. $1 = the job's params,
  * $2 = names of the tables to load, $3 = of the sequences to set, $4 = of the
- * relations to create. They run with the requester's rights; what they report
+ * relations to create, $5 = of $2 the tables that are loaded through their partition root, $6 = oids of
+ * the large objects to create. They run with the requester's rights; what they report
  * as missing is checked again where it is needed.
  */
 
@@ -48,8 +49,11 @@ export const factsQuery = `
   with recursive ${targets}, ${references}, ${levels}
   select json_build_object(
     'existing', ${listed("select n.name from unnest($4) n(name) where to_regclass(n.name) is not null")},
+    'existing_objects', ${listed("select m.oid::text as name from pg_largeobject_metadata m where m.oid = any ($6::oid[])")},
     'missing', ${listed("select t.name from target t where t.oid is null")},
-    'not_insertable', ${listed(`select t.name from target t join pg_class c on c.oid = t.oid where not ${insertable}`)},
+    'not_insertable', ${listed(`select distinct c.oid::regclass::text as name from target t
+      join pg_class c on c.oid = case when t.name = any ($5) then pg_partition_root(t.oid) else t.oid end
+      where not ${insertable}`)},
     'not_tables', ${listed("select t.name from target t join pg_class c on c.oid = t.oid where c.relkind not in ('r', 'p')")},
     'row_security', ${listed("select t.name from target t where t.oid is not null and row_security_active(t.oid)")},
     'not_truncatable', ${listed("select t.name from target t where t.oid is not null and not has_table_privilege(t.oid, 'TRUNCATE')")},
