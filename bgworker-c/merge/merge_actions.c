@@ -153,13 +153,17 @@ move_sequences(JobRun *run, Jsonb *action)
 {
 	OwnerSession session;
 	char *left;
+	char *warnings;
 
 	requester_begin();
 	left = requester_text(run, "select steep_repl._merge_rows_left()", NO_ARGS);
-	if (!run->merge->dry_run)
-		requester_call(run, "select steep_repl._merge_move_sequences($1)",
-					   SQL_ARGS(arg_text(run->merge->connection)));
+	warnings = run->merge->dry_run
+				   ? NULL
+				   : requester_text(run, "select to_json(steep_repl._merge_move_sequences($1))",
+									SQL_ARGS(arg_text(run->merge->connection)));
 	requester_commit();
+	if (warnings != NULL && strcmp(warnings, "[]") != 0)
+		record_warnings(run, warnings);
 	owner_begin_transaction(&session);
 	owner_execute("select steep_repl._merge_keep_rows_left($1, $2::jsonb)",
 				  SQL_ARGS(arg_text(run->job->object_id), arg_text(left)));
@@ -192,6 +196,22 @@ tidy_up(JobRun *run, bool has_failed)
 	requester_commit();
 }
 
+/* What failed in mid-merge may have done so since somebody has altered or dropped a table. */
+static void
+name_changed_tables(JobRun *run)
+{
+	char *warnings;
+
+	if (run->merge->n_steps == 0)
+		return;
+	requester_begin();
+	warnings = requester_text(run, "select to_json(steep_repl._merge_changed_tables($1))",
+							  SQL_ARGS(arg_text(run->merge->connection)));
+	requester_commit();
+	if (strcmp(warnings, "[]") != 0)
+		record_warnings(run, warnings);
+}
+
 /*
  * The job has failed or was cancelled. What is known of the last batch at the
  * peer is written down, or asked for over a new connection. If that fails, too,
@@ -206,6 +226,7 @@ give_up(JobRun *run)
 		return;
 	PG_TRY();
 	{
+		name_changed_tables(run);
 		tidy_up(run, true);
 		if (!run->merge->is_in_doubt)
 			merge_forget_intents(run);

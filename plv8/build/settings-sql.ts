@@ -1,4 +1,4 @@
-type Settings = readonly (readonly [name: string, value: string])[];
+import { keySettings, type Settings, setLocalKeys } from "../shared/key-settings.ts";
 
 /** How values are written: both sides of a comparison have to write them alike. */
 const valueSettings: Settings = [
@@ -23,6 +23,11 @@ const scanSettings: Settings = [
   ["work_mem", "32MB"],
   ["jit", "off"],
   ["enable_sort", "off"],
+  // what else a database or a role may have switched off
+  ["enable_indexscan", "on"],
+  ["enable_bitmapscan", "on"],
+  ["enable_nestloop", "on"],
+  ["enable_hashjoin", "on"],
   ["plan_cache_mode", "force_custom_plan"],
   // no view or foreign table may have taken a table's place, or be a partition of it
   ["restrict_nonsystem_relation_kind", "view, foreign-table"],
@@ -40,6 +45,8 @@ const rows = (settings: Settings) =>
 export const settingsSql: { readonly [placeholder: string]: string } = {
   "@SET_VALUES@": clauses(valueSettings),
   "@SET_SCAN@": clauses(scanSettings),
+  "@SET_KEYS@": clauses(keySettings),
+  "@SET_LOCAL_KEYS@": setLocalKeys,
   "@SET_READING@": clauses(readingSettings),
   "@ROWS_OF_SETTINGS@": rows([...valueSettings, ...scanSettings]),
 };

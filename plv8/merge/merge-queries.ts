@@ -1,5 +1,6 @@
 import {
   type Build,
+  byKeys,
   type Gap,
   keyNames,
   maxArguments,
@@ -187,13 +188,14 @@ export function mergeSidePlan(
   side: TableFacts,
   lastModified: string | null,
 ): MergeSidePlan {
+  const update = updateQuery(build, side);
   return {
-    read: readQuery(build, side, false),
-    lock: readQuery(build, side, true),
+    read: byKeys(build, side, readQuery(build, side, false)),
+    lock: byKeys(build, side, readQuery(build, side, true)),
     insert: insertQuery(build, side),
-    update: updateQuery(build, side),
-    delete: deleteQuery(build, side),
+    update: update && byKeys(build, side, update),
+    delete: byKeys(build, side, deleteQuery(build, side)),
     is_guarded: isGuarded({ ...side, keys: side.keys.filter((k) => k.immediate) }, build.key),
-    stamps: stampQuery(build, side, lastModified),
+    stamps: byKeys(build, side, stampQuery(build, side, lastModified)),
   };
 }

@@ -4,7 +4,7 @@
 -- Rows here are read, and locked, without code of the table's owner, also where others of them are written.
 create function steep_repl._merge_read_here(statement text) returns text
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
-@SET_VALUES@ @SET_SCAN@ @SET_READING@ as $fn$
+@SET_VALUES@ @SET_SCAN@ @SET_KEYS@ @SET_READING@ as $fn$
 begin
   return steep_repl._merge_one_text(statement);
 end
@@ -15,7 +15,7 @@ comment on function steep_repl._merge_read_here(text) is 'private: reads rows he
 -- what is read here while the peer writes.
 create function steep_repl._merge_run(
   connection text, plan jsonb, action text, filling text, expected int, meanwhile text, out peer_xid text, out read_here text)
-language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp @SET_KEYS@ as $fn$
 declare
   is_local constant boolean := action like '%local';
   statement constant jsonb := plan -> 'merge' -> case when is_local then 'local' else 'peer' end -> split_part(action, '_', 1);
