@@ -20,7 +20,7 @@ const tables = ["by_int", "by_uuid", "by_text", "by_two", "part_1", "part_2", "c
 
 /** Tables of 40 blocks, with each kind of key, a unique index of each kind, and foreign keys. */
 const make = `
-  create table parent (id int primary key);
+  create table parent (id int primary key, at int);
   create table by_int (id int primary key, at int, w int unique, n int, d text, fill text,
     constraint n_key unique nulls not distinct (n, d));
   create unique index lowered on by_int (lower(d)) where w > 0;
@@ -30,9 +30,10 @@ const make = `
   create table by_range (id bigint primary key, at int, fill text) partition by range (id);
   create table part_1 partition of by_range for values from (0) to (1500);
   create table part_2 partition of by_range for values from (1500) to (10000);
-  create table child (id int primary key, at int, parent int references parent, fill text)`;
+  create table child (id int primary key, at int, parent int references parent, fill text);
+  create index on child (parent)`;
 const fill = `
-  insert into parent select generate_series(1, 2000);
+  insert into parent select generate_series(1, 2100);
   insert into by_int select g, 0, g, nullif(g, 1), 'd' || g, repeat('x', 100) from generate_series(1, 2000) g;
   insert into by_uuid select md5(g::text)::uuid, 0, repeat('x', 100) from generate_series(1, 2000) g;
   insert into by_text select 'k' || g, 0, repeat('x', 100) from generate_series(1, 2000) g;
@@ -40,7 +41,8 @@ const fill = `
   insert into by_range select g, 0, repeat('x', 100) from generate_series(1, 2000) g;
   insert into child select g, 0, g, repeat('x', 100) from generate_series(1, 2000) g`;
 /** Rows that differ in each way; k: which of them. */
-const differ = ["by_int", "by_uuid", "by_text", "by_two", "by_range", "child"]
+const changed = ["by_int", "by_uuid", "by_text", "by_two", "by_range", "child"];
+const differ = changed
   .map((name) => {
     const k = "abs(hashtext(t.ctid::text))";
     return `update ${name} t set at = @at@ where ${k} % 40 < 2; delete from ${name} t where ${k} % 80 = @gone@;`;
@@ -54,9 +56,8 @@ const statistics = (
   'relpages', greatest(1, pg_relation_size(c.oid) / 8192)::int, 'reltuples', ${rows}::real) ${relations}`;
 const noStatistics = `select pg_clear_relation_stats('public', c.relname::text) ${relations}`;
 
-/** Statements that have to read all of a table: for digests, and for foreign keys to rows that went away. */
-const readsAll =
-  /w\(bucket, g\)|as bucket, count\(\*\) as n|tablesample|count\(\*\) as n from only public\.child t where/;
+/** Statements that have to read all of a table: for digests. */
+const readsAll = /w\(bucket, g\)|as bucket, count\(\*\) as n|tablesample/;
 
 const isBad = ({ statement, isByIndex }: TableRead) => !isByIndex && !readsAll.test(statement);
 
@@ -69,6 +70,9 @@ test.each([
   ["no statistics, a peer with it", noStatistics, true, "delete", "delete"],
 ])("rows are found through indexes: %s", async (_, stats, hasSteepRepl, localOnly, remoteOnly) => {
   await pair.both(`${make}; ${fill}`);
+  // which no child refers to
+  await pair.a.query("delete from parent where id between 2001 and 2010");
+  await pair.b.query("delete from parent where id between 2011 and 2020");
   await pair.a.query(
     differ
       .replaceAll("@at@", "1 + 2 * (abs(hashtext(t.ctid::text)) / 40 % 2)")
@@ -81,11 +85,7 @@ test.each([
 
   const row = await pair.merge(
     `strategy => 'last-modified', last_modified_column => 'at', local_only => '${localOnly}', remote_only => '${remoteOnly}'`,
-    {
-      tables: ["by_int", "by_uuid", "by_text", "by_two", "by_range", "child"].map(
-        (t) => `public.${t}`,
-      ),
-    },
+    { tables: [...changed, "parent"].map((t) => `public.${t}`) },
   );
   if (hasSteepRepl) await pair.b.query("drop extension steep_repl");
   expect(row).toMatchObject({ error_message: null, status: "complete", rows_left: "0" });
