@@ -49,6 +49,7 @@ typedef enum BatchField
 	BATCH_WHY,
 	BATCH_REFUSED,
 	BATCH_AHEAD,
+	BATCH_RESULT,
 	N_BATCH_FIELDS
 } BatchField;
 

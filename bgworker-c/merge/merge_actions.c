@@ -141,48 +141,85 @@ look_again(JobRun *run, Jsonb *action)
 	int steps;
 
 	requester_begin();
-	steps = requester_count(run, "select steep_repl._merge_look_again($1)",
-							SQL_ARGS(arg_text(run->merge->connection)));
+	steps = requester_count(
+		run, "select steep_repl._merge_look_again($1, $2)",
+		SQL_ARGS(arg_text(run->merge->connection), arg_bool(run->merge->undoes != NULL)));
 	requester_commit();
 	begin_round(run, steps);
 }
 
-/* Count what was left; move sequences, unless nothing was to be written. */
-static void
-move_sequences(JobRun *run, Jsonb *action)
+/* Which rows were left, some at a time; false after the last ones. */
+static bool
+list_left(JobRun *run, int64 *last)
 {
 	OwnerSession session;
-	char *left;
-	char *warnings;
+	char *found[2];
+	bool is_over;
 
 	requester_begin();
-	left = requester_text(run, "select steep_repl._merge_rows_left()", NO_ARGS);
-	warnings = run->merge->dry_run
-				   ? NULL
-				   : requester_text(run, "select to_json(steep_repl._merge_move_sequences($1))",
-									SQL_ARGS(arg_text(run->merge->connection)));
+	requester_texts(run, found, 2, "select * from steep_repl._merge_list_left($1)",
+					SQL_ARGS(arg_int8(*last)));
 	requester_commit();
-	if (warnings != NULL && strcmp(warnings, "[]") != 0)
-		record_warnings(run, warnings);
+	*last = pg_strtoint64(found[0]);
+	is_over = strcmp(found[1], "[]") == 0;
+	if (!is_over)
+	{
+		owner_begin_transaction(&session);
+		owner_execute("select steep_repl._merge_keep_left($1, $2::jsonb)",
+					  SQL_ARGS(arg_text(run->job->object_id), arg_text(found[1])));
+		owner_commit_transaction(&session);
+	}
+	pfree(found[0]);
+	pfree(found[1]);
+	return !is_over;
+}
+
+/* Count what was left, and list it. */
+static void
+note_left(JobRun *run, Jsonb *action)
+{
+	OwnerSession session;
+	int64 last = 0;
+	char *left;
+
+	requester_begin();
+	left = requester_text(run, "select steep_repl._merge_find_left($1)",
+						  SQL_ARGS(arg_text(run->merge->undoes)));
+	requester_commit();
 	owner_begin_transaction(&session);
 	owner_execute("select steep_repl._merge_keep_rows_left($1, $2::jsonb)",
 				  SQL_ARGS(arg_text(run->job->object_id), arg_text(left)));
 	owner_commit_transaction(&session);
+	while (list_left(run, &last))
+		worker_check_cancel(run->job);
+}
+
+/* Ask for warnings, an array that may be empty. */
+static void
+ask_for_warnings(JobRun *run, const char *query)
+{
+	char *warnings;
+
+	requester_begin();
+	warnings = requester_text(run, query, SQL_ARGS(arg_text(run->merge->connection)));
+	requester_commit();
+	if (strcmp(warnings, "[]") != 0)
+		record_warnings(run, warnings);
+}
+
+/* Past what was merged, unless nothing was to be written. */
+static void
+move_sequences(JobRun *run, Jsonb *action)
+{
+	if (!run->merge->dry_run)
+		ask_for_warnings(run, "select to_json(steep_repl._merge_move_sequences($1))");
 }
 
 static void
 check_foreign_keys(JobRun *run, Jsonb *action)
 {
-	char *warnings;
-
-	if (run->merge->dry_run)
-		return;
-	requester_begin();
-	warnings = requester_text(run, "select to_json(steep_repl._merge_check_foreign_keys($1))",
-							  SQL_ARGS(arg_text(run->merge->connection)));
-	requester_commit();
-	if (strcmp(warnings, "[]") != 0)
-		record_warnings(run, warnings);
+	if (!run->merge->dry_run)
+		ask_for_warnings(run, "select to_json(steep_repl._merge_check_foreign_keys($1))");
 }
 
 /* Leave the peer as it was. */
@@ -194,22 +231,6 @@ tidy_up(JobRun *run, bool has_failed)
 				   SQL_ARGS(arg_text(run->merge->connection), arg_text(run->job->object_id),
 							arg_bool(has_failed)));
 	requester_commit();
-}
-
-/* What failed in mid-merge may have done so since somebody has altered or dropped a table. */
-static void
-name_changed_tables(JobRun *run)
-{
-	char *warnings;
-
-	if (run->merge->n_steps == 0)
-		return;
-	requester_begin();
-	warnings = requester_text(run, "select to_json(steep_repl._merge_changed_tables($1))",
-							  SQL_ARGS(arg_text(run->merge->connection)));
-	requester_commit();
-	if (strcmp(warnings, "[]") != 0)
-		record_warnings(run, warnings);
 }
 
 /*
@@ -226,7 +247,9 @@ give_up(JobRun *run)
 		return;
 	PG_TRY();
 	{
-		name_changed_tables(run);
+		/* what failed may have done so since somebody has altered or dropped a table */
+		if (run->merge->n_steps > 0)
+			ask_for_warnings(run, "select to_json(steep_repl._merge_changed_tables($1))");
 		tidy_up(run, true);
 		if (!run->merge->is_in_doubt)
 			merge_forget_intents(run);
@@ -277,10 +300,11 @@ static const Action actions[] = {
 	 merge_write,
 	 {{"no", MEMBER_COUNT}}},
 	{"look_again", "merging", {"write", "look_again"}, look_again},
-	{"move_sequences",
+	{"note_left",
 	 "finalizing",
 	 {"check_unique", "discard_backlog", "write", "look_again"},
-	 move_sequences},
+	 note_left},
+	{"move_sequences", "finalizing", {"note_left"}, move_sequences},
 	{"check_foreign_keys", "finalizing", {"move_sequences"}, check_foreign_keys},
 	{"close_peer", "finalizing", {"check_foreign_keys"}, close_peer},
 	{"complete", "complete", {"close_peer"}},
@@ -296,8 +320,14 @@ static const Action undo[] = {
 	 merge_begin,
 	 {{"discards", MEMBER_FLAG}, {"replicates", MEMBER_FLAG}}},
 	{"read_audit", "planning", {"begin_merge"}, read_audit},
-	{"write", "merging", {"read_audit", "write"}, merge_write, {{"no", MEMBER_COUNT}}},
-	{"check_foreign_keys", "finalizing", {"read_audit", "write"}, check_foreign_keys},
+	{"write",
+	 "merging",
+	 {"read_audit", "write", "look_again"},
+	 merge_write,
+	 {{"no", MEMBER_COUNT}}},
+	{"look_again", "merging", {"write", "look_again"}, look_again},
+	{"note_left", "finalizing", {"read_audit", "write", "look_again"}, note_left},
+	{"check_foreign_keys", "finalizing", {"note_left"}, check_foreign_keys},
 	{"close_peer", "finalizing", {"check_foreign_keys"}, close_peer},
 	{"complete", "complete", {"close_peer"}},
 };

@@ -35,12 +35,13 @@ typedef enum AuditColumn
 	AUDIT_DONE_AT,
 	AUDIT_REQUESTED_BY,
 	AUDIT_BATCH,
+	AUDIT_WRITTEN_ROW,
 	N_AUDIT_COLUMNS
 } AuditColumn;
 
 static const char *const column_names[N_AUDIT_COLUMNS] = {
-	"merge_id",  "table_name", "key",     "category",     "action",
-	"local_row", "remote_row", "done_at", "requested_by", "batch",
+	"merge_id",   "table_name", "key",          "category", "action",      "local_row",
+	"remote_row", "done_at",    "requested_by", "batch",    "written_row",
 };
 
 typedef struct Side
@@ -58,6 +59,7 @@ static struct
 	int at;
 	Side here;
 	Side there;
+	Side result; /* what rows have become, if that was read */
 	int n_keys;
 	Datum *keys;
 	Datum common[N_AUDIT_COLUMNS]; /* the same for all rows */
@@ -123,6 +125,7 @@ next_record(CopyFromState copy, ExprContext *econtext, Datum *values, bool *null
 	int number;
 	Jsonb *here;
 	Jsonb *there;
+	Jsonb *result;
 
 	if (audit.at == audit.n_written)
 		return false;
@@ -131,6 +134,7 @@ next_record(CopyFromState copy, ExprContext *econtext, Datum *values, bool *null
 	number = DatumGetInt32(audit.written[audit.at++]);
 	here = read_image(&audit.here, number);
 	there = read_image(&audit.there, number);
+	result = read_image(&audit.result, number);
 	if (here == NULL && there == NULL)
 		ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION),
 						errmsg("a batch of a merge lacks the image of a row")));
@@ -146,6 +150,8 @@ next_record(CopyFromState copy, ExprContext *econtext, Datum *values, bool *null
 	nulls[columns[AUDIT_LOCAL_ROW]] = here == NULL;
 	values[columns[AUDIT_REMOTE_ROW]] = JsonbPGetDatum(there);
 	nulls[columns[AUDIT_REMOTE_ROW]] = there == NULL;
+	values[columns[AUDIT_WRITTEN_ROW]] = JsonbPGetDatum(result);
+	nulls[columns[AUDIT_WRITTEN_ROW]] = result == NULL;
 	values[columns[AUDIT_DONE_AT]] = TimestampTzGetDatum(GetCurrentTimestamp());
 	/* by which COPY bounds how many rows it holds in memory */
 	copy->line_buf.len = (int) ((here ? VARSIZE(here) : 0) + (there ? VARSIZE(there) : 0));
@@ -155,7 +161,10 @@ next_record(CopyFromState copy, ExprContext *econtext, Datum *values, bool *null
 static Side
 side_of(const char *answer)
 {
-	return (Side){answer_read(answer, strlen(answer)), 0, image_reader_create()};
+	Answer nothing = {0};
+
+	return (Side){answer == NULL ? nothing : answer_read(answer, strlen(answer)), 0,
+				  image_reader_create()};
 }
 
 static ArrayType *
@@ -194,6 +203,7 @@ merge_keep_audit(const char *merge_id, int64 number, const char *role, const Mer
 	audit.at = 0;
 	audit.here = side_of(batch[BATCH_HERE]);
 	audit.there = side_of(batch[BATCH_THERE]);
+	audit.result = side_of(batch[BATCH_RESULT]);
 	audit.common[AUDIT_MERGE_ID] = CStringGetTextDatum(merge_id);
 	audit.common[AUDIT_TABLE_NAME] = CStringGetTextDatum(table->name);
 	audit.common[AUDIT_ACTION] = CStringGetTextDatum(batch[BATCH_ACTION]);

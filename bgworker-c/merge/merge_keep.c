@@ -31,8 +31,8 @@ merge_keep_refused(JobRun *run, const MergeTable *table, char **batch)
 
 	owner_begin(&session);
 	keep_conflicts(run, table, batch, batch[BATCH_REFUSED], "changed since");
-	owner_execute("select steep_repl._merge_count_refused($1, $2::bigint)",
-				  SQL_ARGS(arg_text(run->job->object_id), arg_text(batch[BATCH_N_CHANGED])));
+	owner_execute("select steep_repl._merge_count_refused($1, $2::int[])",
+				  SQL_ARGS(arg_text(run->job->object_id), arg_text(batch[BATCH_REFUSED])));
 	owner_end(&session);
 }
 

@@ -56,20 +56,18 @@ set_origin(JobRun *run, bool on)
 }
 
 /*
- * Whether what was written at the peer may stay. Where the sides replicate to
- * each other, rows here must not have changed since they were let go of.
+ * How many rows of what was written at the peer somebody has changed here since
+ * they were let go of: if any, it may not stay, where the sides replicate to
+ * each other.
  */
-static bool
-is_still(JobRun *run, int step, char **batch)
+static int
+changed_since(JobRun *run, int step, char **batch)
 {
-	char *still;
-
-	if (!run->merge->replicates || run->merge->undoes != NULL)
-		return true;
-	still = requester_text(
-		run, "select steep_repl._merge_is_still($1, $2, $3::int[])",
+	if (!run->merge->replicates || run->merge->undoes != NULL || !merge_is_at_peer(batch))
+		return 0;
+	return requester_count(
+		run, "select steep_repl._merge_changed_since($1, $2, $3::int[])",
 		SQL_ARGS(arg_text(run->merge->connection), arg_int4(step), arg_text(batch[BATCH_NUMBERS])));
-	return still[0] == 't';
 }
 
 /* How the transaction of a batch at the peer was ended, as text. */
@@ -108,24 +106,26 @@ check_end(char **end, bool is_at_peer, bool commit)
 /*
  * End the transaction at the peer. What was written down of it goes only where
  * the peer says that it was rolled back; where it says nothing that can be
- * understood, the batch stays in doubt.
+ * understood, the batch stays in doubt. False if it was to be rolled back: what
+ * of it nobody has changed is the step's next batch.
  */
-static void
+static bool
 end_peer_transaction(JobRun *run, int step, char **batch)
 {
 	bool is_at_peer = merge_is_at_peer(batch);
 	char *end[N_END_FIELDS];
+	int n_changed;
 	bool commit;
 
 	requester_begin();
-	commit = !is_at_peer || is_still(run, step, batch);
+	n_changed = changed_since(run, step, batch);
+	commit = n_changed == 0;
 	requester_select(run, end, N_END_FIELDS,
 					 "select * from steep_repl._merge_end_batch($1, $2, $3)",
 					 SQL_ARGS(arg_text(run->merge->connection), arg_bool(commit),
 							  arg_text(batch[BATCH_PEER_XID])));
 	requester_commit();
-	if (!commit)
-		run->merge->n_changed += atoll(batch[BATCH_N_WRITTEN]);
+	run->merge->n_changed += n_changed;
 	if (is_at_peer && end[END_STATUS] != NULL && strcmp(end[END_STATUS], "aborted") == 0)
 	{
 		merge_take_back(run->job->object_id, run->merge->batch);
@@ -134,6 +134,7 @@ end_peer_transaction(JobRun *run, int step, char **batch)
 	else if (!is_at_peer || (end[END_STATUS] != NULL && strcmp(end[END_STATUS], "committed") == 0))
 		run->merge->is_in_doubt = false;
 	check_end(end, is_at_peer, commit);
+	return commit;
 }
 
 /*
@@ -232,7 +233,7 @@ write_batch(JobRun *run, const Step *step)
 							 step->table->name, batch[BATCH_WHY])));
 	if (is_written && !merge->dry_run && !step->is_alone &&
 		strcmp(batch[BATCH_ACTION], "manual") != 0)
-		end_peer_transaction(run, step->no, batch);
+		is_last = end_peer_transaction(run, step->no, batch) && is_last;
 	bound_peer(run, false);
 	free_batch(batch);
 	return !is_last;

@@ -53,19 +53,28 @@ export async function startMerge(
   try {
     await checkLocal(session);
     const strategy = await strategyOf(session, peer, options);
-    const statement = (dryRun: boolean) => mergeStatement(peer, strategy, dryRun, options);
+    const statement: MergeStatement = (dryRun, overlapId) =>
+      mergeStatement(peer, strategy, dryRun, overlapId, options);
     const { startAndFollow } = await import("../job/run-job.ts");
     if (options.dryRun) {
       return await startAndFollow(invocation, session, statement(true), options, differs);
     }
+    let reviewed: string | undefined;
     // --yes --no-wait is for scripts that wait for nothing
     if (options.yes !== true || options.wait !== false) {
-      const stopped = await preview(invocation, session, statement(true), options);
-      if (stopped !== undefined) return stopped;
+      const found = await preview(invocation, session, peer, statement, options);
+      if (typeof found === "number") return found;
+      reviewed = found.overlapId;
     }
     const current = await invocation.open();
     try {
-      return await startAndFollow(invocation, current, statement(false), options, leftRows);
+      return await startAndFollow(
+        invocation,
+        current,
+        statement(false, reviewed),
+        options,
+        leftRows,
+      );
     } finally {
       await current.end();
     }
@@ -96,46 +105,81 @@ async function strategyOf(
   );
 }
 
+/** The call of start_merge; overlapId: a stored comparison whose rows are merged. */
+type MergeStatement = (dryRun: boolean, overlapId?: string) => Statement;
+
 function mergeStatement(
   peer: string,
   strategy: string | undefined,
   dryRun: boolean,
+  overlapId: string | undefined,
   options: StartMergeOptions,
 ): Statement {
   return call("start_merge", {
     ...{ peer, tables: options.tables ?? null, strategy, dry_run: dryRun },
     last_modified_column: options.lastModifiedColumn,
     ...{ local_only: options.localOnly, remote_only: options.remoteOnly },
-    ...{ primary_keys: options.primaryKeys, backlog: options.backlog },
-    other_subscribers: options.otherSubscribers,
+    // the comparison says what identifies a row
+    primary_keys: overlapId === undefined ? options.primaryKeys : undefined,
+    ...{ backlog: options.backlog, other_subscribers: options.otherSubscribers },
+    overlap_id: overlapId,
   });
 }
 
-/** A dry run, its counts, and the question; an exit code when there is no going on. */
-async function preview(
+/** Runs a job to its end; its row, or an exit code where it did not come to a good one. */
+async function run(
   invocation: Invocation,
   session: Session,
   statement: Statement,
   options: StartMergeOptions & CommonOptions,
-): Promise<ExitCode | undefined> {
+): Promise<readonly [Session, ResultRow] | ExitCode> {
   const [{ follow, judge }, { startJob }, { subscribe }] = await Promise.all([
     import("../job/run-job.ts"),
     import("../job/job.ts"),
     import("../job/follow.ts"),
   ]);
-  invocation.output.message("dry run: comparing both sides, nothing is written");
   await subscribe(session);
   const job = await startJob(session, statement);
   const [last, row] = await follow(invocation, session, job, options);
+  const failure = judge(row.values, () => false);
+  if (failure === exitCode.success) return [last, row];
+  await last.end();
+  return failure;
+}
+
+/**
+ * A comparison, a dry run of merging what it found, its counts, and the question; an exit code when there is no going
+ * on. A backlog can only be discarded by a merge that compares by itself.
+ */
+async function preview(
+  invocation: Invocation,
+  session: Session,
+  peer: string,
+  statement: MergeStatement,
+  options: StartMergeOptions & CommonOptions,
+): Promise<{ readonly overlapId: string | undefined } | ExitCode> {
+  invocation.output.message("dry run: comparing both sides, nothing is written");
+  let overlapId: string | undefined;
+  let current = session;
+  if (options.backlog !== "discard") {
+    const { tables = null, primaryKeys } = options;
+    const comparison = call("start_overlap", { peer, tables, primary_keys: primaryKeys });
+    const compared = await run(invocation, session, comparison, options);
+    if (typeof compared === "number") return compared;
+    const [last, { values }] = compared;
+    overlapId = values.overlap_id ?? undefined;
+    current = last;
+  }
+  const merged = await run(invocation, current, statement(true, overlapId), options);
+  if (typeof merged === "number") return merged;
+  const [last, row] = merged;
   try {
-    const failure = judge(row.values, () => false);
-    if (failure !== exitCode.success) return failure;
     await show(invocation, last, row, options);
   } finally {
     await last.end();
   }
   await confirm(options.yes, "Merge");
-  return undefined;
+  return { overlapId };
 }
 
 async function show(

@@ -27,7 +27,8 @@ export async function mergeSummary(
 }
 
 /** Which side loses how many rows. */
-function losses(values: ResultRow["values"], { localOnly, remoteOnly }: Choices): string[] {
+function losses(values: ResultRow["values"], choices: Choices): string[] {
+  const { localOnly, remoteOnly } = choices;
   const count = (name: string) => values[name] ?? "0";
   const lines = [
     conflictLoss(values.strategy ?? "", count("conflict_count")),
@@ -36,7 +37,27 @@ function losses(values: ResultRow["values"], { localOnly, remoteOnly }: Choices)
     remoteOnly === "delete" &&
       lose("the peer", count("remote_only_count"), "deleted, as they are missing here"),
   ].filter((line) => typeof line === "string");
-  return lines.length > 0 ? lines : ["no side loses a row"];
+  return [...(lines.length > 0 ? lines : ["no side loses a row"]), ...returning(values, choices)];
+}
+
+/** What one side lacks may have been deleted there. */
+function returning(
+  values: ResultRow["values"],
+  { localOnly = "push", remoteOnly = "pull" }: Choices,
+): string[] {
+  const rows = (name: string) => values[name] ?? "0";
+  return [
+    ...(localOnly === "push" && rows("local_only_count") !== "0"
+      ? [
+          `${rows("local_only_count")} rows that only this side has are pushed: those that were deleted at the peer come back there (--local-only delete or keep)`,
+        ]
+      : []),
+    ...(remoteOnly === "pull" && rows("remote_only_count") !== "0"
+      ? [
+          `${rows("remote_only_count")} rows that only the peer has are pulled: those that were deleted here come back here (--remote-only delete or keep)`,
+        ]
+      : []),
+  ];
 }
 
 function conflictLoss(strategy: string, conflicts: string): string | undefined {

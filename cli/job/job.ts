@@ -10,7 +10,7 @@ export interface Job {
 
 /** What a job waits for stands with the operation, and is asked for only while it waits. */
 const waitsFor = (table: string) => `case when ${table}.status = 'pending' then (
-  select o.status_detail from steep_repl.list_operations('pending') o where o.id = ${table}.operation_id) end as waits_for`;
+  select q.status_detail from steep_repl.list_operations('pending') q where q.id = ${table}.operation_id) end as waits_for`;
 
 const progressOf: Readonly<Record<Job["kind"], string>> = {
   snapshot: `

@@ -41,6 +41,7 @@ export const sqlAfter: readonly string[] = [
   "merge/choose.sql",
   "merge/rows.sql",
   "merge/write.sql",
+  "merge/batch.sql",
   "merge/peer-ends.sql",
   "merge/finish.sql",
   "merge/foreign-keys.sql",

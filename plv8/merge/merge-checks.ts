@@ -4,6 +4,8 @@ import type { Tolerance } from "./merge-params.ts";
 /** What `open_peer` finds out, from `steep_repl._merge_facts`: lists are joined, null for none. */
 export interface PeerFacts {
   readonly tables: number;
+  /** tables that the job goes on without, and why */
+  readonly skipped: string | null;
   /** tables that are defined in another way at the peer */
   readonly differing: string | null;
   /** tables with rules for writing that would be applied */
@@ -148,6 +150,9 @@ export function refuseMerge(tolerance: Tolerance, facts: PeerFacts): void {
 /** What the merge goes on without. */
 export function mergeWarnings(tolerance: Tolerance, facts: PeerFacts): readonly string[] {
   const warnings: string[] = [];
+  if (facts.skipped !== null) {
+    warnings.push(`tables were left as they are: ${facts.skipped}`);
+  }
   if (facts.fires_triggers !== null) {
     warnings.push(
       `triggers fire and foreign keys are checked with each row ${facts.fires_triggers} (GRANT SET ON PARAMETER session_replication_role TO the role that merges avoids it)`,

@@ -28,6 +28,8 @@ export interface MergeParams extends Tolerance {
   readonly dry_run: boolean;
   readonly local_only: LocalOnly;
   readonly remote_only: RemoteOnly;
+  /** a stored comparison, whose rows are merged as they were reviewed */
+  readonly overlap_id: string | null;
   /** what strategy, local_only and remote_only mean */
   readonly actions: { readonly [category in keyof RowActions]-?: string };
 }
@@ -49,6 +51,7 @@ export function mergeParams(raw: Raw): MergeParams {
     remote_only: oneOf(raw, "remote_only", keysOf(ofRemoteOnly)),
     backlog: oneOf(raw, "backlog", ["refuse", "discard"] as const),
     other_subscribers: oneOf(raw, "other_subscribers", ["refuse", "ignore"] as const),
+    overlap_id: optionalText(raw, "overlap_id"),
   };
   // which tables is SQL's to say; here, that they are names
   optionalNames({ tables: raw.tables ?? null }, "tables");
@@ -56,6 +59,12 @@ export function mergeParams(raw: Raw): MergeParams {
     throw invalidArgument(
       "last_modified_column needs strategy last-modified",
       "Without it the column would not be looked at.",
+    );
+  }
+  if (choices.overlap_id !== null && choices.backlog === "discard") {
+    throw invalidArgument(
+      "backlog discard and overlap_id exclude each other",
+      "Changes that were waiting when the rows were compared would be lost.",
     );
   }
   return {
@@ -97,5 +106,8 @@ export const restoring: Tolerance = {
  * @throws SteepError 22023 for a bad argument
  */
 export function checkUndoParams(raw: Raw): void {
-  optionalNames({ tables: raw.tables ?? null }, "tables");
+  // none, if the merge has written nothing
+  if (!(Array.isArray(raw.tables) && raw.tables.length === 0)) {
+    optionalNames({ tables: raw.tables ?? null }, "tables");
+  }
 }

@@ -25,6 +25,8 @@ export interface MergeSidePlan {
   readonly read: Gap;
   /** the same, and locks them, in the order of their keys */
   readonly lock: Gap;
+  /** the same, without those that others have locked */
+  readonly lock_free: Gap;
   /** gap: images, a line each */
   readonly insert: Gap;
   /** gap as in `insert`; null where there are only key columns */
@@ -33,6 +35,8 @@ export interface MergeSidePlan {
   readonly delete: Gap;
   /** whether a unique index that is checked at once refuses a second row of a key */
   readonly is_guarded: boolean;
+  /** what was written is read once more, since it may be another row than its image: an update leaves the key as it is spelled */
+  readonly reads_back: boolean;
   /** arrays no, when the row was last modified, as text, and its exact digest; gap: keys */
   readonly stamps: Gap;
 }
@@ -70,13 +74,13 @@ function image(build: Build, side: TableFacts): string {
     : `json_object(${names}, array[${columns.map(output).join(", ")}])::text`;
 }
 
-function readQuery(build: Build, side: TableFacts, lock: boolean): Gap {
+function readQuery(build: Build, side: TableFacts, locking: string): Gap {
   const order = build.key.map((c) => `${output(c)} collate "C"`).join(", ");
   const list = (column: string) => `coalesce(array_agg(x.${column}), '{}')`;
   return [
     `select concat_ws(chr(10), ${list("n")}::text, ${list("d")}::text, string_agg(x.r, chr(10))) from (
       select w.no as n, ${rowDigest(build)} as d, ${image(build, side)} as r from `,
-    `${withKeys(build, side)} order by ${order}${lock ? " for update of t" : ""}) x`,
+    `${withKeys(build, side)} order by ${order}${locking}) x`,
   ];
 }
 
@@ -190,12 +194,14 @@ export function mergeSidePlan(
 ): MergeSidePlan {
   const update = updateQuery(build, side);
   return {
-    read: byKeys(build, side, readQuery(build, side, false)),
-    lock: byKeys(build, side, readQuery(build, side, true)),
+    read: byKeys(build, side, readQuery(build, side, "")),
+    lock: byKeys(build, side, readQuery(build, side, " for update of t")),
+    lock_free: byKeys(build, side, readQuery(build, side, " for update of t skip locked")),
     insert: insertQuery(build, side),
     update: update && byKeys(build, side, update),
     delete: byKeys(build, side, deleteQuery(build, side)),
     is_guarded: isGuarded({ ...side, keys: side.keys.filter((k) => k.immediate) }, build.key),
+    reads_back: build.key.some((c) => c.kind === "scalar" && c.has_spellings),
     stamps: byKeys(build, side, stampQuery(build, side, lastModified)),
   };
 }

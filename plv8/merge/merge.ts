@@ -61,7 +61,7 @@ function writeNext(written: number, facts: MergeFacts, params: MergeParams): Mer
   if (facts.changed > 0 && facts.rounds < maxRounds && !params.dry_run && !facts.discards) {
     return { kind: "look_again", phase: "merging" };
   }
-  return { kind: "move_sequences", phase: "finalizing" };
+  return { kind: "note_left", phase: "finalizing" };
 }
 
 /** What comes after each action of a merge. */
@@ -90,6 +90,8 @@ export function nextMergeAction(
       return writeNext(facts.written, facts, params);
     case "look_again":
       return writeNext(0, facts, params);
+    case "note_left":
+      return { kind: "move_sequences", phase: "finalizing" };
     case "move_sequences":
       return { kind: "check_foreign_keys", phase: "finalizing" };
     case "check_foreign_keys":
@@ -103,10 +105,14 @@ export function nextMergeAction(
 
 /** The same for an undo, whose rows are those of the audit log. */
 export function nextUndoAction(done: MergeDone, facts: MergeFacts): MergeAction {
-  const writeNextOf = (written: number): MergeAction =>
-    written < facts.steps
-      ? { kind: "write", phase: "merging", no: written + 1 }
-      : { kind: "check_foreign_keys", phase: "finalizing" };
+  const writeNextOf = (written: number): MergeAction => {
+    if (written < facts.steps) {
+      return { kind: "write", phase: "merging", no: written + 1 };
+    }
+    return facts.changed > 0 && facts.rounds < maxRounds
+      ? { kind: "look_again", phase: "merging" }
+      : { kind: "note_left", phase: "finalizing" };
+  };
   switch (done) {
     case null:
       return { kind: "open_peer", phase: "planning" };
@@ -118,6 +124,10 @@ export function nextUndoAction(done: MergeDone, facts: MergeFacts): MergeAction 
       return writeNextOf(0);
     case "write":
       return writeNextOf(facts.written);
+    case "look_again":
+      return writeNextOf(0);
+    case "note_left":
+      return { kind: "check_foreign_keys", phase: "finalizing" };
     case "check_foreign_keys":
       return { kind: "close_peer", phase: "finalizing" };
     case "close_peer":

@@ -86,6 +86,7 @@ export type MergeAction =
   | { readonly kind: "write"; readonly phase: "merging"; readonly no: number }
   | { readonly kind: "look_again"; readonly phase: "merging" }
   | { readonly kind: "read_audit"; readonly phase: "planning" }
+  | { readonly kind: "note_left"; readonly phase: "finalizing" }
   | { readonly kind: "move_sequences"; readonly phase: "finalizing" }
   | { readonly kind: "check_foreign_keys"; readonly phase: "finalizing" }
   | { readonly kind: "close_peer"; readonly phase: "finalizing" }

@@ -15,6 +15,7 @@ Try it with `dry_run` first; see [merge](merge.md). Table `merge_tables` has the
 @arg primary_keys  Columns that identify a row, for tables without a primary key: `{"public.t": ["a", "b"]}`.
 @arg backlog  If changes wait to be replicated between the two: `refuse`, or `discard` them; see [discard a backlog](merge.md#discard-a-backlog).
 @arg other_subscribers  If other databases subscribe to these tables: `refuse`, or `ignore` that they miss the merged rows.
+@arg overlap_id  A complete comparison that `start_overlap` has stored: its rows are merged, and no others. Rows that were changed since are left, and listed by `merge_rows_left`. `tables` NULL means all of its tables.
 @returns The merge's row, with status `pending`.
 @error 22023  An argument is unknown, or `last_modified_column` without strategy `last-modified`; else as `analyze_overlap`.
 @error 42809, 42704, 42501  As `analyze_overlap`.
@@ -108,4 +109,17 @@ Rows that were changed after the merge are left alone, and listed in `merge_conf
 @example
 SELECT merge_id AS undo_id FROM steep_repl.undo_merge(:'merge_id') \gset
 SELECT status, rows_merged FROM steep_repl.wait_merge(:'undo_id');
+$doc$;
+
+comment on function steep_repl.merge_rows_left is $doc$
+Lists the rows that a merge or an undo has left as they were, and why.
+
+Rows that the arguments leave on purpose (`keep`) are counted in `merge_tables`, and not listed here.
+@arg merge_id  The merge or undo.
+@column table_name  The table, as `schema.table`.
+@column key  What identifies the row: an object of column name to the type's own text output.
+@column reason  Why it was left: the error of the constraint that refuses it, that it is locked, or that it was changed.
+@error 42704  There is no such merge, or the caller may not see it.
+@example
+SELECT table_name, key, reason FROM steep_repl.merge_rows_left(:'merge_id');
 $doc$;

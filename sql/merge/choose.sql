@@ -52,6 +52,41 @@ end
 $fn$;
 comment on function steep_repl._merge_choose(text, jsonb, int) is 'private: decides what is done about rows that differ';
 
+-- Of a stored comparison's rows, those that are not any more as they were reviewed.
+create function steep_repl._merge_leave_changed() returns void
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  update pg_temp.steep_repl_differences d set action = 'left', reason = 'changed since it was compared'
+  where d.action is distinct from 'left' and (d.local_digest, d.peer_digest) is distinct from (d.reviewed_local, d.reviewed_peer);
+end
+$fn$;
+comment on function steep_repl._merge_leave_changed() is 'private: leaves rows that were changed since they were reviewed';
+
+-- Takes the rows of a table as a stored comparison has them; its counts. Rows that are equal by now need nothing.
+create function steep_repl._merge_take_reviewed(
+  connection text, plan jsonb, out local_only_count bigint, out remote_only_count bigint, out match_count bigint,
+  out conflict_count bigint, out unsettled_count bigint)
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  overlap_id constant text := (select m.overlap_id from pg_temp.steep_repl_merge m);
+begin
+  select t.local_only_count, t.remote_only_count, t.match_count, t.conflict_count, t.unsettled_count
+  into local_only_count, remote_only_count, match_count, conflict_count, unsettled_count
+  from steep_repl._overlap_kept_table(overlap_id, plan ->> 'table') t;
+  delete from pg_temp.steep_repl_differences;
+  insert into pg_temp.steep_repl_differences (
+    no, category, key, local_digest, peer_digest, reviewed_local, reviewed_peer, is_settled, action, reason)
+  select row_number() over (), r.category, array(select r.key ->> k.name from jsonb_array_elements_text(plan -> 'key') with ordinality k(name, n) order by k.n),
+         r.local_digest, r.peer_digest, r.local_digest, r.peer_digest, r.category = 'unsettled',
+         case when r.category = 'unsettled' then 'left' end, case when r.category = 'unsettled' then 'unsettled when it was compared' end
+  from steep_repl._overlap_kept_rows(overlap_id, plan ->> 'table', null, null) r;
+  perform steep_repl._overlap_look_at_all(connection, plan, false);
+  perform steep_repl._merge_leave_changed();
+  analyze pg_temp.steep_repl_differences;
+end
+$fn$;
+comment on function steep_repl._merge_take_reviewed(text, jsonb) is 'private: takes rows that differ from a stored comparison';
+
 -- Compares a table and decides about its rows; the counts of its categories.
 create function steep_repl._merge_compare(
   connection text, no int, out local_only_count bigint, out remote_only_count bigint, out match_count bigint,
@@ -62,6 +97,13 @@ declare
   plan constant jsonb := (select p.plan from pg_temp.steep_repl_plans p where p.no = _merge_compare.no);
 begin
   perform steep_repl._merge_switch(no);
+  if exists (select from pg_temp.steep_repl_merge m where m.overlap_id is not null) then
+    select r.local_only_count, r.remote_only_count, r.match_count, r.conflict_count, r.unsettled_count
+    into local_only_count, remote_only_count, match_count, conflict_count, unsettled_count
+    from steep_repl._merge_take_reviewed(connection, plan) r;
+    perform steep_repl._merge_choose(connection, plan, 1);
+    return;
+  end if;
   select o.local_only_count, o.remote_only_count, o.match_count, o.conflict_count, o.unsettled_count
   into local_only_count, remote_only_count, match_count, conflict_count, unsettled_count
   from steep_repl._overlap_table(connection, plan, interval '1 min') o;
@@ -87,7 +129,7 @@ begin
     from (select distinct case when d.action is null then d.category end as category, coalesce(d.action, actions ->> d.category) as action
           from (select distinct d.category, d.action from pg_temp.steep_repl_differences d
                 where d.action is null and this_round = 1 or d.action is not null and d.round = this_round) d) a
-    where a.action not in ('keep', 'again');
+    where a.action not in ('keep', 'left', 'again');
   end loop;
   update pg_temp.steep_repl_steps s set step = o.n
   from (select x.step, row_number() over (

@@ -17,6 +17,10 @@ select (select coalesce(json_agg(a.attname), '[]') from pg_attribute a
          select r.name from unnest('{INSERT,UPDATE,DELETE}'::text[]) r(name) where not has_table_privilege(t.oid, r.name))) as missing_rights,
        row_security_active(t.oid) as row_security,
        exists (select from pg_trigger g where g.tgrelid in (select oid from tree) and g.tgenabled <> 'D') as has_triggers,
+       -- when triggers that may change a row before it is written are fired: O, R, A
+       array_to_json(array(
+         select distinct g.tgenabled from pg_trigger g
+         where g.tgrelid in (select oid from tree) and g.tgenabled <> 'D' and g.tgtype & 3 = 3 and g.tgtype & 20 <> 0)) as row_triggers,
        -- when rules for writing are applied: O, R, A
        array_to_json(array(
          select distinct w.ev_enabled from pg_rewrite w
@@ -162,23 +166,22 @@ $fn$;
 comment on function steep_repl._merge_order() is 'private: orders the tables of a merge by their foreign keys';
 
 -- Tables whose definitions differ, by their fingerprints.
-create function steep_repl._merge_differing(connection text) returns text
+create function steep_repl._merge_differing(connection text, names text[]) returns text[]
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
-  names constant text[] := array(select t.name from pg_temp.steep_repl_tables t);
   query constant text := 'with ' || steep_repl._schema_ctes(format($sql$format('%%I.%%I', n.nspname, c.relname) = any (%L::text[])$sql$, names))
     || $sql$select format('%I.%I', t.nspname, t.relname) as name, f.fingerprint from t join f on f.oid = t.oid$sql$;
   here constant jsonb := steep_repl._query_here(query);
   there constant jsonb := steep_repl._peer_json(connection, query);
 begin
-  return steep_repl._joined(array(
+  return array(
     select n.name from unnest(names) n(name)
     left join jsonb_to_recordset(here) l(name text, fingerprint text) using (name)
     left join jsonb_to_recordset(there) p(name text, fingerprint text) using (name)
-    where l.fingerprint is distinct from p.fingerprint order by n.name));
+    where l.fingerprint is distinct from p.fingerprint order by n.name);
 end
 $fn$;
-comment on function steep_repl._merge_differing(text) is 'private: tables of a merge that are defined in different ways';
+comment on function steep_repl._merge_differing(text, text[]) is 'private: tables of a merge that are defined in different ways';
 
 -- Lets replication between the two sides catch up for a while, where it runs; the positions that it should have reached.
 create function steep_repl._merge_wait_for_replication(
@@ -263,9 +266,11 @@ begin
   here := steep_repl._query_here(node_query) -> 0;
   there := steep_repl._peer_json(connection, peer_query) -> 0;
   select * into replication from steep_repl._merge_backlog(here, there, lsns.local_lsn, lsns.peer_lsn);
+  perform steep_repl._merge_note_triggers(here, there);
   return jsonb_build_object(
     'tables', (select count(*) from pg_temp.steep_repl_tables),
-    'differing', steep_repl._merge_differing(connection), 'rules', steep_repl._merge_rules(here, there),
+    'skipped', steep_repl._joined(array(select format('%s (%s)', s.name, s.reason) from pg_temp.steep_repl_skipped s order by s.name)),
+    'differing', steep_repl._joined(steep_repl._merge_differing(connection, array(select t.name from pg_temp.steep_repl_tables t))), 'rules', steep_repl._merge_rules(here, there),
     'row_security', lacks.row_security, 'not_writable', lacks.not_writable, 'not_settable', lacks.not_settable, 'circle', circle,
     'unchecked', unchecked.harmful, 'unmatched', unchecked.unmatched, 'checked_as_text', steep_repl._merge_checked_as_text(),
     'read_only', steep_repl._sides(here -> 'is_standby' = 'true', there -> 'is_standby' = 'true'),

@@ -20,25 +20,51 @@ end
 $fn$;
 comment on function steep_repl._merge_query_by_keys(text, text, text) is 'private: the same of a query that finds rows by their keys';
 
--- Rows that were left as they are, by table.
-create function steep_repl._merge_rows_left() returns jsonb
-language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+-- Rows that were left as they are: how many of each table, and which, but for those that were to be kept: of a table that an undo
+-- skips, all that the merge wrote to it.
+create function steep_repl._merge_find_left(undoes text) returns jsonb
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
 declare
+  actions constant jsonb := (select m.actions from pg_temp.steep_repl_merge m);
   result jsonb := '{}';
-  target int;
+  target record;
 begin
-  for target in select t from steep_repl._merge_tables_with_rows() t loop
-    perform steep_repl._merge_switch(target);
-    result := result || jsonb_build_object(
-      (select t.name from pg_temp.steep_repl_tables t where t.no = target),
+  create temp table steep_repl_left (id bigint generated always as identity primary key, name text, key jsonb, reason text) on commit preserve rows;
+  for target in
+    select t.no, t.name, p.plan from steep_repl._merge_tables_with_rows() r(no) join pg_temp.steep_repl_tables t using (no)
+    join pg_temp.steep_repl_plans p using (no)
+  loop
+    perform steep_repl._merge_switch(target.no);
+    insert into pg_temp.steep_repl_left (name, key, reason)
+    select target.name, jsonb_object(array(select jsonb_array_elements_text(target.plan -> 'key')), d.key),
+           coalesce(d.reason, 'changes of it had yet to be replicated')
+    from pg_temp.steep_repl_differences d where d.action in ('again', 'left') order by d.no;
+    result := result || jsonb_build_object(target.name,
       (select coalesce(sum(d.n), 0)::bigint
        from (select d.action, d.category, count(*) as n from pg_temp.steep_repl_differences d group by 1, 2) d
-       where coalesce(d.action, (select m.actions from pg_temp.steep_repl_merge m) ->> d.category) in ('keep', 'manual', 'again')));
+       where coalesce(d.action, actions ->> d.category) in ('keep', 'manual', 'left', 'again')));
+  end loop;
+  for target in select s.name, s.reason from pg_temp.steep_repl_skipped s where undoes is not null loop
+    insert into pg_temp.steep_repl_left (name, key, reason)
+    select target.name, a.key, target.reason from steep_repl.merge_audit_log a
+    where a.merge_id = undoes and a.table_name = target.name group by a.key order by min(a.id);
+    result := result || jsonb_build_object(target.name, (select count(*) from pg_temp.steep_repl_left l where l.name = target.name));
   end loop;
   return result;
 end
 $fn$;
-comment on function steep_repl._merge_rows_left() is 'private: how many rows of each table were left as they are';
+comment on function steep_repl._merge_find_left(text) is 'private: how many rows of each table were left as they are';
+
+-- Some of those rows, after one of them, as they are kept; none: [].
+create function steep_repl._merge_list_left(after bigint, out last bigint, out rows text)
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  select coalesce(max(l.id), after), coalesce(json_agg(json_build_object('table_name', l.name, 'key', l.key, 'reason', l.reason) order by l.id), '[]')::text
+  into last, rows
+  from (select * from pg_temp.steep_repl_left l where l.id > after order by l.id limit 5000) l;
+end
+$fn$;
+comment on function steep_repl._merge_list_left(bigint) is 'private: the next rows that were left as they are';
 
 -- Leaves the peer as it was, whether or not the merge came to its end.
 create function steep_repl._merge_close(connection text, merge_id text, has_failed boolean) returns void

@@ -4,10 +4,12 @@ create function steep_repl._merge_open(
   connection text, params jsonb, is_undo boolean, out n_tables int, out names text, out keys text, out facts text)
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 begin
-  n_tables := steep_repl._merge_plans(
-    connection, steep_repl._texts(params -> 'tables'), nullif(params -> 'primary_keys', 'null'),
-    case when is_undo then '{}' else steep_repl._call('merge_actions', params) end,
-    case when not is_undo then params ->> 'last_modified_column' end);
+  n_tables := case
+    when is_undo then steep_repl._undo_plans(connection, params)
+    else steep_repl._merge_plans(
+      connection, steep_repl._texts(params -> 'tables'), nullif(params -> 'primary_keys', 'null'),
+      steep_repl._call('merge_actions', params), params ->> 'last_modified_column') end;
+  update pg_temp.steep_repl_merge set overlap_id = params ->> 'overlap_id';
   select coalesce(array_agg(t.name order by t.no), '{}')::text, coalesce(array_agg(k.key order by t.no), '{}')::text
   into names, keys
   from pg_temp.steep_repl_tables t join pg_temp.steep_repl_plans p using (no)

@@ -30,9 +30,18 @@ begin atomic
   update steep_repl.merge_tables t set rows_left = l.value::bigint
   from jsonb_each_text($2) l(key, value) where t.merge_id = $1 and t.table_name = l.key;
   update steep_repl.merges m
-  set rows_left = (select coalesce(sum(t.rows_left), 0) from steep_repl.merge_tables t where t.merge_id = $1) where m.merge_id = $1;
+  set rows_left = (select coalesce(sum(l.value::bigint), 0) from jsonb_each_text($2) l(key, value)) where m.merge_id = $1;
+  delete from steep_repl._merge_left l where l.merge_id = $1;
 end;
 comment on function steep_repl._merge_keep_rows_left(text, jsonb) is 'private: keeps how many rows of each table were left as they are';
+
+create function steep_repl._merge_keep_left(merge_id text, rows jsonb) returns void
+language sql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp
+begin atomic
+  insert into steep_repl._merge_left (merge_id, table_name, key, reason)
+  select $1, r.table_name, r.key, r.reason from jsonb_to_recordset($2) r(table_name text, key jsonb, reason text);
+end;
+comment on function steep_repl._merge_keep_left(text, jsonb) is 'private: keeps which rows were left as they are, and why';
 
 -- Of a dry run: rows that would have been written.
 create function steep_repl._merge_count_rows(merge_id text, table_name text, row_count bigint) returns void
@@ -61,12 +70,13 @@ begin atomic
 end;
 comment on function steep_repl._merge_keep_conflicts(text, text, text, text, text, text, text) is 'private: keeps rows that a merge left to somebody';
 
-create function steep_repl._merge_count_refused(merge_id text, row_count bigint) returns void
+create function steep_repl._merge_count_refused(merge_id text, numbers int[]) returns void
 language sql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp
 begin atomic
-  update steep_repl.merges m set rows_left = m.rows_left + $2, conflict_count = coalesce(m.conflict_count, 0) + $2 where m.merge_id = $1;
+  update steep_repl.merges m
+  set rows_left = m.rows_left + cardinality($2), conflict_count = coalesce(m.conflict_count, 0) + cardinality($2) where m.merge_id = $1;
 end;
-comment on function steep_repl._merge_count_refused(text, bigint) is 'private: counts rows that an undo left, since they have changed';
+comment on function steep_repl._merge_count_refused(text, int[]) is 'private: counts rows that an undo left, since they have changed';
 
 -- That the peer has yet to commit a batch; what was said of earlier ones is settled.
 create function steep_repl._merge_keep_intent(merge_id text, batch bigint, peer_xid text, table_name text, row_count bigint) returns void

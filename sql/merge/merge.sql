@@ -3,7 +3,7 @@
 create function steep_repl.start_merge(
   peer text, tables text[], strategy text default 'prefer-local', dry_run boolean default false,
   last_modified_column text default null, local_only text default 'push', remote_only text default 'pull',
-  primary_keys jsonb default null, backlog text default 'refuse', other_subscribers text default 'refuse')
+  primary_keys jsonb default null, backlog text default 'refuse', other_subscribers text default 'refuse', overlap_id text default null)
 returns steep_repl.merges
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
 declare
@@ -13,7 +13,16 @@ declare
 begin
   params := steep_repl._call('merge_params', jsonb_build_object(
     'strategy', strategy, 'dry_run', dry_run, 'last_modified_column', last_modified_column, 'local_only', local_only,
-    'remote_only', remote_only, 'backlog', backlog, 'other_subscribers', other_subscribers));
+    'remote_only', remote_only, 'backlog', backlog, 'other_subscribers', other_subscribers, 'overlap_id', overlap_id));
+  if overlap_id is not null then
+    if primary_keys is not null then
+      raise exception 'primary_keys and overlap_id exclude each other' using errcode = 'invalid_parameter_value',
+        detail = 'The comparison says what identifies a row.';
+    end if;
+    perform from steep_repl._overlap_targets(start_merge.tables, null);
+    select r.tables, r.primary_keys into start_merge.tables, start_merge.primary_keys
+    from steep_repl._overlap_reviewed(overlap_id, peer, start_merge.tables) r;
+  end if;
   job := steep_repl._queue_with_peer('bidirectional_merge', peer, tables, primary_keys, params);
   select m.* into result from steep_repl.merges m where m.operation_id = job;
   return result;
@@ -57,5 +66,19 @@ begin
   end if;
   select m.* into result from steep_repl.merges m where m.operation_id = job;
   return result;
+end
+$fn$;
+
+create function steep_repl.merge_rows_left(merge_id text, out table_name text, out key jsonb, out reason text) returns setof record
+language plpgsql stable parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
+#variable_conflict use_column
+begin
+  perform steep_repl._merge(merge_rows_left.merge_id);
+  return query
+    select l.table_name, l.key, l.reason from steep_repl._merge_left l where l.merge_id = merge_rows_left.merge_id
+    union all
+    select c.table_name, c.key, 'conflict ' || c.conflict_id || ', which is to be resolved' from steep_repl.merge_conflicts c
+    where c.merge_id = merge_rows_left.merge_id and c.reason = 'conflict' and c.status = 'open'
+    order by 1, 2;
 end
 $fn$;

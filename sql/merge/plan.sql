@@ -1,16 +1,8 @@
 -- A merge before it writes: what is compared, and what is to be done about each row that differs.
 
--- actions: what is done about the rows of each category, unless a row says otherwise, as plv8/merge/row-actions.ts decides.
-create function steep_repl._merge_plans(
-  connection text, tables text[], primary_keys jsonb, actions jsonb, last_modified_column text) returns int
-language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
-@SET_VALUES@ @SET_SCAN@ as $fn$
-declare
-  names constant text[] := steep_repl._overlap_begin(connection, tables, primary_keys);
-  target record;
-  query text;
-  writes text;
-  n int := 0;
+-- The temporary tables of a merge, besides those of its comparison; haste: of waiting for locks, see _merge_write_rows.
+create function steep_repl._merge_work_tables(connection text, actions jsonb) returns void
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 begin
   create temp table steep_repl_tables (no int primary key, name text not null, local jsonb, peer jsonb, level int) on commit preserve rows;
   create temp table steep_repl_steps (
@@ -20,23 +12,53 @@ begin
   alter table pg_temp.steep_repl_steps alter ahead set storage external;
   create temp table steep_repl_merge (
     is_local_first boolean not null, replicates boolean not null default false, round int not null default 1,
-    current int not null default 1, actions jsonb not null, writes text, waiting_slots text[]) on commit preserve rows;
-  alter table pg_temp.steep_repl_differences add column action text, add column round int not null default 1;
+    current int not null default 1, actions jsonb not null, writes text, waiting_slots text[],
+    waits boolean not null default false, haste int not null default 0, was_locked boolean not null default false,
+    overlap_id text) on commit preserve rows;
+  create temp table steep_repl_skipped (name text primary key, reason text not null) on commit preserve rows;
+  alter table pg_temp.steep_repl_differences add column action text, add column round int not null default 1, add column reason text,
+    add column reviewed_local bigint, add column reviewed_peer bigint;
   insert into pg_temp.steep_repl_merge (is_local_first, actions)
   select (i.local, i.local_database) < (i.peer, i.peer_database), actions
   from steep_repl._merge_identities(connection) i;
-  for target in select * from steep_repl._overlap_targets(names, primary_keys) where names is not null loop
-    query := steep_repl._overlap_facts_query(target.schema_name, target.relation_name);
-    writes := steep_repl._merge_table_query(target.schema_name, target.relation_name);
-    insert into pg_temp.steep_repl_tables (no, name, local, peer)
-    values (target.no, target.name, steep_repl._query_here(writes) -> 0, steep_repl._peer_json(connection, writes) -> 0);
-    insert into pg_temp.steep_repl_plans
-    select t.no, steep_repl._call('merge_plan', jsonb_build_object(
-      'table', t.name, 'key', target.key, 'local', f.here, 'peer', f.there, 'local_writes', t.local, 'peer_writes', t.peer,
+end
+$fn$;
+comment on function steep_repl._merge_work_tables(text, jsonb) is 'private: makes the temporary tables of a merge';
+
+create function steep_repl._merge_plan_table(
+  connection text, no int, name text, schema_name text, relation_name text, key jsonb, actions jsonb, last_modified_column text) returns void
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  writes constant text := steep_repl._merge_table_query(schema_name, relation_name);
+  facts constant record := steep_repl._facts_of(connection, steep_repl._overlap_facts_query(schema_name, relation_name));
+  local constant jsonb := steep_repl._query_here(writes) -> 0;
+  peer constant jsonb := steep_repl._peer_json(connection, writes) -> 0;
+begin
+  insert into pg_temp.steep_repl_tables (no, name, local, peer) values (no, name, local, peer);
+  insert into pg_temp.steep_repl_plans
+  values (no, steep_repl._call('merge_plan', jsonb_build_object(
+      'table', name, 'key', key, 'local', facts.here, 'peer', facts.there, 'local_writes', local, 'peer_writes', peer,
       'options', jsonb_build_object('actions', actions, 'last_modified_column', last_modified_column)))
-      || jsonb_build_object('facts', steep_repl._facts_digest(f.here, f.there))
-    from pg_temp.steep_repl_tables t, steep_repl._facts_of(connection, query) f where t.no = target.no;
+    || jsonb_build_object('facts', steep_repl._facts_digest(facts.here, facts.there)));
+end
+$fn$;
+comment on function steep_repl._merge_plan_table(text, int, text, text, text, jsonb, jsonb, text) is 'private: plans how a table is merged';
+
+-- actions: what is done about the rows of each category, unless a row says otherwise, as plv8/merge/row-actions.ts decides.
+create function steep_repl._merge_plans(
+  connection text, tables text[], primary_keys jsonb, actions jsonb, last_modified_column text) returns int
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
+@SET_VALUES@ @SET_SCAN@ as $fn$
+declare
+  names constant text[] := steep_repl._overlap_begin(connection, tables, primary_keys);
+  target record;
+  n int := 0;
+begin
+  perform steep_repl._merge_work_tables(connection, actions);
+  for target in select * from steep_repl._overlap_targets(names, primary_keys) where names is not null loop
     n := n + 1;
+    perform steep_repl._merge_plan_table(
+      connection, n, target.name, target.schema_name, target.relation_name, target.key, actions, last_modified_column);
   end loop;
   return n;
 end

@@ -58,6 +58,7 @@ begin
       detail = format('Here it is %s, at the peer %s.', coalesce(found.here::text, 'gone'), coalesce(found.there::text, 'gone')),
       hint = 'Merge the table again, which brings the conflict up to date.';
   end if;
+  update pg_temp.steep_repl_merge set waits = true;
   perform steep_repl._merge_steps(1);
   -- From here on rows are locked on both sides, and others wait for them.
   perform steep_repl._peer_set_deadline(
@@ -70,7 +71,8 @@ comment on function steep_repl._resolve_begin(steep_repl.merge_conflicts, text, 
 create function steep_repl._merge_drop_tables() returns void
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 begin
-  drop table pg_temp.steep_repl_plans, pg_temp.steep_repl_differences, pg_temp.steep_repl_tables, pg_temp.steep_repl_steps, pg_temp.steep_repl_merge;
+  drop table pg_temp.steep_repl_plans, pg_temp.steep_repl_differences, pg_temp.steep_repl_tables, pg_temp.steep_repl_steps, pg_temp.steep_repl_merge,
+    pg_temp.steep_repl_skipped;
 end
 $fn$;
 comment on function steep_repl._merge_drop_tables() is 'private: leaves the session as it was';

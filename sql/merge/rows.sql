@@ -121,12 +121,14 @@ $fn$;
 comment on function steep_repl._merge_one_text(text) is 'private: as _one_text, for a statement that locks rows';
 
 -- Whether a side is read: one that is to get new rows under a key that its index guards is not, for the index will say.
--- Where the sides do not replicate to each other, it is enough to lock what is written.
+-- Where the sides do not replicate to each other, it is enough to lock what is written. Rows that others have locked are not
+-- waited for; but where no index guards the key, one that seemed to be missing would be inserted a second time.
 create function steep_repl._merge_reading(plan jsonb, side text, action text, locks boolean) returns jsonb
 language sql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
   select case
     when locks and is_written and action like 'insert%' and plan -> 'merge' -> side -> 'is_guarded' = 'true' then null
-    when locks and (is_written or m.replicates) then plan -> 'merge' -> side -> 'lock'
+    when locks and (is_written or m.replicates)
+      then plan -> 'merge' -> side -> case when m.waits or is_written and action like 'insert%' then 'lock' else 'lock_free' end
     else plan -> 'merge' -> side -> 'read' end
   from pg_temp.steep_repl_merge m, (select (side = 'local') = (action like '%local')) w(is_written)
 $fn$;

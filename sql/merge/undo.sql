@@ -15,69 +15,168 @@ as $fn$
 $fn$;
 comment on function steep_repl._undo_params(text, text, text) is 'private: what the job that takes a merge back is to do';
 
--- The rows to restore: of several changes of a row the image before the first, and the result of the last.
-create function steep_repl._undo_read(merge_id text) returns int
+-- Tables that are not what they were when they were merged are left as they are, all of their rows.
+create function steep_repl._undo_skip_changed(connection text, merge_id text, tables text[]) returns text[]
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
 begin
-  create temp table steep_repl_undo (
-    no int not null, row_no int not null, key text[] not null, action text not null, expected jsonb, image jsonb,
-    primary key (no, action, row_no)) on commit preserve rows;
-  insert into pg_temp.steep_repl_undo (no, row_no, key, action, expected, image)
-  select t.no, row_number() over (partition by t.no), array(
-           select a.key ->> k.name from jsonb_array_elements_text(p.plan -> 'key') with ordinality k(name, i) order by k.i),
-         case when a.expected is null then 'insert_' when a.image is null then 'delete_' else 'update_' end || a.side, a.expected, a.image
-  from (
-    select a.table_name, a.key, s.side,
-           (array_agg(case s.side when 'local' then a.local_row else a.remote_row end order by a.id))[1] as image,
-           (array_agg(a.result_row order by a.id desc))[1] as expected
+  insert into pg_temp.steep_repl_skipped (name, reason)
+  select d.name, 'it is defined in different ways here and at the peer by now'
+  from unnest(steep_repl._merge_differing(connection, tables)) d(name);
+  insert into pg_temp.steep_repl_skipped (name, reason)
+  select n.name, 'its columns are others than when it was merged'
+  from unnest(tables) n(name)
+  cross join lateral (
+    select coalesce(a.local_row, a.remote_row) as image from steep_repl.merge_audit_log a
+    where a.merge_id = _undo_skip_changed.merge_id and a.table_name = n.name limit 1) i
+  where to_regclass(n.name) is not null
+    and array(select k.name from jsonb_object_keys(i.image) k(name) order by k.name collate "C")
+        <> array(select t.attname::text from pg_attribute t
+                 where t.attrelid = to_regclass(n.name) and t.attnum > 0 and not t.attisdropped order by t.attname::text collate "C")
+  on conflict do nothing;
+  return array(select n.name from unnest(tables) n(name) where n.name not in (select s.name from pg_temp.steep_repl_skipped s) order by n.name);
+end
+$fn$;
+comment on function steep_repl._undo_skip_changed(text, text, text[]) is 'private: notes tables that were altered since they were merged; the others';
+
+-- As _merge_plans. Tables that cannot be planned any more do not stop the others.
+create function steep_repl._undo_plans(connection text, params jsonb) returns int
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
+@SET_VALUES@ @SET_SCAN@ as $fn$
+declare
+  actions constant jsonb := (select jsonb_object_agg(v.verb || s.side, v.verb || s.side)
+                             from unnest('{insert_,update_,delete_}'::text[]) v(verb), unnest('{local,remote}'::text[]) s(side));
+  names text[] := steep_repl._texts(params -> 'tables');
+  keys jsonb;
+  target record;
+  n int := 0;
+begin
+  perform steep_repl._overlap_work_tables();
+  perform steep_repl._merge_work_tables(connection, actions);
+  if cardinality(names) = 0 then
+    return 0;
+  end if;
+  perform from steep_repl._overlap_targets(names, params -> 'primary_keys');
+  names := steep_repl._undo_skip_changed(connection, params ->> 'undoes', names);
+  keys := (select jsonb_object_agg(k.key, k.value) from jsonb_each(params -> 'primary_keys') k where k.key = any (names));
+  for target in select * from steep_repl._overlap_targets(nullif(names, '{}'), keys) where cardinality(names) > 0 loop
+    begin
+      perform steep_repl._merge_plan_table(
+        connection, n + 1, target.name, target.schema_name, target.relation_name, target.key, actions, null);
+      n := n + 1;
+    exception when undefined_table or undefined_column or datatype_mismatch or wrong_object_type or feature_not_supported
+                or object_not_in_prerequisite_state or insufficient_privilege then
+      insert into pg_temp.steep_repl_skipped (name, reason) values (target.name, sqlerrm);
+    end;
+  end loop;
+  return n;
+end
+$fn$;
+comment on function steep_repl._undo_plans(text, jsonb) is 'private: how each table of an undo is written; how many there are';
+
+-- Of several changes of a row, the image before the first of those between which nobody else has changed it; and whether somebody has
+-- changed it before that.
+create function steep_repl._undo_chain(befores jsonb[], afters jsonb[], out image jsonb, out has_gap boolean)
+language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+  select befores[g.first], g.first > 1
+  from (select coalesce(max(u.i), 1) as first from generate_series(2, cardinality(befores)) u(i) where befores[u.i] is distinct from afters[u.i - 1]) g
+$fn$;
+comment on function steep_repl._undo_chain(jsonb[], jsonb[]) is 'private: what a row is given back';
+
+-- The rows to restore, in tables as those of rows that differ: their category is what is done. expected: what the merge left.
+create function steep_repl._undo_read(merge_id text) returns int
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
+declare
+  target record;
+begin
+  alter table pg_temp.steep_repl_differences
+    add column expected jsonb, add column image jsonb, add column has_gap boolean not null default false;
+  create temp table steep_repl_undo as
+    select a.table_name, a.key, s.side, array_agg(case s.side when 'local' then a.local_row else a.remote_row end order by a.id) as befores,
+           array_agg(a.result_row order by a.id) as afters
     from steep_repl.merge_audit_log a cross join lateral (select split_part(a.action, '_', 2) as side) s
     where a.merge_id = _undo_read.merge_id
-    group by a.table_name, a.key, s.side) a
-  join pg_temp.steep_repl_tables t on t.name = a.table_name join pg_temp.steep_repl_plans p on p.no = t.no
-  where a.image is distinct from a.expected;
-  analyze pg_temp.steep_repl_undo;
-  delete from pg_temp.steep_repl_steps;
-  insert into pg_temp.steep_repl_steps (step, no, action)
-  select row_number() over (
-           order by u.action like 'delete%', case when u.action like 'delete%' then -t.level else t.level end, t.no, u.action), u.no, u.action
-  from (select distinct x.no, x.action from pg_temp.steep_repl_undo x) u join pg_temp.steep_repl_tables t using (no);
-  return (select count(*) from pg_temp.steep_repl_steps);
+    group by a.table_name, a.key, s.side;
+  create index on pg_temp.steep_repl_undo (table_name);
+  for target in select t.no, t.name, p.plan from pg_temp.steep_repl_tables t join pg_temp.steep_repl_plans p using (no) order by t.no loop
+    perform steep_repl._merge_switch(target.no);
+    insert into pg_temp.steep_repl_differences (no, category, key, expected, image, has_gap)
+    select row_number() over (), case when u.expected is null then 'insert_' when u.image is null then 'delete_' else 'update_' end
+             || case u.side when 'local' then 'local' else 'remote' end,
+           array(select u.key ->> k.name from jsonb_array_elements_text(target.plan -> 'key') with ordinality k(name, i) order by k.i),
+           u.expected, u.image, u.has_gap
+    from (select a.key, a.side, a.afters[cardinality(a.afters)] as expected, c.image, c.has_gap
+          from pg_temp.steep_repl_undo a cross join lateral steep_repl._undo_chain(a.befores, a.afters) c
+          where a.table_name = target.name) u
+    where u.image is distinct from u.expected;
+    analyze pg_temp.steep_repl_differences;
+  end loop;
+  drop table pg_temp.steep_repl_undo;
+  return steep_repl._merge_steps(1);
 end
 $fn$;
 comment on function steep_repl._undo_read(text) is 'private: reads what a merge wrote; how many steps taking it back has';
 
--- A FROM item of the keys of some rows of a step, whose numbers are in order.
-create function steep_repl._undo_keys(plan jsonb, table_no int, wanted text, numbers int[]) returns text
+-- Reads rows that are to be restored, on their side, and locks those that nobody else has locked.
+create function steep_repl._undo_lock(connection text, todo steep_repl._merge_todo, reading text, numbers int[], key_texts text[], keys text)
+returns text
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
-  keys text;
-begin
-  execute format($sql$
-    select %s from (select u.row_no as no, u.key from pg_temp.steep_repl_undo u
-                    where u.no = $1 and u.action = $2 and u.row_no = any ($3) order by u.row_no) d$sql$, plan ->> 'keys')
-  into keys using table_no, wanted, numbers;
-  return keys;
-end
-$fn$;
-comment on function steep_repl._undo_keys(jsonb, int, text, int[]) is 'private: a FROM item of the keys of some rows to restore';
-
--- Reads rows that are to be restored, on their side, and locks them.
-create function steep_repl._undo_lock(connection text, plan jsonb, is_here boolean, numbers int[], key_texts text[], keys text) returns text
-language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
-declare
-  statement constant text := steep_repl._fill(plan -> 'merge' -> case when is_here then 'local' else 'peer' end -> 'lock', keys);
+  statement constant text := steep_repl._fill(todo.plan -> 'merge' -> case when todo.is_here then 'local' else 'peer' end -> reading, keys);
   answer text;
 begin
-  if is_here then
+  if todo.is_here then
     return steep_repl._merge_read_here(statement);
   end if;
   perform steep_repl._peer_send(connection, statement);
   answer := steep_repl._peer_answer(connection);
-  perform steep_repl._merge_check_keys(plan, numbers, key_texts, keys, answer);
+  perform steep_repl._merge_check_keys(todo.plan, numbers, key_texts, keys, answer);
   return answer;
 end
 $fn$;
-comment on function steep_repl._undo_lock(text, jsonb, boolean, int[], text[], text) is 'private: reads and locks rows to restore';
+comment on function steep_repl._undo_lock(text, steep_repl._merge_todo, text, int[], text[], text) is 'private: reads and locks rows to restore';
+
+-- What is to be done about the rows of a batch, as they were found: they are written, or left to somebody, or put off; what already is as
+-- it was needs nothing.
+create function steep_repl._undo_decide(
+  connection text, todo steep_repl._merge_todo, answer text, out to_write int[], out refused int[], out put_off steep_repl._merge_put_off)
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  batch constant int[] := (todo.rows).numbers;
+  missing constant int[] := array(
+    select d.no from pg_temp.steep_repl_differences d
+    where d.no = any (batch) and d.expected is not null and d.no not in (select n.no from steep_repl._merge_rows_of(answer) n) order by d.no);
+  locked int[] := '{}';
+  keys text;
+begin
+  if cardinality(missing) > 0 then
+    keys := steep_repl._merge_keys_of(todo.plan, missing);
+    locked := array(select r.no from steep_repl._merge_rows_of(steep_repl._undo_lock(
+      connection, todo, 'read', missing, array(select d.key from pg_temp.steep_repl_differences d where d.no = any (missing) order by d.no), keys)) r);
+    update pg_temp.steep_repl_merge set was_locked = true where cardinality(locked) > 0;
+  end if;
+  select coalesce(array_agg(d.no order by d.no) filter (where n.image is not distinct from d.expected), '{}'),
+         coalesce(array_agg(d.no order by d.no) filter (
+           where n.image is distinct from d.expected and n.image is distinct from d.image and d.no <> all (locked)), '{}')
+  into to_write, refused
+  from pg_temp.steep_repl_differences d left join steep_repl._merge_rows_of(answer) n on n.no = d.no
+  where d.no = any (batch);
+  put_off := (locked, array_fill('locked by another transaction'::text, array[cardinality(locked)]));
+end
+$fn$;
+comment on function steep_repl._undo_decide(text, steep_repl._merge_todo, text) is 'private: what is to be done about rows of an undo';
+
+-- Rows that were changed since are somebody's to decide; so is what was written before somebody changed a row.
+create function steep_repl._undo_note_batch(todo steep_repl._merge_todo, refused int[], put_off steep_repl._merge_put_off, bytes bigint) returns void
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  update pg_temp.steep_repl_differences d
+  set action = 'left', reason = case when d.no = any (refused) then 'changed since'
+                                       else 'changed between two writes of the merge, of which only the later one is taken back' end
+  where d.no = any ((todo.rows).numbers) and (d.no = any (refused) or d.has_gap and d.no <> all (put_off.numbers));
+  perform steep_repl._merge_note_batch(todo, put_off, bytes);
+end
+$fn$;
+comment on function steep_repl._undo_note_batch(steep_repl._merge_todo, int[], steep_repl._merge_put_off, bigint) is 'private: notes how far a step of an undo has come';
 
 -- One batch of a step, as _merge_batch does it. Audit records and conflicts of an undo have the row as it was found on the
 -- side of the action, and on the other side the image that it gets.
@@ -85,60 +184,62 @@ create function steep_repl._undo_batch(connection text, step int) returns steep_
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
 @SET_VALUES@ @SET_SCAN@ as $fn$
 declare
-  at_step record;
-  batch int[];
-  key_texts text[];
-  plan jsonb;
-  keys text;
+  todo constant steep_repl._merge_todo := steep_repl._merge_find_batch(step, false, false);
+  batch constant int[] := (todo.rows).numbers;
+  n_rows constant int := coalesce(cardinality(batch), 0);
+  side constant text := case when todo.is_here then 'local' else 'peer' end;
+  -- where no index guards the key, a row that others have locked would be inserted a second time
+  reading constant text := case when todo.action like 'insert%' and todo.plan -> 'merge' -> side -> 'is_guarded' = 'false' then 'lock' else 'lock_free' end;
   found text;
-  images text;
   restored text;
+  decided record;
+  rows_written steep_repl._merge_rows_written;
+  put_off steep_repl._merge_put_off := ('{}'::int[], '{}'::text[]);
   written steep_repl._merge_written;
-  is_here boolean;
 begin
-  select s.no, s.action, s.last, s.size into at_step from pg_temp.steep_repl_steps s where s.step = _undo_batch.step;
-  is_here := at_step.action like '%local';
-  select p.plan into plan from pg_temp.steep_repl_plans p where p.no = at_step.no;
-  select coalesce(array_agg(u.row_no), '{}'), array_agg(u.key), string_agg(coalesce(u.image::text, 'null'), chr(10)) into batch, key_texts, restored
-  from (select u.row_no, u.key, u.image from pg_temp.steep_repl_undo u
-        where u.no = at_step.no and u.action = at_step.action and u.row_no > at_step.last order by u.row_no limit at_step.size) u;
-  written.action := at_step.action;
+  written.action := todo.action;
   written.numbers := '{}';
   written.refused := '{}';
   written.n_written := 0;
   written.n_changed := 0;
-  written.is_last := cardinality(batch) < at_step.size;
-  if cardinality(batch) = 0 then
+  written.is_last := todo.is_last;
+  if n_rows = 0 then
     return written;
   end if;
   perform steep_repl._peer_command(connection, 'begin');
-  keys := steep_repl._undo_keys(plan, at_step.no, at_step.action, batch);
-  found := steep_repl._undo_lock(connection, plan, is_here, batch, key_texts, keys);
-  select coalesce(array_agg(u.row_no order by u.row_no) filter (where n.image is not distinct from u.expected), '{}'),
-         coalesce(array_agg(u.row_no order by u.row_no) filter (
-           where n.image is distinct from u.expected and n.image is distinct from u.image), '{}'),
-         string_agg(u.image::text, chr(10)) filter (where n.image is not distinct from u.expected)
-  into written.numbers, written.refused, images
-  from pg_temp.steep_repl_undo u left join steep_repl._merge_rows_of(found) n on n.no = u.row_no
-  where u.no = at_step.no and u.action = at_step.action and u.row_no = any (batch);
-  written.n_written := cardinality(written.numbers);
-  written.n_changed := cardinality(written.refused);
-  restored := concat_ws(chr(10), batch, array_fill(0, array[cardinality(batch)]), restored);
-  written.here := case when is_here then found else restored end;
-  written.there := case when is_here then restored else found end;
-  if written.n_written > 0 then
-    select r.peer_xid into written.peer_xid from steep_repl._merge_run(connection, plan, at_step.action,
-      case when at_step.action like 'delete%' then steep_repl._undo_keys(plan, at_step.no, at_step.action, written.numbers) else images end,
-      written.n_written, null) r;
-    if written.peer_xid is not null then
-      perform steep_repl._merge_flush_peer(connection);
-    end if;
-  else
-    perform steep_repl._peer_command(connection, 'rollback');
+  perform steep_repl._merge_set_haste(connection, true);
+  select concat_ws(chr(10), batch, array_fill(0, array[n_rows]), string_agg(coalesce(d.image::text, 'null'), chr(10) order by d.no)) into restored
+  from pg_temp.steep_repl_differences d where d.no = any (batch);
+  begin
+    found := steep_repl._undo_lock(connection, todo, reading, batch, (todo.rows).key_texts, (todo.rows).keys);
+    decided := steep_repl._undo_decide(connection, todo, found);
+    written.numbers := decided.to_write;
+    written.refused := decided.refused;
+    put_off := decided.put_off;
+  exception when lock_not_available or deadlock_detected or serialization_failure then
+    put_off := (batch, array_fill(sqlerrm, array[n_rows]));
+  end;
+  if put_off.numbers = batch then
+    perform steep_repl._merge_be_hasty(connection, false);
   end if;
-  update pg_temp.steep_repl_steps s
-  set last = steep_repl._last(batch),
-      size = steep_repl._merge_next_size(cardinality(batch), octet_length(found)::bigint + octet_length(restored)) where s.step = _undo_batch.step;
+  if cardinality(written.numbers) > 0 then
+    rows_written := steep_repl._merge_write_rows(connection, todo.plan, todo.action, written.numbers, restored, null);
+    written.numbers := rows_written.numbers;
+    written.peer_xid := rows_written.peer_xid;
+    written.result := rows_written.result;
+    put_off := (put_off.numbers || rows_written.refused, put_off.reasons || rows_written.reasons);
+  end if;
+  written.n_written := cardinality(written.numbers);
+  written.n_changed := cardinality(put_off.numbers);
+  written.why := put_off.reasons[1];
+  written.here := case when todo.is_here then found else restored end;
+  written.there := case when todo.is_here then restored else found end;
+  if written.n_written = 0 then
+    perform steep_repl._peer_command(connection, 'rollback');
+  elsif written.peer_xid is not null then
+    perform steep_repl._merge_flush_peer(connection);
+  end if;
+  perform steep_repl._undo_note_batch(todo, written.refused, put_off, octet_length(found)::bigint + octet_length(restored));
   return written;
 end
 $fn$;

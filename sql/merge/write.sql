@@ -1,5 +1,4 @@
--- The batches of a merge. Each writes on one side only, and holds locks on its rows on both sides until that
--- is committed; docs/internals/merge-protocol.md says why. The transaction at the peer is left open: the coordinator ends it.
+-- Writing rows on one side.
 
 -- Rows here are read, and locked, without code of the table's owner, also where others of them are written.
 create function steep_repl._merge_read_here(statement text) returns text
@@ -12,9 +11,9 @@ $fn$;
 comment on function steep_repl._merge_read_here(text) is 'private: reads rows here by a statement of a plan';
 
 -- Runs a writing statement on one side; raises unless it wrote so many rows. The id of its transaction at the peer; and
--- what is read here while the peer writes.
+-- what is read here while the peer writes. before: what the peer runs first.
 create function steep_repl._merge_run(
-  connection text, plan jsonb, action text, filling text, expected int, meanwhile text, out peer_xid text, out read_here text)
+  connection text, plan jsonb, action text, filling text, expected int, before text, meanwhile text, out peer_xid text, out read_here text)
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp @SET_KEYS@ as $fn$
 declare
   is_local constant boolean := action like '%local';
@@ -27,10 +26,14 @@ begin
     execute steep_repl._fill(statement, filling) into answer;
   else
     -- what the table's owner has made runs with what is written, and with nothing else
-    perform steep_repl._peer_send(connection, 'set local steep_repl.trusted_code_only = off; ' || steep_repl._fill(
+    perform steep_repl._peer_send(connection, before || 'set local steep_repl.trusted_code_only = off; ' || steep_repl._fill(
       statement, case when action = 'delete_remote' then filling else '''' || replace(filling, '''', '''''') || '''' end));
     if meanwhile is not null then
-      read_here := steep_repl._merge_read_here(meanwhile);
+      begin
+        read_here := steep_repl._merge_read_here(meanwhile);
+      exception when lock_not_available or deadlock_detected then
+        null; -- it is read once more, when it is needed
+      end;
     end if;
     answer := steep_repl._peer_answer(connection);
   end if;
@@ -41,7 +44,184 @@ begin
   peer_xid := case when not is_local then split_part(answer, ' ', 2)::xid8::text end;
 end
 $fn$;
-comment on function steep_repl._merge_run(text, jsonb, text, text, int, text) is 'private: writes rows on one side';
+comment on function steep_repl._merge_run(text, jsonb, text, text, int, text, text) is 'private: writes rows on one side';
+
+-- What some rows have become, where the image that they were written by may not say it: their key has another spelling than that
+-- of the other side, or a trigger has changed them. Raises where one is not to be found.
+create function steep_repl._merge_read_back(connection text, plan jsonb, action text, numbers int[], keys text) returns text
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  side constant text := case when action like '%local' then 'local' else 'peer' end;
+  statement constant text := steep_repl._fill(plan -> 'merge' -> side -> 'read', keys);
+  answer text;
+begin
+  if side = 'local' then
+    answer := steep_repl._merge_read_here(statement);
+  else
+    perform steep_repl._peer_send(connection, statement);
+    answer := steep_repl._peer_answer(connection);
+  end if;
+  if array(select r.no from steep_repl._merge_rows_of(answer) r order by r.no) <> numbers then
+    raise exception 'rows have other keys than they were written with' using errcode = 'serialization_failure', hint = 'A trigger may change them.';
+  end if;
+  return answer;
+end
+$fn$;
+comment on function steep_repl._merge_read_back(text, jsonb, text, int[], text) is 'private: reads rows that were written';
+
+-- So is what is written where such a trigger fires.
+create function steep_repl._merge_note_triggers(here jsonb, there jsonb) returns void
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  side record;
+begin
+  for side in select * from (values ('local', here), ('peer', there)) s(name, node) loop
+    update pg_temp.steep_repl_plans p
+    set plan = jsonb_set(p.plan, array['merge', side.name, 'reads_back'], 'true')
+    from pg_temp.steep_repl_tables t
+    where t.no = p.no and case side.name when 'local' then t.local else t.peer end -> 'row_triggers'
+                          ?| array['A', case when side.node -> 'may_skip_triggers' = 'true' then 'R' else 'O' end];
+  end loop;
+end
+$fn$;
+comment on function steep_repl._merge_note_triggers(jsonb, jsonb) is 'private: has rows read back where triggers may change them';
+
+-- Two answers to reading rows as one.
+create function steep_repl._merge_joined(one text, two text) returns text
+language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
+return case
+  when one is null then two
+  when two is null then one
+  else (select concat_ws(chr(10), (o.lines[1]::int[] || t.lines[1]::int[])::text, (o.lines[2]::int8[] || t.lines[2]::int8[])::text,
+                         nullif(array_to_string(o.lines[3:] || t.lines[3:], chr(10)), ''))
+        from (select string_to_array(one, chr(10)) as lines) o, (select string_to_array(two, chr(10)) as lines) t) end;
+comment on function steep_repl._merge_joined(text, text) is 'private: two answers to reading rows as one';
+
+-- A lock was waited for in vain: from now on all that is written waits a moment only, so that the time is bounded whatever the number
+-- of rows. The wait that a merge allows for locks lies between its rounds: see _merge_look_again.
+create function steep_repl._merge_be_hasty(connection text, is_at_peer boolean) returns void
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  update pg_temp.steep_repl_merge set haste = greatest(haste, 1), was_locked = true;
+  perform steep_repl._merge_set_haste(connection, is_at_peer);
+end
+$fn$;
+comment on function steep_repl._merge_be_hasty(text, boolean) is 'private: has locks waited for no longer';
+
+create function steep_repl._merge_set_haste(connection text, is_at_peer boolean) returns void
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  if (select m.haste from pg_temp.steep_repl_merge m) > 0 then
+    set local lock_timeout = '20ms';
+    if is_at_peer then
+      perform steep_repl._peer_command(connection, 'set local lock_timeout = 20');
+    end if;
+  end if;
+end
+$fn$;
+comment on function steep_repl._merge_set_haste(text, boolean) is 'private: has this transaction wait for locks a moment only, if the merge is in haste';
+
+-- What is filled into the statement of an action for some rows, whose images are in an answer.
+create function steep_repl._merge_filling(plan jsonb, action text, numbers int[], images_from text) returns text
+language sql volatile parallel unsafe set search_path = pg_catalog, pg_temp
+return case when action like 'delete%' then steep_repl._merge_keys_of(plan, numbers) else steep_repl._merge_images(images_from, numbers) end;
+comment on function steep_repl._merge_filling(jsonb, text, int[], text) is 'private: what is filled into a writing statement';
+
+-- What was written of some rows; result: what they have become, where that was read; refused: those that were not, and why.
+create type steep_repl._merge_rows_written as (
+  numbers int[], peer_xid text, read_here text, result text, refused int[], reasons text[]);
+comment on type steep_repl._merge_rows_written is 'private: what was written of some rows';
+
+-- Writes rows, and if they cannot all be written, their halves, and so on, until only those are left that cannot. Where it is
+-- locks that are in the way of everything, it ends early.
+create function steep_repl._merge_write_rows(connection text, plan jsonb, action text, numbers int[], images_from text, meanwhile text)
+returns steep_repl._merge_rows_written
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  is_at_peer constant boolean := action not like '%local';
+  reads_back constant boolean := action not like 'delete%'
+    and coalesce((plan -> 'merge' -> case when is_at_peer then 'peer' else 'local' end -> 'reads_back')::boolean, false);
+  waits constant boolean := (select m.waits from pg_temp.steep_repl_merge m);
+  parts int[] := array[1, cardinality(numbers)]; -- the first and the last row of each, as a stack
+  part int[];
+  waited_in_vain int := 0; -- one time after the other
+  all_waits int := 0;
+  before text := 'savepoint steep_repl; ';
+  why text;
+  is_locked boolean;
+  result text;
+  run record;
+  written steep_repl._merge_rows_written;
+begin
+  written.numbers := '{}';
+  written.refused := '{}';
+  written.reasons := '{}';
+  while cardinality(parts) > 0 loop
+    part := numbers[parts[1]:parts[2]];
+    why := null;
+    begin
+      run := steep_repl._merge_run(connection, plan, action, steep_repl._merge_filling(plan, action, part, images_from), cardinality(part), before,
+                                   case when written.read_here is null then meanwhile end);
+      written.read_here := coalesce(written.read_here, run.read_here);
+      result := case when reads_back then
+        steep_repl._merge_read_back(connection, plan, action, part, steep_repl._merge_keys_of(plan, part)) end;
+    exception when integrity_constraint_violation or lock_not_available or deadlock_detected or serialization_failure then
+      -- of a single row, in a session, the error is the answer
+      if waits and sqlstate like '23%' then
+        raise;
+      end if;
+      why := sqlerrm;
+      is_locked := sqlstate in ('55P03', '40P01');
+    end;
+    if why is null then
+      written.numbers := written.numbers || part;
+      written.peer_xid := run.peer_xid;
+      written.result := steep_repl._merge_joined(written.result, result);
+      before := 'release savepoint steep_repl; savepoint steep_repl; ';
+      waited_in_vain := 0;
+    else
+      if is_at_peer then
+        perform steep_repl._peer_command(connection, 'rollback to savepoint steep_repl; release savepoint steep_repl');
+        before := 'savepoint steep_repl; ';
+      end if;
+      if is_locked then
+        perform steep_repl._merge_be_hasty(connection, is_at_peer);
+        waited_in_vain := waited_in_vain + 1;
+        all_waits := all_waits + 1;
+      end if;
+      if cardinality(part) > 1 and not (is_locked and steep_repl._merge_is_hopeless(waited_in_vain, all_waits)) then
+        parts := array[parts[1], (parts[1] + parts[2]) / 2, (parts[1] + parts[2]) / 2 + 1, parts[2]] || parts[3:];
+        continue;
+      end if;
+      written.refused := written.refused || part;
+      written.reasons := written.reasons || array_fill(why, array[cardinality(part)]);
+    end if;
+    parts := parts[3:];
+  end loop;
+  perform steep_repl._merge_hope(cardinality(written.numbers) > 0);
+  return written;
+end
+$fn$;
+comment on function steep_repl._merge_write_rows(text, jsonb, text, int[], text, text) is 'private: writes rows, and of those that cannot all be written the others';
+
+-- Whether parts of a batch are not tried any more: after so many waits as it takes to find one row among 5,000, or a few of them; or, when
+-- a batch before could not be written for locks, after one.
+create function steep_repl._merge_is_hopeless(waited_in_vain int, all_waits int) returns boolean
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  return (select m.haste = 2 or waited_in_vain > 14 or all_waits > 64 from pg_temp.steep_repl_merge m);
+end
+$fn$;
+comment on function steep_repl._merge_is_hopeless(int, int) is 'private: whether locks are in the way of all that is to be written';
+
+create function steep_repl._merge_hope(was_written boolean) returns void
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  update pg_temp.steep_repl_merge set haste = case when was_written then 1 else 2 end
+  where haste = case when was_written then 2 else 1 end;
+end
+$fn$;
+comment on function steep_repl._merge_hope(boolean) is 'private: notes whether something of a batch could be written, where locks are in the way';
 
 -- Puts what the peer has written so far on its disk. Else a crash of the peer could lose all of a transaction, and its id be
 -- given to another one, whose commit would be taken for that of the batch. Before version 17 that takes a WAL page
@@ -67,7 +247,7 @@ comment on function steep_repl._merge_flush_peer(text) is 'private: makes the id
 
 -- Of a key that is generated from other columns, an image has what the peer says of it; what it came to be here may be another.
 create function steep_repl._merge_check_generated(plan jsonb, numbers int[]) returns void
-language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp @SET_KEYS@ as $fn$
 declare
   written constant text := steep_repl._merge_one_text(steep_repl._fill(plan -> 'merge' -> 'local' -> 'read', steep_repl._merge_keys_of(plan, numbers)));
 begin
@@ -79,207 +259,3 @@ end
 $fn$;
 comment on function steep_repl._merge_check_generated(jsonb, int[]) is 'private: refuses rows of the peer that got another key here';
 
--- What came of a batch, for the audit log: what was read on both sides, the numbers of the rows that were written, and the peer's
--- transaction if that was there; how many rows were put off, and why; of an undo, those that are left since they have changed;
--- and what was read here for the next batch while the peer wrote this one.
-create type steep_repl._merge_written as (
-  action text, here text, there text, numbers int[], n_written int, n_changed int, peer_xid text, is_last boolean, why text,
-  refused int[], read_ahead text);
-comment on type steep_repl._merge_written is 'private: what came of a batch of a merge';
-
--- A batch that is to be written: by which plan, its rows, and those of the batch after it, if it reads ahead; reading: the
--- statement for that.
-create type steep_repl._merge_todo as (
-  step int, action text, is_here boolean, is_alone boolean, plan jsonb, rows steep_repl._merge_rows, is_read boolean,
-  next_rows steep_repl._merge_rows, is_last boolean, reading jsonb);
-comment on type steep_repl._merge_todo is 'private: a batch of a merge that is to be written';
-
-create function steep_repl._last(numbers int[]) returns int
-language sql immutable strict parallel unsafe set search_path = pg_catalog, pg_temp
-return numbers[cardinality(numbers)];
-comment on function steep_repl._last(int[]) is 'private: the last one of some numbers';
-
-create function steep_repl._merge_find_batch(step int, dry_run boolean, reads_ahead boolean) returns steep_repl._merge_todo
-language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
-declare
-  at_step record;
-  todo steep_repl._merge_todo;
-begin
-  select s.no, s.action, s.last, s.size, s.ahead into at_step from pg_temp.steep_repl_steps s where s.step = _merge_find_batch.step;
-  if not found then
-    return null;
-  end if;
-  perform steep_repl._merge_switch(at_step.no);
-  todo.step := step;
-  todo.action := at_step.action;
-  todo.is_here := at_step.action like '%local';
-  todo.is_alone := reads_ahead and todo.is_here;
-  select p.plan into todo.plan from pg_temp.steep_repl_plans p where p.no = at_step.no;
-  todo.is_read := at_step.ahead is not null;
-  todo.rows := coalesce(at_step.ahead, steep_repl._merge_rows_after(todo.plan, step, at_step.last, at_step.size));
-  todo.is_last := (todo.rows).numbers is null;
-  if reads_ahead and not todo.is_last then
-    todo.next_rows := steep_repl._merge_rows_after(todo.plan, step, steep_repl._last((todo.rows).numbers), at_step.size);
-    todo.is_last := (todo.next_rows).numbers is null;
-    todo.reading := steep_repl._merge_reading(todo.plan, 'local', at_step.action, not dry_run);
-  end if;
-  return todo;
-end
-$fn$;
-comment on function steep_repl._merge_find_batch(int, boolean, boolean) is 'private: which rows the next batch of a step has; NULL if there is no such step';
-
--- Reads the rows of a batch; those that may be written are those that nobody has changed. read_here: what was read ahead.
-create function steep_repl._merge_read_batch(
-  connection text, todo steep_repl._merge_todo, dry_run boolean, read_here text, read_there text,
-  out here text, out there text, out numbers int[])
-language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
-begin
-  if todo.is_alone then
-    here := steep_repl._merge_read_here(steep_repl._fill(todo.reading, (todo.rows).keys));
-    there := read_there;
-  else
-    select r.here, r.there into here, there
-    from steep_repl._merge_read(connection, todo.plan, (todo.rows).keys, todo.action, dry_run, read_here) r;
-  end if;
-  perform steep_repl._merge_check_keys(todo.plan, (todo.rows).numbers, (todo.rows).key_texts, (todo.rows).keys, there);
-  numbers := steep_repl._merge_unchanged((todo.rows).numbers, (todo.rows).local_digests, (todo.rows).peer_digests, here, there);
-end
-$fn$;
-comment on function steep_repl._merge_read_batch(text, steep_repl._merge_todo, boolean, text, text) is 'private: reads the rows of a batch on both sides';
-
--- Writes those rows of a batch, by the images of the other side; see _merge_run.
-create function steep_repl._merge_write_batch(
-  connection text, todo steep_repl._merge_todo, numbers int[], images_from text, out peer_xid text, out read_here text)
-language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
-declare
-  is_delete constant boolean := todo.action like 'delete%';
-begin
-  select r.peer_xid, r.read_here into peer_xid, read_here
-  from steep_repl._merge_run(connection, todo.plan, todo.action,
-    case when is_delete and numbers = (todo.rows).numbers then (todo.rows).keys
-         when is_delete then steep_repl._merge_keys_of(todo.plan, numbers)
-         else steep_repl._merge_images(images_from, numbers) end,
-    cardinality(numbers), case when not todo.is_last and not todo.is_here then steep_repl._fill(todo.reading, (todo.next_rows).keys) end) r;
-  if peer_xid is not null then
-    perform steep_repl._merge_flush_peer(connection);
-  elsif not is_delete and todo.plan -> 'merge' -> 'generates_key' = 'true' then
-    perform steep_repl._merge_check_generated(todo.plan, numbers);
-  end if;
-end
-$fn$;
-comment on function steep_repl._merge_write_batch(text, steep_repl._merge_todo, int[], text) is 'private: writes rows of a batch';
-
--- The rows that were not written are compared again. The next batch begins after this one; bytes: of what was read.
-create function steep_repl._merge_note_batch(todo steep_repl._merge_todo, numbers int[], bytes bigint) returns void
-language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
-declare
-  all_numbers constant int[] := (todo.rows).numbers;
-begin
-  if cardinality(numbers) < cardinality(all_numbers) then
-    update pg_temp.steep_repl_differences d set action = 'again'
-    where d.no = any (all_numbers) and d.no <> all (numbers) and d.no between all_numbers[1] and steep_repl._last(all_numbers);
-  end if;
-  update pg_temp.steep_repl_steps s
-  set last = steep_repl._last(all_numbers), ahead = case when not todo.is_last then todo.next_rows end,
-      size = steep_repl._merge_next_size(cardinality(all_numbers), bytes)
-  where s.step = todo.step;
-end
-$fn$;
-comment on function steep_repl._merge_note_batch(steep_repl._merge_todo, int[], bigint) is 'private: notes how far a step has come';
-
--- One batch of a step. Rows that are locked by others, or in the way of others, are put off. If it reads ahead, the other side is
--- read for the next batch while one side writes this one: where that is this side, no transaction is opened at the peer.
-create function steep_repl._merge_batch(connection text, step int, dry_run boolean, reads_ahead boolean, read_here text)
-returns steep_repl._merge_written
-language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
-@SET_VALUES@ @SET_SCAN@ as $fn$
-declare
-  todo constant steep_repl._merge_todo := steep_repl._merge_find_batch(step, dry_run, reads_ahead);
-  n_rows constant int := coalesce(cardinality((todo.rows).numbers), 0);
-  written steep_repl._merge_written;
-  read_there text;
-begin
-  written.action := todo.action;
-  written.numbers := '{}';
-  written.refused := '{}';
-  written.is_last := todo.is_last;
-  if todo.is_alone and n_rows > 0 then
-    read_there := steep_repl._merge_read_ahead(
-      connection, todo.plan, (todo.rows).keys, todo.is_read, case when not todo.is_last then (todo.next_rows).keys end);
-  elsif n_rows > 0 then
-    perform steep_repl._peer_command(connection, 'begin');
-  end if;
-  begin
-    if n_rows > 0 then
-      select r.here, r.there, r.numbers into written.here, written.there, written.numbers
-      from steep_repl._merge_read_batch(connection, todo, dry_run, read_here, read_there) r;
-    end if;
-    if cardinality(written.numbers) > 0 and not dry_run and todo.action <> 'manual' then
-      select w.peer_xid, w.read_here into written.peer_xid, written.read_ahead
-      from steep_repl._merge_write_batch(
-        connection, todo, written.numbers, case when todo.is_here then written.there else written.here end) w;
-    end if;
-  exception when lock_not_available or deadlock_detected or serialization_failure or unique_violation then
-    written.why := sqlerrm;
-    written.numbers := '{}';
-  end;
-  written.n_written := cardinality(written.numbers);
-  written.n_changed := n_rows - written.n_written;
-  if n_rows > 0 and not todo.is_alone and (dry_run or todo.action = 'manual' or written.n_written = 0) then
-    perform steep_repl._peer_command(connection, 'rollback');
-  end if;
-  if n_rows > 0 then
-    perform steep_repl._merge_note_batch(todo, written.numbers, octet_length(written.here)::bigint + octet_length(written.there));
-  end if;
-  return written;
-end
-$fn$;
-comment on function steep_repl._merge_batch(text, int, boolean, boolean, text) is 'private: the next batch of a step of a merge; its action is NULL if there is no such step';
-
--- Whether rows that were written at the peer are still here as they were, once our own part is committed and has
--- let go of them; they are locked again. If not, replication may already have brought a change that found no row there.
-create function steep_repl._merge_is_still(connection text, step int, numbers int[]) returns boolean
-language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
-@SET_VALUES@ @SET_SCAN@ as $fn$
-declare
-  plan constant jsonb := (select p.plan from pg_temp.steep_repl_steps s join pg_temp.steep_repl_plans p using (no) where s.step = _merge_is_still.step);
-  before record;
-  here text;
-begin
-  select array_agg(d.local_digest order by d.no) as local_digests, array_agg(d.peer_digest order by d.no) as peer_digests into before
-  from pg_temp.steep_repl_differences d where d.no = any (numbers) and d.no between numbers[1] and numbers[cardinality(numbers)];
-  here := steep_repl._merge_read_here(steep_repl._fill(plan -> 'merge' -> 'local' -> 'lock', steep_repl._merge_keys_of(plan, numbers)));
-  if cardinality(steep_repl._merge_unchanged(numbers, before.local_digests, before.peer_digests, here, null)) = cardinality(numbers) then
-    return true;
-  end if;
-  update pg_temp.steep_repl_differences d set action = 'again' where d.no = any (numbers);
-  return false;
-exception when lock_not_available or deadlock_detected then
-  update pg_temp.steep_repl_differences d set action = 'again' where d.no = any (numbers);
-  return false;
-end
-$fn$;
-comment on function steep_repl._merge_is_still(text, int, int[]) is 'private: whether nobody changed rows here before the peer commits them';
-
--- Compares rows again that had changed, or could not be locked; how many steps that makes.
-create function steep_repl._merge_look_again(connection text) returns int
-language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
-@SET_VALUES@ @SET_SCAN@ @SET_READING@ as $fn$
-declare
-  this_round constant int := (select m.round + 1 from pg_temp.steep_repl_merge m);
-  plan jsonb;
-  target int;
-begin
-  for target in select t from steep_repl._merge_tables_with_rows() t loop
-    perform steep_repl._merge_switch(target);
-    continue when not exists (select from pg_temp.steep_repl_differences d where d.action = 'again');
-    select p.plan into plan from pg_temp.steep_repl_plans p where p.no = target;
-    update pg_temp.steep_repl_differences d set is_settled = d.action is distinct from 'again';
-    perform steep_repl._overlap_look_at_all(connection, plan, true);
-    perform steep_repl._overlap_settle(connection, plan, interval '1 min');
-    perform steep_repl._merge_choose(connection, plan, this_round);
-  end loop;
-  return steep_repl._merge_steps(this_round);
-end
-$fn$;
-comment on function steep_repl._merge_look_again(text) is 'private: compares rows again that changed since';

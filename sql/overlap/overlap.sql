@@ -188,6 +188,47 @@ as $fn$
 $fn$;
 comment on function steep_repl._overlap_kept_rows(text, text, text, int) is 'private: rows that a queued comparison kept';
 
+create function steep_repl._overlap_kept_table(overlap_id text, table_name text) returns steep_repl.overlap_tables
+language sql stable parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on
+as 'select t.* from steep_repl.overlap_tables t where t.overlap_id = $1 and t.table_name = $2';
+comment on function steep_repl._overlap_kept_table(text, text) is 'private: what a queued comparison kept of a table';
+
+-- The tables of a stored comparison with this peer that are to be merged, and by which columns it told their rows apart.
+create function steep_repl._overlap_reviewed(overlap_id text, peer text, inout tables text[], out primary_keys jsonb)
+language plpgsql stable parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
+declare
+  reviewed steep_repl.overlaps;
+  missing text;
+begin
+  select o.* into reviewed from steep_repl.overlaps o
+  where o.overlap_id = _overlap_reviewed.overlap_id and pg_has_role(o.requested_by_oid, 'MEMBER')
+    and steep_repl._is_here(o.system_identifier, o.database_oid);
+  if not found then
+    raise exception 'comparison "%" does not exist', overlap_id using errcode = 'undefined_object', hint = 'See steep_repl.overlaps.';
+  end if;
+  if reviewed.status <> 'complete' then
+    raise exception 'comparison "%" is %', overlap_id, reviewed.status using errcode = 'object_not_in_prerequisite_state',
+      hint = 'Only a complete comparison can be merged.';
+  end if;
+  if not steep_repl._is_same_peer(peer, reviewed.peer) then
+    raise exception 'the comparison was with another peer' using errcode = 'invalid_parameter_value', detail = format('It was %s.', reviewed.peer);
+  end if;
+  select string_agg(n.name, ', ') into missing
+  from (select format('%I.%I', (parse_ident(t.name))[1], (parse_ident(t.name))[2]) as name from unnest(tables) t(name)) n
+  where n.name not in (select t.table_name from steep_repl.overlap_tables t where t.overlap_id = reviewed.overlap_id);
+  if missing is not null then
+    raise exception 'the comparison has not compared all tables that are to be merged' using errcode = 'invalid_parameter_value',
+      detail = format('It lacks %s.', missing);
+  end if;
+  select array_agg(t.table_name order by t.table_name), jsonb_object_agg(t.table_name, t.key_columns) into tables, primary_keys
+  from steep_repl.overlap_tables t
+  where t.overlap_id = reviewed.overlap_id
+    and (_overlap_reviewed.tables is null
+         or t.table_name in (select format('%I.%I', (parse_ident(n.name))[1], (parse_ident(n.name))[2]) from unnest(_overlap_reviewed.tables) n(name)));
+end
+$fn$;
+comment on function steep_repl._overlap_reviewed(text, text, text[]) is 'private: tables and keys of a stored comparison that is to be merged';
+
 create function steep_repl.overlap_rows(
   peer text, table_name text, category text default null, max_rows int default 1000, primary_keys jsonb default null,
   out key jsonb, out category text, out differing_columns text[])

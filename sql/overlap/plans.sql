@@ -71,7 +71,23 @@ end
 $fn$;
 comment on function steep_repl._check_catch_up(interval) is 'private: refuses a timeout that is none';
 
--- Checks the arguments and makes the temporary tables that a comparison works with; the names of its tables.
+-- Makes the temporary tables that a comparison works with, in place of those of an earlier call that failed, and was caught in the
+-- same transaction.
+create function steep_repl._overlap_work_tables() returns void
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  if to_regclass('pg_temp.steep_repl_plans') is not null then
+    drop table pg_temp.steep_repl_plans, pg_temp.steep_repl_differences;
+  end if;
+  create temp table steep_repl_plans (no int primary key, plan jsonb not null) on commit preserve rows;
+  create temp table steep_repl_differences (
+    no int primary key, category text not null, key text[] not null, local_digest bigint, peer_digest bigint,
+    is_settled boolean not null default false) on commit preserve rows;
+end
+$fn$;
+comment on function steep_repl._overlap_work_tables() is 'private: makes the temporary tables of a comparison';
+
+-- Checks the arguments and makes those tables; the names of the tables to compare.
 create function steep_repl._overlap_begin(connection text, tables text[], primary_keys jsonb) returns text[]
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
@@ -82,14 +98,7 @@ begin
       using errcode = 'object_not_in_prerequisite_state',
             detail = 'Rows that differ are looked at again, and such a transaction sees them as they were when it began.';
   end if;
-  -- of an earlier call that failed, and was caught in the same transaction
-  if to_regclass('pg_temp.steep_repl_plans') is not null then
-    drop table pg_temp.steep_repl_plans, pg_temp.steep_repl_differences;
-  end if;
-  create temp table steep_repl_plans (no int primary key, plan jsonb not null) on commit preserve rows;
-  create temp table steep_repl_differences (
-    no int primary key, category text not null, key text[] not null, local_digest bigint, peer_digest bigint,
-    is_settled boolean not null default false) on commit preserve rows;
+  perform steep_repl._overlap_work_tables();
   perform from steep_repl._overlap_targets(tables, primary_keys);
   if tables is null then
     execute format('select array_agg(l.name order by l.name) from (%s) l join jsonb_to_recordset($1) r(name text) using (name)',

@@ -84,11 +84,13 @@ create table steep_repl.merge_audit_log (
   local_row jsonb,
   remote_row jsonb,
   result_row jsonb generated always as (
-    case when action in ('insert_local', 'update_local') then remote_row
+    case when written_row is not null then written_row
+         when action in ('insert_local', 'update_local') then remote_row
          when action in ('insert_remote', 'update_remote') then local_row end) virtual,
   done_at timestamptz not null default clock_timestamp(),
   requested_by text not null,
-  batch bigint not null
+  batch bigint not null,
+  written_row jsonb
 );
 create index merge_audit_log_merge_idx on steep_repl.merge_audit_log using brin (merge_id);
 comment on table steep_repl.merge_audit_log is 'every row that a merge wrote, in the transaction that wrote it; nobody but the owner can change it';
@@ -97,6 +99,18 @@ comment on column steep_repl.merge_audit_log.category is 'local_only, remote_onl
 comment on column steep_repl.merge_audit_log.action is 'what was done, and on which side';
 comment on column steep_repl.merge_audit_log.local_row is 'the row here before; remote_row: at the peer';
 comment on column steep_repl.merge_audit_log.result_row is 'the row afterwards, on the side of the action';
+comment on column steep_repl.merge_audit_log.written_row is 'the same, where it was read after it was written: it may be another one than that of the other side';
+
+-- Rows that merges left for another reason than their arguments.
+create table steep_repl._merge_left (
+  merge_id text not null references steep_repl.merges on delete cascade,
+  table_name text not null,
+  key jsonb not null,
+  reason text not null,
+  id bigint generated always as identity,
+  primary key (merge_id, id)
+);
+comment on table steep_repl._merge_left is 'private: what merge_rows_left() lists';
 
 create table steep_repl.merge_conflicts (
   conflict_id bigint generated always as identity primary key,

@@ -41,6 +41,12 @@ describe("merges", () => {
       `node-b: host 127.0.0.1, port ${pair.b.port}, database postgres`,
     );
     expect(merged.stderr).toContain("LOSES: the peer loses 1 row, overwritten");
+    expect(merged.stderr).toContain(
+      "20 rows that only this side has are pushed: those that were deleted at the peer come back",
+    );
+    expect(merged.stderr).toContain(
+      "1 rows that only the peer has are pulled: those that were deleted here come back",
+    );
     expect(merged.stdout).toMatch(/rows_merged +22\n/);
     const [{ merge_id: id } = { merge_id: "" }] = await pair.json<{ merge_id: string }[]>(0, [
       "merge",
@@ -107,6 +113,29 @@ describe("merges", () => {
     const [, id = ""] = /merge_id\S* +(merge_\w+)/.exec(stdout) ?? [];
     expect(await answer(["merge", "undo", id], "y\n")).toMatchObject({ code: 0 });
     expect(await noteOf40()).toBe("there");
+  });
+
+  test("a row that is changed while the question stands is left, and counts as one that differs", async () => {
+    await pair.a.query("insert into public.orders values (50, 'here', 1), (51, 'here', 1)");
+    const running = startCli(
+      ["merge", "start", "node-b", ...orders, "--prefer", "node-a", "-c", pair.a.uri()],
+      { terminal: true },
+    );
+    await running.until(/\? \[y\/N\]/);
+    await pair.b.query("insert into public.orders values (50, 'newer', 1)");
+    running.type("y\n");
+    expect(await running.end).toMatchObject({ code: 1 });
+    expect(
+      await pair.b.query("select note from public.orders where id in (50, 51) order by id"),
+    ).toMatchObject([{ note: "newer" }, { note: "here" }]);
+    await pair.on(0, ["merge", "start", "node-b", ...orders, "--prefer", "node-a", "--yes"]);
+  });
+
+  test("ops wait shows a comparison, too", async () => {
+    const [job] = await pair.a.query<{ id: string }>(
+      "select operation_id as id from steep_repl.start_overlap('node-b', '{public.orders}')",
+    );
+    expect((await pair.on(0, ["ops", "wait", job?.id ?? ""])).stdout).toContain("complete");
   });
 
   test("a peer's password is in no list of processes and in no output", async () => {

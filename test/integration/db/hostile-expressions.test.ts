@@ -489,10 +489,11 @@ test.each([
 test("every function of ours that reads users' tables has the guard, or a reason", async () => {
   const reasons = {
     _merge_batch: "writes; reads by _merge_read_here",
-    _merge_is_still: "reads by _merge_read_here",
+    _merge_changed_since: "reads by _merge_read_here",
     _merge_plans: "reads catalogs only",
     _overlap_plans: "reads catalogs only",
     _undo_batch: "writes; reads by _merge_read_here",
+    _undo_plans: "reads catalogs only",
   };
   expect(
     await pair.a.query(

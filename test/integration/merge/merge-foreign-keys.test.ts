@@ -81,14 +81,20 @@ describe("with foreign keys that are checked at each row", () => {
     expect(await sameRows("public.tree")).toEqual([7]);
   });
 
-  test("a violation fails the merge with what the server says, and what came before it is audited", async () => {
+  test("a row that violates one is left, with what the server says, and the others are merged", async () => {
     await pair.both(family);
-    await pair.a.query("insert into parent values (1); insert into child values (10, 1)");
-    await pair.b.query("insert into child select 20, 2 where false; insert into parent values (2)");
+    await pair.a.query(
+      "insert into parent values (1), (2); insert into child values (10, 1), (20, 2)",
+    );
+    await pair.b.query("insert into parent values (2)");
     const row = await pair.mergeAsMerger(undefined, { tables: ["public.child"] });
-    expect(row).toMatchObject({ status: "failed", error_sqlstate: "23503", rows_merged: "0" });
-    expect(row.error_message).toMatch(/^peer: .*child_parent_fkey/);
-    expect(await auditOf(pair.a, row)).toEqual([]);
+    expect(row).toMatchObject({
+      ...{ error_message: null, status: "complete", rows_merged: "1", rows_left: "1" },
+    });
+    expect(
+      await pair.a.query("select key, reason from steep_repl.merge_rows_left($1)", [row.merge_id]),
+    ).toEqual([{ key: { id: "10" }, reason: expect.stringMatching(/^peer: .*child_parent_fkey/) }]);
+    expect(await auditOf(pair.a, row)).toHaveLength(1);
   });
 });
 

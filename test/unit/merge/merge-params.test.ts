@@ -14,6 +14,7 @@ const asQueued = {
   remote_only: "pull",
   backlog: "refuse",
   other_subscribers: "refuse",
+  overlap_id: null,
 };
 
 function refusal(changes: Raw) {
@@ -87,6 +88,7 @@ test("what was checked once passes again unchanged", () => {
     remote_only: "keep",
     backlog: "discard",
     other_subscribers: "ignore",
+    overlap_id: null,
   });
   expect(mergeParams(JSON.parse(JSON.stringify(once)))).toEqual(once);
 });
@@ -199,6 +201,6 @@ test("no kind of garbage gives anything but an error with a SQLSTATE", () => {
       }
     }
   }
-  // all but true and false for dry_run, and null for last_modified_column
-  expect(refused).toBe(Object.keys(asQueued).length * garbage.length - 3);
+  // all but true and false for dry_run, null for last_modified_column and overlap_id, and any text for that
+  expect(refused).toBe(Object.keys(asQueued).length * garbage.length - 6);
 });

@@ -13,6 +13,7 @@ const params: MergeParams = {
   remote_only: "pull",
   backlog: "refuse",
   other_subscribers: "refuse",
+  overlap_id: null,
   actions: {
     local_only: "insert_remote",
     remote_only: "insert_local",
@@ -24,6 +25,7 @@ const params: MergeParams = {
 /** Of a role that may do everything, where nothing is in the way. */
 const fine: MergeFacts = {
   tables: 2,
+  skipped: null,
   differing: null,
   rules: null,
   row_security: null,
@@ -115,7 +117,8 @@ function wholeJob(
   }
 }
 
-const toTheEnd = ["move_sequences", "check_foreign_keys", "close_peer", "complete"];
+const toTheEnd = ["note_left", "move_sequences", "check_foreign_keys", "close_peer", "complete"];
+const endOfUndo = ["note_left", "check_foreign_keys", "close_peer", "complete"];
 const toTheWriting = ["open_peer", "begin_merge", "compare 1", "compare 2", "check_unique"];
 const writes = ["write 1", "write 2", "write 3"];
 
@@ -130,7 +133,8 @@ describe("the order of a merge", () => {
     ["check_unique", { discards: true }, { kind: "discard_backlog", phase: "comparing" }],
     ["discard_backlog", { discards: true }, { kind: "write", phase: "merging", no: 1 }],
     ["write", { written: 1 }, { kind: "write", phase: "merging", no: 2 }],
-    ["write", { written: 3 }, { kind: "move_sequences", phase: "finalizing" }],
+    ["write", { written: 3 }, { kind: "note_left", phase: "finalizing" }],
+    ["note_left", {}, { kind: "move_sequences", phase: "finalizing" }],
     ["write", { written: 3, changed: 1 }, { kind: "look_again", phase: "merging" }],
     ["look_again", { rounds: 2, written: 3 }, { kind: "write", phase: "merging", no: 1 }],
     ["move_sequences", {}, { kind: "check_foreign_keys", phase: "finalizing" }],
@@ -174,26 +178,31 @@ describe("the order of a merge", () => {
 describe("the order of an undo", () => {
   test("is: read the audit log, undo all steps, check foreign keys", () => {
     expect(wholeJob(undoPlanner)).toEqual([
-      ...["open_peer", "begin_merge", "read_audit", ...writes],
-      ...["check_foreign_keys", "close_peer", "complete"],
+      ...["open_peer", "begin_merge", "read_audit", ...writes, ...endOfUndo],
     ]);
   });
 
   test("of a merge that wrote nothing has nothing to undo", () => {
     expect(wholeJob(undoPlanner, { steps: 0 })).toEqual([
-      ...["open_peer", "begin_merge", "read_audit", "check_foreign_keys", "close_peer", "complete"],
+      ...["open_peer", "begin_merge", "read_audit", ...endOfUndo],
     ]);
   });
 
-  test("leaves rows that have changed: it looks at none again", () => {
-    expect(wholeJob(undoPlanner, { changes: [5] })).toEqual(wholeJob(undoPlanner));
+  test("looks again at rows that were put off, at most seven times", () => {
+    expect(wholeJob(undoPlanner, { changes: [5, 0] })).toEqual([
+      ...["open_peer", "begin_merge", "read_audit", ...writes, "look_again", ...writes],
+      ...endOfUndo,
+    ]);
+    const seen = wholeJob(undoPlanner, { changes: Array(20).fill(1) });
+    expect(seen.filter((kind) => kind === "look_again")).toHaveLength(7);
+    expect(seen.slice(-4)).toEqual(endOfUndo);
   });
 
   test("is shown by phases as that of a merge is", () => {
     expect(nextOfUndo("begin_merge")).toEqual({ kind: "read_audit", phase: "planning" });
     expect(nextOfUndo("read_audit")).toEqual({ kind: "write", phase: "merging", no: 1 });
     expect(nextOfUndo("write", { written: 3 })).toEqual({
-      ...{ kind: "check_foreign_keys", phase: "finalizing" },
+      ...{ kind: "note_left", phase: "finalizing" },
     });
   });
 
@@ -216,9 +225,9 @@ describe("rows that changed since they were compared", () => {
   test("are left after 8 rounds", () => {
     const seen = wholeJob(nextMergeAction, { changes: Array(20).fill(1) });
     expect(seen.filter((kind) => kind === "look_again")).toHaveLength(7);
-    expect(seen.slice(-4)).toEqual(toTheEnd);
+    expect(seen.slice(-5)).toEqual(toTheEnd);
     expect(next("write", { written: 3, changed: 1, rounds: 7 }).kind).toBe("look_again");
-    expect(next("write", { written: 3, changed: 1, rounds: 8 }).kind).toBe("move_sequences");
+    expect(next("write", { written: 3, changed: 1, rounds: 8 }).kind).toBe("note_left");
   });
 
   test("are not looked at before all steps are written", () => {
@@ -226,17 +235,17 @@ describe("rows that changed since they were compared", () => {
   });
 
   test("are looked at when the next round may have no step, and that is the last", () => {
-    expect(next("look_again", { steps: 0, changed: 0, rounds: 2 }).kind).toBe("move_sequences");
+    expect(next("look_again", { steps: 0, changed: 0, rounds: 2 }).kind).toBe("note_left");
   });
 
   test("of a dry run are not looked at again", () => {
     const facts = { written: 3, changed: 1 };
-    expect(next("write", facts, { dry_run: true }).kind).toBe("move_sequences");
+    expect(next("write", facts, { dry_run: true }).kind).toBe("note_left");
   });
 
   test("are left to replication where a backlog was discarded", () => {
     const facts = { written: 3, changed: 1, discards: true };
-    expect(next("write", facts, discard).kind).toBe("move_sequences");
+    expect(next("write", facts, discard).kind).toBe("note_left");
   });
 });
 
