@@ -37,7 +37,7 @@ declare
   differing text;
 begin
   perform steep_repl._overlap_check_facts(connection, p.plan) from pg_temp.steep_repl_plans p;
-  differing := steep_repl._merge_differing(connection);
+  differing := steep_repl._joined(steep_repl._merge_differing(connection, array(select t.name from pg_temp.steep_repl_tables t)));
   if differing is not null then
     raise exception 'tables to be merged were changed while they were compared' using errcode = 'object_not_in_prerequisite_state',
       detail = format('Now they are defined in different ways here and at the peer: %s.', differing),
@@ -52,7 +52,6 @@ create function steep_repl._merge_changed_tables(connection text) returns text[]
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
   plan jsonb;
-  differing text;
   changed text[] := '{}';
 begin
   perform steep_repl._peer_set_deadline(connection, 2000);
@@ -64,10 +63,7 @@ begin
       changed := changed || (plan ->> 'table');
     end;
   end loop;
-  differing := steep_repl._merge_differing(connection);
-  if differing is not null then
-    changed := changed || differing;
-  end if;
+  changed := changed || steep_repl._merge_differing(connection, array(select t.name from pg_temp.steep_repl_tables t));
   return case when cardinality(changed) > 0 then array['tables were changed while they were merged: ' || steep_repl._joined(
     array(select distinct c.name from unnest(changed) c(name) order by 1)) || ' (merge_audit_log has what was written before)'] else '{}' end;
 exception when query_canceled or others then
