@@ -123,7 +123,7 @@ work(MemoryContext per_item)
 		do_item(item);
 		if (plan->step == STEP_LOAD)
 			count_table(item);
-		pg_atomic_fetch_add_u32(&job->counters.items_done, 1);
+		pg_atomic_fetch_add_u64(&job->counters.items_done, 1);
 		if (apply_plan_item_done(plan, number))
 			job_wake_coordinator(job);
 		MemoryContextReset(per_item);

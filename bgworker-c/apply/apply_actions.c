@@ -101,8 +101,8 @@ begin_counting(JobRun *run, ApplyStep first, ApplyStep last)
 	for (int step = first; step <= (int) last; step++)
 		n += run->apply->plan->steps[step].n;
 	SpinLockAcquire(&run->job->mutex);
-	pg_atomic_write_u32(&run->job->counters.items_done, 0);
-	pg_atomic_write_u32(&run->job->counters.items_total, n);
+	pg_atomic_write_u64(&run->job->counters.items_done, 0);
+	pg_atomic_write_u64(&run->job->counters.items_total, n);
 	SpinLockRelease(&run->job->mutex);
 }
 

@@ -12,6 +12,7 @@
 #include "replication/origin.h"
 #include "base/compat.h"
 #include "jobs/requester.h"
+#include "jobs/rows_progress.h"
 #include "utils/builtins.h"
 
 /* Rows that are written down with one statement. */
@@ -24,13 +25,13 @@ struct OverlapRun
 	int n_compared;
 };
 
-/* What comparing a table found, as text. */
+/* What comparing a table found, as text; the last of the positions is what is behind them. */
 typedef enum Found
 {
 	FOUND_TABLE,
 	FOUND_COUNTS,
 	FOUND_POSITIONS = FOUND_COUNTS + 5,
-	N_FOUND = FOUND_POSITIONS + 4
+	N_FOUND = FOUND_POSITIONS + 5
 } Found;
 
 /* What an earlier attempt found is void. */
@@ -73,7 +74,6 @@ open_peer(JobRun *run, Jsonb *action)
 	overlap->n_tables = pg_strtoint32(opened[0]);
 	run->overlap = overlap;
 	pg_atomic_write_u32(&run->job->counters.tables_total, overlap->n_tables);
-	pg_atomic_write_u32(&run->job->counters.items_total, overlap->n_tables);
 	owner_begin_transaction(&session);
 	owner_execute("update steep_repl.overlaps set tables = $2::text[] where operation_id = $1",
 				  SQL_ARGS(arg_int8(run->job->id), arg_text(opened[1])));
@@ -144,6 +144,7 @@ compare(JobRun *run, Jsonb *action)
 					SQL_ARGS(arg_int4(no)));
 	requester_commit();
 	run_show_table(run, plan[0]);
+	rows_progress_begin_table(run, no);
 
 	requester_begin();
 	requester_texts(
@@ -156,7 +157,7 @@ compare(JobRun *run, Jsonb *action)
 	transaction_origin = InvalidReplOriginId;
 
 	pg_atomic_write_u32(&run->job->counters.tables_done, no);
-	pg_atomic_write_u32(&run->job->counters.items_done, no);
+	rows_progress_end_table(run);
 	run->overlap->n_compared = no;
 	report_compared(run);
 }

@@ -17,6 +17,7 @@
 #include "catalog/pg_type.h"
 #include "common/hashfn_unstable.h"
 #include "fmgr.h"
+#include "jobs/rows_progress.h"
 #include "text/jsonb_children.h"
 #include "miscadmin.h"
 #include "text/numeric_parts.h"
@@ -58,7 +59,7 @@ whole_value(Datum value, int16 len)
 }
 
 static uint64
-digest_bytes(uint64 digest, Datum value, const ValueLayout *layout)
+digest_stored_bytes(uint64 digest, Datum value, const ValueLayout *layout)
 {
 	struct varlena *packed;
 
@@ -212,7 +213,7 @@ digest_of(Oid type)
 		case JSONBOID:
 			return digest_jsonb;
 		default:
-			return digest_bytes;
+			return digest_stored_bytes;
 	}
 }
 
@@ -243,6 +244,7 @@ steep_repl_row_digest(PG_FUNCTION_ARGS)
 	const ValueLayout *layout = layouts(fcinfo);
 	uint64 digest = SEED;
 
+	rows_progress_count();
 	for (int i = 0; i < PG_NARGS(); i++)
 		digest = PG_ARGISNULL(i) ? fasthash64("", 0, ~digest)
 								 : layout[i].digest(digest, PG_GETARG_DATUM(i), &layout[i]);

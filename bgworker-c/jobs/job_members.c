@@ -261,12 +261,14 @@ job_set_phase(SteepJob *job, const char *phase)
 {
 	/* Nobody else writes it. */
 	bool is_new = strcmp(job->phase, phase) != 0;
+	TimestampTz now = GetCurrentTimestamp();
 
 	SpinLockAcquire(&job->mutex);
 	if (is_new)
 	{
-		pg_atomic_write_u32(&job->counters.items_done, 0);
-		pg_atomic_write_u32(&job->counters.items_total, 0);
+		pg_atomic_write_u64(&job->counters.items_done, 0);
+		pg_atomic_write_u64(&job->counters.items_total, 0);
+		job->phase_started_at = now;
 	}
 	strlcpy(job->phase, phase, sizeof(job->phase));
 	job->current_table[0] = '\0';

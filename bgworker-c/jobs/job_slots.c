@@ -19,8 +19,8 @@ job_init_counters(JobCounters *counters)
 	pg_atomic_init_u64(&counters->rows, 0);
 	pg_atomic_init_u32(&counters->tables_total, 0);
 	pg_atomic_init_u32(&counters->tables_done, 0);
-	pg_atomic_init_u32(&counters->items_total, 0);
-	pg_atomic_init_u32(&counters->items_done, 0);
+	pg_atomic_init_u64(&counters->items_total, 0);
+	pg_atomic_init_u64(&counters->items_done, 0);
 	pg_atomic_init_u32(&counters->tables_durable, 0);
 }
 

@@ -52,14 +52,28 @@ overall_percent(JobKind kind, const char *phase, double fraction)
 	return 0;
 }
 
+static double
+seconds_since(TimestampTz when)
+{
+	return when == 0 ? 0 : TimestampDifferenceMilliseconds(when, GetCurrentTimestamp()) / 1000.0;
+}
+
+/* How long the rest of a phase takes, if it goes on as it has begun. */
+static int64
+eta(double seconds, double fraction)
+{
+	return fraction > 0 && fraction <= 1 ? (int64) (seconds * (1 - fraction) / fraction + 0.5) : -1;
+}
+
 /* A consistent copy of a job's progress. */
 void
 progress_read(SteepJob *job, JobProgress *progress)
 {
 	JobCounters *counters = &job->counters;
 	TimestampTz started;
-	uint32 items;
-	uint32 items_done;
+	TimestampTz phase_started;
+	uint64 items;
+	uint64 items_done;
 	uint64 total = pg_atomic_read_u64(&counters->bytes_total);
 	uint64 done = Min(pg_atomic_read_u64(&counters->bytes_done), total);
 	double fraction = total > 0 ? (double) done / total : 0;
@@ -69,8 +83,9 @@ progress_read(SteepJob *job, JobProgress *progress)
 	strlcpy(progress->current_table, job->current_table, sizeof(progress->current_table));
 	progress->worker_pid = job->coordinator_pid;
 	started = job->data_started_at;
-	items = pg_atomic_read_u32(&counters->items_total);
-	items_done = pg_atomic_read_u32(&counters->items_done);
+	phase_started = job->phase_started_at;
+	items = pg_atomic_read_u64(&counters->items_total);
+	items_done = pg_atomic_read_u64(&counters->items_done);
 	SpinLockRelease(&job->mutex);
 
 	progress->tables_total = pg_atomic_read_u32(&counters->tables_total);
@@ -78,13 +93,14 @@ progress_read(SteepJob *job, JobProgress *progress)
 	progress->raw_bytes = pg_atomic_read_u64(&counters->raw_bytes);
 	progress->stored_bytes = pg_atomic_read_u64(&counters->stored_bytes);
 	progress->rows = pg_atomic_read_u64(&counters->rows);
-	progress->seconds =
-		started == 0 ? 0 : TimestampDifferenceMilliseconds(started, GetCurrentTimestamp()) / 1000.0;
+	progress->seconds = seconds_since(started);
 	progress->eta_seconds = -1;
 
-	if (strcmp(progress->phase, "data") == 0 && fraction > 0)
-		progress->eta_seconds = (int64) (progress->seconds * (1 - fraction) / fraction + 0.5);
-	if (strcmp(progress->phase, "data") != 0)
+	if (strcmp(progress->phase, "data") == 0)
+		progress->eta_seconds = eta(progress->seconds, fraction);
+	else
 		fraction = items == 0 ? 0 : (double) items_done / items;
+	if (strcmp(progress->phase, "comparing") == 0 || strcmp(progress->phase, "merging") == 0)
+		progress->eta_seconds = eta(seconds_since(phase_started), fraction);
 	progress->percent = overall_percent(job->kind, progress->phase, Min(fraction, 1));
 }

@@ -19,7 +19,7 @@ typedef struct JobProgress
 	uint64 rows;
 	double seconds;    /* since copying began */
 	double percent;    /* 0 to 100 */
-	int64 eta_seconds; /* -1 = unknown */
+	int64 eta_seconds; /* of the phase; -1 = unknown */
 } JobProgress;
 
 extern void progress_read(SteepJob *job, JobProgress *progress);

@@ -80,8 +80,8 @@ typedef struct JobCounters
 	pg_atomic_uint32 tables_total;
 	pg_atomic_uint32 tables_done;
 	pg_atomic_uint32 tables_durable; /* of them, on disk for good */
-	pg_atomic_uint32 items_total;    /* of an apply's step, those that are not loads */
-	pg_atomic_uint32 items_done;
+	pg_atomic_uint64 items_total;    /* of a phase: an apply's items that are no loads, or rows */
+	pg_atomic_uint64 items_done;
 } JobCounters;
 
 /*
@@ -128,6 +128,7 @@ typedef struct SteepJob
 	char phase[16];
 	char current_table[STEEP_TABLE_LEN];
 	TimestampTz data_started_at;
+	TimestampTz phase_started_at;
 	HelperError error;
 
 	JobCounters counters;

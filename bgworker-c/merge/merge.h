@@ -29,6 +29,8 @@ struct MergeRun
 	int n_steps;
 	int n_written; /* steps of this round */
 	int rounds;
+	uint64 rows_to_write; /* of the first round, by which progress is counted */
+	uint64 rows_done;
 	int64 n_changed;  /* rows of this round that have to be compared again */
 	int64 batch;      /* the last one that was written down */
 	char *ahead;      /* what was read here for the next batch, that the peer will write */

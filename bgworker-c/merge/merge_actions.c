@@ -10,6 +10,7 @@
 #include "miscadmin.h"
 #include "jobs/owner.h"
 #include "jobs/requester.h"
+#include "jobs/rows_progress.h"
 
 /* The counts of a table's comparison. */
 #define N_COUNTS 5
@@ -49,6 +50,7 @@ compare(JobRun *run, Jsonb *action)
 	action_check_number(no, run->merge->n_compared + 1);
 	table = merge_table(run, no);
 	run_show_table(run, table->name);
+	rows_progress_begin_table(run, no);
 
 	requester_begin();
 	requester_texts(run, found, N_COUNTS, "select * from steep_repl._merge_compare($1, $2)",
@@ -56,7 +58,7 @@ compare(JobRun *run, Jsonb *action)
 	requester_commit();
 	keep_counts(run, table, found);
 	pg_atomic_write_u32(&run->job->counters.tables_done, no);
-	pg_atomic_write_u32(&run->job->counters.items_done, no);
+	rows_progress_end_table(run);
 	run->merge->n_compared = no;
 	appendStringInfo(&run->facts, "\"compared\":%d,\"tables\":%d", no, run->merge->n_tables);
 	merge_expect_compare(run);
@@ -86,11 +88,16 @@ begin_round(JobRun *run, int steps)
 {
 	MergeRun *merge = run->merge;
 
+	if (merge->rounds == 0)
+	{
+		requester_begin();
+		merge->rows_to_write =
+			requester_count(run, "select steep_repl._merge_rows_to_write()", NO_ARGS);
+		requester_commit();
+	}
 	merge->n_steps = steps;
 	merge->n_changed = 0;
 	merge->rounds++;
-	pg_atomic_write_u32(&run->job->counters.items_total, merge->n_steps);
-	pg_atomic_write_u32(&run->job->counters.items_done, 0);
 	merge_report(run, 0);
 }
 

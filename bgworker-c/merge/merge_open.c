@@ -95,7 +95,6 @@ merge_open_peer(JobRun *run, Jsonb *action)
 	requester_commit();
 
 	pg_atomic_write_u32(&run->job->counters.tables_total, run->merge->n_tables);
-	pg_atomic_write_u32(&run->job->counters.items_total, run->merge->n_tables);
 	owner_begin_transaction(&session);
 	owner_execute("update steep_repl.merges set tables = $2::text[] where operation_id = $1",
 				  SQL_ARGS(arg_int8(run->job->id), arg_text(opened[NAMES])));

@@ -15,6 +15,7 @@
 #include "replication/origin.h"
 #include "base/compat.h"
 #include "jobs/requester.h"
+#include "jobs/rows_progress.h"
 #include "utils/guc.h"
 
 /* How long a batch may keep rows here locked that its peer is asked about, triggers there included. */
@@ -228,6 +229,8 @@ write_batch(JobRun *run, const Step *step)
 	set_origin(run, false);
 
 	merge->n_changed += atoll(batch[BATCH_N_CHANGED]);
+	merge->rows_done += atoll(batch[BATCH_N_CHANGED]) + atoll(batch[BATCH_N_WRITTEN]);
+	rows_progress_set(run->job, merge->rows_done, merge->rows_to_write);
 	if (batch[BATCH_WHY] != NULL)
 		ereport(LOG, (errmsg("steep_repl: %s puts rows of %s off: %s", run->job->object_id,
 							 step->table->name, batch[BATCH_WHY])));
@@ -272,12 +275,12 @@ merge_write(JobRun *run, Jsonb *action)
 	action_check_number(action_int(action, "no", 0), next <= run->merge->n_steps ? next : 0);
 	step = find_step(run, next);
 	run_show_table(run, step.table->name);
+	rows_progress_set(run->job, run->merge->rows_done, run->merge->rows_to_write);
 	do
 	{
 		worker_check_cancel(run->job);
 		run_tick(run);
 	} while (write_batch(run, &step));
 
-	pg_atomic_write_u32(&run->job->counters.items_done, step.no);
 	merge_report(run, step.no);
 }

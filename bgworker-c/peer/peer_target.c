@@ -14,13 +14,17 @@
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "commands/extension.h"
+#include "fmgr.h"
 #include "foreign/foreign.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "parser/parse_func.h"
 #include "utils/acl.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
+
+PG_FUNCTION_INFO_V1(steep_repl_peer_check);
 
 /*
  * What is ours, before what the user says. A network that is cut says nothing:
@@ -223,12 +227,10 @@ check_may_connect(void)
 }
 
 pg_noreturn static void
-refuse_without_password(const char *detail)
+refuse_without_password(const char *detail, const char *hint)
 {
 	ereport(ERROR, (errcode(ERRCODE_S_R_E_PROHIBITED_SQL_STATEMENT_ATTEMPTED),
-					errmsg("password is required"), errdetail("%s", detail),
-					errhint("Put one into the user mapping of a server of dblink_fdw, or into the "
-							"connection string, and let the peer's pg_hba.conf ask for it.")));
+					errmsg("password is required"), errdetail("%s", detail), errhint("%s", hint)));
 }
 
 /* What libpq is to be told for a peer, if the caller may connect there. */
@@ -250,8 +252,20 @@ peer_target_of(const char *peer, bool is_server)
 	set(&target, "client_encoding", GetDatabaseEncodingName());
 	password = value_of(&target, "password");
 	if (!superuser() && (password == NULL || password[0] == '\0'))
-		refuse_without_password("Roles that are no superusers must give a password to connect.");
+		refuse_without_password(
+			"Roles that are no superusers must give a password to connect.",
+			"Have a server made with CREATE SERVER ... FOREIGN DATA WRAPPER dblink_fdw, put user and "
+			"password into a user mapping of yours, and name that server, or a node that is "
+			"registered with it. Or put the password into the connection string.");
 	return target;
+}
+
+/* The same without what comes of it, before a job is queued that would connect. */
+Datum
+steep_repl_peer_check(PG_FUNCTION_ARGS)
+{
+	(void) peer_target_of(text_to_cstring(PG_GETARG_TEXT_PP(0)), PG_GETARG_BOOL(1));
+	PG_RETURN_VOID();
 }
 
 /* Connected: but was it by the password, and not by who this server is? */
@@ -259,5 +273,9 @@ void
 peer_check_password_used(PGconn *conn)
 {
 	if (!superuser() && !PQconnectionUsedPassword(conn))
-		refuse_without_password("The peer did not ask for the password.");
+		refuse_without_password(
+			"The peer let this role in without asking for the password. PostgreSQL demands of roles "
+			"that are no superusers that it was used, or they could come in as somebody else.",
+			"Have the peer's pg_hba.conf ask for it: scram-sha-256 instead of trust, peer or cert "
+			"for this server's address.");
 }

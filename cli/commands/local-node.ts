@@ -1,4 +1,5 @@
 import { usageError } from "../cli-error.ts";
+import { shellWord } from "../output/shell-words.ts";
 import type { Session } from "../session.ts";
 
 /** An unregistered name is a label; that of another server shows that the connection is the wrong one. */
@@ -14,6 +15,26 @@ export async function refuseOtherNode(session: Session, node: string | undefined
     `node "${node}" is registered as another server than ${session.serverName}`,
     "connect to that node with -c, or give the name of this one",
   );
+}
+
+/** Where two nodes are named, which is which must be certain: the first one has to be registered, as the database of this session. */
+export async function requireThisNode(session: Session, node: string | undefined): Promise<void> {
+  if (node === undefined) return;
+  await refuseOtherNode(session, node);
+  if (await isLocalNode(session, node)) return;
+  const { rows } = await session.query(
+    "select n.dbname from steep_repl.nodes n where n.node_id = $1",
+    [node],
+  );
+  throw rows.length === 0
+    ? usageError(
+        `node "${node}" is not registered`,
+        `register this database with steep-repl node register ${shellWord(node)}, or name the peer alone`,
+      )
+    : usageError(
+        `node "${node}" is not the database of this session`,
+        "connect to that node with -c, or name the peer alone",
+      );
 }
 
 /** Whether a name is that of the database of this session. */

@@ -27,17 +27,23 @@ export function addNode(root: Command): void {
 function addRegister(node: Command): void {
   addCommand<RegisterOptions>(node, {
     usage: "register <node-id>",
-    description: "register a node, or change its entry",
+    description: "register a node, or change its entry: what is left out stays as it is",
     examples: [
       "node register node-a",
       "node register node-b --foreign-server b",
       'node register node-c --node-name "Node C" --host db3 --dbname shop --username steep_repl',
     ],
     options: [
-      option("--node-name <name>", "name for people (default: the node's id)"),
-      option("--host <host>", "host name; left out, the stored one stays"),
-      integerOption("--port <port>", "port (default: 5432)"),
-      integerOption("--priority <number>", "1 to 100, the higher is preferred (default: 50)"),
+      option("--node-name <name>", "name for people (default of a new node: its id)"),
+      option("--host <host>", "host name (default of a new node: this server)"),
+      integerOption(
+        "--port <port>",
+        "port (default of a new node: this server's own, or 5432 of another host)",
+      ),
+      integerOption(
+        "--priority <number>",
+        "1 to 100, the higher is preferred (default of a new node: 50)",
+      ),
       option("--dbname <name>", "database"),
       option("--username <name>", "role to connect as"),
       option(
@@ -48,7 +54,7 @@ function addRegister(node: Command): void {
     action: (invocation, options, nodeId) =>
       invocation.withSession(async (session) => {
         const { sql, params } = call("register_node", {
-          ...{ node_id: nodeId, node_name: options.nodeName ?? nodeId },
+          ...{ node_id: nodeId, node_name: options.nodeName },
           ...{ host: options.host, port: options.port, priority: options.priority },
           ...{ dbname: options.dbname, username: options.username },
           foreign_server: options.foreignServer,

@@ -1,7 +1,7 @@
 import { usageError } from "../cli-error.ts";
 import { option } from "../command.ts";
 import type { Session } from "../session.ts";
-import { refuseOtherNode } from "./local-node.ts";
+import { requireThisNode } from "./local-node.ts";
 
 export interface PeerOptions {
   readonly peer?: string;
@@ -27,5 +27,5 @@ export function peerOf(nodes: readonly string[], { peer }: PeerOptions, command:
       `give the peer, or this node and the peer: steep-repl ${command} NODE NODE`,
     );
   }
-  return { peer: last, checkLocal: (session: Session) => refuseOtherNode(session, local) };
+  return { peer: last, checkLocal: (session: Session) => requireThisNode(session, local) };
 }

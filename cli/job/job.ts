@@ -19,8 +19,9 @@ const progressOf: Readonly<Record<Job["kind"], string>> = {
            p.eta_seconds, ${waitsFor("s")}
     from steep_repl.snapshot_progress($1) p join steep_repl.snapshots s on s.snapshot_id = p.snapshot_id`,
   merge: `
-    select m.merge_id, m.operation_id, m.status, m.phase, m.overall_percent, p.current_table,
-           p.tables_completed, p.tables_total, p.rows_merged, p.conflict_count, ${waitsFor("m")}
+    select m.merge_id, m.operation_id, m.status, p.phase, p.overall_percent, p.current_table,
+           p.tables_completed, p.tables_total, p.rows_merged, p.conflict_count, p.eta_seconds, m.dry_run,
+           ${waitsFor("m")}
     from steep_repl.merge_progress($1) p join steep_repl.merges m on m.merge_id = p.merge_id`,
   overlap: `
     select o.overlap_id, o.operation_id, o.status, o.phase, o.overall_percent, o.current_table,

@@ -53,7 +53,7 @@ class Bar implements ProgressView {
   show({ values }: ResultRow): void {
     const percent = values.overall_percent ?? "0";
     const payload = {
-      phase: visible(values.phase ?? values.status ?? ""),
+      phase: visible(phaseOf(values) || (values.status ?? "")),
       shown: Number(percent).toFixed(1),
       rest: details(values, this.#rate)
         .map((part) => `  ${part}`)
@@ -110,9 +110,18 @@ function isLast({ values }: ResultRow): boolean {
 
 type Values = ResultRow["values"];
 
+function isDryRun(values: Values): boolean {
+  return values.dry_run === "t" || values.dry_run === "true";
+}
+
+/** What a dry run counts it does not merge. */
+function phaseOf(values: Values): string {
+  return values.phase === "merging" && isDryRun(values) ? "counting" : (values.phase ?? "");
+}
+
 function lineOf(values: Values, rate: Rate): string {
   const percent = `${Number(values.overall_percent ?? 0).toFixed(1)}%`;
-  return [values.phase ?? "", percent, ...details(values, rate)].map(visible).join("  ");
+  return [phaseOf(values), percent, ...details(values, rate)].map(visible).join("  ");
 }
 
 /** Table, speed and what is left, as far as they are known. */
@@ -125,7 +134,9 @@ function details(values: Values, rate: Rate): string[] {
     ...(values.tables_total
       ? [`${values.tables_completed ?? 0}/${values.tables_total} tables`]
       : []),
-    ...(values.rows_merged && values.rows_merged !== "0" ? [`${values.rows_merged} rows`] : []),
+    ...(values.rows_merged && values.rows_merged !== "0"
+      ? [`${values.rows_merged} rows${isDryRun(values) ? " would be merged" : ""}`]
+      : []),
     ...(speed === undefined ? [] : [`${(speed / 1e6).toFixed(1)} MB/s`]),
     ...(values.eta_seconds ? [`ETA ${duration(Number(values.eta_seconds))}`] : []),
   ];

@@ -13,10 +13,10 @@ const isHere = `
          or n.host = any (string_to_array(replace(current_setting('unix_socket_directories'), ' ', ''), ','))))))`;
 
 const columns = `
-  node_name = $1 ->> 'node_name',
+  node_name = coalesce($1 ->> 'node_name', node_name),
   host = coalesce($1 ->> 'host', host),
-  port = ($1 ->> 'port')::int,
-  priority = ($1 ->> 'priority')::int,
+  port = coalesce(($1 ->> 'port')::int, port),
+  priority = coalesce(($1 ->> 'priority')::int, priority),
   dbname = coalesce($1 ->> 'dbname', dbname),
   username = coalesce($1 ->> 'username', username),
   foreign_server = coalesce($1 ->> 'foreign_server', foreign_server)`;
@@ -24,10 +24,13 @@ const columns = `
 const update = `
   update steep_repl.nodes n set ${columns} where node_id = $1 ->> 'node_id' returning n.node_id`;
 
+/** What has neither a host nor a foreign server is this server, at its own port. */
 const insert = `
   insert into steep_repl.nodes (node_id, node_name, host, port, priority, dbname, username, foreign_server)
-  values ($1 ->> 'node_id', $1 ->> 'node_name', $1 ->> 'host', ($1 ->> 'port')::int,
-          ($1 ->> 'priority')::int, $1 ->> 'dbname', $1 ->> 'username', $1 ->> 'foreign_server')
+  values ($1 ->> 'node_id', coalesce($1 ->> 'node_name', $1 ->> 'node_id'), $1 ->> 'host',
+          coalesce(($1 ->> 'port')::int, case when $1 ->> 'host' is null and $1 ->> 'foreign_server' is null
+                                              then current_setting('port')::int else 5432 end),
+          coalesce(($1 ->> 'priority')::int, 50), $1 ->> 'dbname', $1 ->> 'username', $1 ->> 'foreign_server')
   on conflict (node_id) do nothing
   returning node_id`;
 
@@ -38,10 +41,18 @@ const identify = `
     and (${isHere}) is distinct from (n.system_identifier is not distinct from steep_repl._system_identifier())
   returning n.node_id`;
 
-function requireText(args: { readonly [name: string]: Json }, name: string): void {
-  const value = args[name];
-  if (typeof value !== "string" || value.trim() === "") {
-    throw invalidArgument(`${name} must not be null or empty`);
+function requireId({ node_id: id }: { readonly [name: string]: Json }): void {
+  if (typeof id !== "string" || id.trim() === "") {
+    throw invalidArgument("node_id must not be null or empty");
+  }
+}
+
+function refuseEmptyName({ node_name: name }: { readonly [name: string]: Json }): void {
+  if (typeof name === "string" && name.trim() === "") {
+    throw invalidArgument(
+      "node_name must not be empty",
+      "Leave it out to keep the stored one; a new node is called by its id then.",
+    );
   }
 }
 
@@ -81,7 +92,11 @@ function requirePlainTexts(args: { readonly [name: string]: Json }): void {
   }
 }
 
+/** null keeps what is stored */
 function requireRange(value: Json | undefined, name: string, min: number, max: number): void {
+  if (value === null || value === undefined) {
+    return;
+  }
   if (typeof value !== "number" || value < min || value > max) {
     throw invalidArgument(`${name} must be between ${min} and ${max}`);
   }
@@ -103,15 +118,15 @@ function requireForeignServer(name: Json | undefined): void {
   }
 }
 
-/** Insert a node or update it; a NULL host, dbname or user keeps what is stored. */
+/** Insert a node or update it; what is NULL is kept as it is stored. */
 export const registerNode: PublicFunction = {
   name: "register_node",
   args: [
     { name: "node_id", type: "text" },
-    { name: "node_name", type: "text" },
+    { name: "node_name", type: "text", default: "null" },
     { name: "host", type: "text", default: "null" },
-    { name: "port", type: "int", default: "5432" },
-    { name: "priority", type: "int", default: "50" },
+    { name: "port", type: "int", default: "null" },
+    { name: "priority", type: "int", default: "null" },
     { name: "dbname", type: "text", default: "null" },
     { name: "username", type: "text", default: "null" },
     { name: "foreign_server", type: "text", default: "null" },
@@ -119,8 +134,8 @@ export const registerNode: PublicFunction = {
   returns: { kind: "row", table: "nodes", key: "node_id" },
   volatility: "volatile",
   run(args) {
-    requireText(args, "node_id");
-    requireText(args, "node_name");
+    requireId(args);
+    refuseEmptyName(args);
     requirePlainTexts(args);
     requireRange(args.port, "port", 1, 65535);
     requireRange(args.priority, "priority", 1, 100);

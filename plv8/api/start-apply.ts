@@ -1,6 +1,6 @@
 import { type ApplyParams, applyParams } from "../apply/apply-params.ts";
 import { query, queryOne } from "../db/sql.ts";
-import { invalidArgument } from "../db/steep-error.ts";
+import { invalidArgument, SteepError } from "../db/steep-error.ts";
 import type { PublicFunction } from "./public-function.ts";
 
 /** Refuse names that are none of a table: the snapshot itself is not read before the job runs. */
@@ -15,6 +15,22 @@ function checkTables({ tables }: ApplyParams): void {
       `table "${unqualified.name}" is not of the form schema.table`,
       "Quote each name where SQL would quote it.",
     );
+  }
+}
+
+/** Refuse tables that the snapshot has not: only this side of the queue can say so to whoever asks. */
+function checkContents(path: string, { tables }: ApplyParams): void {
+  const { missing } = queryOne<{ missing: string | null }>(
+    `select steep_repl._missing_tables(
+       $1 ->> 'path', array(select jsonb_array_elements_text(nullif($1 -> 'tables', 'null')))) as missing`,
+    { path, tables },
+  );
+  if (missing !== null) {
+    throw new SteepError({
+      sqlstate: "42P01",
+      message: `the snapshot does not contain ${missing}`,
+      hint: "See which tables it has: pg_restore --list, or the manifest.",
+    });
   }
 }
 
@@ -40,6 +56,7 @@ export const startApply: PublicFunction = {
       `select steep_repl._check_input_path($1 ->> 'path') as path`,
       { path: params.input_path },
     ).path;
+    checkContents(path, params);
     return queryOne<{ snapshot_id: string }>(
       `insert into steep_repl.work_queue (operation, params)
        values ('snapshot_apply', $1) returning snapshot_id`,

@@ -24,6 +24,12 @@ const tablesTotal: ProgressColumn = [
   "int",
   "coalesce(nullif(j.tables_total, 0), r.table_count)",
 ];
+const phase: ProgressColumn = ["phase", "text", "coalesce(nullif(j.phase, ''), r.phase)"];
+const overallPercent: ProgressColumn = [
+  "overall_percent",
+  "numeric",
+  "coalesce(round(j.overall_percent::numeric, 2), r.overall_percent)",
+];
 const error: ProgressColumn = ["error", "text", "r.error_message"];
 
 const jobKinds: readonly JobKind[] = [
@@ -32,12 +38,8 @@ const jobKinds: readonly JobKind[] = [
     table: "snapshots",
     progress: [
       ["snapshot_id", "text", "r.snapshot_id"],
-      ["phase", "text", "coalesce(nullif(j.phase, ''), r.phase)"],
-      [
-        "overall_percent",
-        "numeric",
-        "coalesce(round(j.overall_percent::numeric, 2), r.overall_percent)",
-      ],
+      phase,
+      overallPercent,
       tablesCompleted,
       tablesTotal,
       currentTable,
@@ -58,6 +60,9 @@ const jobKinds: readonly JobKind[] = [
       ["rows_merged", "bigint", "r.rows_merged"],
       ["conflict_count", "bigint", "r.conflict_count"],
       error,
+      phase,
+      overallPercent,
+      ["eta_seconds", "bigint", "j.eta_seconds"],
     ],
   },
 ];

@@ -25,6 +25,7 @@ export const sqlAfter: readonly string[] = [
   "nodes/peer-labels.sql",
   "snapshot/snapshots.sql",
   "nodes/peers.sql",
+  "nodes/lockers.sql",
   "overlap/facts.sql",
   "schema/sides.sql",
   "schema/objects.sql",

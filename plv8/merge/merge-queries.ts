@@ -200,7 +200,7 @@ export function mergeSidePlan(
     insert: insertQuery(build, side),
     update: update && byKeys(build, side, update),
     delete: byKeys(build, side, deleteQuery(build, side)),
-    is_guarded: isGuarded({ ...side, keys: side.keys.filter((k) => k.immediate) }, build.key),
+    is_guarded: isGuarded(side, build.key),
     reads_back: build.key.some((c) => c.kind === "scalar" && c.has_spellings),
     stamps: byKeys(build, side, stampQuery(build, side, lastModified)),
   };

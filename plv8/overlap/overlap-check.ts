@@ -1,5 +1,5 @@
 import { SteepError } from "../db/steep-error.ts";
-import type { ColumnFacts, PairFacts, TableFacts } from "./overlap-facts.ts";
+import type { ColumnFacts, KeyFacts, PairFacts, TableFacts } from "./overlap-facts.ts";
 import { readPeerTable } from "./peer-table.ts";
 
 /** The same, with a table on either side. */
@@ -108,12 +108,22 @@ function missingKey(table: string): never {
   throw new SteepError({
     sqlstate: "55000",
     message: `table ${table} has no primary key`,
-    detail: "Nor has it another unique index over columns without NULLs.",
+    detail:
+      "Nor has it another unique index over columns without NULLs. A NOT NULL that is NOT VALID lets them be.",
     hint: `Name columns that identify a row: primary_keys => '{${JSON.stringify(table)}: ["column"]}'.`,
   });
 }
 
-/** Whether a unique index without NULLs guards the key on this side. */
+/** Whether a unique index without NULLs is over no other columns than the key's: committed rows have no doubles then. */
+export function isUnique(side: TableFacts, key: readonly ColumnFacts[]): boolean {
+  return side.keys.some((k) => isOver(k, key));
+}
+
+/** The same of rows that are not committed, too: a deferrable constraint is checked at a transaction's end. */
 export function isGuarded(side: TableFacts, key: readonly ColumnFacts[]): boolean {
-  return side.keys.some((k) => k.columns.every((name) => key.some((c) => c.name === name)));
+  return side.keys.some((k) => k.immediate && isOver(k, key));
+}
+
+function isOver({ columns }: KeyFacts, key: readonly ColumnFacts[]): boolean {
+  return columns.every((name) => key.some((c) => c.name === name));
 }

@@ -11,7 +11,7 @@ export interface TableFacts {
   /** an estimate */
   readonly rows: number;
   readonly columns: readonly ColumnFacts[];
-  /** columns of unique indexes without NULLs, the primary key first */
+  /** columns of unique indexes without NULLs, by their types' own equality; the primary key first */
   readonly keys: readonly KeyFacts[];
 }
 

@@ -9,7 +9,7 @@ import {
   packed,
   relation,
 } from "./overlap-build.ts";
-import { isGuarded } from "./overlap-check.ts";
+import { isGuarded, isUnique } from "./overlap-check.ts";
 import {
   exactDigest,
   isCastOutput,
@@ -132,9 +132,12 @@ function lookQuery(build: Build, side: TableFacts, digests: readonly string[]): 
   ];
 }
 
-/** NULLs and doubles, where nothing keeps them out of what should identify a row. */
+/**
+ * NULLs and doubles, where nothing keeps them out of what should identify a row. The peer shows committed rows only;
+ * those here may be of the caller's own transaction.
+ */
 function checkQuery({ key, pair }: Build, side: TableFacts): string | null {
-  if (isGuarded(side, key)) {
+  if (side === pair.peer ? isUnique(side, key) : isGuarded(side, key)) {
     return null;
   }
   const fields = key.map((c) => `t.${quoteIdent(c.name)}`);

@@ -77,6 +77,10 @@ create function steep_repl._check_input_path(path text) returns text
 language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_check_input_path';
 comment on function steep_repl._check_input_path(text) is 'private: the normalized path, or an error that says why the caller may not read a snapshot there';
 
+create function steep_repl._missing_tables(path text, tables text[]) returns text
+language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_missing_tables';
+comment on function steep_repl._missing_tables(text, text[]) is 'private: of some tables, those that a snapshot does not have; NULL if it has all';
+
 create function steep_repl._level_range(compression text, out min_level int, out max_level int, out default_level int)
 language c stable strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_level_range';
 comment on function steep_repl._level_range(text) is 'private: the levels that a compression method accepts, NULLs for an unknown method';

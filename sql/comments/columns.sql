@@ -48,7 +48,7 @@ comment on column steep_repl.overlaps.tables_completed is 'number of tables that
 comment on column steep_repl.overlaps.remote_only_count is 'rows that only the peer has';
 comment on column steep_repl.overlaps.match_count is 'rows that are equal';
 comment on column steep_repl.overlaps.conflict_count is 'rows that both have and that differ';
-comment on column steep_repl.overlaps.unsettled_count is 'rows that still changed when catch_up_timeout was over';
+comment on column steep_repl.overlaps.unsettled_count is 'rows that still changed, or may have been on their way, when catch_up_timeout was over';
 comment on column steep_repl.overlaps.error_message is 'why it failed';
 comment on column steep_repl.overlaps.error_sqlstate is 'SQLSTATE of the failure';
 comment on column steep_repl.overlaps.error_hint is 'what to do about the failure';

@@ -18,7 +18,9 @@ Try it with `dry_run` first; see [merge](merge.md). Table `merge_tables` has the
 @arg overlap_id  A complete comparison that `start_overlap` has stored: its rows are merged, and no others. Rows that were changed since are left, and listed by `merge_rows_left`. `tables` NULL means all of its tables.
 @returns The merge's row, with status `pending`.
 @error 22023  An argument is unknown, or `last_modified_column` without strategy `last-modified`; else as `analyze_overlap`.
-@error 42809, 42704, 42501  As `analyze_overlap`.
+@error 42809, 42704, 42501, 2F003  As `analyze_overlap`.
+@error 42P01, 42703  A table, or a column of `primary_keys` or `last_modified_column`, does not exist here.
+@error 55P03  The job fails: a table was locked for longer than `steep_repl.lock_timeout`.
 @error 53400  Too many jobs with a connection string are queued: name a foreign server instead.
 @error 55000  The job fails: tables are defined in different ways, changes wait to be replicated, or others subscribe.
 @error 42501  The job fails: privileges are missing. The message names all of them, with the GRANT.
@@ -43,6 +45,9 @@ Shows the live progress of one merge or undo, of all active ones, or of the late
 @column rows_merged  Rows written so far, on either side.
 @column conflict_count  Rows that both have and that differ.
 @column error  Message of a merge that failed.
+@column phase  `queued`, `planning`, `comparing`, `merging`, `finalizing` or `complete`. It stays where it failed.
+@column overall_percent  How far the merge is, 0 to 100. Comparing is counted by rows if both databases have steep_repl, else by tables.
+@column eta_seconds  Seconds until the current phase ends, if that is comparing or merging; else NULL.
 @error 42704  There is no such merge, or the caller may not see it.
 @example
 SELECT status, tables_completed, tables_total FROM steep_repl.merge_progress(:'merge_id');

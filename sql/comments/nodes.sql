@@ -8,15 +8,15 @@ Register the database that you are connected to without a host. For other databa
 `foreign_server`: the server's user mapping then holds the password. Only the role that registered a
 node, its members, and superusers may change the entry.
 @arg node_id  Identifier, at most 63 bytes and without control characters.
-@arg node_name  Name for people, at most 63 bytes.
+@arg node_name  Name for people, at most 63 bytes. NULL keeps the stored one; a new entry without one is called by its `node_id`.
 @arg host  Host name or address, at most 255 bytes. NULL keeps the stored one; a new entry without a host and a foreign server counts as this server.
-@arg port  TCP port, 1 to 65535. It is stored on every call.
-@arg priority  1 to 100; the higher one is preferred where a choice is needed. It is stored on every call.
+@arg port  TCP port, 1 to 65535. NULL keeps the stored one; a new entry without one has 5432, or this server's own port if it counts as this server.
+@arg priority  1 to 100; the higher one is preferred where a choice is needed. NULL keeps the stored one; a new entry without one has 50.
 @arg dbname  Database. NULL keeps the stored one; a new entry without one means the database of the same name as this one.
 @arg username  Role to connect as. NULL keeps the stored one; a new entry without one means the name of the role that connects.
 @arg foreign_server  Server of `dblink_fdw` or `postgres_fdw` to connect by, instead of host, port, database and user. NULL keeps the stored one.
 @returns The node's row.
-@error 22023  An argument is null, empty, too long or out of range, has control characters, or names a foreign server that does not exist.
+@error 22023  `node_id` is null, or an argument is empty, too long or out of range, has control characters, or names a foreign server that does not exist.
 @error 42501  Another role registered this node.
 @example
 SELECT node_id FROM steep_repl.register_node('node_a', 'Node A');

@@ -7,20 +7,23 @@ It runs in your session and needs the TEMPORARY privilege on the database; see [
 @arg peer  The other database.
 @arg tables  Tables to compare, as `schema.table`; NULL for all that both databases have.
 @arg primary_keys  Columns that identify a row, for tables without a primary key: `{"public.t": ["a", "b"]}`.
-@arg catch_up_timeout  How long to wait for rows that replication is still carrying over.
+@arg catch_up_timeout  How long to wait, in the whole call, for rows that replication is still carrying over; `0` for not at all.
 @column table_name  The table.
 @column local_only_count  Rows that only this database has.
 @column remote_only_count  Rows that only the peer has.
 @column match_count  Rows that are equal.
 @column conflict_count  Rows that both have and that differ.
-@column unsettled_count  Rows that still changed when `catch_up_timeout` was over.
+@column unsettled_count  Rows that still changed, or may have been on their way, when `catch_up_timeout` was over.
+@column behind  Subscriptions of the two databases to each other that had not replayed what was compared, with how far they were behind; NULL for none.
 @error 22023  A table is not named `schema.table` or named twice, `primary_keys` is malformed, or the peer is this database.
 @error 42809  A table of the system, of steep_repl, or a temporary one.
 @error 42704  The peer is neither a node, nor a foreign server, nor a connection string.
 @error 42501  The caller may not use that peer, or may not read a table.
 @error 23505  The columns of `primary_keys` do not identify the rows.
 @error 0A000  The peer is older than PostgreSQL 14.
-@error 55000  The transaction is not READ COMMITTED.
+@error 2F003  A role that is not a superuser gives no password, or the peer did not ask for it.
+@error 55P03  A table was locked for longer than `steep_repl.lock_timeout` at the peer.
+@error 55000  A table has no key, or the transaction is not READ COMMITTED.
 @example
 SELECT * FROM steep_repl.analyze_overlap('node_b', '{public.orders,public.customers}');
 $doc$;
@@ -33,9 +36,10 @@ of both databases. `overlap_rows` lists the rows.
 @arg peer  The other database.
 @arg tables  Tables to compare, as `schema.table`; NULL for all that both databases have.
 @arg primary_keys  Columns that identify a row, for tables without a primary key: `{"public.t": ["a", "b"]}`.
-@arg catch_up_timeout  How long to wait for rows that replication is still carrying over.
+@arg catch_up_timeout  How long to wait, in the whole call, for rows that replication is still carrying over; `0` for not at all.
 @returns The comparison's row, with status `pending`.
-@error 22023, 42809, 42704, 42501  As `analyze_overlap`. What the tables are is checked by the job.
+@error 22023, 42809, 42704, 42501, 2F003  As `analyze_overlap`. What the tables are at the peer is checked by the job.
+@error 42P01, 42703  A table, or a column of `primary_keys`, does not exist here.
 @error 53400  Too many jobs with a connection string are queued: name a foreign server instead.
 @example
 SELECT operation_id AS overlap FROM steep_repl.start_overlap('node_b', NULL) \gset
@@ -56,7 +60,7 @@ table is compared now. In both cases `differing_columns` is found out now.
 @column category  One of the four above.
 @column differing_columns  Columns that differ now; NULL for rows that one side lacks.
 @error 22023  The category is unknown, or `max_rows` out of range; else as `analyze_overlap`.
-@error 42809, 42704, 42501, 23505, 0A000, 55000  As `analyze_overlap`.
+@error 42809, 42704, 42501, 23505, 0A000, 2F003, 55P03, 55000  As `analyze_overlap`.
 @example
 SELECT * FROM steep_repl.overlap_rows('node_b', 'public.orders', 'conflict', max_rows => 10);
 $doc$;

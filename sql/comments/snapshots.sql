@@ -43,7 +43,7 @@ see [apply a snapshot](snapshots.md#apply-a-snapshot).
 @error 42501  The snapshot may not be read.
 @error 58P01  The directory does not exist.
 @error 42P07  The job fails: relations that the snapshot would create exist already.
-@error 42P01  The job fails: tables or sequences to be loaded do not exist.
+@error 42P01  The snapshot does not contain a table that is named; or the job fails: tables or sequences to be loaded do not exist.
 @example
 SELECT snapshot_id AS apply_id
   FROM steep_repl.start_apply('/backups/functions', sections => '{data}', truncate => true) \gset

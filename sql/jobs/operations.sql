@@ -75,6 +75,9 @@ begin
       detail = 'A connection string is kept in memory only, until the operation ends.',
       hint = format('select steep_repl.retry_operation(%s, peer => ''...'')', retry_operation.id);
   end if;
+  if retry_operation.peer is not null and operation.requested_by = current_user then
+    perform steep_repl._check_peer(retry_operation.peer);
+  end if;
   if steep_repl._is_conninfo(retry_operation.peer) then
     perform steep_repl._keep_peer(retry_operation.id, retry_operation.peer);
   end if;

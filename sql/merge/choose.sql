@@ -124,11 +124,12 @@ begin
   delete from pg_temp.steep_repl_steps;
   for target in select t from steep_repl._merge_tables_with_rows() t loop
     perform steep_repl._merge_switch(target);
-    insert into pg_temp.steep_repl_steps (step, no, category, action)
-    select -(row_number() over () + 20 * target), target, a.category, a.action
-    from (select distinct case when d.action is null then d.category end as category, coalesce(d.action, actions ->> d.category) as action
-          from (select distinct d.category, d.action from pg_temp.steep_repl_differences d
-                where d.action is null and this_round = 1 or d.action is not null and d.round = this_round) d) a
+    insert into pg_temp.steep_repl_steps (step, no, category, action, n_rows)
+    select -(row_number() over () + 20 * target), target, a.category, a.action, a.n_rows
+    from (select case when d.action is null then d.category end as category, coalesce(d.action, actions ->> d.category) as action, sum(d.n) as n_rows
+          from (select d.category, d.action, count(*) as n from pg_temp.steep_repl_differences d
+                where d.action is null and this_round = 1 or d.action is not null and d.round = this_round group by 1, 2) d
+          group by 1, 2) a
     where a.action not in ('keep', 'left', 'again');
   end loop;
   update pg_temp.steep_repl_steps s set step = o.n
@@ -140,3 +141,11 @@ begin
 end
 $fn$;
 comment on function steep_repl._merge_steps(int) is 'private: orders what is to be written; how many steps';
+
+create function steep_repl._merge_rows_to_write() returns int
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  return (select coalesce(sum(s.n_rows), 0) from pg_temp.steep_repl_steps s);
+end
+$fn$;
+comment on function steep_repl._merge_rows_to_write() is 'private: how many rows a round has';

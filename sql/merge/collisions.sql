@@ -26,7 +26,7 @@ begin
       packed := steep_repl._merge_read_here(incoming)::text[];
     else
       perform steep_repl._peer_send(connection, steep_repl._by_keys(incoming));
-      packed := steep_repl._peer_answer(connection)::text[];
+      packed := steep_repl._peer_wait(connection, incoming)::text[];
     end if;
     continue when packed[1] is null;
     found := steep_repl._merge_query_by_keys(connection, side,

@@ -188,7 +188,7 @@ create function steep_repl._merge_wait_for_replication(
   connection text, here jsonb, there jsonb, out local_lsn pg_lsn, out peer_lsn pg_lsn)
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
-  slots record;
+  deadline constant timestamptz := clock_timestamp() + interval '10 s';
   lsns record;
 begin
   select * into lsns from steep_repl._lsns_to_reach(connection);
@@ -196,8 +196,7 @@ begin
   peer_lsn := lsns.peer_lsn;
   if not exists (select from jsonb_to_recordset((here -> 'subscriptions') || (there -> 'subscriptions')) s(enabled boolean) where not s.enabled)
      and exists (select from jsonb_to_recordset((here -> 'slots') || (there -> 'slots')) s(active boolean) where s.active) then
-    select * into slots from steep_repl._overlap_slots(connection);
-    perform steep_repl._overlap_catch_up(connection, slots, lsns, clock_timestamp() + interval '10 s');
+    perform steep_repl._overlap_catch_up(connection, lsns, deadline, deadline);
   end if;
 end
 $fn$;

@@ -15,7 +15,7 @@ begin
     return steep_repl._query_here(query);
   end if;
   perform steep_repl._peer_send(connection, steep_repl._by_keys(steep_repl._query_as_json(query)));
-  return steep_repl._peer_answer(connection)::jsonb;
+  return steep_repl._peer_wait(connection, query)::jsonb;
 end
 $fn$;
 comment on function steep_repl._merge_query_by_keys(text, text, text) is 'private: the same of a query that finds rows by their keys';

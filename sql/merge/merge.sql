@@ -59,7 +59,12 @@ begin
       detail = 'A connection string is kept in memory only, until the operation ends.',
       hint = format('select steep_repl.undo_merge(%L, peer => ''...'')', merge_id);
   end if;
-  perform steep_repl._peer_target(target);
+  -- what its role needs, that role is told of
+  if merge.requested_by_oid = (select r.oid from pg_roles r where r.rolname = current_user) then
+    perform steep_repl._check_peer(target);
+  else
+    perform steep_repl._peer_target(target);
+  end if;
   job := steep_repl._queue_undo(merge.merge_id, target);
   if steep_repl._is_conninfo(target) then
     perform steep_repl._keep_peer(job, target);

@@ -7,7 +7,7 @@ begin
   create temp table steep_repl_tables (no int primary key, name text not null, local jsonb, peer jsonb, level int) on commit preserve rows;
   create temp table steep_repl_steps (
     step int primary key, no int not null, category text, action text not null, last int not null default 0, size int not null default 50,
-    ahead steep_repl._merge_rows) on commit preserve rows;
+    n_rows bigint not null, ahead steep_repl._merge_rows) on commit preserve rows;
   -- compressing what is read back at once takes longer than to write it
   alter table pg_temp.steep_repl_steps alter ahead set storage external;
   create temp table steep_repl_merge (
@@ -39,7 +39,7 @@ begin
   values (no, steep_repl._call('merge_plan', jsonb_build_object(
       'table', name, 'key', key, 'local', facts.here, 'peer', facts.there, 'local_writes', local, 'peer_writes', peer,
       'options', jsonb_build_object('actions', actions, 'last_modified_column', last_modified_column)))
-    || jsonb_build_object('facts', steep_repl._facts_digest(facts.here, facts.there)));
+    || jsonb_build_object('facts', steep_repl._facts_digest(facts.here, facts.there)) || steep_repl._rows_of_plan(no, facts.here));
 end
 $fn$;
 comment on function steep_repl._merge_plan_table(text, int, text, text, text, jsonb, jsonb, text) is 'private: plans how a table is merged';
@@ -84,7 +84,7 @@ end
 $fn$;
 comment on function steep_repl._merge_identities(text) is 'private: system identifiers and database oids of both sides';
 
--- The session at the peer: bounded waits for locks, no triggers where that is allowed, and changes that say
+-- The session at the peer: no triggers where that is allowed, and changes that say
 -- that they come from elsewhere. The origin is made for this merge, and dropped at its end.
 create function steep_repl._merge_prepare_peer(connection text, merge_id text, replicates boolean) returns void
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
@@ -95,10 +95,14 @@ declare
 begin
   -- the audit log has what is committed there, which a crash must not lose
   perform steep_repl._peer_command(connection, format('set synchronous_commit = %L', case durability when 'off' then 'local' else durability end));
-  perform steep_repl._peer_command(connection, format('set lock_timeout = %L', current_setting('steep_repl.lock_timeout')));
   if (steep_repl._peer_json(connection, steep_repl._merge_node_query(
         steep_repl._peer_version(connection))) -> 0 -> 'may_skip_triggers') = 'true' then
     perform steep_repl._peer_command(connection, 'set session_replication_role = replica');
+  elsif (steep_repl._peer_json(connection, 'select current_setting(''session_replication_role'') as role') -> 0 ->> 'role') = 'replica' then
+    -- what then fires or is checked is not what is thought
+    raise exception 'peer: session_replication_role is set to replica for a role that may not set it' using errcode = 'insufficient_privilege',
+      detail = 'Foreign keys would neither be checked with each row nor afterwards.',
+      hint = 'At the peer: GRANT SET ON PARAMETER session_replication_role TO that role, or ALTER ROLE ... RESET session_replication_role.';
   end if;
   if replicates then
     perform steep_repl._peer_json(connection, format(

@@ -61,6 +61,21 @@ create function steep_repl._peer_connect(target text, is_server boolean, ms int)
 language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_peer_connect';
 comment on function steep_repl._peer_connect(text, boolean, int) is 'private: connects to a connection string or a foreign server; the name of the connection, on which all must be done within so many ms until another deadline is set';
 
+create function steep_repl._peer_check(target text, is_server boolean) returns void
+language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_peer_check';
+comment on function steep_repl._peer_check(text, boolean) is 'private: refuses a connection that the caller may not make';
+
+-- What a job would fail by, said to whoever queues it.
+create function steep_repl._check_peer(peer text) returns void
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  target constant text := steep_repl._peer_target(peer);
+begin
+  perform steep_repl._peer_check(target, not steep_repl._is_conninfo(target));
+end
+$fn$;
+comment on function steep_repl._check_peer(text) is 'private: refuses a peer that the caller may not connect to';
+
 create function steep_repl._peer_set_deadline(connection text, ms int) returns void
 language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_peer_set_deadline';
 comment on function steep_repl._peer_set_deadline(text, int) is 'private: what is done on this connection must be done within so many ms from now; 0 is without end';
@@ -86,7 +101,7 @@ create function steep_repl._peer_json(connection text, query text) returns jsonb
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 begin
   perform steep_repl._peer_send(connection, steep_repl._query_as_json(query));
-  return steep_repl._peer_answer(connection)::jsonb;
+  return steep_repl._peer_wait(connection, query)::jsonb;
 end
 $fn$;
 comment on function steep_repl._peer_json(text, text) is 'private: rows that the peer answers to a query, few and small ones';
@@ -103,24 +118,28 @@ create function steep_repl._peer_command(connection text, command text) returns 
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 begin
   perform steep_repl._peer_send(connection, command);
-  perform steep_repl._peer_answer(connection);
+  perform steep_repl._peer_wait(connection, command);
 end
 $fn$;
 comment on function steep_repl._peer_command(text, text) is 'private: runs a command at the peer';
 
--- How values are written, on both sides alike; and nothing that ends a long query there. Without sorting, every
--- plan is so dear before PostgreSQL 18 that it would be compiled, hence no JIT.
+-- What a role or a database at the peer may have set, and would end the session there, or change what it answers, is set in our own
+-- way: plv8/build/settings-sql.ts has all of it. First what could end it at once: each of these takes microseconds. A version that
+-- has not a setting is left as it is. The wait for a lock is bounded, so that nobody at the peer can hold up a job for ever.
+create function steep_repl._peer_first_settings() returns text
+language sql stable parallel unsafe set search_path = pg_catalog, pg_temp
+return $sql$set statement_timeout = 0; set idle_session_timeout = 0; set idle_in_transaction_session_timeout = 0; set exit_on_error = off;
+  select pg_catalog.set_config('transaction_timeout', '0', false)
+  where pg_catalog.current_setting('transaction_timeout', true) is not null;
+  set search_path = pg_catalog, pg_temp; set lock_timeout = $sql$ || quote_literal(current_setting('steep_repl.lock_timeout'));
+comment on function steep_repl._peer_first_settings() is 'private: what the session at the peer sets before anything else';
+
 create function steep_repl._peer_settings() returns text
 language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
 return $sql$
-  select count(pg_catalog.set_config(s.name, p.setting, false))
-  from (values @ROWS_OF_SETTINGS@,
-               ('row_security', 'off'), ('application_name', 'steep_repl peer'),
-               ('statement_timeout', '0'), ('transaction_timeout', '0'), ('lock_timeout', '0'),
-               ('idle_in_transaction_session_timeout', '0'), ('jit', 'off'),
-               ('client_connection_check_interval', '1000'),
-               ('tcp_keepalives_idle', '15'), ('tcp_keepalives_interval', '5'), ('tcp_keepalives_count', '3')) p(name, setting)
-  join pg_catalog.pg_settings s on lower(s.name) operator(pg_catalog.=) p.name
+  select pg_catalog.count(pg_catalog.set_config(p.name, p.setting, false))
+  from (values @ROWS_OF_SETTINGS@, @ROWS_OF_PEER_SETTINGS@) p(name, setting)
+  where pg_catalog.current_setting(p.name, true) is not null
 $sql$;
 comment on function steep_repl._peer_settings() is 'private: what the session at the peer sets';
 
@@ -148,7 +167,7 @@ begin
       raise exception 'could not connect to the peer' using errcode = 'sqlclient_unable_to_establish_sqlconnection', detail = detail;
   end;
   begin
-    perform steep_repl._peer_command(connection, 'set search_path = pg_catalog, pg_temp');
+    perform steep_repl._peer_command(connection, steep_repl._peer_first_settings());
     perform steep_repl._peer_json(connection, steep_repl._peer_settings());
     -- a peer that has steep_repl refuses to run its tables' owners' code, but where _merge_run writes; to others it says nothing
     perform steep_repl._peer_command(connection, 'set steep_repl.trusted_code_only = on');

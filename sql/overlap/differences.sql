@@ -14,24 +14,13 @@ language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
 return (gap ->> 0) || filling || (gap ->> 1);
 comment on function steep_repl._fill(jsonb, text) is 'private: a statement with its gap filled';
 
-create function steep_repl._one_text(statement text) returns text
-language plpgsql stable strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
-declare
-  answer text;
-begin
-  execute statement into answer;
-  return answer;
-end
-$fn$;
-comment on function steep_repl._one_text(text) is 'private: what a statement of a plan answers on this side';
-
 -- Starts a statement at the peer, runs its like here, and returns both answers.
 create function steep_repl._on_both(connection text, local_statement text, peer_statement text, out here text, out there text)
 language plpgsql stable strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 begin
   perform steep_repl._peer_send(connection, peer_statement);
   here := steep_repl._one_text(local_statement);
-  there := steep_repl._peer_answer(connection);
+  there := steep_repl._peer_wait(connection, peer_statement);
 end
 $fn$;
 comment on function steep_repl._on_both(text, text, text) is 'private: asks both sides at the same time';

@@ -80,15 +80,22 @@ select t.relkind::text as kind, t.oid::text as oid,
           'has_signs', j.has_signs, 'has_spellings', j.has_spellings,
           'textual', j.is_textual, 'readable', has_column_privilege(t.oid, c.attnum, 'SELECT'))), '[]')
         from col c join judged j using (attnum)) as columns,
+       -- What identifies rows: NULLs may be there where a NOT NULL has not been validated (18), and an index may go by another
+       -- equality than its type's. A key WITHOUT OVERLAPS (18) is one of its columns' equality, since no range in it is empty.
        (select coalesce(json_agg(json_build_object('primary', i.indisprimary, 'immediate', i.indimmediate, 'columns', k.names)
-                        order by i.indisprimary desc, i.indnkeyatts, i.indexrelid), '[]')
+                        order by i.indisprimary desc, i.indimmediate desc, i.indnkeyatts, i.indexrelid), '[]')
         from pg_index i
         cross join lateral (
-          select json_agg(c.attname order by u.n) as names, bool_and(c.attnotnull) as has_no_nulls
+          select json_agg(c.attname order by u.n) as names,
+                 bool_and(c.attnotnull and not exists (
+                   select from pg_constraint v
+                   where v.conrelid = c.attrelid and v.contype = 'n' and v.conkey = array[c.attnum] and not v.convalidated)) as has_no_nulls,
+                 bool_and(o.opcdefault or o.opcname ~ '_pattern_ops$' and o.opcnamespace = 'pg_catalog'::regnamespace) as has_own_equality
           from unnest(i.indkey::int2[]) with ordinality u(attnum, n) join col c using (attnum)
+          join pg_opclass o on o.oid = (i.indclass::oid[])[u.n - 1]
           where u.n <= i.indnkeyatts) k
         where i.indrelid = t.oid and i.indisunique and i.indisvalid and i.indpred is null and i.indexprs is null
-          and k.has_no_nulls) as keys
+          and k.has_no_nulls and k.has_own_equality) as keys
 from target t$sql$, schema_name, table_name);
 comment on function steep_repl._overlap_facts_query(text, text) is 'private: a query for what comparing one table needs to know, for either side';
 

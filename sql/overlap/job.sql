@@ -24,17 +24,23 @@ end
 $fn$;
 comment on function steep_repl._overlap_planned(int) is 'private: name and key of a table of a job';
 
+-- behind is empty where nothing is. What a job has waited for is of all its tables.
 create function steep_repl._overlap_compare(
   connection text, params jsonb, no int,
   out table_name text, out local_only_count bigint, out remote_only_count bigint, out match_count bigint,
   out conflict_count bigint, out unsettled_count bigint,
-  out local_lsn pg_lsn, out peer_lsn pg_lsn, out local_snapshot text, out peer_snapshot text)
+  out local_lsn pg_lsn, out peer_lsn pg_lsn, out local_snapshot text, out peer_snapshot text, out behind text)
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  has_waited interval;
 begin
-  select t.* into table_name, local_only_count, remote_only_count, match_count, conflict_count, unsettled_count,
-                  local_lsn, peer_lsn, local_snapshot, peer_snapshot
+  select t.table_name, t.local_only_count, t.remote_only_count, t.match_count, t.conflict_count, t.unsettled_count,
+         t.local_lsn, t.peer_lsn, t.local_snapshot, t.peer_snapshot, coalesce(t.behind, ''), t.waited
+  into table_name, local_only_count, remote_only_count, match_count, conflict_count, unsettled_count,
+       local_lsn, peer_lsn, local_snapshot, peer_snapshot, behind, has_waited
   from steep_repl._overlap_table(connection, (select p.plan from pg_temp.steep_repl_plans p where p.no = _overlap_compare.no),
-                                 (params ->> 'catch_up_timeout')::interval) t;
+                                 (params ->> 'catch_up_timeout')::interval, (select max(p.waited) from pg_temp.steep_repl_plans p)) t;
+  update pg_temp.steep_repl_plans p set waited = has_waited where p.no = _overlap_compare.no;
 end
 $fn$;
 comment on function steep_repl._overlap_compare(text, jsonb, int) is 'private: compares a table of a job';
@@ -73,14 +79,14 @@ begin atomic
 end;
 comment on function steep_repl._overlap_keep_rows(text, text, text, text, text, text) is 'private: keeps rows that differ';
 
--- counts: of local_only, remote_only, match, conflict, unsettled; positions: both LSNs, then both snapshots.
+-- counts: of local_only, remote_only, match, conflict, unsettled; positions: both LSNs, then both snapshots, and what is behind.
 create function steep_repl._overlap_keep_counts(overlap_id text, table_name text, key_columns text, counts text[], positions text[]) returns void
 language sql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp
 begin atomic
   insert into steep_repl.overlap_tables (overlap_id, table_name, key_columns, local_only_count, remote_only_count, match_count,
-                                         conflict_count, unsettled_count, local_lsn, peer_lsn, local_snapshot, peer_snapshot)
+                                         conflict_count, unsettled_count, local_lsn, peer_lsn, local_snapshot, peer_snapshot, behind)
   values ($1, $2, $3::text[], $4[1]::bigint, $4[2]::bigint, $4[3]::bigint, $4[4]::bigint, $4[5]::bigint,
-          $5[1]::pg_lsn, $5[2]::pg_lsn, $5[3], $5[4]);
+          $5[1]::pg_lsn, $5[2]::pg_lsn, $5[3], $5[4], nullif($5[5], ''));
   update steep_repl.overlaps o
   set local_only_count = s.l, remote_only_count = s.r, match_count = s.m, conflict_count = s.c, unsettled_count = s.u
   from (select sum(t.local_only_count) as l, sum(t.remote_only_count) as r, sum(t.match_count) as m,

@@ -1,18 +1,20 @@
 -- The functions that users call to compare rows.
 
--- Compares one table: the rows that differ are then in the temporary table.
+-- Compares one table: the rows that differ are then in the temporary table. The time-out is that of a whole call, which has waited
+-- for so long already; waited: after this table.
 create function steep_repl._overlap_table(
-  connection text, plan jsonb, catch_up_timeout interval,
+  connection text, plan jsonb, catch_up_timeout interval, has_waited interval default '0',
   out table_name text, out local_only_count bigint, out remote_only_count bigint, out match_count bigint,
   out conflict_count bigint, out unsettled_count bigint,
-  out local_lsn pg_lsn, out peer_lsn pg_lsn, out local_snapshot text, out peer_snapshot text)
+  out local_lsn pg_lsn, out peer_lsn pg_lsn, out local_snapshot text, out peer_snapshot text, out behind text, out waited interval)
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
 @SET_VALUES@ @SET_SCAN@ @SET_READING@ as $fn$
 declare
-  slots constant record := steep_repl._overlap_slots(connection, plan);
-  is_in_flight constant boolean := slots.to_peer is not null or slots.from_peer is not null;
+  links constant steep_repl._replication_link[] := array(select l from steep_repl._overlap_links(connection, plan) l);
+  is_in_flight constant boolean := exists (select from unnest(links) l where l.is_enabled);
   has_spellings constant boolean := plan -> 'spellings' = 'true';
   n_differing bigint;
+  settled record;
 begin
   perform steep_repl._overlap_check_key(connection, plan);
   delete from pg_temp.steep_repl_differences;
@@ -28,7 +30,13 @@ begin
   perform steep_repl._peer_command(connection, 'commit');
   select l.local_lsn, l.peer_lsn into local_lsn, peer_lsn from steep_repl._lsns(connection) l;
 
-  match_count := match_count - n_differing + steep_repl._overlap_settle(connection, plan, catch_up_timeout);
+  select * into settled from steep_repl._overlap_settle(
+    connection, plan, greatest(catch_up_timeout - has_waited, '0'), greatest(interval '6 s' - has_waited, '0'));
+  match_count := match_count - n_differing + settled.n_equal;
+  waited := has_waited + settled.waited;
+  if cardinality(links) > 0 then
+    behind := steep_repl._overlap_behind(connection, plan, local_lsn, peer_lsn, settled.has_caught_up);
+  end if;
   perform steep_repl._overlap_check_facts(connection, plan);
   table_name := plan ->> 'table';
   select count(*) filter (where d.category = 'local_only'), count(*) filter (where d.category = 'remote_only'),
@@ -37,26 +45,27 @@ begin
   from pg_temp.steep_repl_differences d;
 end
 $fn$;
-comment on function steep_repl._overlap_table(text, jsonb, interval) is 'private: compares one table and keeps the rows that differ';
+comment on function steep_repl._overlap_table(text, jsonb, interval, interval) is 'private: compares one table and keeps the rows that differ';
 
 create function steep_repl.analyze_overlap(
   peer text, tables text[], primary_keys jsonb default null, catch_up_timeout interval default '1 min',
   out table_name text, out local_only_count bigint, out remote_only_count bigint, out match_count bigint,
-  out conflict_count bigint, out unsettled_count bigint)
+  out conflict_count bigint, out unsettled_count bigint, out behind text)
 returns setof record
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
   connection text;
   plan jsonb;
+  waited interval := '0';
 begin
   perform steep_repl._check_catch_up(catch_up_timeout);
   perform from steep_repl._overlap_targets(tables, primary_keys);
   connection := steep_repl._peer_open(peer);
   for i in 1 .. steep_repl._overlap_plans(connection, tables, primary_keys) loop
     select p.plan into plan from pg_temp.steep_repl_plans p where p.no = i;
-    select o.table_name, o.local_only_count, o.remote_only_count, o.match_count, o.conflict_count, o.unsettled_count
-    into table_name, local_only_count, remote_only_count, match_count, conflict_count, unsettled_count
-    from steep_repl._overlap_table(connection, plan, catch_up_timeout) o;
+    select o.table_name, o.local_only_count, o.remote_only_count, o.match_count, o.conflict_count, o.unsettled_count, o.behind, o.waited
+    into table_name, local_only_count, remote_only_count, match_count, conflict_count, unsettled_count, behind, waited
+    from steep_repl._overlap_table(connection, plan, catch_up_timeout, waited) o;
     return next;
   end loop;
   perform steep_repl._overlap_end(connection);

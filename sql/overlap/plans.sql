@@ -79,7 +79,7 @@ begin
   if to_regclass('pg_temp.steep_repl_plans') is not null then
     drop table pg_temp.steep_repl_plans, pg_temp.steep_repl_differences;
   end if;
-  create temp table steep_repl_plans (no int primary key, plan jsonb not null) on commit preserve rows;
+  create temp table steep_repl_plans (no int primary key, plan jsonb not null, waited interval not null default '0') on commit preserve rows;
   create temp table steep_repl_differences (
     no int primary key, category text not null, key text[] not null, local_digest bigint, peer_digest bigint,
     is_settled boolean not null default false) on commit preserve rows;
@@ -124,6 +124,30 @@ language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
 return md5(jsonb_build_array(here - '{bytes,rows}'::text[], there - '{bytes,rows}'::text[])::text);
 comment on function steep_repl._facts_digest(jsonb, jsonb) is 'private: tells whether facts are the same, but for a table''s size';
 
+-- By how many rows the progress of comparing a table is counted, an estimate, and how many those of the tables before it are.
+create function steep_repl._rows_of_plan(no int, here jsonb) returns jsonb
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  return jsonb_build_object(
+    'rows', greatest(round((here ->> 'rows')::float8), 1)::bigint,
+    'rows_before', coalesce((select (p.plan ->> 'rows_before')::bigint + (p.plan ->> 'rows')::bigint
+                             from pg_temp.steep_repl_plans p where p.no = _rows_of_plan.no - 1), 0));
+end
+$fn$;
+comment on function steep_repl._rows_of_plan(int, jsonb) is 'private: by how many rows the progress of comparing a table is counted';
+
+-- Rows of the tables before one, its own, and those of all.
+create function steep_repl._rows_progress(no int) returns text
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  return (
+    select format('%s %s %s', p.plan ->> 'rows_before', p.plan ->> 'rows', (l.plan ->> 'rows_before')::bigint + (l.plan ->> 'rows')::bigint)
+    from pg_temp.steep_repl_plans p, (select a.plan from pg_temp.steep_repl_plans a order by a.no desc limit 1) l
+    where p.no = _rows_progress.no);
+end
+$fn$;
+comment on function steep_repl._rows_progress(int) is 'private: rows by which the progress of comparing a table is counted';
+
 -- Statements name a table: one that was altered, or has another one in its place, may have been read as what it is not.
 create function steep_repl._overlap_check_facts(connection text, plan jsonb) returns void
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
@@ -153,7 +177,7 @@ begin
     query := steep_repl._overlap_facts_query(target.schema_name, target.relation_name);
     insert into pg_temp.steep_repl_plans
     select target.no, steep_repl._call('overlap_plan', jsonb_build_object('table', target.name, 'key', target.key, 'local', f.here, 'peer', f.there))
-                      || jsonb_build_object('facts', steep_repl._facts_digest(f.here, f.there))
+                      || jsonb_build_object('facts', steep_repl._facts_digest(f.here, f.there)) || steep_repl._rows_of_plan(target.no, f.here)
     from steep_repl._facts_of(connection, query) f;
     n := n + 1;
   end loop;
@@ -184,14 +208,45 @@ end
 $fn$;
 comment on function steep_repl._overlap_check_key(text, jsonb) is 'private: refuses a key that has NULLs or doubles';
 
+-- What of the arguments this side alone can tell to be wrong: where the tables are named, that they and their columns are here.
+create function steep_repl._check_targets(tables text[], primary_keys jsonb, last_modified_column text) returns void
+language plpgsql stable parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  found text;
+begin
+  select string_agg(t.name, ', ' order by t.no) into found from steep_repl._overlap_targets(tables, primary_keys) t
+  where not exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = t.schema_name and c.relname = t.relation_name);
+  if found is not null then
+    raise exception 'table % does not exist', found using errcode = 'undefined_table',
+      hint = 'Give each table as schema.table, quoted where SQL would quote it.';
+  end if;
+  select string_agg(distinct format('%s of table %s', w.name, t.name), ', ') into found
+  from steep_repl._overlap_targets(tables, primary_keys) t
+  cross join lateral (select quote_ident(k.name) from jsonb_array_elements_text(t.key) k(name)
+                      union all select quote_ident(last_modified_column) where last_modified_column is not null) w(name)
+  where not exists (
+    select from pg_class c join pg_namespace n on n.oid = c.relnamespace join pg_attribute a on a.attrelid = c.oid
+    where n.nspname = t.schema_name and c.relname = t.relation_name and quote_ident(a.attname) = w.name and a.attnum > 0 and not a.attisdropped);
+  if found is null and tables is null and last_modified_column is not null and not exists (
+    select from pg_attribute a where a.attname = last_modified_column and a.attnum > 0 and not a.attisdropped and a.attrelid >= 16384) then
+    found := format('%I, in any table', last_modified_column);
+  end if;
+  if found is not null then
+    raise exception 'there is no column %', found using errcode = 'undefined_column',
+      hint = 'last_modified_column must be in every table of the merge, and primary_keys name columns of each table.';
+  end if;
+end
+$fn$;
+comment on function steep_repl._check_targets(text[], jsonb, text) is 'private: refuses tables and columns that are not here';
+
 -- Queues a comparison or a merge of tables, once its arguments are checked; a connection string is kept in memory only.
 create function steep_repl._queue_with_peer(operation text, peer text, tables text[], primary_keys jsonb, params jsonb) returns bigint
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
   job bigint;
 begin
-  perform from steep_repl._overlap_targets(tables, primary_keys);
-  perform steep_repl._peer_target(peer);
+  perform steep_repl._check_targets(tables, primary_keys, params ->> 'last_modified_column');
+  perform steep_repl._check_peer(peer);
   insert into steep_repl.work_queue (operation, params)
   values (operation, params || jsonb_build_object(
     'peer', steep_repl._peer_label(peer), 'is_conninfo', steep_repl._is_conninfo(peer), 'tables', tables, 'primary_keys', primary_keys))

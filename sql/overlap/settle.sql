@@ -1,34 +1,76 @@
 -- Which of the rows that differ are just in flight.
 
--- Slots through which either side gets the other's changes: the subscriber knows a slot by its name only.
-create function steep_repl._overlap_slots(connection text, out to_peer text[], out from_peer text[])
+create type steep_repl._replication_link as (
+  slot text, is_here boolean, subscription text, is_enabled boolean, is_used boolean, lsn pg_lsn);
+comment on type steep_repl._replication_link is 'private: a subscription of one side to the other: its slot, whether that is here, whether a session uses it, and how far it has come';
+
+create function steep_repl._replication_query() returns text
+language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
+return $sql$
+  select (select coalesce(json_agg(json_build_object('name', s.subname, 'slot', s.subslotname, 'is_enabled', s.subenabled)), '[]')
+          from pg_subscription s
+          where s.subslotname is not null and s.subdbid = (select d.oid from pg_database d where d.datname = current_database())) as subscriptions,
+         (select coalesce(json_agg(json_build_object('name', s.slot_name, 'lsn', s.confirmed_flush_lsn,
+                                                     'is_used', s.active and s.wal_status is distinct from 'lost')), '[]')
+          from pg_replication_slots s
+          where s.slot_type = 'logical' and s.plugin = 'pgoutput' and s.database = current_database()) as slots$sql$;
+comment on function steep_repl._replication_query() is 'private: a query for subscriptions and for slots that some may use, for either side';
+
+-- The subscriber knows a slot by its name only.
+create function steep_repl._overlap_links(connection text) returns setof steep_repl._replication_link
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
-  subscriptions constant text := $sql$
-    select s.subslotname::text as name from pg_subscription s
-    where s.subslotname is not null and s.subdbid = (select d.oid from pg_database d where d.datname = current_database())$sql$;
-  slots constant text := $sql$
-    select s.slot_name::text as name from pg_replication_slots s
-    where s.slot_type = 'logical' and s.plugin = 'pgoutput' and s.database = current_database()$sql$;
+  query constant text := steep_repl._query_as_json(steep_repl._replication_query());
+  answer constant record := steep_repl._on_both(connection, query, query);
 begin
-  execute format('select array_agg(s.name) from (%s) s join jsonb_to_recordset($1) p(name text) using (name)', slots)
-    into to_peer using steep_repl._peer_json(connection, subscriptions);
-  execute format('select array_agg(s.name) from (%s) s join jsonb_to_recordset($1) p(name text) using (name)', subscriptions)
-    into from_peer using steep_repl._peer_json(connection, slots);
+  return query
+    select s.name, e.is_here, u.name, u.is_enabled, s.is_used, s.lsn
+    from (values (true, answer.here::jsonb -> 0, answer.there::jsonb -> 0),
+                 (false, answer.there::jsonb -> 0, answer.here::jsonb -> 0)) e(is_here, sender, subscriber)
+    cross join lateral jsonb_to_recordset(e.sender -> 'slots') s(name text, lsn pg_lsn, is_used boolean)
+    join lateral jsonb_to_recordset(e.subscriber -> 'subscriptions') u(name text, slot text, is_enabled boolean) on u.slot = s.name;
+end
+$fn$;
+comment on function steep_repl._overlap_links(text) is 'private: subscriptions of the two sides to each other';
+
+-- None, where what waits to be replicated is to be discarded: it will never arrive.
+create function steep_repl._overlap_links(connection text, plan jsonb) returns setof steep_repl._replication_link
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  if plan -> 'ignores_replication' is distinct from 'true' then
+    return query select * from steep_repl._overlap_links(connection);
+  end if;
+end
+$fn$;
+comment on function steep_repl._overlap_links(text, jsonb) is 'private: subscriptions through which a table''s changes may be in flight';
+
+create function steep_repl._overlap_slots(connection text, out to_peer text[], out from_peer text[])
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  select array_agg(l.slot) filter (where l.is_here), array_agg(l.slot) filter (where not l.is_here)
+  into to_peer, from_peer from steep_repl._overlap_links(connection) l;
 end
 $fn$;
 comment on function steep_repl._overlap_slots(text) is 'private: slots through which the two sides replicate to each other';
 
--- None, where what waits to be replicated is to be discarded: it will never arrive.
-create function steep_repl._overlap_slots(connection text, plan jsonb, out to_peer text[], out from_peer text[])
+create function steep_repl._behind(link steep_repl._replication_link, local_lsn pg_lsn, peer_lsn pg_lsn) returns numeric
+language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
+return pg_wal_lsn_diff(case when link.is_here then local_lsn else peer_lsn end, link.lsn);
+comment on function steep_repl._behind(steep_repl._replication_link, pg_lsn, pg_lsn) is 'private: how many bytes before positions of both sides a subscription is';
+
+-- What was not replicated when a table was compared, in words: of subscriptions that cannot go on; of all, where waiting was in vain.
+create function steep_repl._overlap_behind(connection text, plan jsonb, local_lsn pg_lsn, peer_lsn pg_lsn, has_caught_up boolean) returns text
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 begin
-  if plan -> 'ignores_replication' is distinct from 'true' then
-    select s.to_peer, s.from_peer into to_peer, from_peer from steep_repl._overlap_slots(connection) s;
-  end if;
+  return steep_repl._joined(array(
+    select format('subscription %I %s%s is %s behind', l.subscription, case when l.is_here then 'at the peer' else 'here' end,
+                  case when not l.is_enabled then ' (disabled)' when not l.is_used then ' (not connected)' else '' end,
+                  pg_size_pretty(steep_repl._behind(l, local_lsn, peer_lsn)))
+    from steep_repl._overlap_links(connection, plan) l
+    where steep_repl._behind(l, local_lsn, peer_lsn) > 0 and not (has_caught_up and l.is_enabled and l.is_used) order by 1));
 end
 $fn$;
-comment on function steep_repl._overlap_slots(text, jsonb) is 'private: slots through which a table''s changes may be in flight';
+comment on function steep_repl._overlap_behind(text, jsonb, pg_lsn, pg_lsn, boolean) is 'private: which subscriptions are how far behind, NULL for none';
 
 create function steep_repl._lsn_query() returns text
 language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
@@ -57,29 +99,26 @@ end
 $fn$;
 comment on function steep_repl._lsns_to_reach(text) is 'private: WAL positions of both sides now, which replication will reach by itself';
 
--- Waits until each side has replayed what the other had written by these positions; false after the deadline.
+-- Waits until each side has replayed what the other had written by these positions: is_there is false after the deadline. Who is
+-- disabled is not waited for, nor, once patience is over, who is not connected. is_live: somebody is connected.
 create function steep_repl._overlap_catch_up(
-  connection text, slots record, lsns record, deadline timestamptz) returns boolean
+  connection text, lsns record, deadline timestamptz, patience timestamptz, out is_there boolean, out is_live boolean)
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
-  behind constant text := 'select count(*)::int as n from pg_replication_slots s where s.slot_name = any (%L::text[]) and s.confirmed_flush_lsn < %L::pg_lsn';
   pause float8 := 0.02;
-  n int;
 begin
   loop
-    execute format(behind, slots.to_peer, lsns.local_lsn) into n;
-    if n = 0 then
-      n := (steep_repl._peer_json(connection, format(behind, slots.from_peer, lsns.peer_lsn)) -> 0 ->> 'n')::int;
-    end if;
-    if n = 0 or clock_timestamp() > deadline then
-      return n = 0;
-    end if;
+    select coalesce(bool_and(steep_repl._behind(l, lsns.local_lsn, lsns.peer_lsn) <= 0
+                             or not l.is_enabled or not l.is_used and clock_timestamp() > patience), true),
+           coalesce(bool_or(l.is_enabled and l.is_used), false)
+    into is_there, is_live from steep_repl._overlap_links(connection) l;
+    exit when is_there or clock_timestamp() > deadline;
     perform pg_sleep(pause);
     pause := least(pause * 1.5, 0.25);
   end loop;
 end
 $fn$;
-comment on function steep_repl._overlap_catch_up(text, record, record, timestamptz) is 'private: waits until both sides have replayed the other''s changes';
+comment on function steep_repl._overlap_catch_up(text, record, timestamptz, timestamptz) is 'private: waits until both sides have replayed the other''s changes';
 
 -- Digests of the rows that differed, as they are now; NULL where there is none any more.
 create function steep_repl._overlap_look(
@@ -154,25 +193,36 @@ $fn$;
 comment on function steep_repl._overlap_look_at_all(text, jsonb, boolean) is 'private: looks again at all rows that are not settled; how many are equal';
 
 -- Rows in flight: a difference counts when both sides have replayed what the other had written by the time of one
--- look, and the next look finds both rows as they were. How many turned out to be equal.
-create function steep_repl._overlap_settle(connection text, plan jsonb, timeout interval) returns bigint
+-- look, and the next look finds both rows as they were. How many turned out to be equal; waited: for others to catch up. Those who
+-- are not connected may just be about to be, since a worker is started again after 5 s: they are waited for as long as patience says.
+create function steep_repl._overlap_settle(
+  connection text, plan jsonb, timeout interval, patience interval default '6 s',
+  out n_equal bigint, out waited interval, out has_caught_up boolean)
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
   deadline constant timestamptz := clock_timestamp() + timeout;
-  slots constant record := steep_repl._overlap_slots(connection, plan);
+  patient_until constant timestamptz := clock_timestamp() + least(timeout, patience);
+  began timestamptz;
   lsns record;
-  n_equal bigint := 0;
+  caught_up record;
 begin
+  n_equal := 0;
+  waited := '0';
+  has_caught_up := true;
   if not exists (select from pg_temp.steep_repl_differences d where not d.is_settled) then
-    return 0;
+    return;
   end if;
-  if slots.to_peer is null and slots.from_peer is null then
+  if not exists (select from steep_repl._overlap_links(connection, plan) l where l.is_enabled) then
     n_equal := steep_repl._overlap_look_at_all(connection, plan, false);
   end if;
   while exists (select from pg_temp.steep_repl_differences d where not d.is_settled) loop
     select * into lsns from steep_repl._lsns_to_reach(connection);
-    exit when not steep_repl._overlap_catch_up(connection, slots, lsns, deadline);
-    n_equal := n_equal + steep_repl._overlap_look_at_all(connection, plan, true);
+    began := clock_timestamp();
+    select * into caught_up from steep_repl._overlap_catch_up(connection, lsns, deadline, patient_until);
+    waited := waited + (clock_timestamp() - began);
+    has_caught_up := caught_up.is_there;
+    exit when not has_caught_up;
+    n_equal := n_equal + steep_repl._overlap_look_at_all(connection, plan, caught_up.is_live);
     exit when clock_timestamp() > deadline;
   end loop;
   update pg_temp.steep_repl_differences d
@@ -181,7 +231,6 @@ begin
   -- of many rows, most stay what they were
   where d.category <> case when not d.is_settled then 'unsettled' when d.peer_digest is null then 'local_only'
                            when d.local_digest is null then 'remote_only' else 'conflict' end;
-  return n_equal;
 end
 $fn$;
-comment on function steep_repl._overlap_settle(text, jsonb, interval) is 'private: tells rows that differ from rows in flight; how many are equal after all';
+comment on function steep_repl._overlap_settle(text, jsonb, interval, interval) is 'private: tells rows that differ from rows in flight; how many are equal after all';

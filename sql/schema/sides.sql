@@ -4,11 +4,8 @@
 create function steep_repl._query_here(query text) returns jsonb
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp
 @SET_VALUES@ as $fn$
-declare
-  answer text;
 begin
-  execute steep_repl._query_as_json(query) into answer;
-  return answer::jsonb;
+  return steep_repl._one_text(steep_repl._query_as_json(query))::jsonb;
 end
 $fn$;
 comment on function steep_repl._query_here(text) is 'private: rows that this database answers to a query, under the settings of a session at a peer';
@@ -27,7 +24,7 @@ begin
   -- both sides work at the same time
   perform steep_repl._peer_send(connection, steep_repl._query_as_json(query));
   here := steep_repl._query_here(query);
-  there := steep_repl._peer_answer(connection)::jsonb;
+  there := steep_repl._peer_wait(connection, query)::jsonb;
   perform steep_repl._peer_close(connection);
 exception when query_canceled or others then
   perform steep_repl._peer_close(connection);

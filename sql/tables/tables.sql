@@ -192,11 +192,13 @@ create table steep_repl.overlap_tables (
   local_snapshot text not null,
   peer_snapshot text not null,
   compared_at timestamptz not null default clock_timestamp(),
+  behind text,
   primary key (overlap_id, table_name)
 );
 comment on table steep_repl.overlap_tables is 'what a queued comparison found of each table, written by the workers only';
 comment on column steep_repl.overlap_tables.key_columns is 'columns that identify a row';
 comment on column steep_repl.overlap_tables.local_lsn is 'WAL position here behind all that was compared; peer_lsn: there';
+comment on column steep_repl.overlap_tables.behind is 'which subscriptions of the two sides to each other were how far behind what was compared, NULL for none';
 comment on column steep_repl.overlap_tables.local_snapshot is 'pg_current_snapshot() that was compared here; peer_snapshot: there';
 
 create table steep_repl.overlap_rows (

@@ -63,7 +63,7 @@ export async function compareRandomPairs(
   const random = createRandom();
   for (let done = 0; done < count; done += batch) {
     const pairs = Array.from({ length: Math.min(batch, count - done) }, (_, i) =>
-      randomPair(random, `t${done + i}`, { common }),
+      randomPair(random, `t${done + i}`, { common, anyKey: true }),
     );
     await checkPairs(pairs, random.seed, local, peer);
   }

@@ -8,6 +8,7 @@ export interface OverlapCounts extends Row {
   readonly match_count: number;
   readonly conflict_count: number;
   readonly unsettled_count: number;
+  readonly behind: string | null;
 }
 
 export interface OverlapOptions extends ConnectOptions {
@@ -24,7 +25,7 @@ export function analyzeOverlap(
 ): Promise<OverlapCounts[]> {
   return server.query<OverlapCounts>(
     `select table_name, local_only_count::int, remote_only_count::int, match_count::int,
-            conflict_count::int, unsettled_count::int
+            conflict_count::int, unsettled_count::int, behind
      from steep_repl.analyze_overlap($1, $2${args === undefined ? "" : `, ${args}`})`,
     [peer, tables],
     options,

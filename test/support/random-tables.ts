@@ -150,6 +150,8 @@ export interface RandomPairOptions {
   readonly common?: boolean;
   /** with a column `stamp` that says when a row was modified: often, not always, later where a row was */
   readonly stamped?: boolean;
+  /** what identifies rows need not be a primary key, nor be declared on both sides */
+  readonly anyKey?: boolean;
 }
 
 export interface RandomPair {
@@ -203,11 +205,24 @@ function edit(
   return edited;
 }
 
+/** What identifies the rows; weak: what would let NULLs in, so that the other side has to have a key. */
+function keySql(random: Random, table: string, key: readonly string[], weak: boolean): string {
+  const columns = key.join(", ");
+  const unique = `create unique index on ${table} (${columns});`;
+  if (weak)
+    return `${unique} ${key.map((k, i) => `alter table ${table} add constraint nn_${i} not null ${k} not valid;`).join(" ")}`;
+  return random.pick([
+    `alter table ${table} add primary key (${columns});`,
+    `alter table ${table} add primary key (${columns}) deferrable initially deferred;`,
+    `${unique} ${key.map((k) => `alter table ${table} alter ${k} set not null;`).join(" ")}`,
+  ]);
+}
+
 /** A table on two sides, with differences that nobody knows but a full join. */
 export function randomPair(
   random: Random,
   table: string,
-  { common = false, stamped = false }: RandomPairOptions = {},
+  { common = false, stamped = false, anyKey = false }: RandomPairOptions = {},
 ): RandomPair {
   const keyColumns = Array.from({ length: random.pick([1, 1, 1, 2, 3]) }, () =>
     random.pick(keyKinds),
@@ -230,6 +245,12 @@ export function randomPair(
     );
   const key = keyColumns.map((_, i) => names[i] as string);
 
+  const weak = anyKey && !common ? random.pick([undefined, undefined, false, true]) : undefined;
+  const keyOf = (isPeer: boolean) =>
+    anyKey
+      ? keySql(random, table, key, isPeer === weak)
+      : `alter table ${table} add primary key (${key.join(", ")});`;
+
   const generated = random.next() < 0.2;
   const touch = (row: Values): Values =>
     !stamp || rows.includes(row) || random.next() < 0.3
@@ -246,7 +267,8 @@ export function randomPair(
       .map(touch)
       .map((row) => `(${order.map((i) => literal(row[i] ?? null)).join(", ")})`);
     const skewed = isPeer && stamp && random.next() < 0.2;
-    return `create table ${table} (${definitions.join(", ")}, primary key (${key.join(", ")}));
+    return `create table ${table} (${definitions.join(", ")});
+      ${keyOf(isPeer)}
       ${dropped ? `alter table ${table} drop column gone;` : ""}
       ${values.length > 0 ? `insert into ${table} (${order.map((i) => names[i]).join(", ")}) values ${values.join(", ")};` : ""}
       ${skewed ? `update ${table} set stamp = stamp + ${stamp.skew};` : ""}

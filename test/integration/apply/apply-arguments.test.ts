@@ -6,7 +6,6 @@ import {
   applySnapshot,
   endOfApply,
   retryApply,
-  runApply,
   startApply,
 } from "../../support/apply.ts";
 import { giveToServer } from "../../support/data-directory.ts";
@@ -157,9 +156,30 @@ describe("start_apply refuses", () => {
   });
 });
 
-test("a table that the snapshot does not have fails the job, which names it as SQL would", async () => {
+test("a table that the snapshot does not have is refused, and fails a job queued by hand; both name it as SQL would", async () => {
+  const tables = ["public.t", 'public."No T"'];
   const args = `tables => array['public.t', 'public."No T"']`;
-  const row = await runApply(server, original, { ...target, args });
+  await expect(startApply(server, original, { ...target, args })).rejects.toMatchObject({
+    code: "42P01",
+    message: 'the snapshot does not contain public."No T"',
+  });
+  const [queued] = await server.query<ApplyRow>(
+    `insert into steep_repl.work_queue (operation, params)
+     values ('snapshot_apply', $1) returning snapshot_id`,
+    [
+      {
+        input_path: original,
+        tables,
+        parallel: 1,
+        verify: true,
+        truncate: false,
+        no_owner: false,
+        no_privileges: false,
+      },
+    ],
+    target,
+  );
+  const row = await endOfApply(server, queued as ApplyRow, target);
   expect(row).toMatchObject({ status: "failed", error_sqlstate: "42P01", phase: "planning" });
   expect(row.error_message).toContain('public."No T"');
   expect(await digests(server, "target")).toEqual({});

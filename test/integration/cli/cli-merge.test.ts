@@ -22,6 +22,11 @@ describe("merges", () => {
     expect(await pair.on(2, ["analyze-overlap", "node-b", "node-a", ...orders])).toMatchObject({
       stderr: oneLine,
     });
+    // as schema compare: which side is which must be certain
+    for (const command of [["analyze-overlap"], ["merge", "start", "--yes"]]) {
+      const { stderr } = await pair.on(2, [...command, "node-x", "node-b", ...orders]);
+      expect(stderr).toContain('node "node-x" is not registered');
+    }
   });
 
   test("start needs --yes, says who loses what, and undo takes it back", async () => {

@@ -72,11 +72,13 @@ const reasons: Readonly<Record<string, string>> = {
   _merge_images: "computes from its arguments",
   _merge_other_keys: "computes from its arguments",
   _merge_unchanged: "computes from its arguments",
+  _missing_tables: "opens nothing but a snapshot that the caller may read",
   _operation: "checks that the caller may see the job",
   _operation_counts: "numbers; the last error only to who may see that job",
   _overlap_join: "computes from its arguments",
   _peer_answer: "the caller's own session",
   _peer_close: "the caller's own session",
+  _peer_check: "as _peer_connect, without connecting",
   _peer_connect:
     "checks who may call dblink_connect(), use the foreign server, and connect without a password",
   _peer_send: "the caller's own session, on a connection that it was allowed to make",

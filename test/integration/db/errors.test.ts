@@ -71,6 +71,7 @@ const mistakes: Readonly<Record<string, readonly (readonly [sql: string, code: s
   start_merge: [
     ["select steep_repl.start_merge('', null)", "22023"],
     ["select steep_repl.start_merge('nobody', null)", "42704"],
+    ["select steep_repl.start_merge('nobody', '{public.nothing}')", "42P01"],
     ["select steep_repl.start_merge('nobody', null, strategy => 'odd')", "22023"],
   ],
   start_overlap: [["select steep_repl.start_overlap('', null)", "22023"]],

@@ -267,7 +267,11 @@ describe("peers", () => {
       rows_merged: "60",
     });
     // a connection string of a role that is no superuser has to have the password, which is used
-    const trusted = await pair.merge(undefined, { peer: pair.b.uri(), user: "merger" });
+    await expect(
+      pair.merge(undefined, { peer: pair.b.uri(), user: "merger" }),
+    ).rejects.toMatchObject({ code: "2F003" });
+    const trusting = pair.b.uri().replace("postgres@", "postgres:unused@");
+    const trusted = await pair.merge(undefined, { peer: trusting, user: "merger" });
     expect(trusted).toMatchObject({ status: "failed", error_sqlstate: "2F003" });
     await pair.a.query("select steep_repl.remove_node('node-b'); drop server b cascade");
   });
@@ -401,7 +405,8 @@ describe("while it runs", () => {
         {
           ...{ merge_id: merge.merge_id, status: "running", current_table: "public.t" },
           ...{ tables_completed: expect.any(Number), tables_total: 2, error: null },
-          ...{ rows_merged: expect.any(String), conflict_count: "30" },
+          ...{ rows_merged: expect.any(String), conflict_count: "30", phase: "merging" },
+          ...{ overall_percent: expect.any(String), eta_seconds: expect.anything() },
         },
       ]);
       expect(

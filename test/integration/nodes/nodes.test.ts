@@ -75,20 +75,34 @@ describe("register_node", () => {
 
   test("changes a node, and keeps what it is not told", async () => {
     const first = await one("register_node('n', 'Node', '192.0.2.1', 5433, 70, 'shop', 'repl')");
-    const second = await one("register_node('n', 'New name', null, 5434)");
-    expect(second).toMatchObject({
-      node_name: "New name",
-      host: "192.0.2.1",
-      port: 5434,
-      priority: 50,
-      dbname: "shop",
-      username: "repl",
-      node_number: first.node_number,
-    });
-    expect(await one("register_node('n', 'New name', '192.0.2.9')")).toMatchObject({
-      host: "192.0.2.9",
-    });
+    const kept = {
+      ...{ node_name: "Node", host: "192.0.2.1", port: 5433, priority: 70 },
+      ...{ dbname: "shop", username: "repl", node_number: first.node_number },
+    };
+    expect(await one("register_node('n')")).toMatchObject(kept);
+    for (const [argument, changed] of [
+      ["node_name => 'New name'", { node_name: "New name" }],
+      ["host => '192.0.2.9'", { host: "192.0.2.9" }],
+      ["port => 5434", { port: 5434 }],
+      ["priority => 71", { priority: 71 }],
+      ["dbname => 'other'", { dbname: "other" }],
+      ["username => 'else'", { username: "else" }],
+    ] as const) {
+      Object.assign(kept, changed);
+      expect(await one(`register_node('n', ${argument})`), argument).toMatchObject(kept);
+    }
     expect(await call("nodes")).toHaveLength(1);
+  });
+
+  test("gives an entry of this server its own port, and keeps it", async () => {
+    const here = { port: server.port, host: null, system_identifier: await identifierOf(server) };
+    expect(await one("register_node('n')")).toMatchObject({
+      node_name: "n",
+      priority: 50,
+      ...here,
+    });
+    expect(await one("register_node('n', 'Node')")).toMatchObject({ node_name: "Node", ...here });
+    expect(await one("register_node('m', port => 7777)")).toMatchObject({ port: 7777 });
   });
 
   test("takes names as long as they may be, and the table none beyond, whoever writes it", async () => {

@@ -130,25 +130,108 @@ test("writers on both nodes of a replicating pair make no conflict, and a real o
   await caughtUp();
 });
 
-test("rows that a disabled subscription holds back are unsettled, and match once it goes on", async () => {
+const twoTables = ["public.accounts", "public.hot"];
+
+/** A comparison, what is behind in each table, and how long it took. */
+async function timed(args: string) {
+  const began = Date.now();
+  const rows = await analyzeOverlap(a, b.uri(), { tables: twoTables, args });
+  return {
+    counts: rows.map(brief),
+    behind: rows.map((r) => r.behind),
+    ms: Date.now() - began,
+  };
+}
+
+test("who is disabled is not waited for: what differs counts, and who is behind is said", async () => {
   await a.query("alter subscription from_b disable");
   await b.query(
     "update accounts set balance = 77 where id between 11 and 20; insert into hot values (9, 9)",
   );
-  const seen = await analyzeOverlap(a, b.uri(), {
-    tables: ["public.accounts", "public.hot"],
-    args: "catch_up_timeout => '1 s'",
-  });
-  expect(seen.map(brief)).toEqual([
-    [0, 0, 4989, 0, 11],
-    [0, 0, 3, 0, 1],
+  const disabled = await timed("catch_up_timeout => '1 min'");
+  expect(disabled.counts).toEqual([
+    [0, 0, 4989, 11, 0],
+    [0, 1, 3, 0, 0],
   ]);
+  expect(disabled.ms).toBeLessThan(20_000);
+  const said = /^subscription from_b here \(disabled\) is \d+ (bytes|kB) behind$/;
+  for (const text of disabled.behind) expect(text).toMatch(said);
+
+  const [job] = await a.query<{ id: string }>(
+    "select operation_id as id from steep_repl.start_overlap($1, $2)",
+    [b.uri(), twoTables],
+  );
+  await a.query("select steep_repl.wait_operation($1)", [job?.id]);
+  const kept = await a.query<{ behind: string; n: number }>(
+    "select behind, (conflict_count + remote_only_count)::int as n from steep_repl.overlap_tables order by table_name",
+  );
+  expect(kept).toEqual([
+    { behind: expect.stringMatching(said), n: 11 },
+    { behind: expect.stringMatching(said), n: 1 },
+  ]);
+
   await a.query("alter subscription from_b enable");
-  const caughtUp = await analyzeOverlap(a, b.uri(), {
-    tables: ["public.accounts", "public.hot"],
-    args: "catch_up_timeout => '20 s'",
-  });
-  expect(caughtUp.map(brief)).toEqual([
+  const caughtUp = await timed("catch_up_timeout => '20 s'");
+  expect(caughtUp.counts).toEqual([
+    [0, 0, 4999, 1, 0],
+    [0, 0, 4, 0, 0],
+  ]);
+  expect(caughtUp.behind).toEqual([null, null]);
+});
+
+test("who cannot connect is waited for a moment, once a call; 0 waits for nobody", async () => {
+  await a.query("alter subscription from_b connection 'host=127.0.0.1 port=1 dbname=postgres'");
+  await waitUntil(
+    () => b.query("select active from pg_replication_slots where slot_name = 'from_b'"),
+    (rows) => rows[0]?.active === false,
+    "the subscription is not connected",
+  );
+  await b.query(
+    "update hot set n = 10 where id = 9; update accounts set balance = 1 where id = 12",
+  );
+  const refused = await timed("catch_up_timeout => '1 min'");
+  expect(refused.counts).toEqual([
+    [0, 0, 4998, 2, 0],
+    [0, 0, 3, 1, 0],
+  ]);
+  expect(refused.ms).toBeLessThan(20_000);
+  for (const text of refused.behind)
+    expect(text).toMatch(/^subscription from_b here \(not connected\) is \d+ (bytes|kB) behind$/);
+  await a.query(`alter subscription from_b connection '${b.uri()}'`);
+  await waitUntil(
+    () => b.query("select active from pg_replication_slots where slot_name = 'from_b'"),
+    (rows) => rows[0]?.active === true,
+    "the subscription is connected again",
+  );
+  expect((await timed("catch_up_timeout => '20 s'")).counts).toEqual([
+    [0, 0, 4999, 1, 0],
+    [0, 0, 4, 0, 0],
+  ]);
+});
+
+test("who is connected and does not get on is waited for once a call, and not once a table", async () => {
+  // an apply worker that waits for a lock is connected
+  const holder = await a.connect();
+  await holder.query("begin; select * from accounts where id = 13 for update");
+  await b.query(
+    "update accounts set balance = 5 where id = 13; update hot set n = 11 where id = 9",
+  );
+  await waitUntil(
+    () => a.query("select from pg_locks where not granted"),
+    (rows) => rows.length > 0,
+    "the apply worker waits",
+  );
+  const waited = await timed("catch_up_timeout => '2 s'");
+  expect(waited.counts.map((c) => c[4])).toEqual([2, 1]);
+  expect(waited.ms).toBeLessThan(3_900);
+  const [row] = await a.query<{ behind: string }>(
+    "select behind from steep_repl.analyze_overlap($1, '{public.hot}', catch_up_timeout => '0')",
+    [b.uri()],
+  );
+  expect(row?.behind).toMatch(/^subscription from_b here is \d+ (bytes|kB) behind$/);
+  await holder.query("rollback");
+  await holder.end();
+  expect((await timed("catch_up_timeout => '20 s'")).counts).toEqual([
     [0, 0, 4999, 1, 0],
     [0, 0, 4, 0, 0],
   ]);

@@ -44,10 +44,9 @@ select steep_repl.drop_snapshot(null);
 -- nodes: arguments
 select steep_repl.register_node(null, 'n');
 select steep_repl.register_node(' ', 'n');
-select steep_repl.register_node('n', null);
+select steep_repl.register_node('n', ' ');
 select steep_repl.register_node('n', 'n', port => 0);
 select steep_repl.register_node('n', 'n', port => 65536);
-select steep_repl.register_node('n', 'n', port => null);
 select steep_repl.register_node('n', 'n', priority => 0);
 select steep_repl.register_node('n', 'n', priority => 101);
 select steep_repl.register_node('n', 'n', foreign_server => 'nowhere');
