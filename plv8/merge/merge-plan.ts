@@ -1,5 +1,6 @@
 import { SteepError } from "../db/steep-error.ts";
 import type { Build, Gap } from "../overlap/overlap-build.ts";
+import { keyType } from "../overlap/overlap-expressions.ts";
 import { buildOf, type OverlapPlan, overlapPlan } from "../overlap/overlap-plan.ts";
 import type { MergeFacts, PeerWriteFacts } from "./merge-facts.ts";
 import { type MergeSidePlan, mergeSidePlan, sameKeysQuery } from "./merge-queries.ts";
@@ -12,8 +13,12 @@ export interface MergePlan extends OverlapPlan {
   readonly merge: {
     readonly local: MergeSidePlan;
     readonly peer: MergeSidePlan;
-    /** the key's columns, and see `sameKeysQuery` */
-    readonly same_keys: { readonly columns: readonly string[]; readonly query: Gap };
+    /** the key's columns, the types that their values are read as, and see `sameKeysQuery` */
+    readonly same_keys: {
+      readonly columns: readonly string[];
+      readonly types: readonly string[];
+      readonly query: Gap;
+    };
     /** a key column is generated from others, so that an image does not say what it becomes */
     readonly generates_key: boolean;
     /** rows that come to this side; rows that go to the peer */
@@ -115,7 +120,11 @@ export function planMerge(facts: MergeFacts): MergePlan {
     merge: {
       local: mergeSidePlan(build, local, lastModified),
       peer: mergeSidePlan(build, peer, lastModified),
-      same_keys: { columns: build.key.map((c) => c.name), query: sameKeysQuery(build) },
+      same_keys: {
+        columns: build.key.map((c) => c.name),
+        types: build.key.map(keyType),
+        query: sameKeysQuery(build),
+      },
       generates_key: build.key.some((k) => k.generated),
       unique_local: uniqueChecks(build, indexes, peer, local),
       unique_peer: uniqueChecks(build, indexes, local, peer),

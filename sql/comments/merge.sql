@@ -28,7 +28,7 @@ Try it with `dry_run` first; see [merge](merge.md). Table `merge_tables` has the
 @error 55000  The job fails: tables are defined in different ways, changes wait to be replicated, or others subscribe.
 @error 42501  The job fails: privileges are missing. The message names all of them, with the GRANT.
 @error 0A000  The job fails: row security or rules apply to a table.
-@error 25006  The job fails: one side is a standby.
+@error 25006  The job fails: one side is a standby, or the peer is to be written to and its transactions are read-only.
 @example
 SELECT merge_id AS rehearsal FROM steep_repl.start_merge('node_b', '{public.orders}', dry_run => true) \gset
 SELECT status, local_only_count, remote_only_count, conflict_count

@@ -31,9 +31,52 @@ end
 $fn$;
 comment on function steep_repl._merge_begin(text, text, boolean, boolean) is 'private: prepares both sides of a merge';
 
+-- All is compared, and nothing written yet: a table that was dropped or altered meanwhile is found now.
+create function steep_repl._merge_check_tables(connection text) returns void
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  differing text;
+begin
+  perform steep_repl._overlap_check_facts(connection, p.plan) from pg_temp.steep_repl_plans p;
+  differing := steep_repl._joined(steep_repl._merge_differing(connection, array(select t.name from pg_temp.steep_repl_tables t)));
+  if differing is not null then
+    raise exception 'tables to be merged were changed while they were compared' using errcode = 'object_not_in_prerequisite_state',
+      detail = format('Now they are defined in different ways here and at the peer: %s.', differing),
+      hint = 'Nothing was written. See steep_repl.schema_diff(), then start the merge again.';
+  end if;
+end
+$fn$;
+comment on function steep_repl._merge_check_tables(text) is 'private: refuses tables that were changed since a merge began';
+
+-- A warning about tables that are not as they were planned, if there are any. A peer that does not answer says nothing of them.
+create function steep_repl._merge_changed_tables(connection text) returns text[]
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  plan jsonb;
+  changed text[] := '{}';
+begin
+  perform steep_repl._peer_set_deadline(connection, 2000);
+  perform steep_repl._peer_command(connection, 'rollback');
+  for plan in select p.plan from pg_temp.steep_repl_plans p order by p.no loop
+    begin
+      perform steep_repl._overlap_check_facts(connection, plan);
+    exception when object_not_in_prerequisite_state then
+      changed := changed || (plan ->> 'table');
+    end;
+  end loop;
+  changed := changed || steep_repl._merge_differing(connection, array(select t.name from pg_temp.steep_repl_tables t));
+  return case when cardinality(changed) > 0 then array['tables were changed while they were merged: ' || steep_repl._joined(
+    array(select distinct c.name from unnest(changed) c(name) order by 1)) || ' (merge_audit_log has what was written before)'] else '{}' end;
+exception when query_canceled or others then
+  return '{}';
+end
+$fn$;
+comment on function steep_repl._merge_changed_tables(text) is 'private: says which tables were changed since a merge began';
+
 create function steep_repl._merge_first_steps(connection text, out colliding bigint, out examples text, out n_steps int)
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 begin
+  perform steep_repl._merge_check_tables(connection);
   select c.colliding, coalesce(to_json(c.examples)::text, 'null') into colliding, examples from steep_repl._merge_check_unique(connection) c;
   n_steps := steep_repl._merge_steps(1);
 end

@@ -132,7 +132,10 @@ language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, p
 declare
   origin constant text := 'steep_repl_' || merge_id;
   deadline constant timestamptz := clock_timestamp() + interval '30 s';
+  durability constant text := steep_repl._peer_json(connection, 'select current_setting(''synchronous_commit'') as value') -> 0 ->> 'value';
 begin
+  -- the audit log has what is committed there, which a crash must not lose
+  perform steep_repl._peer_command(connection, format('set synchronous_commit = %L', case durability when 'off' then 'local' else durability end));
   if (steep_repl._peer_json(connection, steep_repl._merge_node_query(
         steep_repl._peer_version(connection))) -> 0 -> 'may_skip_triggers') = 'true' then
     perform steep_repl._peer_command(connection, 'set session_replication_role = replica');

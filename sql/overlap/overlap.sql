@@ -133,7 +133,7 @@ declare
   keys constant text := steep_repl._overlap_keys(plan, 0, 2147483647);
   answer record;
 begin
-  select * into answer from steep_repl._on_both(connection,
+  select * into answer from steep_repl._on_both_by_keys(connection,
     steep_repl._fill(plan -> 'local' -> 'columns', keys), steep_repl._fill(plan -> 'peer' -> 'columns', keys));
   return query
     with l as (
