@@ -221,7 +221,7 @@ $(bundle).sql: build/tools/build.mjs steep_repl.control $(sort $(wildcard sql/*/
 	node build/tools/build.mjs --engine $(JS) --version $(EXTVERSION) --out $(@D)
 	@touch $(bundle).control
 
-build/tools/build.mjs: $(npm_stamp) $(wildcard plv8/build/*) $(shell find plv8/api -type f 2>/dev/null)
+build/tools/build.mjs: $(npm_stamp) $(wildcard plv8/build/*) $(shell find plv8/api plv8/shared -type f 2>/dev/null)
 	$(bin)/esbuild plv8/build/build.ts --bundle --platform=node --format=esm --external:esbuild \
 		--log-level=warning --outfile=$@
 

@@ -12,14 +12,26 @@ cases_merge() {
   done
   echo "merge:two_million:pull-both:10000"
   echo "merge:two_million:pull:10000"
+  # few and many rows into tables of each size: what it costs is to follow from the rows
+  local rows size
+  for rows in 1000 100000; do
+    for size in 100000 300000 2000000; do echo "merge:two_million:pull-both:$rows-of-$size merge:two_million:pull:$rows-of-$size"; done
+  done
 }
 
-# Tables whose rows differ as wanted: half of two million rows, or 10,000 of them, are missing or changed on one side.
+# Of a case's last part: how many rows the table has, and how many differ.
+size_of() { case $1 in *-of-*) echo "${1#*-of-}" ;; *) echo 2000000 ;; esac; }
+rows_of() { case $1 in million) echo 1000000 ;; *) echo "${1%-of-*}" ;; esac; }
+step_of() { echo $(($(size_of "$1") / $(rows_of "$1"))); }
+
+# Tables whose rows differ as wanted: each second one, say, is missing or changed on one side.
 prepare_merge() {
-  local step=2
-  [ "$2" = million ] || step=200
-  psql -c "drop table if exists merged" -c "create table merged as select * from by_int" -c "alter table merged add primary key (id)"
-  on_peer psql -c "drop table if exists merged" -c "create table merged as select * from by_int" -c "alter table merged add primary key (id)"
+  local step size
+  step=$(step_of "$2")
+  size=$(size_of "$2")
+  local make=(-c "drop table if exists merged" -c "create table merged as select * from by_int where id <= $size" -c "alter table merged add primary key (id)")
+  psql "${make[@]}"
+  on_peer psql "${make[@]}"
   case $1 in
     pull) psql -c "delete from merged where id % $step = 0" ;;
     push) on_peer psql -c "delete from merged where id % $step = 0" ;;
@@ -38,9 +50,9 @@ merge() {
 
 # What somebody would write who knows which rows differ.
 by_hand() {
-  local step=2 columns="id int, words text, doc jsonb, at timestamptz, amount numeric(20, 6)"
-  local rows
-  [ "$2" = million ] || step=200
+  local columns="id int, words text, doc jsonb, at timestamptz, amount numeric(20, 6)"
+  local rows step
+  step=$(step_of "$2")
   rows="'select * from merged where id % $step = 0') as r($columns)"
   case $1 in
     pull) psql -c "insert into merged select * from dblink('$peer', $rows" ;;
@@ -66,8 +78,8 @@ run_merge() {
     prepare_merge "$direction" "$3"
     seconds by_hand "$direction" "$3" >>"$work/hand"
   done
-  local rows=1000000
-  [ "$3" = million ] || rows=10000
-  awk -v name="$(printf '%-8s %-14s %-14s %-8s' merge "$@")" -v o="$(median_of ours 1)" -v h="$(median_of hand 1)" -v r="$rows" \
+  local rows
+  rows=$(rows_of "$3")
+  awk -v name="$(printf '%-8s %-14s %-14s %-18s' merge "$@")" -v o="$(median_of ours 1)" -v h="$(median_of hand 1)" -v r="$rows" \
     'BEGIN { printf "%s | %7.2f s, %6.0f rows/s | by hand %7.2f s: %.2f\n", name, o, r / o, h, o / h }'
 }

@@ -10,6 +10,7 @@ import { planMerge } from "./merge/merge-plan.ts";
 import { resolveActions } from "./merge/row-actions.ts";
 import { planOverlap } from "./overlap/overlap-plan.ts";
 import type { Raw } from "./shared/params.ts";
+import { tableScope } from "./shared/table-scope.ts";
 
 type Handler = (args: never) => unknown;
 
@@ -20,6 +21,7 @@ const handlers: ReadonlyMap<string, Handler> = new Map<string, Handler>([
   ["overlap_plan", planOverlap],
   ["merge_plan", planMerge],
   ["merge_params", mergeParams],
+  ["table_scope", tableScope],
   ["merge_actions", (raw: Raw) => queuedMergeParams(raw).actions],
   ["resolve_actions", resolveActions],
   ["resolve_refuse", (facts: PeerFacts) => refuseMerge(restoring, facts)],

@@ -26,7 +26,7 @@ const layers = {
   },
   plv8: {
     ".": "api merge overlap shared db",
-    build: "api",
+    build: "api shared",
     api: "snapshot apply schema overlap merge watch shared db",
     merge: "overlap shared db",
     snapshot: "shared db",

@@ -12,6 +12,7 @@
 #include "access/xact.h"
 #include "apply/apply.h"
 #include "apply/apply_item.h"
+#include "apply/apply_load.h"
 #include "files/directory.h"
 #include "miscadmin.h"
 #include "jobs/shared_plan.h"
@@ -80,6 +81,8 @@ do_item(const ApplyItem *item)
 			return;
 		if (error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED && attempt < MAX_DEADLOCKS)
 			continue;
+		if (plan->step == STEP_LOAD && apply_load_may_move(item, apply_item_name(item), error))
+			continue;
 		if (apply_item_is_optional(item, error))
 		{
 			ereport(LOG, (errmsg("steep_repl: %s left out: %s", job->object_id, error->message)));
@@ -121,7 +124,7 @@ work(MemoryContext per_item)
 		MemoryContextSwitchTo(per_item);
 		job_show_table(job, apply_item_name(item));
 		do_item(item);
-		if (plan->step == STEP_LOAD)
+		if (plan->step == STEP_LOAD && item->n_objects == 0)
 			count_table(item);
 		pg_atomic_fetch_add_u64(&job->counters.items_done, 1);
 		if (apply_plan_item_done(plan, number))

@@ -44,7 +44,8 @@ struct ApplyRun
 	TocSelection selection;
 	bool no_owner;
 	bool truncate;
-	HTAB *done; /* of ApplyMark: what an earlier attempt did */
+	uint64 object_bytes; /* of large objects, all of them */
+	HTAB *done;          /* of ApplyMark: what an earlier attempt did */
 	TargetTable *targets;
 	int n_targets;
 	ApplyPlan *plan;
@@ -61,6 +62,7 @@ typedef struct ApplyDraft
 {
 	ApplyPlan header;
 	ApplyTable *tables;
+	ApplyObject *objects;
 	ApplyItem *items;
 	uint32 *refs;
 	ApplyFrame *frames;
@@ -68,7 +70,9 @@ typedef struct ApplyDraft
 	uint32 n_items;
 	uint32 n_refs;
 	uint32 n_frames;
-	uint32 max_items; /* allocated */
+	uint32 n_objects;
+	uint32 max_objects; /* allocated */
+	uint32 max_items;
 	uint32 max_refs;
 	uint32 max_frames;
 } ApplyDraft;
@@ -91,9 +95,17 @@ extern void apply_open_archive(JobRun *run, Jsonb *action);
 
 /* apply_tables.c: the tables to load */
 extern void apply_list_targets(ApplyRun *apply);
+extern void apply_check_frames(const ManifestFile *file);
 
 /* apply_draft.c: from table of contents and manifest to the plan */
 extern void apply_make_plan(JobRun *run);
+
+extern void *draft_grow(void *array, uint32 n, uint32 *capacity, Size size);
+extern void draft_add_frames(ApplyDraft *draft, const ManifestFrame *frames, int n);
+
+/* apply_objects.c: the data of large objects */
+extern void apply_draft_objects(ApplyDraft *draft, ApplyRun *apply);
+extern char **apply_new_objects(ApplyRun *apply, int *n);
 
 /* apply_graph.c: what may run beside what, after the data */
 extern ApplyItem *draft_add_item(ApplyDraft *draft, ApplyStep step);

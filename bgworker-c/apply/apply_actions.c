@@ -56,6 +56,8 @@ count_done(JobRun *run)
 		pg_atomic_fetch_add_u64(&counters->bytes_done, file->raw_bytes);
 		pg_atomic_fetch_add_u64(&counters->rows, file->rows);
 	}
+	pg_atomic_fetch_add_u64(&counters->bytes_total, apply->object_bytes);
+	pg_atomic_fetch_add_u64(&counters->bytes_done, apply->object_bytes);
 	for (uint32 i = 0; i < apply->plan->steps[STEP_LOAD].n; i++)
 	{
 		const ApplyItem *item = &plan_items(apply->plan)[apply->plan->steps[STEP_LOAD].first + i];
@@ -149,6 +151,7 @@ static void
 load(JobRun *run, Jsonb *action)
 {
 	job_begin_data(run->job);
+	run_step(run, STEP_LARGE_OBJECTS);
 	run_step(run, STEP_LOAD);
 }
 

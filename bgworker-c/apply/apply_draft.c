@@ -11,8 +11,8 @@
 #include "utils/memutils.h"
 
 /* Room for one more element of an array that doubles when full. */
-static void *
-grow(void *array, uint32 n, uint32 *capacity, Size size)
+void *
+draft_grow(void *array, uint32 n, uint32 *capacity, Size size)
 {
 	if (n < *capacity)
 		return array;
@@ -28,7 +28,7 @@ draft_add_item(ApplyDraft *draft, ApplyStep step)
 	StepState *state = &draft->header.steps[step];
 	ApplyItem *item;
 
-	draft->items = grow(draft->items, draft->n_items, &draft->max_items, sizeof(ApplyItem));
+	draft->items = draft_grow(draft->items, draft->n_items, &draft->max_items, sizeof(ApplyItem));
 	item = &draft->items[draft->n_items];
 	memset(item, 0, sizeof(ApplyItem));
 	item->entry = -1;
@@ -42,8 +42,28 @@ draft_add_item(ApplyDraft *draft, ApplyStep step)
 void
 draft_add_ref(ApplyDraft *draft, uint32 ref)
 {
-	draft->refs = grow(draft->refs, draft->n_refs, &draft->max_refs, sizeof(uint32));
+	draft->refs = draft_grow(draft->refs, draft->n_refs, &draft->max_refs, sizeof(uint32));
 	draft->refs[draft->n_refs++] = ref;
+}
+
+/* Frames of a data file, for the item at hand. */
+void
+draft_add_frames(ApplyDraft *draft, const ManifestFrame *frames, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		const ManifestFrame *from = &frames[i];
+		ApplyFrame *to;
+
+		draft->frames =
+			draft_grow(draft->frames, draft->n_frames, &draft->max_frames, sizeof(ApplyFrame));
+		to = &draft->frames[draft->n_frames++];
+		to->offset = from->offset;
+		to->rows = from->rows;
+		to->raw_bytes = from->raw_bytes;
+		to->stored_bytes = from->stored_bytes;
+		memcpy(to->sha256, from->sha256, DIGEST_BYTES);
+	}
 }
 
 /* One item for frames that belong together; returns how many they are. */
@@ -68,20 +88,7 @@ add_load(ApplyDraft *draft, ApplyRun *apply, uint32 table, const ManifestFile *f
 	item->first_frame = draft->n_frames;
 	item->n_frames = n;
 	pg_atomic_fetch_add_u32(&draft->tables[table].items_left, 1);
-	for (int i = first; i < first + n; i++)
-	{
-		const ManifestFrame *from = &file->frames[i];
-		ApplyFrame *to;
-
-		draft->frames =
-			grow(draft->frames, draft->n_frames, &draft->max_frames, sizeof(ApplyFrame));
-		to = &draft->frames[draft->n_frames++];
-		to->offset = from->offset;
-		to->rows = from->rows;
-		to->raw_bytes = from->raw_bytes;
-		to->stored_bytes = from->stored_bytes;
-		memcpy(to->sha256, from->sha256, DIGEST_BYTES);
-	}
+	draft_add_frames(draft, file->frames + first, n);
 	return n;
 }
 
@@ -94,6 +101,7 @@ add_table(ApplyDraft *draft, ApplyRun *apply, const TargetTable *target)
 	table->dump_id = apply->toc->entries.items[target->entry]->dump_id;
 	table->stored_bytes = target->file->stored_bytes;
 	pg_atomic_init_u32(&table->items_left, 0);
+	pg_atomic_init_u32(&table->moves, 0);
 	for (int frame = 0; frame < target->file->nframes;)
 		frame += add_load(draft, apply, draft->n_tables, target->file, frame);
 	draft->n_tables++;
@@ -159,7 +167,9 @@ draft_steps(ApplyDraft *draft, ApplyRun *apply)
 		!apply_marks_have(apply->done, MARK_TRUNCATE, MARK_WHOLE))
 		draft_add_item(draft, STEP_TRUNCATE)->dump_id = MARK_TRUNCATE;
 	draft_entries(draft, apply, STAGE_PRE_DATA, STEP_PRE_DATA, true);
+	draft_entries(draft, apply, STAGE_LARGE_OBJECTS, STEP_LARGE_OBJECTS, true);
 	draft_loads(draft, apply);
+	apply_draft_objects(draft, apply);
 	draft_entries(draft, apply, STAGE_SEQUENCES, STEP_SEQUENCES, false);
 	apply_draft_graph(draft, apply);
 	draft_entries(draft, apply, STAGE_RIGHTS, STEP_RIGHTS, true);
@@ -186,6 +196,7 @@ lay_out_all(ApplyDraft *draft, char *segment)
 	Size end = sizeof(ApplyPlan);
 
 	plan->tables = lay_out(segment, &end, draft->tables, draft->n_tables * sizeof(ApplyTable));
+	plan->objects = lay_out(segment, &end, draft->objects, draft->n_objects * sizeof(ApplyObject));
 	plan->items = lay_out(segment, &end, draft->items, draft->n_items * sizeof(ApplyItem));
 	plan->refs = lay_out(segment, &end, draft->refs, draft->n_refs * sizeof(uint32));
 	plan->frames = lay_out(segment, &end, draft->frames, draft->n_frames * sizeof(ApplyFrame));
@@ -202,6 +213,7 @@ fill_header(ApplyPlan *header, ApplyRun *apply)
 	header->encoding = apply->encoding;
 	header->no_owner = apply->no_owner;
 	header->into_existing = !apply->selection.pre_data;
+	header->truncate = apply->truncate;
 	header->toc_bytes = toc->stored_bytes;
 	memcpy(header->toc_sha256, toc->frames[0].sha256, DIGEST_BYTES);
 	for (int i = 0; i < STEEP_MAX_COPIERS; i++)

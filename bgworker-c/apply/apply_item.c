@@ -60,6 +60,8 @@ apply_item_name(const ApplyItem *item)
 
 	if (entry == NULL)
 		return "";
+	if (strncmp(entry->desc, "BLOB", 4) == 0)
+		return psprintf("large objects %s", entry->tag);
 	/* The tag of what belongs to a table is the table's name and its own. */
 	if (applier.plan->step != STEP_LOAD && strchr(entry->tag, ' ') != NULL && entry->schema != NULL)
 		return psprintf("%s.%s", entry->schema, entry->tag);
@@ -189,6 +191,19 @@ has_right(const TocEntry *entry, AclMode right)
 	return OidIsValid(relid) && pg_class_aclcheck(relid, GetUserId(), right) == ACLCHECK_OK;
 }
 
+/* That of large objects, for which an entry may stand by the thousand; or else an entry's own. */
+static char *
+statement_of_objects(const TocEntry *entry)
+{
+	/* to give them to whoever has them already would take as many locks as they are */
+	bool no_owner =
+		applier.plan->no_owner ||
+		(entry->owner != NULL && strcmp(entry->owner, GetUserNameFromId(GetUserId(), false)) == 0);
+	char *sql = toc_large_objects_statement(applier.toc, entry, no_owner, applier.plan->truncate);
+
+	return sql != NULL ? sql : toc_entry_statement(entry, applier.plan->no_owner);
+}
+
 /*
  * The statement of an item that has one. Whoever may load a table may not
  * always analyze it, and then autovacuum does; nor set its sequence, of which
@@ -215,6 +230,9 @@ statement_of(const ApplyItem *item)
 			pg_fallthrough;
 		default:
 			return toc_entry_statement(entry, applier.plan->no_owner);
+		case STEP_LARGE_OBJECTS:
+		case STEP_RIGHTS:
+			return statement_of_objects(entry);
 	}
 }
 

@@ -8,6 +8,7 @@
 
 #include "access/table.h"
 #include "apply/apply.h"
+#include "apply/apply_partitions.h"
 #include "commands/copyfrom_internal.h"
 #include "text/copy_rows.h"
 #include "apply/frame_reader.h"
@@ -32,6 +33,7 @@ static struct
 	uint64 rows;        /* likewise */
 	uint64 produced;    /* raw bytes so far */
 	bool triggers;      /* that may leave rows out */
+	bool moves;         /* rows are loaded through the root, as they fit no more where they were */
 	CopyFromState copy; /* while it runs */
 } loader;
 
@@ -93,7 +95,10 @@ begin_frames(const ApplyItem *item)
 					   loader.raw_bytes);
 }
 
-/* The archive's COPY statement; nothing but a plain COPY of that table will do. */
+/*
+ * The archive's COPY statement; nothing but a plain COPY of that table will do.
+ * Which root the rows go through is the target's to say.
+ */
 static CopyStmt *
 parse_copy(const TocEntry *entry)
 {
@@ -104,8 +109,9 @@ parse_copy(const TocEntry *entry)
 		copy = castNode(CopyStmt, linitial_node(RawStmt, parsed)->stmt);
 	if (copy == NULL || !copy->is_from || copy->is_program || copy->filename != NULL ||
 		copy->relation == NULL || copy->relation->schemaname == NULL || copy->options != NIL ||
-		copy->whereClause != NULL || strcmp(copy->relation->schemaname, entry->schema) != 0 ||
-		strcmp(copy->relation->relname, entry->tag) != 0)
+		copy->whereClause != NULL || copy->relation->catalogname != NULL ||
+		(!toc_loads_via_root(entry) && (strcmp(copy->relation->schemaname, entry->schema) != 0 ||
+										strcmp(copy->relation->relname, entry->tag) != 0)))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("the archive's statement for the data of %s is not what pg_dump writes",
@@ -173,11 +179,30 @@ data_encoding(void)
 												 : pg_encoding_to_char(loader.plan->encoding);
 }
 
+/* The table to copy into: the partition root where rows have to find their place by themselves. */
+static Relation
+open_target(const ApplyItem *item, const TocEntry *entry)
+{
+	Relation rel = partition_open_target(makeRangeVar(entry->schema, entry->tag, -1),
+										 loader.moves || toc_loads_via_root(entry));
+
+	if (loader.moves && partition_tree_is_unlogged(RelationGetRelid(rel)))
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg(
+				 "rows of table %s belong into other partitions here, some of which may be unlogged",
+				 loader.table),
+			 errdetail("After a crash, it could not be told which of them were lost."),
+			 errhint("Make the partitions LOGGED until they are loaded.")));
+	return rel;
+}
+
 static uint64
-copy_from(const TocEntry *entry)
+copy_from(const ApplyItem *item, const TocEntry *entry)
 {
 	CopyStmt *copy = parse_copy(entry);
-	Relation rel = table_openrv(copy->relation, RowExclusiveLock);
+	Relation rel = open_target(item, entry);
 	ParseState *pstate = row_copy_rights(rel, copy->attlist);
 	List *options =
 		list_make1(makeDefElem("encoding", (Node *) makeString(pstrdup(data_encoding())), -1));
@@ -186,7 +211,9 @@ copy_from(const TocEntry *entry)
 	loader.copy =
 		BeginCopyFrom(pstate, rel, NULL, NULL, false, provide_input, copy->attlist, options);
 	copy_rows_begin(loader.copy, produce, loader.raw_bytes);
-	loader.triggers = rel->trigdesc != NULL && rel->trigdesc->trig_insert_before_row;
+	/* partitions may have triggers of their own */
+	loader.triggers = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ||
+					  (rel->trigdesc != NULL && rel->trigdesc->trig_insert_before_row);
 	rows = CopyFrom(loader.copy);
 	EndCopyFrom(loader.copy);
 	loader.copy = NULL;
@@ -204,12 +231,34 @@ apply_load_item(const ApplyItem *item, const TocEntry *entry)
 									.previous = error_context_stack};
 	uint64 rows;
 
+	if (item->n_objects > 0)
+	{
+		apply_load_objects(loader.job, loader.plan, loader.dirfd, item);
+		return;
+	}
 	loader.copy = NULL;
 	loader.table = quote_qualified_identifier(entry->schema, entry->tag);
+	loader.moves = pg_atomic_read_u32(&plan_tables(loader.plan)[item->table].moves) != 0;
 	begin_frames(item);
 	error_context_stack = &context;
-	rows = copy_from(entry);
+	rows = copy_from(item, entry);
 	drain();
 	check_totals(rows);
 	error_context_stack = context.previous;
+}
+
+/*
+ * Whether a load that failed may succeed in another way: rows that do not fit
+ * the partition that they had may fit another one, so its table is from now on
+ * loaded through the root.
+ */
+bool
+apply_load_may_move(const ApplyItem *item, const char *table, const ErrorData *error)
+{
+	if (item->n_objects > 0 || loader.moves || !partition_is_violated(error))
+		return false;
+	if (pg_atomic_exchange_u32(&plan_tables(loader.plan)[item->table].moves, 1) == 0)
+		ereport(LOG, (errmsg("steep_repl: %s loads table %s through its partition root: %s",
+							 loader.job->object_id, table, error->message)));
+	return true;
 }

@@ -15,6 +15,12 @@ plan_tables(ApplyPlan *plan)
 	return (ApplyTable *) ((char *) plan + plan->tables);
 }
 
+ApplyObject *
+plan_objects(ApplyPlan *plan)
+{
+	return (ApplyObject *) ((char *) plan + plan->objects);
+}
+
 ApplyItem *
 plan_items(ApplyPlan *plan)
 {

@@ -21,6 +21,7 @@ typedef enum ApplyStep
 	STEP_NONE = 0,
 	STEP_TRUNCATE,
 	STEP_PRE_DATA,
+	STEP_LARGE_OBJECTS,
 	STEP_LOAD,
 	STEP_SEQUENCES,
 	STEP_POST_DATA,
@@ -56,7 +57,18 @@ typedef struct ApplyTable
 	int dump_id; /* its file is <dump_id>.dat with a suffix */
 	uint64 stored_bytes;
 	pg_atomic_uint32 items_left;
+	pg_atomic_uint32 moves; /* rows belong into other partitions here */
 } ApplyTable;
+
+/* Consecutive frames of a large object, which may be all that it has. */
+typedef struct ApplyObject
+{
+	Oid object;
+	uint32 first_frame;
+	uint32 n_frames;
+	uint64 offset;       /* in the object */
+	uint64 stored_bytes; /* of the whole file */
+} ApplyObject;
 
 /* What one applier does in one transaction. */
 typedef struct ApplyItem
@@ -64,8 +76,10 @@ typedef struct ApplyItem
 	int entry;   /* of the table of contents; -1 = none */
 	int dump_id; /* with part, how it is noted as done */
 	int64 part;
-	uint32 after; /* so many items of its step must be done before it */
-	uint32 table; /* of a load: in tables */
+	uint32 after;        /* so many items of its step must be done before it */
+	uint32 table;        /* of a load: in tables; or of large objects: */
+	uint32 first_object; /* in objects */
+	uint32 n_objects;    /* 0: it is of a table */
 	uint32 first_frame;
 	uint32 n_frames;
 	uint32 first_needed; /* of post-data: items, in refs */
@@ -98,17 +112,20 @@ typedef struct ApplyPlan
 	int encoding;
 	bool no_owner;
 	bool into_existing; /* tables and sequences that were there before */
+	bool truncate;
 	uint64 toc_bytes;
 	uint8 toc_sha256[DIGEST_BYTES];
 	uint32 n_tables;
 	uint32 n_items;
 	Size tables; /* offsets in the segment */
+	Size objects;
 	Size items;
 	Size refs;
 	Size frames;
 } ApplyPlan;
 
 extern ApplyTable *plan_tables(ApplyPlan *plan);
+extern ApplyObject *plan_objects(ApplyPlan *plan);
 extern ApplyItem *plan_items(ApplyPlan *plan);
 extern uint32 *plan_refs(ApplyPlan *plan);
 extern ApplyFrame *plan_frames(ApplyPlan *plan);

@@ -8,8 +8,8 @@
 #include "utils/builtins.h"
 
 /* Frames must cover the file without gap or overlap, or rows would be lost. */
-static void
-check_frames(const ManifestFile *file)
+void
+apply_check_frames(const ManifestFile *file)
 {
 	uint64 end = 0;
 	uint64 rows = 0;
@@ -92,7 +92,7 @@ apply_list_targets(ApplyRun *apply)
 		target->in_extension =
 			entry->ndependencies > 0 &&
 			hash_search(tables, &entry->dependencies[0], HASH_FIND, NULL) == NULL;
-		check_frames(target->file);
+		apply_check_frames(target->file);
 		target->begun = has_begun(apply, target);
 		apply->n_targets++;
 	}

@@ -7,6 +7,7 @@
  * it, and does not let a role read it.
  */
 #include "apply/apply.h"
+#include "apply/apply_partitions.h"
 
 #include "access/table.h"
 #include "access/tableam.h"
@@ -34,15 +35,17 @@ text_array(char **names, int n)
 	return PointerGetDatum(construct_array_builtin(values, n, TEXTOID));
 }
 
-/* The tables to load, in the order of apply->targets. */
+/* The tables to load, in the order of apply->targets; or those only that are loaded through a root. */
 static Datum
-target_names(ApplyRun *apply)
+target_names(ApplyRun *apply, bool via_root)
 {
 	char **names = palloc_array(char *, apply->n_targets + 1);
+	int n = 0;
 
 	for (int i = 0; i < apply->n_targets; i++)
-		names[i] = apply->targets[i].name;
-	return text_array(names, apply->n_targets);
+		if (!via_root || toc_loads_via_root(apply->toc->entries.items[apply->targets[i].entry]))
+			names[n++] = apply->targets[i].name;
+	return text_array(names, n);
 }
 
 /* Objects of a stage that are not done; of relations only, by kind of entry. */
@@ -64,17 +67,31 @@ entry_names(ApplyRun *apply, ApplyStage stage)
 	return text_array(names, n);
 }
 
+static Datum
+new_objects(ApplyRun *apply)
+{
+	int n;
+	char **names = apply_new_objects(apply, &n);
+
+	return text_array(names, n);
+}
+
 /*
  * Run one of the planner's queries, as the requester: $1 the parameters, $2
- * the tables to load, $3 the sequences to set, $4 the relations to create.
+ * the tables to load, $3 the sequences to set, $4 the relations to create, $5
+ * of $2 those that are loaded through a partition root, $6 the large objects to
+ * create.
  */
 static uint64
 run_query(JobRun *run, Jsonb *action, const char *name, const AnswerColumn *columns, int n_columns)
 {
-	Oid types[] = {JSONBOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID};
+	Oid types[] = {JSONBOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID};
 	Datum values[] = {DirectFunctionCall1(jsonb_in, CStringGetDatum(run->params)),
-					  target_names(run->apply), entry_names(run->apply, STAGE_SEQUENCES),
-					  entry_names(run->apply, STAGE_PRE_DATA)};
+					  target_names(run->apply, false),
+					  entry_names(run->apply, STAGE_SEQUENCES),
+					  entry_names(run->apply, STAGE_PRE_DATA),
+					  target_names(run->apply, true),
+					  new_objects(run->apply)};
 	PlannedQuery query = {.name = name,
 						  .sql = action_text(action, name),
 						  .n_args = lengthof(values),
@@ -165,6 +182,8 @@ forget_lost_loads(JobRun *run)
 
 		if (rel == NULL)
 			continue;
+		if (toc_loads_via_root(apply->toc->entries.items[target->entry]))
+			partition_refuse_lost_rows(target->name, RelationGetRelid(rel));
 		if (rel->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED && is_empty(rel))
 		{
 			apply_marks_remove(apply->done, run->job->id,

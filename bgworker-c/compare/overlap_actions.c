@@ -62,12 +62,12 @@ open_peer(JobRun *run, Jsonb *action)
 {
 	OverlapRun *overlap = palloc0_object(OverlapRun);
 	OwnerSession session;
-	char *opened[2];
+	char *opened[3];
 
 	forget_results(run);
 	requester_begin();
 	overlap->connection = requester_open_peer(run);
-	requester_texts(run, opened, 2, "select * from steep_repl._overlap_open($1, $2::jsonb)",
+	requester_texts(run, opened, 3, "select * from steep_repl._overlap_open($1, $2::jsonb)",
 					SQL_ARGS(arg_text(overlap->connection), arg_text(run->params)));
 	requester_commit();
 
@@ -77,6 +77,8 @@ open_peer(JobRun *run, Jsonb *action)
 	owner_begin_transaction(&session);
 	owner_execute("update steep_repl.overlaps set tables = $2::text[] where operation_id = $1",
 				  SQL_ARGS(arg_int8(run->job->id), arg_text(opened[1])));
+	owner_execute("select steep_repl._overlap_keep_skipped($1, $2::jsonb)",
+				  SQL_ARGS(arg_text(run->job->object_id), arg_text(opened[2])));
 	owner_commit_transaction(&session);
 	report_compared(run);
 }

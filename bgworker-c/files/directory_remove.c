@@ -11,16 +11,19 @@
 
 #include "base/owned_fd.h"
 
-/* Names that we write: 4711.dat.zst, toc.dat, manifest.json, temporary ones. */
+/* Names that we write: 4711.dat.zst, blob_4711.dat.zst, blobs_4711.toc, toc.dat, manifest.json, temporary ones. */
 static bool
 is_our_file(const char *name)
 {
-	size_t digits = strspn(name, "0123456789");
-	const char *rest = name + digits;
+	const char *number = name + (strncmp(name, "blob_", 5) == 0 ? 5 : 0);
+	size_t digits = strspn(number, "0123456789");
+	const char *rest = number + digits;
 
 	if (digits > 0)
 		return strcmp(rest, ".dat") == 0 || strcmp(rest, ".dat.gz") == 0 ||
 			   strcmp(rest, ".dat.lz4") == 0 || strcmp(rest, ".dat.zst") == 0;
+	if (strncmp(name, "blobs_", 6) == 0)
+		return strcmp(name + 6 + strspn(name + 6, "0123456789"), ".toc") == 0;
 	return strcmp(name, TOC_FILE) == 0 || strcmp(name, MANIFEST_FILE) == 0 ||
 		   strcmp(name, MANIFEST_FILE ".tmp") == 0 || strncmp(name, "frames.", 7) == 0;
 }

@@ -88,6 +88,8 @@ by_table_and_offset(const void *a, const void *b)
 
 	if (x->table != y->table)
 		return x->table < y->table ? -1 : 1;
+	if (x->object != y->object)
+		return x->object < y->object ? -1 : 1;
 	return x->offset < y->offset ? -1 : x->offset > y->offset;
 }
 

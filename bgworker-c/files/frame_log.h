@@ -21,6 +21,7 @@ typedef struct FrameRecord
 	uint64 raw_bytes;
 	uint64 stored_bytes;
 	uint32 table; /* index in the plan */
+	Oid object;   /* of a batch of large objects */
 	BlockNumber first_block;
 	BlockNumber end_block; /* InvalidBlockNumber = not a range of blocks */
 	uint8 sha256[DIGEST_BYTES];

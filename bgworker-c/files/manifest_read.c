@@ -16,8 +16,8 @@
 #include "base/owned_fd.h"
 #include "utils/memutils.h"
 
-/* A million frames take about this much; more is not ours. */
-#define MAX_MANIFEST_BYTES ((size_t) 256 * 1024 * 1024)
+/* Four million frames, or large objects, take about this much; more is not ours. */
+#define MAX_MANIFEST_BYTES ((size_t) 1024 * 1024 * 1024)
 #define READ_STEP ((size_t) 1024 * 1024)
 
 /* How the file ends: its own digest, of everything before DIGEST_KEY. */

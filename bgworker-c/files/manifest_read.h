@@ -23,7 +23,7 @@ typedef struct ManifestFrame
 typedef struct ManifestFile
 {
 	char *name;   /* a plain name: no directory part */
-	char *kind;   /* "toc" or "data" */
+	char *kind;   /* "toc", "data", "large_objects" or "large_object" */
 	char *schema; /* of data, else NULL */
 	char *table;
 	uint64 rows;

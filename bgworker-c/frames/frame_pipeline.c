@@ -20,6 +20,7 @@ struct FramePipeline
 	FrameWriter *spare[THREAD_FRAMES]; /* those that the thread does not have */
 	int n_spare;
 	bool threaded;
+	bool in_order;
 	FrameSink sink;
 };
 
@@ -42,6 +43,13 @@ FrameWriter *
 frame_pipeline_writer(FramePipeline *pipeline)
 {
 	return pipeline->filling;
+}
+
+/* Whether frames are delivered in the order in which they were ended; of a pipeline that is drained. */
+void
+frame_pipeline_keep_order(FramePipeline *pipeline, bool in_order)
+{
+	pipeline->in_order = in_order;
 }
 
 static void
@@ -90,6 +98,8 @@ frame_pipeline_end_frame(FramePipeline *pipeline)
 		return;
 	}
 	frame_writer_complete(pipeline->filling);
+	if (pipeline->in_order)
+		collect(pipeline, true);
 	deliver(pipeline, pipeline->filling);
 }
 
@@ -101,6 +111,8 @@ frame_pipeline_drain(FramePipeline *pipeline)
 	{
 		frame_writer_prepare(pipeline->filling);
 		frame_writer_complete(pipeline->filling);
+		if (pipeline->in_order)
+			collect(pipeline, true);
 		deliver(pipeline, pipeline->filling);
 	}
 	collect(pipeline, true);

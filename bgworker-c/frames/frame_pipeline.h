@@ -17,6 +17,7 @@ typedef void (*FrameSink)(const Frame *frame);
 
 extern FramePipeline *
 frame_pipeline_create(CountWorkers n_workers, Codec codec, int level, FrameSink sink);
+extern void frame_pipeline_keep_order(FramePipeline *pipeline, bool in_order);
 extern FrameWriter *frame_pipeline_writer(FramePipeline *pipeline);
 extern void frame_pipeline_end_frame(FramePipeline *pipeline);
 extern void frame_pipeline_drain(FramePipeline *pipeline);

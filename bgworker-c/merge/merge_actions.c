@@ -201,31 +201,32 @@ note_left(JobRun *run, Jsonb *action)
 		worker_check_cancel(run->job);
 }
 
+/* Ask for warnings, an array that may be empty. */
+static void
+ask_for_warnings(JobRun *run, const char *query)
+{
+	char *warnings;
+
+	requester_begin();
+	warnings = requester_text(run, query, SQL_ARGS(arg_text(run->merge->connection)));
+	requester_commit();
+	if (strcmp(warnings, "[]") != 0)
+		record_warnings(run, warnings);
+}
+
 /* Past what was merged, unless nothing was to be written. */
 static void
 move_sequences(JobRun *run, Jsonb *action)
 {
-	if (run->merge->dry_run)
-		return;
-	requester_begin();
-	requester_call(run, "select steep_repl._merge_move_sequences($1)",
-				   SQL_ARGS(arg_text(run->merge->connection)));
-	requester_commit();
+	if (!run->merge->dry_run)
+		ask_for_warnings(run, "select to_json(steep_repl._merge_move_sequences($1))");
 }
 
 static void
 check_foreign_keys(JobRun *run, Jsonb *action)
 {
-	char *warnings;
-
-	if (run->merge->dry_run)
-		return;
-	requester_begin();
-	warnings = requester_text(run, "select to_json(steep_repl._merge_check_foreign_keys($1))",
-							  SQL_ARGS(arg_text(run->merge->connection)));
-	requester_commit();
-	if (strcmp(warnings, "[]") != 0)
-		record_warnings(run, warnings);
+	if (!run->merge->dry_run)
+		ask_for_warnings(run, "select to_json(steep_repl._merge_check_foreign_keys($1))");
 }
 
 /* Leave the peer as it was. */
@@ -253,6 +254,9 @@ give_up(JobRun *run)
 		return;
 	PG_TRY();
 	{
+		/* what failed may have done so since somebody has altered or dropped a table */
+		if (run->merge->n_steps > 0)
+			ask_for_warnings(run, "select to_json(steep_repl._merge_changed_tables($1))");
 		tidy_up(run, true);
 		if (!run->merge->is_in_doubt)
 			merge_forget_intents(run);

@@ -80,6 +80,7 @@ merge_open_peer(JobRun *run, Jsonb *action)
 		NAMES,
 		KEYS,
 		FACTS,
+		SKIPPED,
 		N_OPENED
 	};
 	char *opened[N_OPENED];
@@ -98,6 +99,8 @@ merge_open_peer(JobRun *run, Jsonb *action)
 	owner_begin_transaction(&session);
 	owner_execute("update steep_repl.merges set tables = $2::text[] where operation_id = $1",
 				  SQL_ARGS(arg_int8(run->job->id), arg_text(opened[NAMES])));
+	owner_execute("select steep_repl._merge_keep_skipped($1, $2::jsonb)",
+				  SQL_ARGS(arg_text(run->job->object_id), arg_text(opened[SKIPPED])));
 	owner_commit_transaction(&session);
 	if (opened[FACTS][0] != '{')
 		ereport(ERROR,

@@ -27,7 +27,7 @@ typedef enum PeerTrouble
 #define PEER_LOOK_MS 50
 
 /* More results of one query are looked at by nobody. */
-#define MAX_RESULTS 8
+#define MAX_RESULTS 16
 
 /* Who has the line. */
 typedef enum LineState

@@ -15,8 +15,8 @@
 #include "files/frame_log.h"
 #include "frames/frame_pipeline.h"
 #include "miscadmin.h"
+#include "snapshot/large_object.h"
 #include "snapshot/plan.h"
-#include "text/row_source.h"
 #include "storage/fd.h"
 #include "storage/ipc.h"
 #include "storage/proc.h"
@@ -85,7 +85,12 @@ write_frame(const Frame *frame)
 	FrameRecord record = {0};
 
 	record.table = copier.chunk.table;
-	record.offset = pg_atomic_fetch_add_u64(&table->file_end, frame->stored_bytes);
+	record.object = copier.file.object;
+	record.offset = OidIsValid(copier.file.object)
+						? copier.file.end
+						: pg_atomic_fetch_add_u64(&table->file_end, frame->stored_bytes);
+	copier.file.end = record.offset + frame->stored_bytes;
+	copier.file.has_frame = true;
 	record.rows = frame->rows;
 	record.raw_bytes = frame->raw_bytes;
 	record.stored_bytes = frame->stored_bytes;
@@ -101,38 +106,31 @@ write_frame(const Frame *frame)
 	pg_atomic_fetch_add_u64(&copier.job->counters.rows, frame->rows);
 }
 
+/* So many bytes were added to the frame. */
 static void
-add_row(const char *line, size_t len)
+count_bytes(size_t len)
 {
-	FrameWriter *writer = frame_pipeline_writer(copier.pipeline);
-
-	frame_writer_add_row(writer, line, len);
 	copier.chunk_raw += len;
 	copier.unreported += len;
 	if (copier.unreported >= REPORT_BYTES)
 		report_progress(copier.chunk_raw);
-	if (frame_writer_raw_bytes(writer) >= FRAME_BYTES)
+	if (frame_writer_raw_bytes(frame_pipeline_writer(copier.pipeline)) >= FRAME_BYTES)
 		frame_pipeline_end_frame(copier.pipeline);
 }
 
-/*
- * An extension says by a condition which rows of a table it does not bring
- * itself. These tables take a SELECT; who wrote the condition made the extension.
- */
-static char *
-condition_query(void)
+static void
+add_row(const char *line, size_t len)
 {
-	const PlanTable *table = &copier.plan->tables[copier.chunk.table];
-	const char *column = plan_string(copier.plan, table->columns);
-	StringInfoData sql;
+	frame_writer_add_row(frame_pipeline_writer(copier.pipeline), line, len);
+	count_bytes(len);
+}
 
-	initStringInfo(&sql);
-	appendStringInfoString(&sql, "SELECT ");
-	for (uint32 i = 0; i < table->n_columns; i++, column += strlen(column) + 1)
-		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "", quote_identifier(column));
-	appendStringInfo(&sql, " FROM ONLY %s %s", plan_string(copier.plan, table->qualified_name),
-					 plan_string(copier.plan, table->condition));
-	return sql.data;
+/* Bytes of a large object; what they are read in divides a frame. */
+static void
+add_bytes(const char *bytes, size_t len)
+{
+	frame_writer_append(frame_pipeline_writer(copier.pipeline), bytes, len);
+	count_bytes(len);
 }
 
 /* A damaged page or an oversized row does not say whose it is. */
@@ -141,7 +139,24 @@ name_table(void *arg)
 {
 	const PlanTable *table = &copier.plan->tables[copier.chunk.table];
 
-	errcontext("copying table %s", plan_string(copier.plan, table->qualified_name));
+	if (OidIsValid(copier.file.object))
+		errcontext("copying large object %u", copier.file.object);
+	else
+		errcontext("copying table %s", plan_string(copier.plan, table->qualified_name));
+}
+
+/* Copy a batch of large objects, each into a file of its own. */
+static void
+copy_objects(const PlanTable *batch)
+{
+	for (uint32 i = 0; i < batch->n_objects; i++)
+	{
+		worker_check_cancel(copier.job);
+		data_file_make_object(&copier.file, copier.dirfd, copier.plan, copier.chunk.table,
+							  plan_batch(copier.plan, batch)[i]);
+		large_object_copy(&copier.file, copier.pipeline, add_bytes);
+	}
+	copier.file.object = InvalidOid;
 }
 
 /* In a transaction of its own, so that locks stay few. */
@@ -150,10 +165,14 @@ copy_rows(void)
 {
 	ErrorContextCallback context = {.callback = name_table, .previous = error_context_stack};
 
+	const PlanTable *table = &copier.plan->tables[copier.chunk.table];
+
 	error_context_stack = &context;
 	worker_begin_with_snapshot(copier.job->snapshot_name);
-	if (copier.plan->tables[copier.chunk.table].condition != 0)
-		row_source_read(condition_query(), add_row);
+	if (table->n_objects > 0)
+		copy_objects(table);
+	else if (table->condition != 0)
+		table_rows_select(copier.plan, table, add_row);
 	else
 		table_rows_read(copier.plan, &copier.chunk, add_row);
 	PopActiveSnapshot();
@@ -177,28 +196,6 @@ sync_table(void)
 	pg_atomic_fetch_add_u32(&counters->tables_durable, 1);
 }
 
-/*
- * In no-journal file systems each fsync of a new file writes the directory,
- * too, if files were added to it since the last one; and every disk has more
- * to do if it is waited for after each small file. So the files that the
- * kernel is by now writing are waited for when no more are made. A file is
- * opened anew for that, as a checkpoint does.
- */
-static void
-sync_small_tables(void)
-{
-	for (uint32 i = 0; i < copier.n_unsynced; i++)
-	{
-		DataFile file;
-
-		worker_check_cancel(copier.job);
-		data_file_open(&file, copier.dirfd, copier.plan, copier.unsynced[i]);
-		data_file_sync(&file);
-		data_file_close(&file);
-		pg_atomic_fetch_add_u32(&copier.job->counters.tables_durable, 1);
-	}
-}
-
 /* The last chunk of a table is written: end the file. */
 static void
 finish_table(void)
@@ -219,6 +216,14 @@ copy_chunk(void)
 	job_show_table(copier.job, plan_string(copier.plan, table->qualified_name));
 	copier.chunk_raw = 0;
 	copier.credited = 0;
+	frame_pipeline_keep_order(copier.pipeline, table->n_objects > 0);
+	if (table->n_objects > 0)
+	{
+		copy_rows();
+		report_progress(copier.chunk.bytes);
+		copier.unsynced[copier.n_unsynced++] = copier.chunk.table;
+		return;
+	}
 	data_file_open(&copier.file, copier.dirfd, copier.plan, copier.chunk.table);
 	copy_rows();
 	frame_pipeline_drain(copier.pipeline);
@@ -263,7 +268,7 @@ run_copier(SteepJob *job)
 		worker_check_cancel(job);
 		copy_chunk();
 	}
-	sync_small_tables();
+	data_files_sync(job, copier.dirfd, copier.plan, copier.unsynced, copier.n_unsynced);
 	frame_pipeline_destroy(copier.pipeline);
 	frame_log_close(copier.log);
 }

@@ -145,6 +145,8 @@ lock_tables(SteepJob *job)
 	for (uint32 i = 0; i < plan->n_tables; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
+		if (plan->tables[i].n_objects > 0)
+			continue; /* no statement but VACUUM and its kin takes rows from under a snapshot there */
 		lock_table(job, plan_string(plan, plan->tables[i].qualified_name), plan->tables[i].relid);
 	}
 	job_show_table(job, "");

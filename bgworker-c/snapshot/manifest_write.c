@@ -102,13 +102,13 @@ append_frame(ByteBuffer *out, const FrameRecord *frame)
 	append(out, blocks);
 }
 
-/* One data file with its frames, which are those from *frames on. */
+/* One data file, of a table or a large object, with its frames. */
 static void
-append_data_file(ByteBuffer *out, const SnapshotPlan *plan, uint32 table, const FrameRecord *frames,
-				 uint64 n, ManifestTotals *totals)
+append_data_file(ByteBuffer *out, const SnapshotPlan *plan, const FrameRecord *frames, uint64 n,
+				 ManifestTotals *totals)
 {
-	const PlanTable *entry = &plan->tables[table];
-	char name[64];
+	const PlanTable *entry = &plan->tables[frames[0].table];
+	char name[PLAN_FILE_NAME_LEN];
 	uint64 rows = 0;
 	uint64 raw_bytes = 0;
 	uint64 stored_bytes = 0;
@@ -119,13 +119,16 @@ append_data_file(ByteBuffer *out, const SnapshotPlan *plan, uint32 table, const 
 		raw_bytes += frames[i].raw_bytes;
 		stored_bytes += frames[i].stored_bytes;
 	}
-	snprintf(name, sizeof(name), "%d.dat%s", entry->dump_id, codec_suffix(plan->codec));
+	plan_file_name(plan, entry, frames[0].object, name);
 	append(out, ",\n{");
 	append_string(out, "name", name);
-	append_string(out, "kind", "data");
-	append_string(out, "schema", plan_string(plan, entry->schema));
-	append_string(out, "table", plan_string(plan, entry->name));
-	append_number(out, "rows", rows);
+	append_string(out, "kind", entry->n_objects > 0 ? "large_object" : "data");
+	if (entry->n_objects == 0)
+	{
+		append_string(out, "schema", plan_string(plan, entry->schema));
+		append_string(out, "table", plan_string(plan, entry->name));
+		append_number(out, "rows", rows);
+	}
 	append_number(out, "raw_bytes", raw_bytes);
 	append_number(out, "stored_bytes", stored_bytes);
 	append(out, "\"frames\":[");
@@ -142,10 +145,23 @@ append_data_file(ByteBuffer *out, const SnapshotPlan *plan, uint32 table, const 
 }
 
 static void
+append_list(ByteBuffer *out, const ManifestList *list, ManifestTotals *totals)
+{
+	append(out, ",\n{");
+	append_string(out, "name", list->name);
+	append_string(out, "kind", "large_objects");
+	append_number(out, "stored_bytes", list->bytes);
+	append_digest(out, list->sha256);
+	append(out, "}");
+	totals->stored_bytes += list->bytes;
+}
+
+static void
 append_files(ByteBuffer *out, const ManifestHeader *header, const SnapshotPlan *plan,
 			 const FrameRecord *frames, uint64 n_frames, ManifestTotals *totals)
 {
 	uint64 first = 0;
+	uint64 n_files = 0;
 
 	append(out, "\"files\":[\n{");
 	append_string(out, "name", TOC_FILE);
@@ -153,16 +169,19 @@ append_files(ByteBuffer *out, const ManifestHeader *header, const SnapshotPlan *
 	append_number(out, "stored_bytes", header->toc_bytes);
 	append_digest(out, header->toc_sha256);
 	append(out, "}");
-	for (uint32 table = 0; table < plan->n_tables; table++)
+	for (uint32 i = 0; i < header->n_lists; i++)
+		append_list(out, &header->lists[i], totals);
+	/* each file has a frame, if only the terminator or an empty one */
+	for (uint64 end = first; first < n_frames; first = end, n_files++)
 	{
-		uint64 end = first;
-
-		while (end < n_frames && frames[end].table == table)
+		while (end < n_frames && frames[end].table == frames[first].table &&
+			   frames[end].object == frames[first].object)
 			end++;
-		append_data_file(out, plan, table, frames + first, end - first, totals);
-		first = end;
+		if (frames[first].table >= plan->n_tables)
+			break;
+		append_data_file(out, plan, frames + first, end - first, totals);
 	}
-	if (first != n_frames)
+	if (n_files != plan->n_tables - plan->n_batches + plan->all_objects)
 		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
 						errmsg("the list of frames was damaged while the job ran")));
 	append(out, "\n],\n");
@@ -194,7 +213,7 @@ append_header(ByteBuffer *out, const ManifestHeader *header, const SnapshotPlan 
 	snprintf(text, sizeof(text), "\"level\":%d,", plan->level);
 	append(out, text);
 	append_string(out, "created_at", header->created_at);
-	append_number(out, "tables", plan->n_tables);
+	append_number(out, "tables", plan->n_tables - plan->n_batches);
 	append_number(out, "rows", totals->rows);
 	append_number(out, "raw_bytes", totals->raw_bytes);
 	append_number(out, "stored_bytes", totals->stored_bytes);

@@ -12,6 +12,14 @@
 #include "files/frame_log.h"
 #include "snapshot/plan.h"
 
+/* A file that names those of large objects. */
+typedef struct ManifestList
+{
+	const char *name;
+	size_t bytes;
+	uint8 sha256[DIGEST_BYTES];
+} ManifestList;
+
 /* What the manifest says of the snapshot as a whole. */
 typedef struct ManifestHeader
 {
@@ -26,6 +34,8 @@ typedef struct ManifestHeader
 	XLogRecPtr lsn;
 	size_t toc_bytes;
 	uint8 toc_sha256[DIGEST_BYTES];
+	ManifestList *lists;
+	uint32 n_lists;
 } ManifestHeader;
 
 /* What was written, for the snapshots row. */

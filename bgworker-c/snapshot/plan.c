@@ -8,6 +8,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_am.h"
+#include "catalog/pg_largeobject_d.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
@@ -31,6 +32,19 @@ add_string(StringInfo strings, Size base, const char *string)
 	return offset;
 }
 
+/* Append oids, where they can be read as such; returns their offset. */
+static uint32
+add_objects(StringInfo strings, Size base, const Oid *objects, uint32 n)
+{
+	uint32 offset;
+
+	while ((base + strings->len) % sizeof(Oid) != 0)
+		appendStringInfoChar(strings, '\0');
+	offset = base + strings->len;
+	appendBinaryStringInfo(strings, objects, n * sizeof(Oid));
+	return offset;
+}
+
 static void
 fill_table(PlanTable *target, const SourceTable *source, StringInfo strings, Size base)
 {
@@ -40,8 +54,12 @@ fill_table(PlanTable *target, const SourceTable *source, StringInfo strings, Siz
 	target->chunks = 1;
 	target->schema = add_string(strings, base, source->schema);
 	target->name = add_string(strings, base, source->name);
-	target->qualified_name =
-		add_string(strings, base, quote_qualified_identifier(source->schema, source->name));
+	target->qualified_name = add_string(
+		strings, base,
+		source->n_objects > 0 ? source->name
+							  : quote_qualified_identifier(source->schema, source->name));
+	target->objects = add_objects(strings, base, source->objects, source->n_objects);
+	target->n_objects = source->n_objects;
 	target->columns = base + strings->len;
 	target->n_columns = source->ncolumns;
 	for (int i = 0; i < source->ncolumns; i++)
@@ -74,6 +92,13 @@ plan_create(const SourceTable *tables, uint32 n, Codec codec, int level, dsm_han
 	plan->codec = codec;
 	plan->level = level;
 	plan->n_tables = n;
+	plan->n_batches = 0;
+	plan->all_objects = 0;
+	for (uint32 i = 0; i < n; i++)
+	{
+		plan->n_batches += tables[i].n_objects > 0;
+		plan->all_objects += tables[i].n_objects;
+	}
 	pg_atomic_init_u32(&plan->cursor, 0);
 	memcpy(plan->tables, entries, n * sizeof(PlanTable));
 	memcpy((char *) plan + base, strings.data, strings.len);
@@ -86,6 +111,23 @@ const char *
 plan_string(const SnapshotPlan *plan, uint32 offset)
 {
 	return offset == 0 ? NULL : (const char *) plan + offset;
+}
+
+/* The large objects of a batch. */
+const Oid *
+plan_batch(const SnapshotPlan *plan, const PlanTable *table)
+{
+	return (const Oid *) ((const char *) plan + table->objects);
+}
+
+/* The name of a table's data file, or of a large object's. */
+void
+plan_file_name(const SnapshotPlan *plan, const PlanTable *table, Oid object, char *name)
+{
+	if (OidIsValid(object))
+		snprintf(name, PLAN_FILE_NAME_LEN, "blob_%u.dat%s", object, codec_suffix(plan->codec));
+	else
+		snprintf(name, PLAN_FILE_NAME_LEN, "%d.dat%s", table->dump_id, codec_suffix(plan->codec));
 }
 
 static int
@@ -145,6 +187,17 @@ measure_table(const SnapshotPlan *plan, PlanTable *table)
 	table_close(rel, AccessShareLock);
 }
 
+/* Large objects have no sizes that could be had cheaply: each gets its share of all that there are. */
+static void
+measure_batch(const SnapshotPlan *plan, PlanTable *table)
+{
+	Relation rel = table_open(LargeObjectRelationId, AccessShareLock);
+
+	table->bytes = (double) table_relation_size(rel, MAIN_FORKNUM) * table->n_objects /
+				   Max(plan->all_objects, 1);
+	table_close(rel, AccessShareLock);
+}
+
 /*
  * Size all tables, large ones first. In a transaction; before copiers start.
  * The caller is in the holder's lock group, so that nobody who waits for a
@@ -158,12 +211,15 @@ plan_measure(SnapshotPlan *plan, JobCounters *counters)
 	for (uint32 i = 0; i < plan->n_tables; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		measure_table(plan, &plan->tables[i]);
+		if (plan->tables[i].n_objects > 0)
+			measure_batch(plan, &plan->tables[i]);
+		else
+			measure_table(plan, &plan->tables[i]);
 		total += plan->tables[i].bytes;
 	}
 	qsort(plan->tables, plan->n_tables, sizeof(PlanTable), by_size_descending);
 	pg_atomic_write_u64(&counters->bytes_total, total);
-	pg_atomic_write_u32(&counters->tables_total, plan->n_tables);
+	pg_atomic_write_u32(&counters->tables_total, plan->n_tables - plan->n_batches);
 }
 
 /* Take the next chunk; false when none is left. */

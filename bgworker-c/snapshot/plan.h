@@ -27,7 +27,11 @@ typedef struct SourceTable
 	char *fingerprint; /* of its catalog rows, as the snapshot sees them */
 	char *condition;   /* WHERE … of an extension's config table, or NULL */
 	bool extension_member;
-	int dump_id; /* once the table of contents names its file */
+	char *root_schema; /* of the partition root to load it through, or NULL */
+	char *root_name;
+	int dump_id;  /* once the table of contents names its file */
+	Oid *objects; /* of a batch of large objects; then there is no table */
+	uint32 n_objects;
 } SourceTable;
 
 /* Of a table's data file: only who makes it may create one of that name. */
@@ -52,6 +56,9 @@ typedef struct PlanTable
 	uint32 columns; /* of the first of n_columns names, one after the other */
 	uint32 n_columns;
 	uint32 condition; /* 0 = none */
+	uint32
+		objects; /* of the first of n_objects large objects; then it is no table but a batch of these */
+	uint32 n_objects;
 	pg_atomic_uint32 next_chunk;
 	pg_atomic_uint32 chunks_done;
 	pg_atomic_uint64 file_end; /* where the next frame goes */
@@ -64,7 +71,9 @@ typedef struct SnapshotPlan
 {
 	Codec codec;
 	int level;
-	uint32 n_tables;
+	uint32 n_tables;         /* with batches of large objects */
+	uint32 n_batches;        /* of them */
+	uint64 all_objects;      /* in all batches */
 	pg_atomic_uint32 cursor; /* the first table that may have chunks left */
 	PlanTable tables[FLEXIBLE_ARRAY_MEMBER];
 } SnapshotPlan;
@@ -86,5 +95,10 @@ extern bool plan_next_chunk(SnapshotPlan *plan, PlanChunk *chunk);
 extern bool plan_chunk_done(SnapshotPlan *plan, const PlanChunk *chunk);
 extern Relation plan_open_table(const SnapshotPlan *plan, const PlanTable *table);
 extern const char *plan_string(const SnapshotPlan *plan, uint32 offset);
+extern const Oid *plan_batch(const SnapshotPlan *plan, const PlanTable *table);
+extern void
+plan_file_name(const SnapshotPlan *plan, const PlanTable *table, Oid object, char *name);
+
+#define PLAN_FILE_NAME_LEN 64
 
 #endif /* STEEP_PLAN_H */

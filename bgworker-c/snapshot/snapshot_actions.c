@@ -225,8 +225,7 @@ lock(JobRun *run, Jsonb *action)
 	SnapshotRun *snapshot = run->snapshot;
 	const char *changed;
 
-	snapshot->plan = plan_create(snapshot->tables, snapshot->n_tables, snapshot->codec,
-								 snapshot->level, &run->job->plan);
+	snapshot->plan = snapshot_make_plan(snapshot, &run->job->plan);
 	wait_for_locks(run);
 	changed = snapshot_run_find_change(run, action);
 	if (changed != NULL)
@@ -256,6 +255,7 @@ static const Action actions[] = {
 	 plan,
 	 {{"tables", MEMBER_TEXT},
 	  {"matviews", MEMBER_TEXT},
+	  {"large_objects", MEMBER_TEXT},
 	  {"filter", MEMBER_TEXT},
 	  {"compression", MEMBER_TEXT},
 	  {"level", MEMBER_INTEGER, true},

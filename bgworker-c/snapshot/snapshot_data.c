@@ -5,10 +5,12 @@
 #include "snapshot/snapshot_plan.h"
 
 #include "catalog/dependency.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 
 /* A table that pg_dump lists and we do not would come back empty. */
 static void
@@ -62,6 +64,18 @@ may_read_sequence(Oid sequence)
 		   pg_class_aclcheck(table, GetUserId(), ACL_SELECT) == ACLCHECK_OK;
 }
 
+/* The sequence that an entry sets. One that an extension makes has no entry of its own, and only a name. */
+static Oid
+sequence_of(const TocEntry *entry, const Oid *sequences)
+{
+	Oid schema;
+
+	if (entry->ndependencies > 0 && OidIsValid(sequences[entry->dependencies[0]]))
+		return sequences[entry->dependencies[0]];
+	schema = get_namespace_oid(entry->schema, true);
+	return OidIsValid(schema) ? get_relname_relid(entry->tag, schema) : InvalidOid;
+}
+
 /*
  * pg_dump reads the values of sequences with rights of its own. Those of the
  * requester are checked here, and not only by the planner's friendly message.
@@ -81,12 +95,10 @@ check_sequence_rights(const Toc *toc)
 	for (int i = 0; i < toc->entries.count; i++)
 	{
 		const TocEntry *entry = toc->entries.items[i];
-		Oid sequence;
 
-		if (strcmp(entry->desc, "SEQUENCE SET") != 0 || entry->ndependencies == 0)
+		if (strcmp(entry->desc, "SEQUENCE SET") != 0)
 			continue;
-		sequence = sequences[entry->dependencies[0]];
-		if (!OidIsValid(sequence) || !may_read_sequence(sequence))
+		if (!may_read_sequence(sequence_of(entry, sequences)))
 			ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 							errmsg("permission denied for sequence %s",
 								   quote_qualified_identifier(entry->schema, entry->tag))));
@@ -112,13 +124,16 @@ snapshot_run_add_data(JobRun *run)
 							 .owner = table->owner,
 							 .columns = table->columns,
 							 .ncolumns = table->ncolumns,
-							 .extension_member = table->extension_member};
+							 .extension_member = table->extension_member,
+							 .root_schema = table->root_schema,
+							 .root_table = table->root_name};
 
 		if (!table->extension_member && toc_find_table(snapshot->toc, table->relid) == NULL)
 			wrong_answer("table %s, which is in the plan, is not in what pg_dump lists",
 						 quote_qualified_identifier(table->schema, table->name));
 		table->dump_id = toc_add_table_data(snapshot->toc, &spec)->dump_id;
 	}
+	snapshot_add_objects(snapshot);
 	for (uint32 i = 0; i < snapshot->n_matviews; i++)
 		toc_add_matview_refresh(snapshot->toc, snapshot->matviews[i]);
 }

@@ -32,6 +32,28 @@ write_toc(JobRun *run, ManifestHeader *header)
 	digest_bytes(toc.data, toc.len, header->toc_sha256);
 }
 
+/* Write what names the files of large objects; sizes and digests are for the manifest. */
+static void
+write_object_lists(JobRun *run, ManifestHeader *header)
+{
+	SnapshotRun *snapshot = run->snapshot;
+
+	header->lists = palloc0_array(ManifestList, snapshot->n_batches + 1);
+	header->n_lists = snapshot->n_batches;
+	for (uint32 i = 0; i < snapshot->n_batches; i++)
+	{
+		ManifestList *list = &header->lists[i];
+		char *text = snapshot_list_objects(&snapshot->batches[i]);
+
+		worker_check_cancel(run->job);
+		list->name = psprintf("blobs_%d.toc", snapshot->batches[i].dump_id);
+		list->bytes = strlen(text);
+		directory_write_file(run->dirfd, list->name, text, list->bytes);
+		digest_bytes(text, list->bytes, list->sha256);
+		pfree(text);
+	}
+}
+
 static void
 fill_header(JobRun *run, ManifestHeader *header)
 {
@@ -69,6 +91,7 @@ snapshot_finish(JobRun *run, Jsonb *action)
 
 	fill_header(run, &header);
 	write_toc(run, &header);
+	write_object_lists(run, &header);
 	frames = frame_log_read(run->dirfd, run->snapshot->n_copiers, &n_frames);
 	StartTransactionCommand(); /* names become UTF-8 by a conversion in the catalogs */
 	manifest_write(run->dirfd, TEMPORARY_MANIFEST, &header, run->snapshot->plan, frames, n_frames,

@@ -49,8 +49,11 @@ static const AnswerColumn table_columns[] = {
 	{TEXTOID},            /* fingerprint */
 	{TEXTOID, true},      /* condition */
 	{BOOLOID},            /* is it an extension's */
+	{TEXTOID, true},      /* of the root to load it through: schema */
+	{TEXTOID, true},      /* and name */
 };
 static const AnswerColumn matview_columns[] = {{OIDOID}};
+static const AnswerColumn object_columns[] = {{TEXTOID}, {TEXTOID}, {TEXTOID}, {TEXTOID}};
 static const AnswerColumn filter_columns[] = {{TEXTOID, true}, {TEXTOID, true}, {TEXTOID}};
 static const AnswerColumn fingerprint_columns[] = {{OIDOID}, {TEXTOID}};
 
@@ -105,6 +108,10 @@ read_tables(SnapshotRun *snapshot, uint64 n)
 		table->fingerprint = planned_text(i, 6);
 		table->condition = planned_text(i, 7);
 		table->extension_member = strcmp(planned_text(i, 8), "t") == 0;
+		table->root_schema = planned_text(i, 9);
+		table->root_name = planned_text(i, 10);
+		if ((table->root_schema == NULL) != (table->root_name == NULL))
+			wrong_answer("the root of table %s has half a name", table->name);
 	}
 }
 
@@ -124,6 +131,31 @@ read_options(JobRun *run, Jsonb *action)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("compression level must be between %d and %d", min, max)));
 	snapshot->node_id = action_text(action, "node_id");
+}
+
+/* What pg_dump is to be limited to. */
+static void
+read_filter(JobRun *run, Jsonb *action)
+{
+	SnapshotRun *snapshot = run->snapshot;
+	uint64 n = run_query(run, action, "filter", filter_columns, lengthof(filter_columns));
+	MemoryContextSwitchTo(snapshot->context);
+	for (uint64 i = 0; i < n; i++)
+	{
+		char *schema = planned_text(i, 1);
+		char *name = planned_text(i, 2);
+		PgDumpTable *table = palloc0_object(PgDumpTable);
+
+		if (schema == NULL)
+			ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
+							errmsg("table %s no longer exists", planned_text(i, 3))));
+		table->schema = schema;
+		table->table = name;
+		if (name == NULL)
+			snapshot->filter_schemas = lappend(snapshot->filter_schemas, schema);
+		else
+			snapshot->filter_tables = lappend(snapshot->filter_tables, table);
+	}
 }
 
 /* List tables, materialized views and what pg_dump is to be limited to. */
@@ -148,25 +180,11 @@ snapshot_run_list(JobRun *run, Jsonb *action)
 	for (uint64 i = 0; i < n; i++)
 		snapshot->matviews[i] = planned_oid(i, 1);
 
-	n = run_query(run, action, "filter", filter_columns, lengthof(filter_columns));
+	n = run_query(run, action, "large_objects", object_columns, lengthof(object_columns));
 	MemoryContextSwitchTo(snapshot->context);
-	for (uint64 i = 0; i < n; i++)
-	{
-		char *schema = planned_text(i, 1);
-		char *name = planned_text(i, 2);
-		PgDumpTable *table = palloc0_object(PgDumpTable);
+	snapshot_read_objects(snapshot, n);
 
-		if (schema == NULL)
-			ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
-							errmsg("table %s no longer exists", planned_text(i, 3))));
-		table->schema = schema;
-		table->table = name;
-		if (name == NULL)
-			snapshot->filter_schemas = lappend(snapshot->filter_schemas, schema);
-		else
-			snapshot->filter_tables = lappend(snapshot->filter_tables, table);
-	}
-
+	read_filter(run, action);
 	SPI_finish();
 	PopActiveSnapshot();
 	CommitTransactionCommand();

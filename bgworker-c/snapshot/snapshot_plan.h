@@ -19,7 +19,10 @@ struct SnapshotRun
 	int level;
 	SourceTable *tables; /* by oid */
 	uint32 n_tables;
-	Oid *matviews; /* to refresh, in this order */
+	SourceTable *batches; /* of large objects */
+	uint32 n_batches;
+	List *object_entries; /* of LargeObjectEntry *: what the table of contents is to say of them */
+	Oid *matviews;        /* to refresh, in this order */
 	uint32 n_matviews;
 	List *filter_tables;  /* of PgDumpTable *; both NIL = everything */
 	List *filter_schemas; /* of char * */
@@ -28,6 +31,15 @@ struct SnapshotRun
 	int n_copiers;
 };
 
+/* What the planner's query says of large objects: of a batch, or of what belongs to the one before. */
+typedef struct LargeObjectEntry
+{
+	const char *desc;
+	const char *tag;
+	const char *defn;
+	const char *owner;
+} LargeObjectEntry;
+
 extern void snapshot_finish(JobRun *run, Jsonb *action);
 
 /* snapshot_copy.c */
@@ -35,6 +47,12 @@ extern void snapshot_copy(JobRun *run, Jsonb *action);
 extern void snapshot_run_reset(JobRun *run);
 extern void snapshot_run_list(JobRun *run, Jsonb *action);
 extern void snapshot_run_add_data(JobRun *run);
+
+/* snapshot_objects.c */
+extern void snapshot_read_objects(SnapshotRun *snapshot, uint64 n);
+extern void snapshot_add_objects(SnapshotRun *snapshot);
+extern SnapshotPlan *snapshot_make_plan(SnapshotRun *snapshot, dsm_handle *handle);
+extern char *snapshot_list_objects(const SourceTable *batch);
 extern const char *snapshot_run_find_change(JobRun *run, Jsonb *action);
 
 #endif /* STEEP_SNAPSHOT_PLAN_H */

@@ -17,7 +17,9 @@
 #include "miscadmin.h"
 #include "parser/parse_node.h"
 #include "parser/parse_relation.h"
+#include "text/row_source.h"
 #include "utils/acl.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
@@ -120,4 +122,23 @@ table_rows_read(const SnapshotPlan *plan, const PlanChunk *chunk, RowSink sink)
 	table_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
 	table_close(rel, NoLock);
+}
+
+/*
+ * An extension says by a condition which rows of a table it does not bring
+ * itself. These tables take a SELECT; who wrote the condition made the extension.
+ */
+void
+table_rows_select(const SnapshotPlan *plan, const PlanTable *table, RowSink sink)
+{
+	const char *column = plan_string(plan, table->columns);
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "SELECT ");
+	for (uint32 i = 0; i < table->n_columns; i++, column += strlen(column) + 1)
+		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "", quote_identifier(column));
+	appendStringInfo(&sql, " FROM ONLY %s %s", plan_string(plan, table->qualified_name),
+					 plan_string(plan, table->condition));
+	row_source_read(sql.data, sink);
 }

@@ -8,6 +8,7 @@
 #include "snapshot/plan.h"
 #include "text/row_text.h"
 
+extern void table_rows_select(const SnapshotPlan *plan, const PlanTable *table, RowSink sink);
 extern void table_rows_read(const SnapshotPlan *plan, const PlanChunk *chunk, RowSink sink);
 
 #endif /* STEEP_TABLE_ROWS_H */

@@ -66,10 +66,11 @@ typedef struct Toc
 {
 	MemoryContext context; /* holds everything below */
 	TocHeader header;
-	TocEntries entries;    /* as read, in archive order */
-	TocEntries table_data; /* added; written before the first entry of
+	TocEntries entries;       /* as read, in archive order */
+	TocEntries table_data;    /* added; written before the first entry of
 								 * section data or post-data */
-	TocEntries refreshes;  /* added; written last */
+	TocEntries large_objects; /* added; written after table_data */
+	TocEntries refreshes;     /* added; written last */
 	int max_dump_id;
 	HTAB *relations; /* by pg_class oid */
 } Toc;
@@ -102,8 +103,20 @@ extern TocEntry *toc_next_table(const Toc *toc, int *position);
 /* toc_add.c */
 extern TocEntry *toc_add_table_data(Toc *toc, const TocTableData *spec);
 extern TocEntry *toc_add_matview_refresh(Toc *toc, Oid relid);
+extern bool toc_loads_via_root(const TocEntry *entry);
+
+/* toc_large_objects.c */
+extern TocEntry *
+toc_add_large_objects(Toc *toc, const char *tag, const char *oids, const char *owner);
+extern void
+toc_add_remark(Toc *toc, const TocEntry *on, const char *desc, const char *tag, const char *defn);
+extern Oid *toc_large_objects(const TocEntry *metadata, uint32 *n);
+extern const TocEntry *toc_large_objects_of(const Toc *toc, const TocEntry *entry);
+extern char *
+toc_large_objects_statement(const Toc *toc, const TocEntry *entry, bool no_owner, bool replace);
 
 /* shared by the toc_*.c files */
+extern TocEntry *toc_make_entry(Toc *toc, const char *desc, TocSection section, Oid oid);
 extern void toc_append(Toc *toc, TocEntries *list, TocEntry *entry);
 extern void toc_index_relations(Toc *toc);
 extern TocEntry *toc_find_relation(const Toc *toc, Oid relid, const char *desc);

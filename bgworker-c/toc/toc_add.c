@@ -19,14 +19,14 @@ next_dump_id(Toc *toc)
 	return ++toc->max_dump_id;
 }
 
-/* A new entry for a relation, not yet in any list. */
-static TocEntry *
-make_entry(Toc *toc, const char *desc, TocSection section, Oid relid)
+/* A new entry, not yet in any list. */
+TocEntry *
+toc_make_entry(Toc *toc, const char *desc, TocSection section, Oid oid)
 {
 	TocEntry *entry = palloc0_object(TocEntry);
 
 	entry->dump_id = next_dump_id(toc);
-	entry->catalog_oid = relid;
+	entry->catalog_oid = oid;
 	entry->desc = pstrdup(desc);
 	entry->section = section;
 	return entry;
@@ -76,10 +76,19 @@ table_dump_id(Toc *toc, const TocTableData *spec)
 }
 
 /* pg_restore tells by this comment that the rows may lie in other partitions. */
+#define VIA_ROOT "-- load via partition root "
+
+/* Whether the rows of a TABLE DATA entry are to be loaded through the partition root. */
+bool
+toc_loads_via_root(const TocEntry *entry)
+{
+	return entry->defn != NULL && strncmp(entry->defn, VIA_ROOT, strlen(VIA_ROOT)) == 0;
+}
+
 static char *
 load_via_root_comment(const char *root)
 {
-	char *comment = psprintf("-- load via partition root %s", root);
+	char *comment = psprintf(VIA_ROOT "%s", root);
 
 	for (char *c = comment; *c != '\0'; c++)
 	{
@@ -95,7 +104,7 @@ toc_add_table_data(Toc *toc, const TocTableData *spec)
 {
 	MemoryContext previous = MemoryContextSwitchTo(toc->context);
 	int table = table_dump_id(toc, spec);
-	TocEntry *entry = make_entry(toc, "TABLE DATA", TOC_DATA, spec->relid);
+	TocEntry *entry = toc_make_entry(toc, "TABLE DATA", TOC_DATA, spec->relid);
 	bool via_root = spec->root_table != NULL;
 	char *target = quote_qualified_identifier(via_root ? spec->root_schema : spec->schema,
 											  via_root ? spec->root_table : spec->table);
@@ -131,7 +140,7 @@ toc_add_matview_refresh(Toc *toc, Oid relid)
 	if (toc->refreshes.count > 0)
 		before = toc->refreshes.items[toc->refreshes.count - 1]->dump_id;
 
-	entry = make_entry(toc, "MATERIALIZED VIEW DATA", TOC_POST_DATA, relid);
+	entry = toc_make_entry(toc, "MATERIALIZED VIEW DATA", TOC_POST_DATA, relid);
 	entry->tag = view->tag;
 	entry->schema = view->schema;
 	entry->owner = view->owner;

@@ -32,7 +32,7 @@ compare_names(const void *a, const void *b, void *arg)
 	return order != 0 ? order : strcmp(schema_of(one), schema_of(other));
 }
 
-/* Sort what can be named.  A table that an extension makes has nothing but data. */
+/* Sort what can be named.  A table or sequence that an extension makes has nothing but data. */
 static void
 index_names(Chooser *chooser)
 {
@@ -40,7 +40,8 @@ index_names(Chooser *chooser)
 
 	for (int i = 0; i < entries->count; i++)
 	{
-		if (is_relation(entries->items[i]) || is_kind(entries->items[i], "TABLE DATA"))
+		if (is_relation(entries->items[i]) || is_kind(entries->items[i], "TABLE DATA") ||
+			is_kind(entries->items[i], "SEQUENCE SET"))
 			chooser->by_name[chooser->n_by_name++] = i;
 	}
 	qsort_arg(chooser->by_name, chooser->n_by_name, sizeof(int), compare_names,

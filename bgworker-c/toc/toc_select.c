@@ -58,7 +58,8 @@ toc_position(HTAB *positions, int dump_id)
 
 /*
  * Kinds that the target has or does without: a database of its own, its
- * encoding, and planner statistics, which ANALYZE makes from the rows.
+ * encoding, and planner statistics, which ANALYZE makes from the rows.  BLOB is
+ * of archives before version 1.16.
  */
 static bool
 is_never_applied(const TocEntry *entry)
@@ -66,7 +67,7 @@ is_never_applied(const TocEntry *entry)
 	return is_kind(entry, "DATABASE") || is_kind(entry, "DATABASE PROPERTIES") ||
 		   is_kind(entry, "ENCODING") || is_kind(entry, "STDSTRINGS") ||
 		   is_kind(entry, "SEARCHPATH") || is_kind(entry, "STATISTICS DATA") ||
-		   strncmp(entry->desc, "BLOB", 4) == 0;
+		   is_kind(entry, "BLOB");
 }
 
 static bool
@@ -75,26 +76,42 @@ is_right(const TocEntry *entry)
 	return is_kind(entry, "ACL") || is_kind(entry, "ACL LANGUAGE") || is_kind(entry, "DEFAULT ACL");
 }
 
+/* The stage of an entry of section data. */
+static ApplyStage
+data_stage(const TocEntry *entry)
+{
+	static const struct
+	{
+		const char *desc;
+		ApplyStage stage;
+	} stages[] = {
+		{"BLOB METADATA", STAGE_LARGE_OBJECTS},
+		{"BLOBS", STAGE_OBJECT_DATA},
+		{"TABLE DATA", STAGE_DATA},
+		{"SEQUENCE SET", STAGE_SEQUENCES},
+		{"ACL", STAGE_RIGHTS},
+	};
+
+	for (int i = 0; i < (int) lengthof(stages); i++)
+		if (is_kind(entry, stages[i].desc))
+			return stages[i].stage;
+	return STAGE_SKIP;
+}
+
 /* The stage of an entry that belongs to a section, if that is wanted. */
 static ApplyStage
 stage_in_section(const TocEntry *entry, TocSection section, const TocSelection *selection)
 {
 	bool post_data = section == TOC_POST_DATA;
 
-	if (is_never_applied(entry))
+	if (is_never_applied(entry) || (is_right(entry) && selection->no_privileges))
 		return STAGE_SKIP;
 	if (section == TOC_DATA)
-	{
-		if (!selection->data)
-			return STAGE_SKIP;
-		if (is_kind(entry, "TABLE DATA"))
-			return STAGE_DATA;
-		return is_kind(entry, "SEQUENCE SET") ? STAGE_SEQUENCES : STAGE_SKIP;
-	}
+		return selection->data ? data_stage(entry) : STAGE_SKIP;
 	if (post_data ? !selection->post_data : !selection->pre_data)
 		return STAGE_SKIP;
 	if (is_right(entry))
-		return selection->no_privileges ? STAGE_SKIP : STAGE_RIGHTS;
+		return STAGE_RIGHTS;
 	/* a refresh may need any function and index; an event trigger would see everything */
 	if (is_kind(entry, "MATERIALIZED VIEW DATA") || is_kind(entry, "EVENT TRIGGER"))
 		return STAGE_LAST;

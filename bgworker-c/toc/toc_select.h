@@ -13,6 +13,8 @@ typedef enum ApplyStage
 {
 	STAGE_SKIP = 0,
 	STAGE_PRE_DATA,
+	STAGE_LARGE_OBJECTS, /* are made, with their comments */
+	STAGE_OBJECT_DATA,
 	STAGE_DATA,
 	STAGE_SEQUENCES,
 	STAGE_POST_DATA,

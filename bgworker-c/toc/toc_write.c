@@ -122,9 +122,11 @@ toc_write(const Toc *toc, Codec codec, ByteBuffer *out)
 	int data = data_position(&toc->entries);
 
 	write_header(out, &toc->header, codec);
-	write_int(out, toc->entries.count + toc->table_data.count + toc->refreshes.count);
+	write_int(out, toc->entries.count + toc->table_data.count + toc->large_objects.count +
+					   toc->refreshes.count);
 	write_entries(out, &toc->entries, 0, data);
 	write_entries(out, &toc->table_data, 0, toc->table_data.count);
+	write_entries(out, &toc->large_objects, 0, toc->large_objects.count);
 	write_entries(out, &toc->entries, data, toc->entries.count);
 	write_entries(out, &toc->refreshes, 0, toc->refreshes.count);
 }

@@ -7,7 +7,7 @@ import type { ResultRow, Session } from "../session.ts";
 import { call, type Statement } from "../sql-call.ts";
 import { isLocalNode, placeOf } from "./local-node.ts";
 import { mergeSummary } from "./merge-summary.ts";
-import { type CompareOptions, compareOptions, differs } from "./overlap.ts";
+import { type CompareOptions, compareOptions, differs, scopeOf } from "./overlap.ts";
 import { peerOf } from "./peer.ts";
 
 export interface StartMergeOptions extends CompareOptions, JobOptions {
@@ -116,11 +116,13 @@ function mergeStatement(
   options: StartMergeOptions,
 ): Statement {
   return call("start_merge", {
-    ...{ peer, tables: options.tables ?? null, strategy, dry_run: dryRun },
+    ...{ peer, ...scopeOf(options), strategy, dry_run: dryRun },
     last_modified_column: options.lastModifiedColumn,
     ...{ local_only: options.localOnly, remote_only: options.remoteOnly },
-    // the comparison says what identifies a row
-    primary_keys: overlapId === undefined ? options.primaryKeys : undefined,
+    // the comparison says which tables there are, and what identifies a row
+    ...(overlapId === undefined
+      ? { primary_keys: options.primaryKeys }
+      : { schemas: undefined, exclude_tables: undefined }),
     ...{ backlog: options.backlog, other_subscribers: options.otherSubscribers },
     overlap_id: overlapId,
   });
@@ -162,8 +164,9 @@ async function preview(
   let overlapId: string | undefined;
   let current = session;
   if (options.backlog !== "discard") {
-    const { tables = null, primaryKeys } = options;
-    const comparison = call("start_overlap", { peer, tables, primary_keys: primaryKeys });
+    const comparison = call("start_overlap", {
+      ...{ peer, ...scopeOf(options), primary_keys: options.primaryKeys },
+    });
     const compared = await run(invocation, session, comparison, options);
     if (typeof compared === "number") return compared;
     const [last, { values }] = compared;

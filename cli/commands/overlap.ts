@@ -7,6 +7,9 @@ import { type PeerOptions, peerOf, peerOption } from "./peer.ts";
 
 export interface CompareOptions extends PeerOptions {
   readonly tables?: readonly string[];
+  readonly excludeTables?: readonly string[];
+  readonly schemas?: readonly string[];
+  readonly skipUnsuitable?: boolean;
   readonly primaryKeys?: string;
 }
 
@@ -21,6 +24,9 @@ export function compareOptions() {
       "--tables <names>",
       "schema.table, quoted as in SQL, with commas between (default: all that both have)",
     ),
+    listOption("--schemas <names>", "all tables of these schemas"),
+    listOption("--exclude-tables <patterns>", "tables to leave out, as 'audit.*,public.log_?'"),
+    option("--skip-unsuitable", "go on without tables that cannot be compared, and list them"),
     option("--primary-keys <json>", `columns that identify rows, as '{"public.t": ["a", "b"]}'`),
   ];
 }
@@ -47,7 +53,7 @@ export function addOverlap(root: Command): void {
       return invocation.withSession(async (session) => {
         await checkLocal(session);
         const { sql, params } = call("analyze_overlap", {
-          ...{ peer, tables: options.tables ?? null, primary_keys: options.primaryKeys },
+          ...{ peer, ...scopeOf(options), primary_keys: options.primaryKeys },
           catch_up_timeout: options.catchUpTimeout,
         });
         const result = await session.query(sql, params);
@@ -58,6 +64,14 @@ export function addOverlap(root: Command): void {
       });
     },
   });
+}
+
+/** The arguments that say which tables are meant. */
+export function scopeOf({ tables, excludeTables, schemas, skipUnsuitable }: CompareOptions) {
+  return {
+    tables: tables ?? null,
+    ...{ exclude_tables: excludeTables, schemas, skip_unsuitable: skipUnsuitable },
+  };
 }
 
 const counts = ["local_only_count", "remote_only_count", "conflict_count", "unsettled_count"];

@@ -61,7 +61,7 @@ function addGenerate(snapshot: Command): void {
       listOption("--schemas <names>", "only these schemas"),
       option("--slot-name <name>", "make a logical slot that begins where the snapshot ends"),
       listOption("--publications <names>", "those that the slot's subscriber will use"),
-      option("--large-objects <what>", "refuse (default) or skip"),
+      option("--large-objects <what>", "copy (default), refuse or skip"),
       ...jobOptions(),
     ],
     action: async (invocation, options, node) => {

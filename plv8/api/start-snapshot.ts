@@ -107,7 +107,7 @@ export const startSnapshot: PublicFunction = {
     { name: "slot_name", type: "text", default: "null" },
     { name: "publications", type: "text[]", default: "null" },
     { name: "node_id", type: "text", default: "null" },
-    { name: "large_objects", type: "text", default: `'refuse'` },
+    { name: "large_objects", type: "text", default: `'copy'` },
   ],
   returns: { kind: "row", table: "snapshots", key: "snapshot_id" },
   volatility: "volatile",

@@ -1,7 +1,8 @@
 /*
  * The queries of an apply about what is there already. $1 = the job's params,
  * $2 = names of the tables to load, $3 = of the sequences to set, $4 = of the
- * relations to create. They run with the requester's rights; what they report
+ * relations to create, $5 = of $2 the tables that are loaded through their partition root, $6 = oids of
+ * the large objects to create. They run with the requester's rights; what they report
  * as missing is checked again where it is needed.
  */
 
@@ -48,8 +49,11 @@ export const factsQuery = `
   with recursive ${targets}, ${references}, ${levels}
   select json_build_object(
     'existing', ${listed("select n.name from unnest($4) n(name) where to_regclass(n.name) is not null")},
+    'existing_objects', ${listed("select m.oid::text as name from pg_largeobject_metadata m where m.oid = any ($6::oid[])")},
     'missing', ${listed("select t.name from target t where t.oid is null")},
-    'not_insertable', ${listed(`select t.name from target t join pg_class c on c.oid = t.oid where not ${insertable}`)},
+    'not_insertable', ${listed(`select distinct c.oid::regclass::text as name from target t
+      join pg_class c on c.oid = case when t.name = any ($5) then pg_partition_root(t.oid) else t.oid end
+      where not ${insertable}`)},
     'not_tables', ${listed("select t.name from target t join pg_class c on c.oid = t.oid where c.relkind not in ('r', 'p')")},
     'row_security', ${listed("select t.name from target t where t.oid is not null and row_security_active(t.oid)")},
     'not_truncatable', ${listed("select t.name from target t where t.oid is not null and not has_table_privilege(t.oid, 'TRUNCATE')")},
@@ -73,26 +77,37 @@ export const levelsQuery = `
 /**
  * Rows (name of a foreign key, query that finds a row that violates it; NULL where the requester may
  * not read the tables): the enforced ones of tables that were loaded while they were not checked.
- * As PostgreSQL checks them: MATCH FULL also refuses keys that are NULL in part.
+ * As PostgreSQL checks them: MATCH FULL also refuses keys that are NULL in part, and under PERIOD the ranges of the
+ * parents have to cover that of the child together.
  */
 export const foreignKeyChecksQuery = `
   with ${targets}
   select format('%I of table %s', c.conname, c.conrelid::regclass),
          case when has_table_privilege(c.conrelid, 'SELECT') and has_table_privilege(c.confrelid, 'SELECT') then
-           format('select 1 from only %s f where %s and not exists (select from %s p where %s) limit 1',
+           format('select 1 from only %s f where %s and not exists (%s) limit 1',
                   c.conrelid::regclass,
                   case c.confmatchtype when 'f' then '(' || k.some || ')' else k.every end,
-                  case (select r.relkind from pg_class r where r.oid = c.confrelid) when 'r' then 'only ' else '' end || c.confrelid::regclass,
-                  k.equal) end
+                  format(case when c.conperiod then
+                           'select from (select p.%3$s as r from %1$s p where %2$s and p.%3$s operator(pg_catalog.&&) f.%4$s) x'
+                           ' having f.%4$s operator(pg_catalog.<@) pg_catalog.range_agg(x.r)'
+                         else 'select from %1$s p where %2$s' end,
+                         case when (select r.relkind from pg_class r where r.oid = c.confrelid) = 'r' then 'only ' else '' end || c.confrelid::regclass,
+                         k.equal, k.parent_period, k.child_period)) end
   from pg_constraint c
   cross join lateral (
     select string_agg(format('f.%I is not null', a.attname), ' and ') as every,
            string_agg(format('f.%I is not null', a.attname), ' or ') as some,
-           string_agg(format('p.%I operator(%I.%s) f.%I', b.attname, n.nspname, o.oprname, a.attname), ' and ') as equal
-    from unnest(c.conkey, c.confkey, c.conpfeqop) u(child, parent, op)
+           string_agg(format('p.%I operator(%I.%s) f.%I', b.attname, n.nspname, o.oprname, a.attname), ' and ')
+             filter (where not i.is_period) as equal,
+           max(quote_ident(b.attname)) filter (where i.is_period) as parent_period,
+           max(quote_ident(a.attname)) filter (where i.is_period) as child_period
+    from unnest(c.conkey, c.confkey, c.conpfeqop) with ordinality u(child, parent, op, n)
+    cross join lateral (select c.conperiod and u.n = cardinality(c.conkey) as is_period) i
     join pg_attribute a on a.attrelid = c.conrelid and a.attnum = u.child
     join pg_attribute b on b.attrelid = c.confrelid and b.attnum = u.parent
     join pg_operator o on o.oid = u.op
     join pg_namespace n on n.oid = o.oprnamespace) k
   where c.contype = 'f' and c.convalidated and c.conenforced and c.conrelid in (select t.oid from target t)
+    -- one that refers to a partitioned table has others for its partitions, which say less
+    and not exists (select from pg_constraint u where u.oid = c.conparentid and u.conrelid = c.conrelid)
   order by 1`;

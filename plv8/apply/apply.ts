@@ -7,6 +7,8 @@ import { factsQuery, foreignKeyChecksQuery, levelsQuery } from "./apply-sql.ts";
 export interface ApplyFacts {
   /** relations that the archive creates and that are there already */
   readonly existing: string | null;
+  /** large objects that the archive creates and that are there already */
+  readonly existing_objects: string | null;
   /** tables to load that are not there */
   readonly missing: string | null;
   readonly not_tables: string | null;
@@ -135,12 +137,27 @@ function warningsFor(params: ApplyParams, facts: ApplyFacts): readonly string[] 
   return warnings;
 }
 
+/** Large objects keep their oids, which somebody else's may have. */
+function refuseExistingObjects(params: ApplyParams, facts: ApplyFacts): void {
+  refuseAny([
+    {
+      names: params.truncate && !has(params, "pre-data") ? null : facts.existing_objects,
+      sqlstate: "42710",
+      message: "large objects that the snapshot would create exist already",
+      hint: has(params, "pre-data")
+        ? "Apply to an empty database, or remove them with lo_unlink()."
+        : "Remove them with lo_unlink(), or pass truncate => true to replace them.",
+    },
+  ]);
+}
+
 function afterTargets(params: ApplyParams, facts: ApplyFacts): ApplyAction {
   if (has(params, "pre-data")) {
     refuseExisting(facts);
   } else if (has(params, "data")) {
     refuseTargets(params, facts);
   }
+  refuseExistingObjects(params, facts);
   const warnings = warningsFor(params, facts);
   return {
     kind: "start_appliers",

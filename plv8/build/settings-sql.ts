@@ -1,4 +1,4 @@
-type Settings = readonly (readonly [name: string, value: string])[];
+import { keySettings, type Settings, setLocalKeys } from "../shared/key-settings.ts";
 
 /** How values are written and read: both sides of a comparison have to do it alike. */
 export const valueSettings: Settings = [
@@ -27,6 +27,11 @@ export const scanSettings: Settings = [
   ["work_mem", "32MB"],
   ["jit", "off"],
   ["enable_sort", "off"],
+  // what else a database or a role may have switched off
+  ["enable_indexscan", "on"],
+  ["enable_bitmapscan", "on"],
+  ["enable_nestloop", "on"],
+  ["enable_hashjoin", "on"],
   ["plan_cache_mode", "force_custom_plan"],
   // else an index finds some of the rows only
   ["gin_fuzzy_search_limit", "0"],
@@ -64,6 +69,8 @@ const rows = (settings: Settings) =>
 export const settingsSql: { readonly [placeholder: string]: string } = {
   "@SET_VALUES@": clauses(valueSettings),
   "@SET_SCAN@": clauses(scanSettings),
+  "@SET_KEYS@": clauses(keySettings),
+  "@SET_LOCAL_KEYS@": setLocalKeys,
   "@SET_READING@": clauses(readingSettings),
   "@ROWS_OF_SETTINGS@": rows([...valueSettings, ...scanSettings]),
   "@ROWS_OF_PEER_SETTINGS@": rows(peerSettings),

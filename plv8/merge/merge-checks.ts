@@ -18,12 +18,16 @@ export interface PeerFacts {
   readonly not_settable: string | null;
   /** tables whose foreign keys refer to each other in a circle */
   readonly circle: string | null;
-  /** unique indexes that are not checked before rows are written, since that would run code of others */
+  /** unique indexes and exclusion constraints that are not checked before rows are written, since that would run code of others */
   readonly unchecked: string | null;
+  /** those of single partitions that are not checked, since the other side has other ones */
+  readonly unmatched: string | null;
   /** unique indexes whose values are compared by their text, where the type's equality may say more */
   readonly checked_as_text: string | null;
   /** sides ("here", "at the peer") that are standbys, cannot skip triggers, and so on */
   readonly read_only: string | null;
+  /** sides whose sessions may only read, and that would be written to */
+  readonly protected: string | null;
   readonly fires_triggers: string | null;
   readonly without_origin: string | null;
   readonly without_stamps: string | null;
@@ -55,6 +59,12 @@ export function refuseMerge(tolerance: Tolerance, facts: PeerFacts): void {
       sqlstate: "25006",
       message: "a merge writes to both sides, and one is a standby",
       hint: "Merge with the primary.",
+    },
+    {
+      names: facts.protected,
+      sqlstate: "25006",
+      message: "a merge writes to a side whose transactions are read-only",
+      hint: "There, ALTER ROLE ... SET default_transaction_read_only = off for the role that merges.",
     },
     {
       names: facts.differing,
@@ -155,7 +165,12 @@ export function mergeWarnings(tolerance: Tolerance, facts: PeerFacts): readonly 
   }
   if (facts.unchecked !== null) {
     warnings.push(
-      `unique indexes were not checked before rows are written, since they may run code of roles that are neither superusers nor the one that merges: ${facts.unchecked}`,
+      `unique indexes or exclusion constraints were not checked before rows are written, since they may run code of roles that are neither superusers nor the one that merges: ${facts.unchecked}`,
+    );
+  }
+  if (facts.unmatched !== null) {
+    warnings.push(
+      `unique indexes or exclusion constraints of single partitions were not checked before rows are written, since the other side does not have them for the same rows: ${facts.unmatched}`,
     );
   }
   if (facts.checked_as_text !== null) {

@@ -6,21 +6,39 @@ export interface WriteFacts {
   /** columns GENERATED ALWAYS AS IDENTITY, which an UPDATE cannot set */
   readonly identity: readonly string[];
   readonly unique: readonly UniqueFacts[];
+  /** INSERT, UPDATE or DELETE, where the role that merges has no such right */
+  readonly missing_rights: readonly string[];
+  /** row security would hide rows from that role */
+  readonly row_security: boolean;
 }
 
-/** A unique index; all but that of the key may stand in a row's way. */
+/** A unique index or an exclusion constraint, of the table or of one partition; all but that of the key may stand in a row's way. */
 export interface UniqueFacts {
   readonly name: string;
+  /** the partition that it is of, as schema.table, with its pg_class.relkind; null: the table */
+  readonly part: string | null;
+  readonly part_kind: string | null;
+  /** which rows that partition has */
+  readonly bound: string | null;
   /** null where there are expressions */
   readonly columns: readonly string[] | null;
   /** columns and expressions, as SQL writes them */
   readonly expressions: readonly string[];
   /** below any domain */
   readonly types: readonly string[];
-  /** how a value is compared with others: by its type's equality, likewise after a cast from text, as text */
-  readonly readings: readonly ("value" | "cast" | "text")[];
+  /**
+   * how a value is compared with others: by its type's equality, likewise after a cast from text, as an enum's label, by
+   * the index's operator after a cast from text, as text
+   */
+  readonly readings: readonly ("value" | "cast" | "label" | "made" | "text")[];
+  /** the index's operators, as SQL writes them */
+  readonly operators: readonly (string | null)[];
+  /** whether it refuses rows by those operators, and not equal ones only */
+  readonly excludes: boolean;
   readonly predicate: string | null;
   readonly nulls_not_distinct: boolean;
+  /** no value is compared as text */
+  readonly is_exact: boolean;
   /** no expression of it, nor its predicate, runs code of a role that could not be trusted with the requester's rights */
   readonly is_harmless: boolean;
 }
@@ -28,7 +46,12 @@ export interface UniqueFacts {
 /** What a peer may say of writing to a table: nothing of it becomes SQL here. */
 export interface PeerWriteFacts {
   readonly identity: readonly string[];
-  readonly unique: readonly Pick<UniqueFacts, "name" | "is_harmless">[];
+  readonly unique: readonly Pick<
+    UniqueFacts,
+    "name" | "part" | "bound" | "is_exact" | "is_harmless"
+  >[];
+  readonly missing_rights: readonly string[];
+  readonly row_security: boolean;
 }
 
 /** A table to merge, as `steep_repl._overlap_plans` asks for its plan. */
@@ -38,5 +61,7 @@ export interface MergeFacts extends PairFacts {
   readonly options: {
     readonly actions: RowActions;
     readonly last_modified_column: string | null;
+    /** a table that cannot be merged is left out */
+    readonly skips?: boolean;
   };
 }

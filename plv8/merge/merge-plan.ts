@@ -1,18 +1,24 @@
 import { SteepError } from "../db/steep-error.ts";
 import type { Build, Gap } from "../overlap/overlap-build.ts";
+import { keyType } from "../overlap/overlap-expressions.ts";
 import { buildOf, type OverlapPlan, overlapPlan } from "../overlap/overlap-plan.ts";
 import type { MergeFacts, PeerWriteFacts } from "./merge-facts.ts";
 import { type MergeSidePlan, mergeSidePlan, sameKeysQuery } from "./merge-queries.ts";
 import { checkedIndexes, type UniqueCheck, uniqueChecks } from "./merge-unique.ts";
 import { readPeerWrites } from "./peer-writes.ts";
+import type { RowAction } from "./row-actions.ts";
 
 /** How one table is merged: how it is compared, and what is written by. */
 export interface MergePlan extends OverlapPlan {
   readonly merge: {
     readonly local: MergeSidePlan;
     readonly peer: MergeSidePlan;
-    /** the key's columns, and see `sameKeysQuery` */
-    readonly same_keys: { readonly columns: readonly string[]; readonly query: Gap };
+    /** the key's columns, the types that their values are read as, and see `sameKeysQuery` */
+    readonly same_keys: {
+      readonly columns: readonly string[];
+      readonly types: readonly string[];
+      readonly query: Gap;
+    };
     /** a key column is generated from others, so that an image does not say what it becomes */
     readonly generates_key: boolean;
     /** rows that come to this side; rows that go to the peer */
@@ -64,6 +70,35 @@ function refuseIdentity(build: Build, facts: MergeFacts, peer: PeerWriteFacts): 
   }
 }
 
+/** What else keeps a table from being merged; of tables that are not to be left out, all is said together. */
+function refuseUnwritable({ pair }: Build, facts: MergeFacts, peer: PeerWriteFacts): void {
+  const { actions } = facts.options;
+  const needed = (side: string) => [
+    "UPDATE",
+    ...(Object.values(actions).includes(`insert_${side}` as RowAction) ? ["INSERT"] : []),
+    ...(Object.values(actions).includes(`delete_${side}` as RowAction) ? ["DELETE"] : []),
+  ];
+  for (const [at, side, writes] of [
+    ["", "local", facts.local_writes],
+    ["peer: ", "remote", peer],
+  ] as const) {
+    if (writes.row_security) {
+      throw new SteepError({
+        sqlstate: "0A000",
+        message: `${at}row security applies to table ${pair.table}`,
+      });
+    }
+    const missing = writes.missing_rights.filter((right) => needed(side).includes(right));
+    if (missing.length > 0) {
+      throw new SteepError({
+        sqlstate: "42501",
+        message: `${at}permission denied to merge table ${pair.table}`,
+        detail: `There is no right to ${missing.join(", ")}.`,
+      });
+    }
+  }
+}
+
 /**
  * Decide how one table is merged.
  *
@@ -77,12 +112,19 @@ export function planMerge(facts: MergeFacts): MergePlan {
   const peerWrites = readPeerWrites(facts.table, facts.peer_writes);
   const indexes = checkedIndexes(build, facts.local_writes, peerWrites);
   refuseIdentity(build, facts, peerWrites);
+  if (facts.options.skips === true) {
+    refuseUnwritable(build, facts, peerWrites);
+  }
   return {
     ...overlapPlan(build),
     merge: {
       local: mergeSidePlan(build, local, lastModified),
       peer: mergeSidePlan(build, peer, lastModified),
-      same_keys: { columns: build.key.map((c) => c.name), query: sameKeysQuery(build) },
+      same_keys: {
+        columns: build.key.map((c) => c.name),
+        types: build.key.map(keyType),
+        query: sameKeysQuery(build),
+      },
       generates_key: build.key.some((k) => k.generated),
       unique_local: uniqueChecks(build, indexes, peer, local),
       unique_peer: uniqueChecks(build, indexes, local, peer),

@@ -1,5 +1,6 @@
 import {
   type Build,
+  byKeys,
   type Gap,
   keyNames,
   maxArguments,
@@ -191,15 +192,16 @@ export function mergeSidePlan(
   side: TableFacts,
   lastModified: string | null,
 ): MergeSidePlan {
+  const update = updateQuery(build, side);
   return {
-    read: readQuery(build, side, ""),
-    lock: readQuery(build, side, " for update of t"),
-    lock_free: readQuery(build, side, " for update of t skip locked"),
+    read: byKeys(build, side, readQuery(build, side, "")),
+    lock: byKeys(build, side, readQuery(build, side, " for update of t")),
+    lock_free: byKeys(build, side, readQuery(build, side, " for update of t skip locked")),
     insert: insertQuery(build, side),
-    update: updateQuery(build, side),
-    delete: deleteQuery(build, side),
+    update: update && byKeys(build, side, update),
+    delete: byKeys(build, side, deleteQuery(build, side)),
     is_guarded: isGuarded(side, build.key),
     reads_back: build.key.some((c) => c.kind === "scalar" && c.has_spellings),
-    stamps: stampQuery(build, side, lastModified),
+    stamps: byKeys(build, side, stampQuery(build, side, lastModified)),
   };
 }

@@ -46,7 +46,7 @@ function refuseCollisions(facts: MergeFacts): void {
   if (facts.colliding > 0) {
     throw new SteepError({
       sqlstate: "23505",
-      message: `${facts.colliding} rows to be merged have values that a unique index keeps for rows of other keys`,
+      message: `${facts.colliding} rows to be merged have values that a unique index or an exclusion constraint keeps for rows of other keys`,
       ...(facts.collisions === null ? {} : { detail: facts.collisions }),
       hint: "Change or delete one row of each pair, then start the merge again.",
     });

@@ -1,4 +1,4 @@
-import { flag, list, member, text } from "../shared/peer-value.ts";
+import { flag, list, member, optional, text } from "../shared/peer-value.ts";
 import type { PeerWriteFacts } from "./merge-facts.ts";
 
 /**
@@ -12,7 +12,12 @@ export function readPeerWrites(table: string, value: unknown): PeerWriteFacts {
     identity: list(member(facts, "identity"), text),
     unique: list(member(facts, "unique"), (index) => ({
       name: text(member(index, "name")),
+      part: optional(member(index, "part"), text),
+      bound: optional(member(index, "bound"), text),
+      is_exact: flag(member(index, "is_exact")),
       is_harmless: flag(member(index, "is_harmless")),
     })),
+    missing_rights: list(member(facts, "missing_rights"), text),
+    row_security: flag(member(facts, "row_security")),
   };
 }

@@ -1,3 +1,4 @@
+import { setLocalKeys } from "../shared/key-settings.ts";
 import type { RangeType } from "./overlap-buckets.ts";
 import type { CheckedPair } from "./overlap-check.ts";
 import type { ColumnReader } from "./overlap-expressions.ts";
@@ -23,6 +24,11 @@ export interface Build {
 
 /** How many arguments a function takes. */
 export const maxArguments = 100;
+
+/** A statement that finds rows by their keys: here, functions have the settings for it. */
+export function byKeys({ pair }: Build, side: TableFacts, [before, after]: Gap): Gap {
+  return [side === pair.peer ? setLocalKeys + before : before, after];
+}
 
 /** A table in a FROM clause: without those that inherit from it. */
 export function relation(facts: TableFacts, table: string): string {

@@ -1,6 +1,7 @@
 import { quoteIdent, quoteLiteral } from "../shared/sql-text.ts";
 import {
   type Build,
+  byKeys,
   type Gap,
   keyNames,
   lines,
@@ -161,9 +162,15 @@ export function sidePlan(build: Build, side: TableFacts): SidePlan {
     sample: sample(build, side),
     buckets: bucketQuery(build, side),
     rows: build.range === null ? hashedRowQuery(build, side) : rangeRowQuery(build, side),
-    look: lookQuery(build, side, [rowDigest(build), exactDigest(build.readers)]),
-    columns: lookQuery(build, side, [
-      `array[${build.readers.map((r) => exactDigest([r])).join(", ")}]`,
-    ]),
+    look: byKeys(
+      build,
+      side,
+      lookQuery(build, side, [rowDigest(build), exactDigest(build.readers)]),
+    ),
+    columns: byKeys(
+      build,
+      side,
+      lookQuery(build, side, [`array[${build.readers.map((r) => exactDigest([r])).join(", ")}]`]),
+    ),
   };
 }

@@ -1,9 +1,8 @@
-import type { Addition, Firing, RowSecurity, Trigger } from "./schema-objects.ts";
+import type { Addition, Firing, RowSecurity, Rule, Trigger } from "./schema-objects.ts";
 import { comment, script } from "./statements.ts";
 
 /*
- * Statements for what is added to a table: how to make it, remove it, and
- * turn the peer's into ours.
+ * Statements for what is added to a table: how to make it, and to remove it.
  */
 
 const firing: { readonly [state in Firing]: string } = {
@@ -13,8 +12,9 @@ const firing: { readonly [state in Firing]: string } = {
   A: "enable always",
 };
 
-function fire(table: string, trigger: Trigger, state: Firing): string {
-  return `alter table ${table} ${firing[state]} trigger ${trigger.quoted};`;
+/** Has a trigger or rule fire at other times. */
+export function fire(table: string, { type, quoted }: Trigger | Rule, state: Firing): string {
+  return `alter table ${table} ${firing[state]} ${type} ${quoted};`;
 }
 
 function replicaIdentity(table: string, clause: string): string {
@@ -27,8 +27,11 @@ function rowSecurity(table: string, { facts }: RowSecurity): string {
   } row level security;`;
 }
 
-const otherPartitioning = "how a table is partitioned cannot be altered: make a new one and copy";
+/** Why no statement is suggested where partition keys differ. */
+export const otherPartitioning =
+  "how a table is partitioned cannot be altered: make a new one and copy";
 
+/** Statements that make it at the peer. */
 export function create(table: string, object: Addition): string {
   switch (object.type) {
     case "constraint":
@@ -61,6 +64,13 @@ export function create(table: string, object: Addition): string {
           ? fire(table, object, object.facts.enabled)
           : null,
       );
+    case "rule":
+      return script(
+        `${object.facts.statement};`,
+        object.facts.enabled === "O" ? null : fire(table, object, object.facts.enabled),
+      );
+    case "type":
+      return `alter table ${table} of ${object.facts.of};`;
     case "partition key":
       return comment(otherPartitioning);
     case "replica identity":
@@ -70,6 +80,7 @@ export function create(table: string, object: Addition): string {
   }
 }
 
+/** Statements that take it away. */
 export function drop(table: string, object: Addition): string {
   switch (object.type) {
     case "constraint":
@@ -77,7 +88,10 @@ export function drop(table: string, object: Addition): string {
     case "index":
       return `drop index ${object.quoted};`;
     case "partition":
-      return `alter table ${object.facts.parent} detach partition ${table};`;
+      return script(
+        comment("what it has from its parent becomes its own then: compare again"),
+        `alter table ${object.facts.parent} detach partition ${table};`,
+      );
     case "inheritance":
       return `alter table ${table} no inherit ${object.quoted};`;
     case "policy":
@@ -86,45 +100,16 @@ export function drop(table: string, object: Addition): string {
       return object.facts.is_clone
         ? fire(table, object, object.facts.parent_enabled ?? "O")
         : `drop trigger ${object.quoted} on ${table};`;
+    case "rule":
+      return `drop rule ${object.quoted} on ${table};`;
+    case "type":
+      return `alter table ${table} not of;`;
     case "partition key":
       return comment(otherPartitioning);
-    // every table has these two
     case "replica identity":
+      return replicaIdentity(table, "default");
+    // every table has it
     case "row security":
       return "";
   }
-}
-
-function changeConstraint(table: string, local: Addition, peer: Addition): string {
-  if (peer.definition === `${local.definition} NOT VALID`) {
-    return `alter table ${table} validate constraint ${local.quoted};`;
-  }
-  return create(table, local).replace(
-    `alter table ${table} `,
-    () => `alter table ${table} drop constraint ${peer.quoted}, `,
-  );
-}
-
-export function change(table: string, local: Addition, peer: Addition): string {
-  if (local.type === "constraint") {
-    return changeConstraint(table, local, peer);
-  }
-  if (local.type === "index" && !local.facts.is_valid) {
-    return create(table, local);
-  }
-  if (
-    local.type === "trigger" &&
-    peer.type === "trigger" &&
-    local.facts.statement === peer.facts.statement
-  ) {
-    return fire(table, local, local.facts.enabled);
-  }
-  if (
-    local.type === "partition key" ||
-    local.type === "replica identity" ||
-    local.type === "row security"
-  ) {
-    return create(table, local);
-  }
-  return script(drop(table, peer), create(table, local));
 }

@@ -1,61 +1,34 @@
-import type { Column } from "./schema-objects.ts";
+import {
+  always,
+  type Change,
+  type Dependent,
+  explained,
+  never,
+  nothing,
+  parentOf,
+  type Surroundings,
+} from "./change.ts";
+import {
+  columnClause,
+  createSequence,
+  dropColumnNote,
+  ownSequence,
+  restOfColumn,
+  startSequence,
+} from "./column-clause.ts";
+import { alteration, becomesNullable, isRetyped } from "./column-steps.ts";
+import type { Column, Outside } from "./schema-objects.ts";
 import { comment, script, withheld } from "./statements.ts";
 
-/** A column as CREATE TABLE and ADD COLUMN take it. */
-export function columnClause(column: Column): string {
-  const { type, collation, not_null, identity, generated, expression } = column.facts;
-  return [
-    `${column.quoted} ${type}`,
-    collation === null ? "" : `collate ${collation}`,
-    generated === ""
-      ? defaultClause(expression)
-      : `generated always as (${expression}) ${generated === "s" ? "stored" : "virtual"}`,
-    identity === "" ? "" : identityClause(column),
-    not_null ? "not null" : "",
-  ]
-    .filter((part) => part !== "")
-    .join(" ");
-}
+/*
+ * What makes a column of the peer like ours.
+ */
 
-function defaultClause(expression: string | null): string {
-  return expression === null ? "" : `default ${expression}`;
-}
+const lost = "the values in it would be lost";
 
-function identityClause({ facts }: Column): string {
-  return `generated ${facts.identity === "a" ? "always" : "by default"} as identity`;
-}
-
-/** A serial column's sequence is made before the column, which then becomes its owner. */
-export function createSequence({ facts }: Column): string | null {
-  return facts.sequence === null
-    ? null
-    : `create sequence ${facts.sequence} as ${facts.sequence_type};`;
-}
-
-export function ownSequence(table: string, { facts, quoted }: Column): string | null {
-  return facts.sequence === null
-    ? null
-    : `alter sequence ${facts.sequence} owned by ${table}.${quoted};`;
-}
-
-function literal(text: string): string {
-  return `'${text.replace(/'/g, "''")}'`;
-}
-
-/** The next number must be none that rows have. */
-function startSequence(table: string, column: Column): string {
-  const sequence =
-    column.facts.sequence === null
-      ? `pg_catalog.pg_get_serial_sequence(${literal(table)}, ${literal(column.name)})`
-      : literal(column.facts.sequence);
-  return `select pg_catalog.setval(${sequence}, coalesce(max(${column.quoted}), 0) + 1, false) from ${table};`;
-}
-
-export function addColumn(table: string, column: Column): string {
-  const { not_null, expression, identity, inherited, sequence } = column.facts;
-  if (inherited) {
-    return comment(`add column ${column.quoted} to the parent of ${table}`);
-  }
+/** ADD COLUMN with all that belongs to it. */
+export function addColumnSql(table: string, column: Column): string {
+  const { not_null, expression, identity, sequence } = column.facts;
   return script(
     not_null && expression === null && identity === ""
       ? comment(
@@ -65,138 +38,189 @@ export function addColumn(table: string, column: Column): string {
     createSequence(column),
     `alter table ${table} add column ${columnClause(column)};`,
     ownSequence(table, column),
+    restOfColumn(table, column),
     sequence === null ? null : startSequence(table, column),
   );
 }
 
-export function dropColumn(table: string, column: Column): string {
-  const statement = `alter table ${table} drop column ${column.quoted};`;
-  if (column.facts.inherited) {
-    return withheld(statement, "it is inherited: drop it from the parent");
+/** What adds a column that only we have. */
+export function addColumn(around: Surroundings, column: Column): Change {
+  const { table } = around;
+  if (around.isPartition || parentOf(around, column) !== undefined) {
+    return explained(`add column ${column.quoted} to the parent of ${table}`);
+  }
+  if (column.facts.sequence_of !== null) {
+    return explained(`${withoutSequence(column)}, and add the column by hand`);
+  }
+  return { ...cleared(never, never), sql: () => addColumnSql(table, column) };
+}
+
+/** Sequences may have other names at the peer. */
+function withoutSequence({ facts }: Column): string {
+  return `its default is a number of the sequence of ${facts.sequence_of}: see how that is called at the peer`;
+}
+
+/** A change of columns, which a typed table does not take. */
+function cleared(
+  clears: (dependent: Dependent) => boolean,
+  stopsAt: (outside: Outside) => boolean,
+): Omit<Extract<Change, { kind: "statements" }>, "sql"> {
+  return { kind: "statements", untypes: true, clears, stopsAt };
+}
+
+/** What takes away a column that only the peer has: one whose values are computed. */
+export function dropColumn(around: Surroundings, column: Column): Change {
+  const statement = `alter table ${around.table} drop column ${column.quoted};`;
+  if (parentOf(around, column) !== undefined) {
+    return nothing(withheld(statement, "it is inherited: drop it from the parent"));
   }
   return column.facts.generated === ""
-    ? withheld(statement, "the values in it would be lost")
-    : statement;
+    ? nothing(withheld(statement, lost))
+    : {
+        ...cleared(always, always),
+        moves: "away",
+        sql: (isThere) => (isThere ? statement : gone(column)),
+      };
 }
 
-/** Values of a generated column are no loss; those of any other are. */
-function replaceColumn(table: string, local: Column, peer: Column): string {
-  const statement = `alter table ${table} drop column ${peer.quoted}, add column ${columnClause(local)};`;
-  return peer.facts.generated === ""
-    ? withheld(statement, "the values in it would be lost")
-    : statement;
+function gone({ quoted }: Column): string {
+  return comment(`column ${quoted} has made room before`);
 }
 
-/** What one ALTER TABLE does: it drops first, then changes types, then adds. */
-function changes(local: Column, peer: Column): readonly string[] {
-  const to = local.facts;
-  const from = peer.facts;
-  const retype = to.type !== from.type || to.collation !== from.collation;
-  const redefault =
-    to.generated === "" &&
-    from.generated === "" &&
-    (to.expression !== from.expression || (to.sequence === null) !== (from.sequence === null)) &&
-    !(to.sequence !== null && from.sequence !== null);
-  const column = `alter column ${local.quoted}`;
-  const cast =
-    to.base !== from.base && to.generated === "" && from.generated === ""
-      ? ` using ${local.quoted}::${to.base}`
-      : "";
-  const collate = to.collation === null ? "" : ` collate ${to.collation}`;
-  const steps: readonly (readonly [boolean, string])[] = [
-    [from.identity !== "" && to.identity === "" && to.type === from.type, "drop identity"],
-    [from.generated === "s" && to.generated === "", "drop expression"],
-    [redefault && from.expression !== null, "drop default"],
-    [from.not_null && !to.not_null, "drop not null"],
-    [retype, `type ${to.type}${collate}${cast}`],
-    [
-      to.generated !== "" && to.expression !== from.expression,
-      `set expression as (${to.expression})`,
-    ],
-    [!from.not_null && to.not_null, "set not null"],
-    [
-      to.generated === "" && to.expression !== null && (redefault || from.generated !== ""),
-      `set ${defaultClause(to.expression)}`,
-    ],
-    [from.identity === "" && to.identity !== "", `add ${identityClause(local)}`],
-    [
-      from.identity !== "" && to.identity !== "" && from.identity !== to.identity,
-      `set generated ${to.identity === "a" ? "always" : "by default"}`,
-    ],
-  ];
-  return steps.filter(([wanted]) => wanted).map(([, step]) => `${column} ${step}`);
+/** Values of a generated column are no loss where it stays one; those of any other are. */
+function replaceColumn({ table }: Surroundings, local: Column, peer: Column): Change {
+  const add = `add column ${columnClause(local)};`;
+  const statement = `alter table ${table} drop column ${peer.quoted}, ${add}`;
+  return peer.facts.generated === "" || local.facts.generated === ""
+    ? nothing(withheld(statement, lost))
+    : {
+        ...cleared(always, always),
+        moves: "last",
+        sql: (isThere) =>
+          script(
+            isThere ? dropColumnNote(peer) : null,
+            isThere ? statement : `alter table ${table} ${add}`,
+            restOfColumn(table, local),
+          ),
+      };
 }
 
 /** A column that a partition or child has from its parent can only be changed there. */
-function belongsToParent(local: Column, peer: Column): boolean {
+function belongsToParent(around: Surroundings, local: Column, peer: Column): boolean {
   const to = local.facts;
   const from = peer.facts;
   return (
-    from.inherited &&
-    (to.type !== from.type ||
-      to.collation !== from.collation ||
+    parentOf(around, peer) !== undefined &&
+    (isRetyped(to, from) ||
       to.generated !== from.generated ||
-      (from.not_null && !to.not_null && from.parent_not_null))
+      (to.generated === "v" && to.expression !== from.expression) ||
+      (from.not_null_inherited && becomesNullable(local, peer)))
   );
 }
 
-export function alterColumn(
-  table: string,
-  local: Column,
-  peer: Column,
-  peerVersion: number,
-): string {
+/** Whether all values can be given another type, whatever they are. */
+function canCast({ facts: from }: Column, { facts: to }: Column): boolean {
+  return (
+    from.cast.from === to.cast.from ||
+    from.cast.is_string ||
+    to.cast.is_string ||
+    from.cast.to.includes(to.cast.from)
+  );
+}
+
+/** Why a column cannot be altered where it is, or null. */
+function obstacle(around: Surroundings, local: Column, peer: Column): string | null {
   const to = local.facts;
   const from = peer.facts;
-  if (belongsToParent(local, peer)) {
-    return comment(`change column ${peer.quoted} of the parent of ${table}`);
+  const { table, peerVersion } = around;
+  if (belongsToParent(around, local, peer)) {
+    return `change column ${peer.quoted} of the parent of ${table}`;
   }
-  const becomesGenerated = to.generated !== "" && to.generated !== from.generated;
-  const wasVirtual = from.generated === "v" && to.generated !== "v";
-  // SET EXPRESSION came with 17
-  const cannotSet =
-    to.generated !== "" && to.expression !== from.expression && peerVersion < 170000;
-  if (becomesGenerated || wasVirtual || cannotSet) {
-    return replaceColumn(table, local, peer);
+  if (peerVersion < 180000 && (to.not_null_not_valid || to.not_null_no_inherit)) {
+    return "before PostgreSQL 18 NOT NULL can neither be NOT VALID nor NO INHERIT";
   }
-  const wanted = withSequenceOf(local, peer);
-  const steps = changes(wanted, peer);
-  if (steps.length === 0) {
-    return comment("the sequence of its default belongs to another column, or to none");
+  if (to.sequence_of !== null && (to.sequence_of !== from.sequence_of || to.base !== from.base)) {
+    return withoutSequence(local);
   }
-  const newSequence = to.sequence !== null && from.sequence === null;
-  const newIdentity = to.identity !== "" && from.identity === "";
-  const makeSequence = newSequence && from.owned_sequence === null;
-  // its sequence would take part in the change of type
-  const dropsIdentity = from.identity !== "" && to.identity === "" && to.type !== from.type;
-  return script(
-    dropsIdentity ? `alter table ${table} alter column ${peer.quoted} drop identity;` : null,
-    newIdentity ? dropSequence(table, peer) : null,
-    makeSequence ? createSequence(wanted) : null,
-    `alter table ${table} ${steps.join(", ")};`,
-    makeSequence ? ownSequence(table, wanted) : null,
-    newSequence || newIdentity ? startSequence(table, wanted) : null,
-  );
+  if (to.identity !== "" && from.identity !== "" && becomesNullable(local, peer)) {
+    return "an identity column needs a NOT NULL that is valid and inherited";
+  }
+  if (from.is_sequence_shared && (from.identity === "") !== (to.identity === "")) {
+    return "its sequence would be dropped, and another column takes numbers from it: change that first";
+  }
+  if (to.base !== from.base && to.generated === "" && !canCast(peer, local)) {
+    return `there is no cast from ${from.type} to ${to.type}`;
+  }
+  return null;
 }
 
-/** Ours, but with the sequence that the peer's column owns already, where it is only not the default. */
-function withSequenceOf(local: Column, peer: Column): Column {
-  const { owned_sequence } = peer.facts;
-  if (local.facts.sequence === null || owned_sequence === null) {
-    return local;
+/** Families of types that a foreign key can have on its two sides. */
+const families = [
+  ["smallint", "integer", "bigint"],
+  ["text", "character varying"],
+];
+
+function isCousin(one: string, other: string): boolean {
+  return one === other || families.some((types) => types.includes(one) && types.includes(other));
+}
+
+/** What stands in the way of another type: definitions that were made for the old one. */
+function clearsForType(local: Column, peer: Column): (dependent: Dependent) => boolean {
+  const isOther =
+    local.facts.base !== peer.facts.base || local.facts.collation !== peer.facts.collation;
+  return ({ object, differs }) => {
+    switch (object.type) {
+      case "constraint":
+        return differs || (isOther && object.facts.kind !== "p" && object.facts.kind !== "u");
+      case "index":
+        return differs || (isOther && !object.facts.is_plain);
+      default:
+        return true;
+    }
+  };
+}
+
+function clearsForNull({ object }: Dependent): boolean {
+  return object.type === "constraint" && object.facts.kind === "p";
+}
+
+/** What makes a column that both have like ours. */
+export function alterColumn(around: Surroundings, local: Column, peer: Column): Change {
+  const to = local.facts;
+  const from = peer.facts;
+  const why = obstacle(around, local, peer);
+  if (why !== null) {
+    return explained(why);
   }
-  const expression = `nextval(${literal(owned_sequence)}::regclass)`;
-  return { ...local, facts: { ...local.facts, expression, sequence: owned_sequence } };
-}
-
-/** Else two sequences would belong to a column that becomes an identity. */
-function dropSequence(table: string, { facts, quoted }: Column): string | null {
-  return facts.owned_sequence === null
-    ? null
-    : `alter table ${table} alter column ${quoted} drop default;\ndrop sequence ${facts.owned_sequence};`;
-}
-
-/** Whether the change must wait until a primary key that needs NOT NULL is gone. */
-export function losesNotNull(local: Column, peer: Column): boolean {
-  return peer.facts.not_null && !local.facts.not_null;
+  const otherExpression = to.generated !== "" && to.expression !== from.expression;
+  const retype = isRetyped(to, from);
+  if (
+    (to.generated !== "" && to.generated !== from.generated) ||
+    (from.generated === "v" && to.generated !== "v") ||
+    // SET EXPRESSION came with 17; a virtual column's is refused where the table has a check, or is published
+    (otherExpression && (around.peerVersion < 170000 || to.generated === "v" || retype)) ||
+    // its expression need not fit another type
+    (to.generated !== "" && to.base !== from.base)
+  ) {
+    return replaceColumn(around, local, peer);
+  }
+  const sql = alteration(around.table, local, peer);
+  if (sql === "") {
+    return explained("the sequence of its default belongs to another column, or to none");
+  }
+  const clearsType = clearsForType(local, peer);
+  const nullable = becomesNullable(local, peer);
+  return {
+    ...cleared(
+      (dependent) =>
+        (retype && clearsType(dependent)) ||
+        (otherExpression && dependent.differs) ||
+        (nullable && clearsForNull(dependent)),
+      ({ kind }) =>
+        (nullable && kind === "not null") ||
+        (retype && (kind === "other" || (kind === "foreign key" && !isCousin(to.base, from.base)))),
+    ),
+    untypes: retype,
+    sql: (isThere) => (isThere ? sql : addColumnSql(around.table, local)),
+  };
 }

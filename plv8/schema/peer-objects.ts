@@ -19,7 +19,17 @@ function refuse(what: string): never {
 }
 
 /** Members of an object's facts that are names, or null. */
-const names: readonly string[] = ["schema", "parent", "sequence", "owned_sequence", "replica_name"];
+const names: readonly string[] = [
+  "schema",
+  "parent",
+  "sequence",
+  "owned_sequence",
+  "replica_name",
+  "not_null_name",
+];
+
+/** Members that are lists. */
+const lists: readonly string[] = ["parents"];
 
 function checkObject(object: SchemaObject | null): void {
   if (object === null) {
@@ -31,6 +41,32 @@ function checkObject(object: SchemaObject | null): void {
   const said = [object.quoted, ...names.map((name) => facts?.[name] ?? null)];
   if (!said.every((name) => name === null || (typeof name === "string" && quotedName.test(name)))) {
     refuse(`a ${String(object.type)}`);
+  }
+  const cast = facts?.cast as { readonly to?: unknown } | null | undefined;
+  if (object.type === "column" && !Array.isArray(cast?.to)) {
+    refuse("casts of a column");
+  }
+  if (!lists.every((name) => facts?.[name] === undefined || Array.isArray(facts[name]))) {
+    refuse(`parents of a ${String(object.type)}`);
+  }
+}
+
+const isText = (value: unknown) => typeof value === "string";
+
+const areTexts = (list: unknown, members: readonly string[]) =>
+  Array.isArray(list) &&
+  list.every((one: Record<string, unknown> | null) => members.every((name) => isText(one?.[name])));
+
+/** What it says of objects that depend on each other is only compared, or printed in comments. */
+function checkTies({ ties, outside, lower, lacks }: Side): void {
+  const isSound =
+    Array.isArray(ties) &&
+    ties.every((tie) => Array.isArray(tie) && tie.every(isText)) &&
+    areTexts(outside, ["type", "name", "what"]) &&
+    areTexts(lower, ["type", "name", "definition", "what"]) &&
+    areTexts(lacks, ["type", "name", "why"]);
+  if (!isSound) {
+    refuse("what depends on an object");
   }
 }
 
@@ -46,5 +82,6 @@ export function checkPeerSide(peer: Side): Side {
   for (const object of peer.objects) {
     checkObject(object);
   }
+  checkTies(peer);
   return peer;
 }

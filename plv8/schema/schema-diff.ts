@@ -1,21 +1,22 @@
-import * as addition from "./addition-sql.ts";
-import { addColumn, alterColumn, dropColumn, losesNotNull } from "./column-sql.ts";
+import { changeAddition, createAddition, dropAddition } from "./addition-change.ts";
+import { create } from "./addition-sql.ts";
+import { always, type Change, explained, never, type Pair, type Surroundings } from "./change.ts";
+import { addColumn, alterColumn, dropColumn } from "./column-sql.ts";
 import { checkPeerSide } from "./peer-objects.ts";
+import { namesake, phase } from "./phases.ts";
+import { settled, tableOf } from "./plan.ts";
+import { suggestions } from "./run.ts";
 import {
   type Addition,
+  type Constraint,
   type Difference,
   ofType,
   type SchemaObject,
   type Side,
   type Table,
 } from "./schema-objects.ts";
-import { comment } from "./statements.ts";
+import { comment, script } from "./statements.ts";
 import { changePersistence, createTable, dropTable } from "./table-sql.ts";
-
-interface Pair {
-  readonly local: SchemaObject | undefined;
-  readonly peer: SchemaObject | undefined;
-}
 
 function pairs(local: readonly SchemaObject[], peer: readonly SchemaObject[]): readonly Pair[] {
   // a primary key must be gone before another is made, whatever has its name
@@ -29,83 +30,81 @@ function pairs(local: readonly SchemaObject[], peer: readonly SchemaObject[]): r
   ];
 }
 
-function suggestion(table: string, pair: Pair, all: readonly Pair[], peerVersion: number): string {
+function renaming({ table }: Surroundings, local: Constraint, peer: SchemaObject): Change {
+  return {
+    kind: "statements",
+    clears: never,
+    stopsAt: never,
+    renames: peer,
+    sql: (isThere) =>
+      isThere
+        ? `alter table ${table} rename constraint ${peer.quoted} to ${local.quoted};`
+        : create(table, local),
+  };
+}
+
+function persistence(local: Table): Change {
+  return {
+    kind: "statements",
+    clears: never,
+    stopsAt: always,
+    sql: () => changePersistence(local),
+  };
+}
+
+function changeOf(around: Surroundings, pair: Pair, all: readonly Pair[]): Change {
   const { local, peer } = pair;
   if (comesAfterDetaching(pair, all)) {
-    return comment("detach the partition first, then compare again");
+    return explained("detach the partition first, then compare again");
   }
   const other = namesake(pair, all);
   if (other?.local !== undefined) {
-    return comment(`it is renamed to ${other.local.quoted}, see there`);
+    const text = comment(`it is renamed to ${other.local.quoted}, see there`);
+    return { kind: "none", text, isDone: true };
   }
   if (other?.peer !== undefined) {
-    return `alter table ${table} rename constraint ${other.peer.quoted} to ${local?.quoted};`;
+    return renaming(around, local as Constraint, other.peer);
   }
   if (local === undefined && peer !== undefined) {
     return peer.type === "column"
-      ? dropColumn(table, peer)
-      : addition.drop(table, peer as Addition);
+      ? dropColumn(around, peer)
+      : dropAddition(around, peer as Addition);
   }
   if (local?.type === "column") {
-    return peer?.type === "column"
-      ? alterColumn(table, local, peer, peerVersion)
-      : addColumn(table, local);
+    return peer?.type === "column" ? alterColumn(around, local, peer) : addColumn(around, local);
   }
   if (local?.type === "table") {
-    return changePersistence(local);
+    return persistence(local);
   }
   return peer === undefined
-    ? addition.create(table, local as Addition)
-    : addition.change(table, local as Addition, peer as Addition);
+    ? createAddition(around, local as Addition)
+    : changeAddition(around, local as Addition, peer as Addition);
 }
 
-/**
- * When a statement may run: what goes first leaves room, and so does what is
- * renamed, columns that no longer are generated let go of others, columns come
- * before what is on them, and a column can become nullable when its key has gone.
- */
-function phase(pair: Pair, all: readonly Pair[]): number {
-  const { local, peer } = pair;
-  const object = local ?? peer;
-  switch (object?.type) {
-    case "table":
-      return 0;
-    case "column":
-      if (local === undefined) return 9;
-      if (peer?.type !== "column" || local.type !== "column") return 2;
-      if (peer.facts.generated !== "" && local.facts.generated === "") return 1.7;
-      return losesNotNull(local, peer) ? 3.5 : 2;
-    case "constraint": {
-      const isForeign = object.facts.kind === "f";
-      if (local === undefined) return isForeign ? 1 : 1.5;
-      if (namesake(pair, all) !== undefined) return 1.6;
-      return isForeign ? 5 : object.facts.kind === "c" ? 4 : 3;
-    }
-    case "index":
-      return local === undefined ? 1.5 : 4;
-    case "policy":
-    case "trigger":
-      return local === undefined ? 1 : 8;
-    case "partition":
-    case "inheritance":
-      return local === undefined ? 0 : 7;
-    default:
-      return 7;
-  }
-}
-
-/** The same constraint under another name, at the peer: what refers to a key keeps it from being dropped. */
-function namesake({ local, peer }: Pair, all: readonly Pair[]): Pair | undefined {
-  if ((local ?? peer)?.type !== "constraint" || (local !== undefined && peer !== undefined)) {
-    return undefined;
-  }
-  const same = (o: SchemaObject | undefined) =>
-    o?.type === "constraint" && o.compared === (local ?? peer)?.compared;
-  const ours = all.filter((pair) => pair.peer === undefined && same(pair.local));
-  const theirs = all.filter((pair) => pair.local === undefined && same(pair.peer));
-  return local === undefined
-    ? ours[theirs.findIndex((pair) => pair.peer === peer)]
-    : theirs[ours.findIndex((pair) => pair.local === local)];
+function surroundings(table: Table, all: readonly Pair[], peerVersion: number): Surroundings {
+  const kept = all.filter(({ local, peer }) => local !== undefined && peer !== undefined);
+  const typed = kept.find(
+    ({ local, peer }) => local?.type === "type" && local.compared === peer?.compared,
+  );
+  return {
+    table: table.quoted,
+    peerVersion,
+    parents: new Set(
+      kept.flatMap(({ peer }) =>
+        peer?.type === "inheritance"
+          ? [peer.quoted]
+          : peer?.type === "partition"
+            ? [peer.facts.parent]
+            : [],
+      ),
+    ),
+    isPartition: kept.some(({ peer }) => peer?.type === "partition"),
+    isPartitionedOtherwise: all.some(
+      ({ local, peer }) =>
+        (local ?? peer)?.type === "partition key" && local?.compared !== peer?.compared,
+    ),
+    typed: typed?.local?.type === "type" ? typed.local.facts.of : null,
+  };
 }
 
 /** A partition that is detached keeps as its own what it had from its parent. */
@@ -117,13 +116,7 @@ function comesAfterDetaching({ local, peer }: Pair, all: readonly Pair[]): boole
   );
 }
 
-function difference(
-  table: string,
-  pair: Pair,
-  all: readonly Pair[],
-  peerVersion: number,
-): Difference {
-  const { local, peer } = pair;
+function difference({ local, peer }: Pair, suggested: string): Difference {
   const object = (local ?? peer) as SchemaObject;
   return {
     object_type: object.type,
@@ -131,7 +124,7 @@ function difference(
     local_definition: local?.definition ?? null,
     peer_definition: peer?.definition ?? null,
     status: local === undefined ? "peer_only" : peer === undefined ? "local_only" : "mismatch",
-    suggested_sql: suggestion(table, pair, all, peerVersion),
+    suggested_sql: suggested,
   };
 }
 
@@ -158,6 +151,13 @@ function orderDifference(table: Table, local: Side, peer: Side): Difference | nu
   };
 }
 
+/** A table is made whole, or not at all. */
+function lacking({ lacks }: Side, statements: string): string {
+  return lacks.length === 0
+    ? statements
+    : script(...lacks.map(({ why }) => comment(why)), comment(statements));
+}
+
 function missing(here: Table | undefined, there: Table | undefined, sides: Sides): Difference {
   const object = (here ?? there) as Table;
   const side = here === undefined ? sides.peer : sides.local;
@@ -171,7 +171,7 @@ function missing(here: Table | undefined, there: Table | undefined, sides: Sides
     suggested_sql:
       here === undefined
         ? dropTable(object)
-        : createTable(object, side.objects, sides.peer.has_schema),
+        : lacking(sides.peer, createTable(object, side.objects, sides.peer.has_schema)),
   };
 }
 
@@ -193,13 +193,17 @@ export function schemaDiff(sides: Sides): readonly Difference[] {
     return [missing(here, there, sides)];
   }
   const order = orderDifference(here, local, peer);
+  return [...differences(here, local, peer), ...(order === null ? [] : [order])];
+}
+
+function differences(table: Table, local: Side, peer: Side): readonly Difference[] {
   const all = pairs(local.objects, peer.objects);
-  return [
-    ...all
-      .filter((pair) => pair.local?.compared !== pair.peer?.compared)
-      .map((pair) => ({ pair, phase: phase(pair, all) }))
-      .sort((a, b) => a.phase - b.phase)
-      .map(({ pair }) => difference(here.quoted, pair, all, peer.version)),
-    ...(order === null ? [] : [order]),
-  ];
+  const around = surroundings(table, all, peer.version);
+  const rows = all
+    .filter((pair) => pair.local?.compared !== pair.peer?.compared)
+    .map((pair) => ({ pair, change: changeOf(around, pair, all), phase: phase(pair, all) }))
+    .sort((a, b) => a.phase - b.phase);
+  const plan = settled(tableOf(around, rows, all, local, peer));
+  const suggested = suggestions(plan);
+  return plan.rows.map(({ pair }, at) => difference(pair, suggested[at] ?? ""));
 }

@@ -40,13 +40,31 @@ export interface Column extends Base {
     /** the sequence that the column owns and takes its default from */
     readonly sequence: string | null;
     readonly sequence_type: string | null;
+    /** the other column whose sequence its default takes numbers from */
+    readonly sequence_of: string | null;
     /** the sequence that the column owns, whether its default comes from it or not */
     readonly owned_sequence: string | null;
-    readonly inherited: boolean;
-    /** of a partition: the same column of its parent */
-    readonly parent_not_null: boolean;
-    readonly parent_expression: string | null;
+    /** other columns take numbers from a sequence of this one */
+    readonly is_sequence_shared: boolean;
+    /** rights on the column itself, which go with it */
+    readonly has_rights: boolean;
+    /** of the constraint that NOT NULL is since 18, quoted */
+    readonly not_null_name: string | null;
+    readonly not_null_not_valid: boolean;
+    readonly not_null_no_inherit: boolean;
+    readonly not_null_inherited: boolean;
+    /** what its type, or what a domain is over, can be cast to */
+    readonly cast: Cast;
+    /** those that have such a column */
+    readonly parents: readonly string[];
   };
+}
+
+/** Types are without their modifiers. Strings can be cast to whatever is read from one, and all to strings. */
+export interface Cast {
+  readonly from: string;
+  readonly is_string: boolean;
+  readonly to: readonly string[];
 }
 
 export interface Constraint extends Base {
@@ -55,6 +73,8 @@ export interface Constraint extends Base {
     /** check, primary key, unique, foreign key, exclusion */
     readonly kind: "c" | "p" | "u" | "f" | "x";
     readonly is_replica_identity: boolean;
+    /** those that have such a check */
+    readonly parents: readonly string[];
   };
 }
 
@@ -62,6 +82,8 @@ export interface Index extends Base {
   readonly type: "index";
   readonly facts: {
     readonly is_valid: boolean;
+    /** over columns only, and not partial */
+    readonly is_plain: boolean;
     readonly is_replica_identity: boolean;
     /** the name without its schema */
     readonly replica_name: string;
@@ -95,6 +117,7 @@ export interface Policy extends Base {
   readonly type: "policy";
 }
 
+/** When a trigger or rule fires: in sessions of origin, never, in those of replication, in all. */
 export type Firing = "O" | "D" | "R" | "A";
 
 export interface Trigger extends Base {
@@ -108,6 +131,18 @@ export interface Trigger extends Base {
   };
 }
 
+/** Of a typed table. */
+export interface OfType extends Base {
+  readonly type: "type";
+  readonly facts: { readonly of: string };
+}
+
+/** A rewrite rule. */
+export interface Rule extends Base {
+  readonly type: "rule";
+  readonly facts: { readonly statement: string; readonly enabled: Firing };
+}
+
 /** All that a table can do without and that is made by a statement of its own. */
 export type Addition =
   | Constraint
@@ -118,15 +153,52 @@ export type Addition =
   | Trigger
   | PartitionKey
   | ReplicaIdentity
-  | RowSecurity;
+  | RowSecurity
+  | OfType
+  | Rule;
 
 export type SchemaObject = Table | Column | Addition;
+
+/** Of a table: that an object depends on another one. */
+export type Tie = readonly [type: string, name: string, onType: string, onName: string];
+
+/** What depends on an object of the table and is none of it. */
+export interface Outside {
+  readonly type: string;
+  readonly name: string;
+  /** not null: a column of a child that may not lose it */
+  readonly kind: "foreign key" | "statistics" | "not null" | "other";
+  /** for people */
+  readonly what: string;
+}
+
+/** What a child of the table has, which an addition to the table must agree with. */
+export interface Lower {
+  readonly type: string;
+  readonly name: string;
+  /** of a column, its type */
+  readonly definition: string;
+  /** for people */
+  readonly what: string;
+}
+
+/** Why an object of ours cannot be made at the peer: what it needs is not there. */
+export interface Lack {
+  readonly type: string;
+  readonly name: string;
+  readonly why: string;
+}
 
 /** One side; without objects, the table does not exist there. */
 export interface Side {
   readonly version: number;
   readonly has_schema: boolean;
   readonly objects: readonly SchemaObject[];
+  readonly ties: readonly Tie[];
+  readonly outside: readonly Outside[];
+  readonly lower: readonly Lower[];
+  /** of the peer's side only */
+  readonly lacks: readonly Lack[];
 }
 
 export type Status = "mismatch" | "local_only" | "peer_only" | "order";

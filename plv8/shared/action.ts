@@ -29,10 +29,12 @@ export type SnapshotAction =
 
 /** Queries that C runs inside the snapshot, with `$1` = the job's params as jsonb. */
 export interface PlanQueries {
-  /** oid, schema, name, owner, columns text[], fingerprint, condition, in_extension; by oid */
+  /** oid, schema, name, owner, columns text[], fingerprint, condition, in_extension, root's schema and name; by oid */
   readonly tables: string;
   /** oids of materialized views to refresh, in that order */
   readonly matviews: string;
+  /** kind, tag, text and owner of entries for large objects; each batch before what belongs to it */
+  readonly large_objects: string;
   /** (schema, table, name), or (schema, null, name): what pg_dump is limited to; no rows = all */
   readonly filter: string;
   readonly compression: string;

@@ -51,6 +51,11 @@ export function amount(from: PeerValue): number {
     : refuse(from, "amount");
 }
 
+/** The same, or null. */
+export function optional<T>(from: PeerValue, read: (value: PeerValue) => T): T | null {
+  return from.value === null ? null : read(from);
+}
+
 export function list<T>(from: PeerValue, read: (item: PeerValue) => T): readonly T[] {
   return Array.isArray(from.value)
     ? from.value.map((value: unknown) => read({ of: from.of, value }))

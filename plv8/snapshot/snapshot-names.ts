@@ -22,7 +22,9 @@ export const namedCtes = `
     select t.name from named_table t
     join pg_class c on c.oid = t.oid join pg_namespace n on n.oid = c.relnamespace
     where c.relkind not in ('r', 'p', 'v', 'm', 'S', 'f') or c.relpersistence = 't'
-       or not ${isUserSchema} or ${isExtensionMember("pg_class", "c.oid")}
+       or not ${isUserSchema}
+       or (${isExtensionMember("pg_class", "c.oid")}
+           and not exists (select from pg_extension e where c.oid = any (e.extconfig)))
     union all
     select s.name from named_schema s join pg_namespace n on n.oid = s.oid
     where not ${isUserSchema})`;
@@ -52,7 +54,7 @@ export function refuseNames(facts: Partial<NameFacts>): void {
     throw new SteepError({
       sqlstate: "22023",
       message: `a snapshot cannot contain ${facts.unfit}`,
-      hint: "Name permanent tables, views or sequences, and no system schema, nor what belongs to an extension.",
+      hint: "Name permanent tables, views or sequences, and no system schema, nor what belongs to an extension, except the tables and sequences of its configuration.",
     });
   }
 }

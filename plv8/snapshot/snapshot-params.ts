@@ -12,6 +12,8 @@ import {
 
 export const compressions = ["none", "gzip", "lz4", "zstd"] as const;
 
+const objectChoices = ["copy", "refuse", "skip"] as const;
+
 /** The arguments of a snapshot, as queued in `work_queue.params`. */
 export interface SnapshotParams {
   readonly [name: string]: Json;
@@ -30,7 +32,8 @@ export interface SnapshotParams {
   /** those that a subscription with the slot will name */
   readonly publications: readonly string[] | null;
   readonly node_id: string | null;
-  readonly large_objects: "refuse" | "skip";
+  /** what to do with them; jobs of before they could be copied do not say */
+  readonly large_objects: (typeof objectChoices)[number];
 }
 
 /** A subscription needs both: the slot to stream from, and publications that existed before it. */
@@ -75,7 +78,7 @@ export function snapshotParams(raw: Raw): SnapshotParams {
     schemas: optionalNames(raw, "schemas"),
     ...slotOf(raw),
     node_id: optionalText(raw, "node_id"),
-    large_objects: oneOf({ large_objects: "refuse", ...raw }, "large_objects", ["refuse", "skip"]),
+    large_objects: oneOf({ large_objects: "copy", ...raw }, "large_objects", objectChoices),
   };
   if (params.tables !== null && params.schemas !== null) {
     throw invalidArgument(

@@ -3,12 +3,16 @@
  * the job's params as jsonb. Catalogs are readable by all, so these only say
  * what there is; the rights to read it are checked where it is read.
  */
+
+import { countObjects, unreadableObjects } from "./large-objects-sql.ts";
 import { isExtensionMember, isUserSchema } from "./snapshot-catalog.ts";
 import { nameColumns, namedCtes } from "./snapshot-names.ts";
 
 /**
  * CTEs that every query begins with. chosen_tree: named tables with their
  * partitions and children, as pg_dump's --table-and-children takes them.
+ * config: of extensions, the tables and sequences whose contents they do not bring
+ * themselves. Those too are limited as pg_dump limits them.
  */
 const selection = `
   chosen(oid) as (
@@ -32,10 +36,12 @@ const selection = `
       and not ${isExtensionMember("pg_class", "c.oid")}),
   config(oid, condition) as (
     select u.oid, nullif(u.condition, '')
-    from pg_extension e, unnest(e.extconfig, e.extcondition) u(oid, condition)
+    from pg_extension e cross join unnest(e.extconfig, e.extcondition) u(oid, condition)
+    join pg_class c on c.oid = u.oid join pg_namespace n on n.oid = c.relnamespace
     where e.extname <> 'steep_repl'
-      and jsonb_typeof($1 -> 'tables') is distinct from 'array'
-      and jsonb_typeof($1 -> 'schemas') is distinct from 'array')`;
+      and case when jsonb_typeof($1 -> 'tables') = 'array' then u.oid in (select t.oid from chosen_tree t)
+               when jsonb_typeof($1 -> 'schemas') = 'array' then $1 -> 'schemas' ? n.nspname
+               else true end)`;
 
 /**
  * Changes with whatever could make a table's rows or columns differ from what
@@ -46,14 +52,44 @@ const fingerprint = `
     (select concat_ws('.', count(*), max(a.xmin::text::bigint))
      from pg_attribute a where a.attrelid = c.oid and a.attnum > 0))`;
 
+/**
+ * CTEs after those of selection. moving: partitions whose rows may belong into others of another
+ * server, with the root to load them through, where the snapshot has it. Those of pg_dump's rule
+ * (hashed by an enum, whose labels are oids) and whatever else may be placed by oids, or by an
+ * operator class of others. A list's values are told from each other everywhere in the same way.
+ */
+const partitions = `
+  partitioned(oid, unsafe) as (
+    select p.partrelid, p.partstrat <> 'l' and exists (
+      select from unnest(p.partclass::oid[], p.partattrs::int2[]) k(opclass, attnum)
+      join pg_opclass o on o.oid = k.opclass
+      left join pg_attribute a on a.attrelid = p.partrelid and a.attnum = k.attnum
+      where o.opcnamespace <> 'pg_catalog'::regnamespace
+         or o.opcintype in ('anyarray'::regtype, 'anyrange'::regtype, 'anymultirange'::regtype,
+                            'record'::regtype, 'aclitem'::regtype)
+         or (o.opcintype = 'anyenum'::regtype and p.partstrat = 'h')
+         or (o.opcintype = 'oid'::regtype and a.atttypid is distinct from 'oid'::regtype))
+    from pg_partitioned_table p),
+  placed(oid, root, unsafe) as (
+    select p.oid, p.oid, p.unsafe from partitioned p join pg_class c on c.oid = p.oid
+    where not c.relispartition
+    union all
+    select i.inhrelid, l.root, l.unsafe or coalesce(p.unsafe, false)
+    from placed l join pg_inherits i on i.inhparent = l.oid left join partitioned p on p.oid = i.inhrelid),
+  moving(oid, nspname, relname) as (
+    select l.oid, n.nspname, c.relname
+    from placed l join pg_class c on c.oid = l.root join pg_namespace n on n.oid = c.relnamespace
+    where l.unsafe and l.root in (select s.oid from selected s))`;
+
 export const tablesQuery = `
-  with recursive ${selection}
+  with recursive ${selection}, ${partitions}
   select c.oid, n.nspname::text, c.relname::text, pg_get_userbyid(c.relowner)::text,
          (select array_agg(a.attname::text order by a.attnum) from pg_attribute a
           where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''),
-         ${fingerprint}, g.condition, (g.oid is not null)
+         ${fingerprint}, g.condition, (g.oid is not null), r.nspname::text, r.relname::text
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
   left join config g on g.oid = c.oid
+  left join moving r on r.oid = c.oid
   where c.relkind = 'r' and (c.oid in (select s.oid from selected s) or g.oid is not null)
   order by c.oid`;
 
@@ -116,14 +152,13 @@ export const startFactsQuery = `
     from relation r where not r.readable
     union all
     select r.name, 'row security hides rows of table ' || r.name
-    from relation r where r.readable and r.relkind = 'r' and row_security_active(r.oid))
+    from relation r where r.readable and r.relkind = 'r' and row_security_active(r.oid)
+    union all${unreadableObjects})
   select ${nameColumns},
          (select string_agg(p.what, ', ' order by p.name) from (select * from problem order by name limit 1000) p)
            || (select case when count(*) > 1000 then format(' and %s more', count(*) - 1000) else '' end from problem)
            as unreadable,
-         (select count(*)::text from pg_largeobject_metadata
-          where jsonb_typeof($1 -> 'tables') is distinct from 'array'
-            and jsonb_typeof($1 -> 'schemas') is distinct from 'array') as large_objects,
+         ${countObjects} as large_objects,
          ${missingPublications}`;
 
 /**

@@ -1,5 +1,6 @@
 import { SteepError } from "../db/steep-error.ts";
 import type { SnapshotAction, SnapshotDone } from "../shared/action.ts";
+import { largeObjectsQuery } from "./large-objects-sql.ts";
 import { type NameFacts, refuseNames } from "./snapshot-names.ts";
 import type { SnapshotParams } from "./snapshot-params.ts";
 import { filterQuery, fingerprintsQuery, matviewsQuery, tablesQuery } from "./snapshot-sql.ts";
@@ -10,7 +11,7 @@ export interface SnapshotFacts extends Partial<NameFacts> {
   readonly unreadable?: string | null;
   /** before anything is done: publications of the params that do not exist, joined */
   readonly missing_publications?: string | null;
-  /** before anything is done: number of large objects that the snapshot would leave out */
+  /** before anything is done: number of large objects that a snapshot of the whole database meets */
   readonly large_objects?: string;
   /** after `plan`: how many relations will be locked at the same time */
   readonly relations_to_lock?: string;
@@ -51,7 +52,7 @@ function refuseUnreadable(facts: SnapshotFacts): void {
       sqlstate: "42501",
       message: "permission denied to read everything that the snapshot would contain",
       detail: facts.unreadable,
-      hint: "Grant SELECT on them (and USAGE on their schemas), or limit the snapshot with tables or schemas.",
+      hint: "Grant SELECT on them (and USAGE on their schemas), or limit the snapshot with tables or schemas. large_objects => 'skip' leaves out large objects.",
     });
   }
 }
@@ -73,8 +74,8 @@ function refuseLargeObjects(params: SnapshotParams, facts: SnapshotFacts): void 
   if (params.large_objects === "refuse" && Number(facts.large_objects ?? "0") > 0) {
     throw new SteepError({
       sqlstate: "0A000",
-      message: `this database has ${facts.large_objects} large objects, which a snapshot does not contain`,
-      hint: "Pass large_objects => 'skip' to leave them out.",
+      message: `this database has ${facts.large_objects} large objects`,
+      hint: "Pass large_objects => 'copy' to copy them, or large_objects => 'skip' to leave them out.",
     });
   }
 }
@@ -161,6 +162,7 @@ export function nextSnapshotAction(job: SnapshotJob, facts: SnapshotFacts): Snap
         phase: "planning",
         tables: tablesQuery,
         matviews: matviewsQuery,
+        large_objects: largeObjectsQuery,
         filter: filterQuery,
         compression: params.compression,
         level: params.level,

@@ -16,6 +16,9 @@ Try it with `dry_run` first; see [merge](merge.md). Table `merge_tables` has the
 @arg backlog  If changes wait to be replicated between the two: `refuse`, or `discard` them; see [discard a backlog](merge.md#discard-a-backlog).
 @arg other_subscribers  If other databases subscribe to these tables: `refuse`, or `ignore` that they miss the merged rows.
 @arg overlap_id  A complete comparison that `start_overlap` has stored: its rows are merged, and no others. Rows that were changed since are left, and listed by `merge_rows_left`. `tables` NULL means all of its tables.
+@arg exclude_tables  Tables to leave out, as patterns like pg_dump's: `audit.*`, `public.log_?`. A pattern without a schema is of any schema.
+@arg schemas  All tables of these schemas; not together with `tables`.
+@arg skip_unsuitable  Whether to go on without tables that cannot be merged. `merge_tables` has them with the reason. Else the job fails, and names them all.
 @returns The merge's row, with status `pending`.
 @error 22023  An argument is unknown, or `last_modified_column` without strategy `last-modified`; else as `analyze_overlap`.
 @error 42809, 42704, 42501, 2F003  As `analyze_overlap`.
@@ -25,7 +28,7 @@ Try it with `dry_run` first; see [merge](merge.md). Table `merge_tables` has the
 @error 55000  The job fails: tables are defined in different ways, changes wait to be replicated, or others subscribe.
 @error 42501  The job fails: privileges are missing. The message names all of them, with the GRANT.
 @error 0A000  The job fails: row security or rules apply to a table.
-@error 25006  The job fails: one side is a standby.
+@error 25006  The job fails: one side is a standby, or the peer is to be written to and its transactions are read-only.
 @example
 SELECT merge_id AS rehearsal FROM steep_repl.start_merge('node_b', '{public.orders}', dry_run => true) \gset
 SELECT status, local_only_count, remote_only_count, conflict_count

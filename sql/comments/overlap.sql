@@ -8,6 +8,9 @@ It runs in your session and needs the TEMPORARY privilege on the database; see [
 @arg tables  Tables to compare, as `schema.table`; NULL for all that both databases have.
 @arg primary_keys  Columns that identify a row, for tables without a primary key: `{"public.t": ["a", "b"]}`.
 @arg catch_up_timeout  How long to wait, in the whole call, for rows that replication is still carrying over; `0` for not at all.
+@arg exclude_tables  Tables to leave out, as patterns like pg_dump's: `audit.*`, `public.log_?`. A pattern without a schema is of any schema.
+@arg schemas  All tables of these schemas; not together with `tables`.
+@arg skip_unsuitable  Whether to go on without tables that cannot be compared: they are rows without counts, with the reason. Else the call fails, and names them all.
 @column table_name  The table.
 @column local_only_count  Rows that only this database has.
 @column remote_only_count  Rows that only the peer has.
@@ -15,6 +18,7 @@ It runs in your session and needs the TEMPORARY privilege on the database; see [
 @column conflict_count  Rows that both have and that differ.
 @column unsettled_count  Rows that still changed, or may have been on their way, when `catch_up_timeout` was over.
 @column behind  Subscriptions of the two databases to each other that had not replayed what was compared, with how far they were behind; NULL for none.
+@column reason  Why the table was not compared, with `skip_unsuitable`; else NULL.
 @error 22023  A table is not named `schema.table` or named twice, `primary_keys` is malformed, or the peer is this database.
 @error 42809  A table of the system, of steep_repl, or a temporary one.
 @error 42704  The peer is neither a node, nor a foreign server, nor a connection string.
@@ -24,6 +28,7 @@ It runs in your session and needs the TEMPORARY privilege on the database; see [
 @error 2F003  A role that is not a superuser gives no password, or the peer did not ask for it.
 @error 55P03  A table was locked for longer than `steep_repl.lock_timeout` at the peer.
 @error 55000  A table has no key, or the transaction is not READ COMMITTED.
+@error 3F000  A schema of `schemas` does not exist here.
 @example
 SELECT * FROM steep_repl.analyze_overlap('node_b', '{public.orders,public.customers}');
 $doc$;
@@ -37,6 +42,9 @@ of both databases. `overlap_rows` lists the rows.
 @arg tables  Tables to compare, as `schema.table`; NULL for all that both databases have.
 @arg primary_keys  Columns that identify a row, for tables without a primary key: `{"public.t": ["a", "b"]}`.
 @arg catch_up_timeout  How long to wait, in the whole call, for rows that replication is still carrying over; `0` for not at all.
+@arg exclude_tables  Tables to leave out, as patterns like pg_dump's: `audit.*`, `public.log_?`. A pattern without a schema is of any schema.
+@arg schemas  All tables of these schemas; not together with `tables`.
+@arg skip_unsuitable  Whether to go on without tables that cannot be compared: `overlap_tables` has them with the reason. Else the job fails, and names them all.
 @returns The comparison's row, with status `pending`.
 @error 22023, 42809, 42704, 42501, 2F003  As `analyze_overlap`. What the tables are at the peer is checked by the job.
 @error 42P01, 42703  A table, or a column of `primary_keys`, does not exist here.

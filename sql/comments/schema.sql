@@ -22,17 +22,17 @@ $doc$;
 comment on function steep_repl.schema_diff is $doc$
 Shows how one table differs between this database and a peer, with statements that make the peer's like the local one.
 
-Run `suggested_sql` at the peer, in the order of the rows, after you have read it. What would lose data is
-written as a comment.
+Run `suggested_sql` at the peer, in the order of the rows, after you have read it. What would lose data, and what
+cannot be done, is a comment that says why.
 @arg local_node  A registered node that is this database.
 @arg peer_node  The other database.
 @arg table_name  The table, as `schema.table`.
-@column object_type  `table`, `column`, `constraint`, `index`, `trigger`, `policy`, and the like.
+@column object_type  `table`, `column`, `constraint`, `index`, `trigger`, `policy`, `rule`, and the like.
 @column object_name  Name of the object.
 @column local_definition  Definition here; NULL if there is no such object.
 @column peer_definition  Definition at the peer; NULL if there is no such object.
-@column status  `mismatch`, `local_only` or `peer_only`.
-@column suggested_sql  Statement for the peer.
+@column status  `mismatch`, `local_only` or `peer_only`; `order` if columns only stand in another order.
+@column suggested_sql  Statements for the peer, or a comment.
 @error 22023  `table_name` is not of the form `schema.table`, `local_node` is not this database, or the peer is.
 @error 42P01  Neither side has the table.
 @error 42704  A node is not registered; or the peer is neither a node, nor a foreign server, nor a connection string.

@@ -13,7 +13,7 @@ The directory is a `pg_dump -Fd` archive with a manifest of checksums; see [snap
 @arg slot_name  Name of a logical replication slot to create. The snapshot is taken at the slot's starting point, so that a subscription can continue from there; see [seed a subscription](snapshots.md#seed-a-subscription).
 @arg publications  The publications that the subscription will name. Required with `slot_name`: they must exist before the slot.
 @arg node_id  Label for the snapshot's row and manifest. The name of a node that is registered as another cluster is refused.
-@arg large_objects  What to do if the database has large objects, which a snapshot cannot contain: `refuse` or `skip`.
+@arg large_objects  What to do with large objects: `copy`, `refuse` to take a snapshot if there are any, or `skip`. A snapshot of `tables` or `schemas` has none.
 @returns The snapshot's row, with status `pending`.
 @error 22023  An argument is out of range or contradicts another one, or names something that a snapshot cannot contain.
 @error 42P01, 3F000  A table or a schema does not exist.
@@ -35,7 +35,7 @@ see [apply a snapshot](snapshots.md#apply-a-snapshot).
 @arg verify  Whether to check every checksum before anything is changed.
 @arg sections  Parts to apply, as in pg_restore: `pre-data`, `data`, `post-data`.
 @arg tables  Tables to load with all that belongs to them, as `schema.table`; NULL for all. Schemas, types and functions that they need must exist.
-@arg truncate  Whether to empty existing tables first. Needs section `data`.
+@arg truncate  Whether to empty existing tables first, and to replace existing large objects. Needs section `data`.
 @arg no_owner  Whether to leave out statements that set owners, as in pg_restore.
 @arg no_privileges  Whether to leave out GRANT and REVOKE, as in pg_restore.
 @returns The row in `snapshots`, with operation `apply`.
@@ -44,6 +44,7 @@ see [apply a snapshot](snapshots.md#apply-a-snapshot).
 @error 58P01  The directory does not exist.
 @error 42P07  The job fails: relations that the snapshot would create exist already.
 @error 42P01  The snapshot does not contain a table that is named; or the job fails: tables or sequences to be loaded do not exist.
+@error 42710  The job fails: large objects that the snapshot would create exist already.
 @example
 SELECT snapshot_id AS apply_id
   FROM steep_repl.start_apply('/backups/functions', sections => '{data}', truncate => true) \gset

@@ -16,7 +16,7 @@ begin
     group by d.n
   loop
     keys := steep_repl._merge_keys_of(plan, chunk.numbers);
-    select * into answer from steep_repl._on_both(connection,
+    select * into answer from steep_repl._on_both_by_keys(connection,
       steep_repl._fill(plan -> 'merge' -> 'local' -> 'stamps', keys), steep_repl._fill(plan -> 'merge' -> 'peer' -> 'stamps', keys));
     -- A stamp that is missing says nothing about which is older. Those, and ties, are decided by the rows' exact digests,
     -- which gives the same row from either end, and whatever both sides were compared by.

@@ -23,13 +23,13 @@ begin
     filling := steep_repl._merge_keys_of(plan, numbers);
     incoming := steep_repl._fill(unique_check -> 'incoming', filling);
     if side = 'peer' then
-      packed := steep_repl._one_text(incoming)::text[];
+      packed := steep_repl._merge_read_here(incoming)::text[];
     else
-      perform steep_repl._peer_send(connection, incoming);
+      perform steep_repl._peer_send(connection, steep_repl._by_keys(incoming));
       packed := steep_repl._peer_wait(connection, incoming)::text[];
     end if;
     continue when packed[1] is null;
-    found := steep_repl._merge_query(connection, side,
+    found := steep_repl._merge_query_by_keys(connection, side,
       (unique_check -> 'find' ->> 0) || filling || (unique_check -> 'find' ->> 1)
       || 'unnest(' || format('%L::int[]', packed[1])
       || (select string_agg(format(', %L::%s[]', packed[t.i + 1], t.type), '' order by t.i)

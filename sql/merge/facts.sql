@@ -30,20 +30,14 @@ select (select coalesce(json_agg(a.attname), '[]') from pg_attribute a
          from pg_constraint f join pg_class c on c.oid = coalesce(pg_partition_root(f.confrelid), f.confrelid)
          join pg_namespace n on n.oid = c.relnamespace
          where f.contype = 'f' and f.conrelid in (select oid from tree) and c.oid <> t.oid)) as parents,
-       (select coalesce(json_agg(json_build_object(
-          'name', format('%%I.%%I', n.nspname, s.relname), 'column', quote_ident(a.attname),
-          'may', has_sequence_privilege(s.oid, 'SELECT') and has_sequence_privilege(s.oid, 'UPDATE'))), '[]')
-        from pg_depend d join pg_class s on s.oid = d.objid and s.relkind = 'S' join pg_namespace n on n.oid = s.relnamespace
-        join pg_attribute a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid
-        where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass and d.deptype in ('a', 'i')
-          and d.refobjid = t.oid and a.atttypid = any ('{int2,int4,int8,numeric}'::regtype[])) as sequences
-from target t$sql$, schema_name, table_name, steep_repl._merge_indexes_query('t.oid'));
+       (%s) as sequences
+from target t$sql$, schema_name, table_name, steep_repl._merge_indexes_query('t.oid'), steep_repl._merge_sequences_query('t.oid'));
 comment on function steep_repl._merge_table_query(text, text) is 'private: a query for what writing to one table needs to know, for either side';
 
 create function steep_repl._merge_node_query(version int) returns text
 language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
 return replace($sql$
-select pg_is_in_recovery() as is_standby, quote_ident(current_user) as role, extract(epoch from clock_timestamp()) * 1000 as clock,
+select pg_is_in_recovery() as is_standby, current_setting('default_transaction_read_only')::boolean as is_protected, quote_ident(current_user) as role, extract(epoch from clock_timestamp()) * 1000 as clock,
        @may_skip_triggers@ as may_skip_triggers, current_setting('track_commit_timestamp')::boolean as has_stamps,
        -- by their names: their arguments are others in 19
        (select bool_and(has_function_privilege(p.oid, 'EXECUTE')) from pg_proc p
@@ -90,7 +84,7 @@ begin
            where r.names is not null order by s.at, s.no)),
          steep_repl._joined(array(
            select s.at || (q.value ->> 'name') from side s cross join lateral jsonb_array_elements(s.facts -> 'sequences') q
-           where q.value -> 'may' = 'false' and 'INSERT' = any (s.needed) order by s.at, s.no))
+           where q.value -> 'may' = 'false' and q.value ->> 'name' is not null and 'INSERT' = any (s.needed) order by s.at, s.no))
   into row_security, not_writable, not_settable;
 end
 $fn$;
@@ -110,28 +104,37 @@ end
 $fn$;
 comment on function steep_repl._merge_rules(jsonb, jsonb) is 'private: tables of a merge whose rules would be applied';
 
--- Unique indexes that are not checked before rows are written, since that would run code of others.
-create function steep_repl._merge_unchecked() returns text
+-- Unique indexes and exclusion constraints that are not checked before rows are written: since that would run code of others,
+-- or they are of partitions that the other side has not, or not with the same rows.
+create function steep_repl._merge_unchecked(out harmful text, out unmatched text)
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 begin
-  return steep_repl._joined(array(
-    select format('%I of table %s', i.value ->> 'name', t.name)
-    from pg_temp.steep_repl_tables t cross join lateral jsonb_array_elements(t.local -> 'unique') i
-    where i.value -> 'is_harmless' = 'false'
-       or exists (select from jsonb_array_elements(t.peer -> 'unique') p
-                  where p.value -> 'name' = i.value -> 'name' and p.value -> 'is_harmless' = 'false')
-    order by t.no, i.value ->> 'name'));
+  with indexes as (
+    select t.no, format('%I of table %s', coalesce(x.ours, x.theirs) ->> 'name', coalesce(coalesce(x.ours, x.theirs) ->> 'part', t.name)) as name,
+           x.ours -> 'is_harmless' = 'false' or x.theirs -> 'is_harmless' = 'false' as is_harmful,
+           -- of the table's own, those that only one side has make the definitions differ
+           coalesce(x.ours, x.theirs) ->> 'part' is not null and (x.ours ->> 'bound') is distinct from (x.theirs ->> 'bound') as is_unmatched
+    from pg_temp.steep_repl_tables t
+    cross join lateral (
+      select i.value as ours, p.value as theirs
+      from jsonb_array_elements(t.local -> 'unique') i(value)
+      full join jsonb_array_elements(t.peer -> 'unique') p(value)
+        on i.value ->> 'name' = p.value ->> 'name' and i.value -> 'part' = p.value -> 'part') x)
+  select steep_repl._joined(array(select x.name from indexes x where x.is_harmful order by x.no, x.name)),
+         steep_repl._joined(array(select x.name from indexes x where x.is_unmatched and x.is_harmful is not true order by x.no, x.name))
+  into harmful, unmatched;
 end
 $fn$;
-comment on function steep_repl._merge_unchecked() is 'private: unique indexes of the tables of a merge that run code of others';
+comment on function steep_repl._merge_unchecked() is 'private: what keeps rows apart and is not checked before they are written';
 
 create function steep_repl._merge_checked_as_text() returns text
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 begin
   return steep_repl._joined(array(
-    select format('%I of table %s', i.value ->> 'name', t.name)
-    from pg_temp.steep_repl_tables t join pg_temp.steep_repl_plans p using (no) cross join lateral jsonb_array_elements(t.local -> 'unique') i
-    where i.value -> 'is_harmless' = 'true' and i.value -> 'is_exact' = 'false' and i.value -> 'columns' is distinct from p.plan -> 'key'
+    select format('%I of table %s', i.value ->> 'name', coalesce(i.value ->> 'part', t.name))
+    from pg_temp.steep_repl_tables t cross join lateral jsonb_array_elements(t.local -> 'unique') i
+    join lateral jsonb_array_elements(t.peer -> 'unique') p on i.value ->> 'name' = p.value ->> 'name' and i.value -> 'part' = p.value -> 'part'
+    where i.value -> 'is_harmless' = 'true' and (i.value -> 'is_exact' = 'false' or p.value -> 'is_exact' = 'false')
     order by t.no, i.value ->> 'name'));
 end
 $fn$;
@@ -252,6 +255,7 @@ declare
   here jsonb := steep_repl._query_here(node_query) -> 0;
   difference constant numeric := abs((there ->> 'clock')::numeric - ((before ->> 'clock')::numeric + (here ->> 'clock')::numeric) / 2);
   circle constant text := steep_repl._merge_order();
+  unchecked constant record := steep_repl._merge_unchecked();
   lacks record;
   replication record;
   lsns record;
@@ -267,8 +271,12 @@ begin
     'skipped', steep_repl._joined(array(select format('%s (%s)', s.name, s.reason) from pg_temp.steep_repl_skipped s order by s.name)),
     'differing', steep_repl._joined(steep_repl._merge_differing(connection, array(select t.name from pg_temp.steep_repl_tables t))), 'rules', steep_repl._merge_rules(here, there),
     'row_security', lacks.row_security, 'not_writable', lacks.not_writable, 'not_settable', lacks.not_settable, 'circle', circle,
-    'unchecked', steep_repl._merge_unchecked(), 'checked_as_text', steep_repl._merge_checked_as_text(),
+    'unchecked', unchecked.harmful, 'unmatched', unchecked.unmatched, 'checked_as_text', steep_repl._merge_checked_as_text(),
     'read_only', steep_repl._sides(here -> 'is_standby' = 'true', there -> 'is_standby' = 'true'),
+    -- here, a worker has its own setting
+    'protected', steep_repl._sides(false, there -> 'is_protected' = 'true' and (
+      writes_anything or replication.replicates or exists (
+        select from pg_temp.steep_repl_merge m cross join lateral jsonb_each_text(m.actions) a where a.value like '%_remote' or a.value = 'stamps'))),
     'fires_triggers', steep_repl._sides(
       here -> 'may_skip_triggers' = 'false' and exists (select from pg_temp.steep_repl_tables t where t.local -> 'has_triggers' = 'true'),
       there -> 'may_skip_triggers' = 'false' and exists (select from pg_temp.steep_repl_tables t where t.peer -> 'has_triggers' = 'true')),

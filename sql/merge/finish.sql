@@ -8,55 +8,17 @@ end
 $fn$;
 comment on function steep_repl._merge_query(text, text, text) is 'private: rows that one side answers to a query, few and small ones';
 
--- The greatest and the least value that a column of a sequence has.
-create function steep_repl._merge_bounds(connection text, side text, column_name text, relation text, out highest text, out lowest text)
-language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
-@SET_VALUES@ @SET_SCAN@ @SET_READING@ as $fn$
-declare
-  answer constant jsonb := steep_repl._merge_query(
-    connection, side, format('select max(t.%1$s)::text as highest, min(t.%1$s)::text as lowest from %2$s t', column_name, relation)) -> 0;
+create function steep_repl._merge_query_by_keys(connection text, side text, query text) returns jsonb
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp @SET_KEYS@ as $fn$
 begin
-  highest := (answer ->> 'highest')::numeric::text;
-  lowest := (answer ->> 'lowest')::numeric::text;
+  if side = 'local' then
+    return steep_repl._query_here(query);
+  end if;
+  perform steep_repl._peer_send(connection, steep_repl._by_keys(steep_repl._query_as_json(query)));
+  return steep_repl._peer_wait(connection, query)::jsonb;
 end
 $fn$;
-comment on function steep_repl._merge_bounds(text, text, text, text) is 'private: the greatest and the least value of a column';
-
--- Moves a sequence to the last value that its column has, if it is behind: by whole increments, so that nodes
--- which share out the values among them go on to do so.
-create function steep_repl._merge_sequence_query(sequence text, highest text, lowest text) returns text
-language sql immutable strict parallel unsafe set search_path = pg_catalog, pg_temp
-return format($sql$
-select setval(s.seqrelid, least(greatest(v.next, s.seqmin), s.seqmax)::int8)::text as value
-from (select q.*, coalesce(pg_sequence_last_value(q.seqrelid), q.seqstart - q.seqincrement)::numeric as last,
-             case when q.seqincrement > 0 then %2$L else %3$L end::numeric as bound
-      from pg_sequence q where q.seqrelid = %1$L::regclass) s
-cross join lateral (select s.last + ceil((s.bound - s.last) / s.seqincrement) * s.seqincrement as next) v
-where (s.bound - s.last) * sign(s.seqincrement) > 0$sql$, sequence, highest, lowest);
-comment on function steep_repl._merge_sequence_query(text, text, text) is 'private: a query that moves a sequence past the values of its column, for either side; NULL if there are none';
-
-create function steep_repl._merge_move_sequences(connection text) returns void
-language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
-declare
-  sequence record;
-  query text;
-begin
-  for sequence in
-    select s.side, q.name, q."column", case p.plan -> 'merge' ->> 'relation' when 'p' then t.name else 'only ' || t.name end as relation
-    from steep_repl._merge_tables_with_rows() r(no) join pg_temp.steep_repl_tables t using (no) join pg_temp.steep_repl_plans p using (no)
-    cross join lateral (values ('local', t.local), ('peer', t.peer)) s(side, facts)
-    cross join lateral jsonb_to_recordset(s.facts -> 'sequences') q(name text, "column" text, may boolean)
-    where q.may
-  loop
-    select steep_repl._merge_sequence_query(sequence.name, b.highest, b.lowest) into query
-    from steep_repl._merge_bounds(connection, sequence.side, sequence."column", sequence.relation) b;
-    if query is not null then
-      perform steep_repl._merge_query(connection, sequence.side, query);
-    end if;
-  end loop;
-end
-$fn$;
-comment on function steep_repl._merge_move_sequences(text) is 'private: moves the sequences of merged tables on both sides past what was merged';
+comment on function steep_repl._merge_query_by_keys(text, text, text) is 'private: the same of a query that finds rows by their keys';
 
 -- Rows that were left as they are: how many of each table, and which, but for those that were to be kept: of a table that an undo
 -- skips, all that the merge wrote to it.

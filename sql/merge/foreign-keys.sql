@@ -1,48 +1,72 @@
 -- Foreign keys are checked after rows were written without them: where triggers did not fire. Those of tables of other owners are
 -- read, too, so that nothing here runs code of theirs; a foreign key that cannot be checked so is named.
 
--- Foreign keys of a table (is_child), or that refer to it: how a row that violates one is found. Where the requester may
--- not read both tables, condition is NULL.
+-- Foreign keys of a table (is_child), or that refer to it (is_parent): how a row that violates one is found. Where the requester
+-- may not read both tables, condition is NULL. by_parent: how rows that refer to a parent are found by each of its columns, of
+-- parent_types, if there is an index for that. One that a partition, or a table that this one is a partition of, has is one of the
+-- rows that are in both. Under PERIOD the ranges of the parents have to cover that of the child together, as RI_FKey_check() has it.
 create function steep_repl._merge_foreign_keys_query(table_name text) returns text
 language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
 return format($sql$
 with tree as (
   select t.relid::oid as oid from pg_partition_tree(%1$L::regclass) t union select %1$L::regclass::oid),
+above as (
+  select a.relid::oid as oid from pg_partition_ancestors(%1$L::regclass) a union select %1$L::regclass::oid),
 k as (
-  select c.*, u.every, u.some, u.equal, u.parents, u.casts_nothing
+  select c.*, coalesce((to_jsonb(c) ->> 'conperiod')::boolean, false) as is_period, child.oid is not null as is_child, child.is_part,
+         c.confrelid in (select oid from above union all select oid from tree) as is_parent
   from pg_constraint c
-  cross join lateral (
-    select string_agg(format('t.%%I is not null', a.attname), ' and ') as every,
-           string_agg(format('t.%%I is not null', a.attname), ' or ') as some,
-           string_agg(format('p.%%I operator(%%I.%%s) t.%%I', b.attname, n.nspname, o.oprname, a.attname), ' and ') as equal,
-           array_agg(b.attname::text) as parents,
-           -- else the comparison may be by a cast that whoever made a type has made
-           bool_and(a.atttypid = b.atttypid
-                    or at.typnamespace = 'pg_catalog'::regnamespace and bt.typnamespace = 'pg_catalog'::regnamespace) as casts_nothing
-    from unnest(c.conkey, c.confkey, c.conpfeqop) u(child, parent, op)
-    join pg_attribute a on a.attrelid = c.conrelid and a.attnum = u.child
-    join pg_attribute b on b.attrelid = c.confrelid and b.attnum = u.parent
-    join pg_type ta on ta.oid = a.atttypid join pg_type at on at.oid = coalesce(nullif(ta.typbasetype, 0), ta.oid)
-    join pg_type tb on tb.oid = b.atttypid join pg_type bt on bt.oid = coalesce(nullif(tb.typbasetype, 0), tb.oid)
-    join pg_operator o on o.oid = u.op join pg_namespace n on n.oid = o.oprnamespace) u
-  where c.contype = 'f' and c.convalidated and c.conparentid = 0
-    and coalesce((to_jsonb(c) ->> 'conenforced')::boolean, true) and not coalesce((to_jsonb(c) ->> 'conperiod')::boolean, false))
-select format('%%I of table %%s', k.conname, k.conrelid::regclass) as name, k.conrelid in (select oid from tree) as is_child,
-       case when (select r.relkind from pg_class r where r.oid = k.conrelid) = 'p' then '' else 'only ' end || k.conrelid::regclass as child, k.parents,
-       case when has_table_privilege(k.conrelid, 'SELECT') and has_table_privilege(k.confrelid, 'SELECT') and k.casts_nothing then
-         format('(%%s) and not exists (select from %%s p where %%s)', case k.confmatchtype when 'f' then k.some else k.every end,
-                case (select r.relkind from pg_class r where r.oid = k.confrelid) when 'r' then 'only ' else '' end || k.confrelid::regclass, k.equal) end as condition
-from k where k.conrelid in (select oid from tree) or k.confrelid in (select oid from tree)$sql$, table_name);
+  left join (select a.oid, false as is_part from above a union all select t.oid, true from tree t where t.oid <> %1$L::regclass) child
+    on child.oid = c.conrelid
+  where c.contype = 'f' and c.convalidated and c.conparentid = 0 and coalesce((to_jsonb(c) ->> 'conenforced')::boolean, true)
+    and (child.oid is not null or c.confrelid in (select oid from above union all select oid from tree)))
+select format('%%I of table %%s', k.conname, k.conrelid::regclass) as name, k.is_child, k.is_parent,
+       u.parent_types, case when not k.is_period and exists (
+         select from pg_index i join pg_class x on x.oid = i.indexrelid join pg_am m on m.oid = x.relam
+         where i.indrelid = k.conrelid and i.indisvalid and i.indpred is null and m.amname = 'btree'
+           and (i.indkey::int2[])[0:cardinality(k.conkey) - 1] <@ k.conkey and (i.indkey::int2[])[0:cardinality(k.conkey) - 1] @> k.conkey)
+         then u.by_parent end as by_parent,
+       case when (select r.relkind from pg_class r where r.oid = k.conrelid) = 'p' then '' else 'only ' end || k.conrelid::regclass as child, u.parents,
+       case when has_table_privilege(k.conrelid, 'SELECT') and has_table_privilege(k.confrelid, 'SELECT') and u.casts_nothing then
+         concat(case when k.is_part then format('t.tableoid = any (%%L::oid[]) and ', array(
+                  select p.relid::oid from pg_partition_tree(k.conrelid) p union select k.conrelid)) end,
+                format('(%%s) and not exists (', case k.confmatchtype when 'f' then u.some else u.every end),
+                format(case when k.is_period then
+                         'select from (select p.%%3$s as r from %%1$s p where %%2$s and p.%%3$s operator(pg_catalog.&&) t.%%4$s) x'
+                         ' having t.%%4$s operator(pg_catalog.<@) range_agg(x.r)'
+                       else 'select from %%1$s p where %%2$s' end,
+                       case when (select r.relkind from pg_class r where r.oid = k.confrelid) = 'r' then 'only ' else '' end || k.confrelid::regclass,
+                       u.equal, u.parent_period, u.child_period), ')') end as condition
+from k
+cross join lateral (
+  select string_agg(format('t.%%I is not null', a.attname), ' and ') as every,
+         string_agg(format('t.%%I is not null', a.attname), ' or ') as some,
+         string_agg(format('p.%%I operator(%%I.%%s) t.%%I', b.attname, n.nspname, o.oprname, a.attname), ' and ') filter (where not i.is_period) as equal,
+         max(quote_ident(b.attname)) filter (where i.is_period) as parent_period,
+         max(quote_ident(a.attname)) filter (where i.is_period) as child_period,
+         array_agg(b.attname::text) as parents, array_agg(format_type(bt.oid, -1)) as parent_types,
+         array_agg(format('operator(%%I.%%s) t.%%I', n.nspname, o.oprname, a.attname)) as by_parent,
+         -- else the comparison may be by a cast that whoever made a type has made
+         bool_and(a.atttypid = b.atttypid
+                  or at.typnamespace = 'pg_catalog'::regnamespace and bt.typnamespace = 'pg_catalog'::regnamespace) as casts_nothing
+  from unnest(k.conkey, k.confkey, k.conpfeqop) with ordinality u(child, parent, op, n)
+  cross join lateral (select k.is_period and u.n = cardinality(k.conkey) as is_period) i
+  join pg_attribute a on a.attrelid = k.conrelid and a.attnum = u.child
+  join pg_attribute b on b.attrelid = k.confrelid and b.attnum = u.parent
+  join pg_type ta on ta.oid = a.atttypid join pg_type at on at.oid = coalesce(nullif(ta.typbasetype, 0), ta.oid)
+  join pg_type tb on tb.oid = b.atttypid join pg_type bt on bt.oid = coalesce(nullif(tb.typbasetype, 0), tb.oid)
+  join pg_operator o on o.oid = u.op join pg_namespace n on n.oid = o.oprnamespace) u$sql$, table_name);
 comment on function steep_repl._merge_foreign_keys_query(text) is 'private: a query for the foreign keys that a table has a part in, for either side';
 
 -- Whether a foreign key holds, by a query that counts what violates it; raises if it does not. False if that could not be asked.
-create function steep_repl._merge_check_foreign_key(connection text, side text, name text, query text) returns boolean
+create function steep_repl._merge_check_foreign_key(connection text, side text, name text, query text, is_by_keys boolean) returns boolean
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
   n bigint;
 begin
   begin
-    n := steep_repl._merge_query(connection, side, query) -> 0 ->> 'n';
+    n := case when is_by_keys then steep_repl._merge_query_by_keys(connection, side, query)
+              else steep_repl._merge_query(connection, side, query) end -> 0 ->> 'n';
   exception when insufficient_privilege then
     return false;
   end;
@@ -55,43 +79,68 @@ begin
   return true;
 end
 $fn$;
-comment on function steep_repl._merge_check_foreign_key(text, text, text, text) is 'private: says that a foreign key does not hold any more; false if that is not known';
+comment on function steep_repl._merge_check_foreign_key(text, text, text, text, boolean) is 'private: says that a foreign key does not hold any more; false if that is not known';
 
--- Of the current table: foreign keys of the rows that were written; all of those that refer to it, where rows went away.
+-- Rows of the current table that one of these things was done with, by the thousands.
+create function steep_repl._merge_numbers_of(wanted text[]) returns setof int[]
+language sql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp
+as $fn$
+  select array_agg(d.no order by d.no)
+  from (select d.no, (row_number() over (order by d.no) - 1) / 5000 as n
+        from pg_temp.steep_repl_differences d, pg_temp.steep_repl_merge m where coalesce(d.action, m.actions ->> d.category) = any (wanted)) d
+  group by d.n
+$fn$;
+comment on function steep_repl._merge_numbers_of(text[]) is 'private: the rows of a table that were written in some way';
+
+-- A foreign key that refers to rows that went away, by their keys: a join with the keys in w; NULL where there is no index for it,
+-- or the keys are not what it refers to.
+create function steep_repl._merge_children_of(plan jsonb, parents text[], parent_types text[], by_parent text[]) returns text
+language sql stable strict parallel unsafe set search_path = pg_catalog, pg_temp
+as $fn$
+  select case when bool_and(k.i is not null and k.type = p.type) then string_agg(format('w.k%s %s', k.i, p.found), ' and ') end
+  from unnest(parents, parent_types, by_parent) p(name, type, found)
+  left join (select c.name, c.i, plan -> 'merge' -> 'same_keys' -> 'types' ->> (c.i::int - 1) as type
+             from jsonb_array_elements_text(plan -> 'key') with ordinality c(name, i)) k using (name)
+$fn$;
+comment on function steep_repl._merge_children_of(jsonb, text[], text[], text[]) is 'private: how rows that refer to others are found by the keys of those';
+
+-- Of the current table: foreign keys of the rows that were written; those that refer to it, where rows went away.
 create function steep_repl._merge_check_table(connection text, side text, no int) returns setof text
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
 @SET_VALUES@ @SET_SCAN@ @SET_READING@ as $fn$
 declare
-  rows_of_check constant int := 5000;
   at_side constant text := case side when 'peer' then 'remote' else 'local' end;
   plan constant jsonb := (select p.plan from pg_temp.steep_repl_plans p where p.no = _merge_check_table.no);
-  actions constant jsonb := (select m.actions from pg_temp.steep_repl_merge m);
+  key constant text[] := array(select jsonb_array_elements_text(plan -> 'key'));
+  names constant text := (select string_agg('k' || i, ', ' order by i) from generate_series(1, cardinality(key)) i);
+  written constant text[] := array['insert_' || at_side, 'update_' || at_side];
   foreign_key record;
+  by_keys text;
   is_checked boolean;
   numbers int[];
 begin
   for foreign_key in
     select * from jsonb_to_recordset(steep_repl._merge_query(connection, side, steep_repl._merge_foreign_keys_query(plan ->> 'table')))
-      f(name text, is_child boolean, child text, parents text[], condition text)
+      f(name text, is_child boolean, is_parent boolean, child text, parents text[], parent_types text[], by_parent text[], condition text)
   loop
     is_checked := foreign_key.condition is not null;
-    for numbers in
-      select array_agg(d.no order by d.no) from (
-        select d.no, (row_number() over (order by d.no) - 1) / rows_of_check as n from pg_temp.steep_repl_differences d
-        where foreign_key.is_child and coalesce(d.action, actions ->> d.category) in ('insert_' || at_side, 'update_' || at_side)) d
-      group by d.n
-    loop
+    for numbers in select n from steep_repl._merge_numbers_of(written) n where foreign_key.is_child loop
       is_checked := is_checked and steep_repl._merge_check_foreign_key(
         connection, side, foreign_key.name, 'select count(*) as n from ' || steep_repl._merge_keys_of(plan, numbers)
-        || (plan -> 'merge' -> side -> 'stamps' ->> 1) || ' where ' || foreign_key.condition);
+        || (plan -> 'merge' -> side -> 'stamps' ->> 1) || ' where ' || foreign_key.condition, true);
     end loop;
-    if is_checked and exists (
-      select from pg_temp.steep_repl_differences d
-      where coalesce(d.action, actions ->> d.category) = 'delete_' || at_side
-         or coalesce(d.action, actions ->> d.category) = 'update_' || at_side
-            and not foreign_key.parents <@ array(select jsonb_array_elements_text(plan -> 'key'))) then
+    by_keys := steep_repl._merge_children_of(plan, foreign_key.parents, foreign_key.parent_types, foreign_key.by_parent);
+    for numbers in select n from steep_repl._merge_numbers_of(array['delete_' || at_side]) n where foreign_key.is_parent and by_keys is not null loop
+      is_checked := is_checked and steep_repl._merge_check_foreign_key(
+        connection, side, foreign_key.name, format('select count(*) as n from %s w(no, %s) join %s t on %s where %s',
+          steep_repl._merge_keys_of(plan, numbers), names, foreign_key.child, by_keys, foreign_key.condition), true);
+    end loop;
+    if is_checked and foreign_key.is_parent and exists (
+      select from steep_repl._merge_numbers_of(
+        case when by_keys is null then array['delete_' || at_side] else '{}' end
+        || case when foreign_key.parents <@ key then '{}' else array['update_' || at_side] end)) then
       is_checked := steep_repl._merge_check_foreign_key(
-        connection, side, foreign_key.name, format('select count(*) as n from %s t where %s', foreign_key.child, foreign_key.condition));
+        connection, side, foreign_key.name, format('select count(*) as n from %s t where %s', foreign_key.child, foreign_key.condition), false);
     end if;
     if not is_checked then
       return next case side when 'peer' then 'peer: ' else '' end || foreign_key.name;
@@ -118,7 +167,7 @@ begin
                   and u.action like '%' || case side when 'peer' then 'remote' else 'local' end)
   loop
     if foreign_key.condition is null or not steep_repl._merge_check_foreign_key(
-         connection, side, foreign_key.name, format('select count(*) as n from %s t where %s', foreign_key.child, foreign_key.condition)) then
+         connection, side, foreign_key.name, format('select count(*) as n from %s t where %s', foreign_key.child, foreign_key.condition), false) then
       return next case side when 'peer' then 'peer: ' else '' end || foreign_key.name;
     end if;
   end loop;

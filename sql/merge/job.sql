@@ -1,20 +1,21 @@
 -- What the coordinator of a merge asks as the requester, whose temporary tables these are.
 
 create function steep_repl._merge_open(
-  connection text, params jsonb, is_undo boolean, out n_tables int, out names text, out keys text, out facts text)
+  connection text, params jsonb, is_undo boolean, out n_tables int, out names text, out keys text, out facts text, out skipped text)
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 begin
   n_tables := case
     when is_undo then steep_repl._undo_plans(connection, params)
     else steep_repl._merge_plans(
       connection, steep_repl._texts(params -> 'tables'), nullif(params -> 'primary_keys', 'null'),
-      steep_repl._call('merge_actions', params), params ->> 'last_modified_column') end;
+      steep_repl._call('merge_actions', params), params ->> 'last_modified_column', steep_repl._call('table_scope', params)) end;
   update pg_temp.steep_repl_merge set overlap_id = params ->> 'overlap_id';
   select coalesce(array_agg(t.name order by t.no), '{}')::text, coalesce(array_agg(k.key order by t.no), '{}')::text
   into names, keys
   from pg_temp.steep_repl_tables t join pg_temp.steep_repl_plans p using (no)
   cross join lateral (select steep_repl._texts(p.plan -> 'key')::text as key) k;
   facts := steep_repl._merge_facts(connection, is_undo);
+  skipped := steep_repl._skipped_tables();
 end
 $fn$;
 comment on function steep_repl._merge_open(text, jsonb, boolean) is 'private: plans the tables of a merge: how many, their names and keys, and what decides whether it may begin';
@@ -30,9 +31,52 @@ end
 $fn$;
 comment on function steep_repl._merge_begin(text, text, boolean, boolean) is 'private: prepares both sides of a merge';
 
+-- All is compared, and nothing written yet: a table that was dropped or altered meanwhile is found now.
+create function steep_repl._merge_check_tables(connection text) returns void
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  differing text;
+begin
+  perform steep_repl._overlap_check_facts(connection, p.plan) from pg_temp.steep_repl_plans p;
+  differing := steep_repl._joined(steep_repl._merge_differing(connection, array(select t.name from pg_temp.steep_repl_tables t)));
+  if differing is not null then
+    raise exception 'tables to be merged were changed while they were compared' using errcode = 'object_not_in_prerequisite_state',
+      detail = format('Now they are defined in different ways here and at the peer: %s.', differing),
+      hint = 'Nothing was written. See steep_repl.schema_diff(), then start the merge again.';
+  end if;
+end
+$fn$;
+comment on function steep_repl._merge_check_tables(text) is 'private: refuses tables that were changed since a merge began';
+
+-- A warning about tables that are not as they were planned, if there are any. A peer that does not answer says nothing of them.
+create function steep_repl._merge_changed_tables(connection text) returns text[]
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  plan jsonb;
+  changed text[] := '{}';
+begin
+  perform steep_repl._peer_set_deadline(connection, 2000);
+  perform steep_repl._peer_command(connection, 'rollback');
+  for plan in select p.plan from pg_temp.steep_repl_plans p order by p.no loop
+    begin
+      perform steep_repl._overlap_check_facts(connection, plan);
+    exception when object_not_in_prerequisite_state then
+      changed := changed || (plan ->> 'table');
+    end;
+  end loop;
+  changed := changed || steep_repl._merge_differing(connection, array(select t.name from pg_temp.steep_repl_tables t));
+  return case when cardinality(changed) > 0 then array['tables were changed while they were merged: ' || steep_repl._joined(
+    array(select distinct c.name from unnest(changed) c(name) order by 1)) || ' (merge_audit_log has what was written before)'] else '{}' end;
+exception when query_canceled or others then
+  return '{}';
+end
+$fn$;
+comment on function steep_repl._merge_changed_tables(text) is 'private: says which tables were changed since a merge began';
+
 create function steep_repl._merge_first_steps(connection text, out colliding bigint, out examples text, out n_steps int)
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 begin
+  perform steep_repl._merge_check_tables(connection);
   select c.colliding, coalesce(to_json(c.examples)::text, 'null') into colliding, examples from steep_repl._merge_check_unique(connection) c;
   n_steps := steep_repl._merge_steps(1);
 end

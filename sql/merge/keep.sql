@@ -24,6 +24,16 @@ begin atomic
 end;
 comment on function steep_repl._merge_keep_counts(text, text, text, text[], bigint) is 'private: keeps what comparing a table found';
 
+create function steep_repl._merge_keep_skipped(merge_id text, skipped jsonb) returns void
+language sql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp
+begin atomic
+  delete from steep_repl.merge_tables t where t.merge_id = $1 and t.reason is not null;
+  insert into steep_repl.merge_tables (merge_id, table_name, reason)
+  select $1, s.table_name, s.reason from jsonb_to_recordset($2) s(table_name text, reason text)
+  on conflict (merge_id, table_name) do update set reason = excluded.reason;
+end;
+comment on function steep_repl._merge_keep_skipped(text, jsonb) is 'private: keeps which tables are not merged, and why';
+
 create function steep_repl._merge_keep_rows_left(merge_id text, by_table jsonb) returns void
 language sql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp
 begin atomic

@@ -3,7 +3,8 @@
 create function steep_repl.start_merge(
   peer text, tables text[], strategy text default 'prefer-local', dry_run boolean default false,
   last_modified_column text default null, local_only text default 'push', remote_only text default 'pull',
-  primary_keys jsonb default null, backlog text default 'refuse', other_subscribers text default 'refuse', overlap_id text default null)
+  primary_keys jsonb default null, backlog text default 'refuse', other_subscribers text default 'refuse', overlap_id text default null,
+  exclude_tables text[] default null, schemas text[] default null, skip_unsuitable boolean default false)
 returns steep_repl.merges
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
 declare
@@ -13,11 +14,12 @@ declare
 begin
   params := steep_repl._call('merge_params', jsonb_build_object(
     'strategy', strategy, 'dry_run', dry_run, 'last_modified_column', last_modified_column, 'local_only', local_only,
-    'remote_only', remote_only, 'backlog', backlog, 'other_subscribers', other_subscribers, 'overlap_id', overlap_id));
+    'remote_only', remote_only, 'backlog', backlog, 'other_subscribers', other_subscribers, 'overlap_id', overlap_id))
+    || jsonb_build_object('exclude_tables', exclude_tables, 'schemas', schemas, 'skip_unsuitable', skip_unsuitable);
   if overlap_id is not null then
-    if primary_keys is not null then
-      raise exception 'primary_keys and overlap_id exclude each other' using errcode = 'invalid_parameter_value',
-        detail = 'The comparison says what identifies a row.';
+    if primary_keys is not null or schemas is not null then
+      raise exception 'primary_keys and schemas cannot be given with overlap_id' using errcode = 'invalid_parameter_value',
+        detail = 'The comparison says which tables there are, and what identifies a row.';
     end if;
     perform from steep_repl._overlap_targets(start_merge.tables, null);
     select r.tables, r.primary_keys into start_merge.tables, start_merge.primary_keys

@@ -15,7 +15,6 @@ begin
     current int not null default 1, actions jsonb not null, writes text, waiting_slots text[],
     waits boolean not null default false, haste int not null default 0, was_locked boolean not null default false,
     overlap_id text) on commit preserve rows;
-  create temp table steep_repl_skipped (name text primary key, reason text not null) on commit preserve rows;
   alter table pg_temp.steep_repl_differences add column action text, add column round int not null default 1, add column reason text,
     add column reviewed_local bigint, add column reviewed_peer bigint;
   insert into pg_temp.steep_repl_merge (is_local_first, actions)
@@ -25,45 +24,87 @@ end
 $fn$;
 comment on function steep_repl._merge_work_tables(text, jsonb) is 'private: makes the temporary tables of a merge';
 
-create function steep_repl._merge_plan_table(
-  connection text, no int, name text, schema_name text, relation_name text, key jsonb, actions jsonb, last_modified_column text) returns void
+-- As _overlap_try_plan. options: those that plv8/merge/merge-plan.ts plans by.
+create function steep_repl._merge_try_plan(
+  connection text, name text, schema_name text, relation_name text, key jsonb, options jsonb,
+  out plan jsonb, out local jsonb, out peer jsonb, out here jsonb, out problem jsonb)
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
   writes constant text := steep_repl._merge_table_query(schema_name, relation_name);
-  facts constant record := steep_repl._facts_of(connection, steep_repl._overlap_facts_query(schema_name, relation_name));
-  local constant jsonb := steep_repl._query_here(writes) -> 0;
-  peer constant jsonb := steep_repl._peer_json(connection, writes) -> 0;
+  facts record;
+  state text;
+  message text;
+  detail text;
+  hint text;
 begin
-  insert into pg_temp.steep_repl_tables (no, name, local, peer) values (no, name, local, peer);
-  insert into pg_temp.steep_repl_plans
-  values (no, steep_repl._call('merge_plan', jsonb_build_object(
-      'table', name, 'key', key, 'local', facts.here, 'peer', facts.there, 'local_writes', local, 'peer_writes', peer,
-      'options', jsonb_build_object('actions', actions, 'last_modified_column', last_modified_column)))
-    || jsonb_build_object('facts', steep_repl._facts_digest(facts.here, facts.there)) || steep_repl._rows_of_plan(no, facts.here));
+  facts := steep_repl._facts_of(connection, steep_repl._overlap_facts_query(schema_name, relation_name));
+  here := facts.here;
+  local := steep_repl._query_here(writes) -> 0;
+  peer := steep_repl._peer_json(connection, writes) -> 0;
+  plan := steep_repl._call('merge_plan', jsonb_build_object(
+      'table', name, 'key', key, 'local', facts.here, 'peer', facts.there, 'local_writes', local, 'peer_writes', peer, 'options', options))
+    || jsonb_build_object('facts', steep_repl._facts_digest(facts.here, facts.there));
+exception when undefined_table or undefined_column or datatype_mismatch or wrong_object_type or feature_not_supported
+          or object_not_in_prerequisite_state or insufficient_privilege then
+  get stacked diagnostics state = returned_sqlstate, message = message_text, detail = pg_exception_detail, hint = pg_exception_hint;
+  problem := jsonb_build_object('state', state, 'message', message, 'detail', detail, 'hint', hint);
 end
 $fn$;
-comment on function steep_repl._merge_plan_table(text, int, text, text, text, jsonb, jsonb, text) is 'private: plans how a table is merged';
+comment on function steep_repl._merge_try_plan(text, text, text, text, jsonb, jsonb) is 'private: how a table is merged, or why it cannot be';
 
--- actions: what is done about the rows of each category, unless a row says otherwise, as plv8/merge/row-actions.ts decides.
-create function steep_repl._merge_plans(
-  connection text, tables text[], primary_keys jsonb, actions jsonb, last_modified_column text) returns int
-language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
-@SET_VALUES@ @SET_SCAN@ as $fn$
+-- Plans some tables; those that cannot be are noted. How many there are.
+create function steep_repl._merge_plan_tables(connection text, names text[], primary_keys jsonb, options jsonb) returns int
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
-  names constant text[] := steep_repl._overlap_begin(connection, tables, primary_keys);
   target record;
+  planned record;
   n int := 0;
 begin
-  perform steep_repl._merge_work_tables(connection, actions);
-  for target in select * from steep_repl._overlap_targets(names, primary_keys) where names is not null loop
+  for target in
+    select * from steep_repl._overlap_targets(nullif(names, '{}'), steep_repl._keys_of_tables(primary_keys, names)) where cardinality(names) > 0
+  loop
+    planned := steep_repl._merge_try_plan(connection, target.name, target.schema_name, target.relation_name, target.key, options);
+    if planned.problem is not null then
+      perform steep_repl._note_unsuitable(target.name, planned.problem);
+      continue;
+    end if;
     n := n + 1;
-    perform steep_repl._merge_plan_table(
-      connection, n, target.name, target.schema_name, target.relation_name, target.key, actions, last_modified_column);
+    insert into pg_temp.steep_repl_tables (no, name, local, peer) values (n, target.name, planned.local, planned.peer);
+    insert into pg_temp.steep_repl_plans values (n, planned.plan || steep_repl._rows_of_plan(n, planned.here));
   end loop;
   return n;
 end
 $fn$;
-comment on function steep_repl._merge_plans(text, text[], jsonb, jsonb, text) is 'private: how each table is merged; how many there are';
+comment on function steep_repl._merge_plan_tables(text, text[], jsonb, jsonb) is 'private: how tables are merged; how many there are';
+
+-- actions: what is done about the rows of each category, unless a row says otherwise, as plv8/merge/row-actions.ts decides. Where
+-- tables that cannot be merged are skipped, so are those that are defined in different ways.
+create function steep_repl._merge_plans(
+  connection text, tables text[], primary_keys jsonb, actions jsonb, last_modified_column text, scope jsonb default null) returns int
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
+@SET_VALUES@ @SET_SCAN@ as $fn$
+declare
+  skips constant boolean := scope -> 'skip_unsuitable' is not distinct from 'true';
+  names text[] := steep_repl._overlap_begin(connection, tables, primary_keys, scope);
+  n int;
+begin
+  perform steep_repl._merge_work_tables(connection, actions);
+  if skips then
+    insert into pg_temp.steep_repl_skipped (name, reason)
+    select d.name, 'it is defined in different ways here and at the peer' from unnest(steep_repl._merge_differing(connection, names)) d(name);
+    names := array(select t.name from unnest(names) with ordinality t(name, i)
+                   where t.name not in (select s.name from pg_temp.steep_repl_skipped s) order by t.i);
+  end if;
+  n := steep_repl._merge_plan_tables(
+    connection, names, primary_keys,
+    jsonb_build_object('actions', actions, 'last_modified_column', last_modified_column, 'skips', skips));
+  if not skips then
+    perform steep_repl._refuse_unsuitable();
+  end if;
+  return n;
+end
+$fn$;
+comment on function steep_repl._merge_plans(text, text[], jsonb, jsonb, text, jsonb) is 'private: how each table is merged; how many there are';
 
 -- Which databases these are: both sides order them alike.
 create function steep_repl._merge_identities(
@@ -91,7 +132,10 @@ language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, p
 declare
   origin constant text := 'steep_repl_' || merge_id;
   deadline constant timestamptz := clock_timestamp() + interval '30 s';
+  durability constant text := steep_repl._peer_json(connection, 'select current_setting(''synchronous_commit'') as value') -> 0 ->> 'value';
 begin
+  -- the audit log has what is committed there, which a crash must not lose
+  perform steep_repl._peer_command(connection, format('set synchronous_commit = %L', case durability when 'off' then 'local' else durability end));
   if (steep_repl._peer_json(connection, steep_repl._merge_node_query(
         steep_repl._peer_version(connection))) -> 0 -> 'may_skip_triggers') = 'true' then
     perform steep_repl._peer_command(connection, 'set session_replication_role = replica');

@@ -98,7 +98,7 @@ $fn$;
 comment on function steep_repl._merge_check_keys(jsonb, int[], text[], text, text) is 'private: refuses images of the peer that are not of the rows that were asked for';
 
 create function steep_repl._image_rows(images text) returns setof record
-language c stable strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_image_rows';
+language c stable strict parallel unsafe rows 100 as 'MODULE_PATHNAME', 'steep_repl_image_rows';
 comment on function steep_repl._image_rows(text) is 'private: rows from their images, with the columns that are asked for';
 
 create function steep_repl._insert_images(target regclass, columns text[], images text) returns bigint

@@ -45,10 +45,7 @@ language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, p
 declare
   actions constant jsonb := (select jsonb_object_agg(v.verb || s.side, v.verb || s.side)
                              from unnest('{insert_,update_,delete_}'::text[]) v(verb), unnest('{local,remote}'::text[]) s(side));
-  names text[] := steep_repl._texts(params -> 'tables');
-  keys jsonb;
-  target record;
-  n int := 0;
+  names constant text[] := steep_repl._texts(params -> 'tables');
 begin
   perform steep_repl._overlap_work_tables();
   perform steep_repl._merge_work_tables(connection, actions);
@@ -56,19 +53,9 @@ begin
     return 0;
   end if;
   perform from steep_repl._overlap_targets(names, params -> 'primary_keys');
-  names := steep_repl._undo_skip_changed(connection, params ->> 'undoes', names);
-  keys := (select jsonb_object_agg(k.key, k.value) from jsonb_each(params -> 'primary_keys') k where k.key = any (names));
-  for target in select * from steep_repl._overlap_targets(nullif(names, '{}'), keys) where cardinality(names) > 0 loop
-    begin
-      perform steep_repl._merge_plan_table(
-        connection, n + 1, target.name, target.schema_name, target.relation_name, target.key, actions, null);
-      n := n + 1;
-    exception when undefined_table or undefined_column or datatype_mismatch or wrong_object_type or feature_not_supported
-                or object_not_in_prerequisite_state or insufficient_privilege then
-      insert into pg_temp.steep_repl_skipped (name, reason) values (target.name, sqlerrm);
-    end;
-  end loop;
-  return n;
+  return steep_repl._merge_plan_tables(
+    connection, steep_repl._undo_skip_changed(connection, params ->> 'undoes', names), params -> 'primary_keys',
+    jsonb_build_object('actions', actions, 'last_modified_column', null, 'skips', false));
 end
 $fn$;
 comment on function steep_repl._undo_plans(text, jsonb) is 'private: how each table of an undo is written; how many there are';

@@ -43,37 +43,85 @@ return replace($sql$
   '@is_guarded@', $sql$exists (select from pg_settings s where s.name = 'steep_repl.planning_timeout')$sql$);
 comment on function steep_repl._index_is_harmless() is 'private: a condition that an index i runs no code of other roles';
 
--- The unique indexes of a table, as json. A value is compared with others by the equality of its type below any domain, or
--- likewise after a cast from text, since arrays of arrays are not what they are made of; or as text, where the type is not
--- one of pg_catalog's: a cast to it, or its equality, may be code of whoever made it.
+-- A condition: that a function p is immutable, and calling it runs no code of a role that is neither a superuser nor the caller.
+create function steep_repl._function_is_harmless() returns text
+language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
+return $sql$(p.provolatile = 'i' and (p.oid < 16384 or exists (select from pg_settings s where s.name = 'steep_repl.planning_timeout')
+             and exists (select from pg_roles r where r.oid = p.proowner and (r.rolsuper or r.rolname = current_user))))$sql$;
+comment on function steep_repl._function_is_harmless() is 'private: a condition that a function p runs no code of other roles';
+
+-- The unique indexes and exclusion constraints of a table and of its partitions alone, as json. A value is compared with others by
+-- the equality of its type below any domain ('value'), or likewise after a cast from text, since arrays of arrays are not what they
+-- are made of ('cast'). Of types from elsewhere, that may be code of whoever made it: an enum's values are compared by their
+-- labels ('label'), others after a cast from text by the operator of the index ('made') where type and operator are of superusers
+-- or the caller, and else as text. An exclusion constraint is compared by its own operators, or it is not harmless.
 create function steep_repl._merge_indexes_query(table_oid text) returns text
 language sql immutable strict parallel unsafe set search_path = pg_catalog, pg_temp
-return replace(replace($sql$
-with recursive chain(type, base, typtype) as (
-  select y.oid, y.oid, y.typtype from pg_type y
-  where y.oid in (select a.atttypid from pg_index i join pg_attribute a on a.attrelid = i.indexrelid where i.indrelid = @table@)
+return replace(replace(replace($sql$
+with recursive tree(oid) as (
+  select p.relid::oid from pg_partition_tree(@table@) p union select @table@),
+indexed as (
+  select i.*, x.relname, c.conexclop, i.indisexclusion or c.conexclop is not null as excludes, i.indrelid <> @table@ as is_part
+  from tree join pg_index i on i.indrelid = tree.oid join pg_class x on x.oid = i.indexrelid
+  left join pg_constraint c on c.conindid = i.indexrelid and c.contype in ('p', 'u', 'x')
+  -- an index of a partition that is a part of one of the table's is checked with that
+  where (i.indisunique or i.indisexclusion) and i.indisvalid and (i.indrelid = @table@ or not x.relispartition)),
+part as (
+  select i.indexrelid, u.n, u.attnum, oc.opcfamily, oc.opcintype,
+         -- an index may store something else than its values
+         coalesce(a.atttypid, case when oc.opckeytype = 0 then xa.atttypid else oc.opcintype end) as type
+  from indexed i cross join lateral unnest(i.indkey::int2[]) with ordinality u(attnum, n)
+  join pg_opclass oc on oc.oid = (i.indclass::oid[])[u.n - 1]
+  join pg_attribute xa on xa.attrelid = i.indexrelid and xa.attnum = u.n
+  left join pg_attribute a on a.attrelid = i.indrelid and a.attnum = u.attnum and u.attnum > 0
+  where u.n <= i.indnkeyatts),
+chain(type, base, typtype) as (
+  select y.oid, y.oid, y.typtype from pg_type y where y.oid in (select p.type from part p)
   union all
   select c.type, y.oid, y.typtype from chain c join pg_type d on d.oid = c.base join pg_type y on y.oid = d.typbasetype where c.typtype = 'd'),
-below as (select c.type, c.base from chain c where c.typtype <> 'd')
+below as (select c.type, c.base from chain c where c.typtype <> 'd'),
+judged as (
+  select p.*, y.oid as base, y.typsubscript = 'array_subscript_handler'::regproc as is_array, y.typtype,
+         y.typnamespace = 'pg_catalog'::regnamespace as is_builtin, o.operator,
+         y.typtype in ('b', 'r', 'm', 'e') and exists (select from pg_roles r where r.oid = y.typowner and (r.rolsuper or r.rolname = current_user))
+         and (select coalesce(bool_and(@function@), false) from pg_proc p where p.oid in (o.oprcode, y.typinput, y.typoutput) and p.oid >= 16384
+              or p.oid = o.oprcode) as is_made,
+         (select @function@ from pg_proc p where p.oid = o.oprcode) as is_operator_harmless
+  from part p join indexed i using (indexrelid) join below b using (type) join pg_type y on y.oid = b.base
+  left join lateral (
+    select format('operator(%I.%s)', n.nspname, o.oprname) as operator, o.oprcode
+    from pg_operator o join pg_namespace n on n.oid = o.oprnamespace
+    where o.oid = case when i.excludes then i.conexclop[p.n]
+                       else (select am.amopopr from pg_amop am where am.amopfamily = p.opcfamily and am.amopstrategy = 3
+                             and am.amoplefttype = p.opcintype and am.amoprighttype = p.opcintype) end) o on true),
+read as (
+  select j.*, case when j.is_builtin and j.is_array then 'cast' when j.is_builtin then 'value'
+                   when j.typtype = 'e' and not i.excludes then 'label' when j.is_made then 'made' else 'text' end as reading
+  from judged j join indexed i using (indexrelid))
 select coalesce(json_agg(json_build_object(
-         'name', x.relname, 'columns', case when i.indexprs is null then k.columns end, 'expressions', k.expressions,
-         'types', k.types, 'readings', k.readings, 'predicate', pg_get_expr(i.indpred, i.indrelid),
+         'name', i.relname, 'columns', case when i.indexprs is null then k.columns end, 'expressions', k.expressions,
+         'types', k.types, 'readings', k.readings, 'operators', k.operators, 'excludes', i.excludes,
+         'predicate', pg_get_expr(i.indpred, i.indrelid),
          'nulls_not_distinct', coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false),
-         'is_exact', k.is_exact, 'is_harmless', @is_harmless@)), '[]')
-from pg_index i join pg_class x on x.oid = i.indexrelid
+         'part', case when i.is_part then r.name end, 'part_kind', case when i.is_part then r.relkind end,
+         'bound', case when i.is_part then (
+           select string_agg(pg_get_expr(b.relpartbound, b.oid), ' ' order by a.n)
+           from pg_partition_ancestors(i.indrelid) with ordinality a(relid, n) join pg_class b on b.oid = a.relid) end,
+         'is_exact', k.is_exact, 'is_harmless', @index@ and (not i.excludes or k.is_excluding_harmless))), '[]')
+from indexed i
+join lateral (
+  select format('%I.%I', n.nspname, c.relname) as name, c.relkind
+  from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = i.indrelid) r on true
 cross join lateral (
-  select json_agg(a.attname order by u.n) as columns, json_agg(format_type(y.oid, -1) order by u.n) as types,
-         json_agg(case when y.typnamespace <> 'pg_catalog'::regnamespace then 'text'
-                       when y.typsubscript = 'array_subscript_handler'::regproc then 'cast' else 'value' end order by u.n) as readings,
+  select json_agg(a.attname order by u.n) as columns, json_agg(format_type(u.base, -1) order by u.n) as types,
+         json_agg(u.reading order by u.n) as readings, json_agg(u.operator order by u.n) as operators,
          json_agg(pg_get_indexdef(i.indexrelid, u.n::int, false)
                   || coalesce((select format(' collate %I.%I', cn.nspname, co.collname) from pg_collation co join pg_namespace cn on cn.oid = co.collnamespace
                                where co.oid = (i.indcollation::oid[])[u.n - 1]), '') order by u.n) as expressions,
-         -- the text of an enum says what it is; of other types from elsewhere, equal values may have several
-         bool_and(y.typnamespace = 'pg_catalog'::regnamespace or y.typtype = 'e') as is_exact
-  from unnest(i.indkey::int2[]) with ordinality u(attnum, n)
-  join pg_attribute xa on xa.attrelid = i.indexrelid and xa.attnum = u.n
-  join below b on b.type = xa.atttypid join pg_type y on y.oid = b.base
-  left join pg_attribute a on a.attrelid = i.indrelid and a.attnum = u.attnum and u.attnum > 0
-  where u.n <= i.indnkeyatts) k
-where i.indrelid = @table@ and i.indisunique and i.indisvalid$sql$, '@is_harmless@', steep_repl._index_is_harmless()), '@table@', table_oid);
-comment on function steep_repl._merge_indexes_query(text) is 'private: a query for the unique indexes of a table, for either side';
+         -- as text, equal values may be several
+         bool_and(u.reading <> 'text') as is_exact,
+         bool_and(u.reading <> 'text' and coalesce(u.is_operator_harmless, false)) as is_excluding_harmless
+  from read u left join pg_attribute a on a.attrelid = i.indrelid and a.attnum = u.attnum and u.attnum > 0
+  where u.indexrelid = i.indexrelid) k$sql$,
+  '@index@', steep_repl._index_is_harmless()), '@function@', steep_repl._function_is_harmless()), '@table@', table_oid);
+comment on function steep_repl._merge_indexes_query(text) is 'private: a query for what keeps rows of a table apart, for either side';

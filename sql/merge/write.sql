@@ -3,7 +3,7 @@
 -- Rows here are read, and locked, without code of the table's owner, also where others of them are written.
 create function steep_repl._merge_read_here(statement text) returns text
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
-@SET_VALUES@ @SET_SCAN@ @SET_READING@ as $fn$
+@SET_VALUES@ @SET_SCAN@ @SET_KEYS@ @SET_READING@ as $fn$
 begin
   return steep_repl._merge_one_text(statement);
 end
@@ -14,7 +14,7 @@ comment on function steep_repl._merge_read_here(text) is 'private: reads rows he
 -- what is read here while the peer writes. before: what the peer runs first.
 create function steep_repl._merge_run(
   connection text, plan jsonb, action text, filling text, expected int, before text, meanwhile text, out peer_xid text, out read_here text)
-language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp @SET_KEYS@ as $fn$
 declare
   is_local constant boolean := action like '%local';
   statement constant jsonb := plan -> 'merge' -> case when is_local then 'local' else 'peer' end -> split_part(action, '_', 1);
@@ -247,7 +247,7 @@ comment on function steep_repl._merge_flush_peer(text) is 'private: makes the id
 
 -- Of a key that is generated from other columns, an image has what the peer says of it; what it came to be here may be another.
 create function steep_repl._merge_check_generated(plan jsonb, numbers int[]) returns void
-language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp @SET_KEYS@ as $fn$
 declare
   written constant text := steep_repl._merge_one_text(steep_repl._fill(plan -> 'merge' -> 'local' -> 'read', steep_repl._merge_keys_of(plan, numbers)));
 begin

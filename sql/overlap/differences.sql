@@ -25,6 +25,32 @@ end
 $fn$;
 comment on function steep_repl._on_both(text, text, text) is 'private: asks both sides at the same time';
 
+-- Statements that find rows by their keys are planned as such, see plv8/shared/key-settings.ts. Those of a plan for the peer say so
+-- themselves.
+create function steep_repl._by_keys(statement text) returns text
+language sql immutable strict parallel unsafe set search_path = pg_catalog, pg_temp
+return $sql$@SET_LOCAL_KEYS@$sql$ || statement;
+comment on function steep_repl._by_keys(text) is 'private: a statement for the peer that finds rows by their keys';
+
+create function steep_repl._on_both_by_keys(connection text, local_statement text, peer_statement text, out here text, out there text)
+language plpgsql stable strict parallel unsafe set search_path = pg_catalog, pg_temp @SET_KEYS@ as $fn$
+begin
+  select b.here, b.there into here, there from steep_repl._on_both(connection, local_statement, peer_statement) b;
+end
+$fn$;
+comment on function steep_repl._on_both_by_keys(text, text, text) is 'private: asks both sides at the same time, by keys';
+
+create function steep_repl._open_by_keys(statement text) returns refcursor
+language plpgsql stable strict parallel unsafe set search_path = pg_catalog, pg_temp @SET_KEYS@ as $fn$
+declare
+  rows refcursor;
+begin
+  open rows no scroll for execute statement;
+  return rows;
+end
+$fn$;
+comment on function steep_repl._open_by_keys(text) is 'private: a cursor for a statement that finds rows by ranges of their keys';
+
 -- How rows are put into buckets: the expression, and for ranges what is between them.
 create function steep_repl._overlap_buckets(
   connection text, plan jsonb, out expression text, out boundaries text, out shift int)
@@ -67,10 +93,12 @@ language plpgsql stable strict parallel unsafe set search_path = pg_catalog, pg_
 declare
   rows_of_group constant int := 20000;
   fetch_group constant text := 'fetch 1 from steep_repl_rows';
+  has_ranges constant boolean := nullif(plan -> 'ranges', 'null') is not null;
   buckets record;
   counts record;
   differing record;
   windows text;
+  peer_rows text;
   local_rows refcursor;
   here text;
   there text;
@@ -101,14 +129,19 @@ begin
 
   if buckets.shift is not null then
     execute plan -> 'ranges' ->> 'shifted_windows' into windows using differing.buckets, differing.groups, buckets.shift;
-  elsif nullif(plan -> 'ranges', 'null') is not null then
+  elsif has_ranges then
     execute plan -> 'ranges' ->> 'windows' into windows using differing.buckets, differing.groups, buckets.boundaries;
   else
     windows := format('unnest(%L::int8[], %L::int[])', differing.buckets, differing.groups);
   end if;
-  perform steep_repl._peer_command(connection, 'declare steep_repl_rows no scroll cursor for '
-    || steep_repl._fill(plan -> 'peer' -> 'rows', windows));
-  open local_rows no scroll for execute steep_repl._fill(plan -> 'local' -> 'rows', windows);
+  peer_rows := 'declare steep_repl_rows no scroll cursor for ' || steep_repl._fill(plan -> 'peer' -> 'rows', windows);
+  if has_ranges then
+    perform steep_repl._peer_command(connection, steep_repl._by_keys(peer_rows));
+    local_rows := steep_repl._open_by_keys(steep_repl._fill(plan -> 'local' -> 'rows', windows));
+  else
+    perform steep_repl._peer_command(connection, peer_rows);
+    open local_rows no scroll for execute steep_repl._fill(plan -> 'local' -> 'rows', windows);
+  end if;
   if differing.is_there[1] then
     perform steep_repl._peer_send(connection, fetch_group);
   end if;

@@ -1,9 +1,11 @@
 -- A comparison as a job. What its coordinator asks as the requester, whose temporary tables these are:
 
-create function steep_repl._overlap_open(connection text, params jsonb, out n_tables int, out names text)
+create function steep_repl._overlap_open(connection text, params jsonb, out n_tables int, out names text, out skipped text)
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 begin
-  n_tables := steep_repl._overlap_plans(connection, steep_repl._texts(params -> 'tables'), nullif(params -> 'primary_keys', 'null'));
+  n_tables := steep_repl._overlap_plans(
+    connection, steep_repl._texts(params -> 'tables'), nullif(params -> 'primary_keys', 'null'), steep_repl._call('table_scope', params));
+  skipped := steep_repl._skipped_tables();
   names := array(select p.plan ->> 'table' from pg_temp.steep_repl_plans p order by p.no);
 end
 $fn$;
@@ -68,6 +70,14 @@ begin atomic
   delete from steep_repl.overlap_tables t where t.overlap_id = $1;
 end;
 comment on function steep_repl._overlap_forget(text) is 'private: forgets what an earlier attempt of a job found';
+
+create function steep_repl._overlap_keep_skipped(overlap_id text, skipped jsonb) returns void
+language sql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp
+begin atomic
+  insert into steep_repl.overlap_tables (overlap_id, table_name, reason)
+  select $1, s.table_name, s.reason from jsonb_to_recordset($2) s(table_name text, reason text);
+end;
+comment on function steep_repl._overlap_keep_skipped(text, jsonb) is 'private: keeps which tables are not compared, and why';
 
 create function steep_repl._overlap_keep_rows(
   overlap_id text, table_name text, categories text, keys text, local_digests text, peer_digests text) returns void

@@ -49,25 +49,32 @@ comment on function steep_repl._overlap_table(text, jsonb, interval, interval) i
 
 create function steep_repl.analyze_overlap(
   peer text, tables text[], primary_keys jsonb default null, catch_up_timeout interval default '1 min',
+  exclude_tables text[] default null, schemas text[] default null, skip_unsuitable boolean default false,
   out table_name text, out local_only_count bigint, out remote_only_count bigint, out match_count bigint,
-  out conflict_count bigint, out unsettled_count bigint, out behind text)
+  out conflict_count bigint, out unsettled_count bigint, out behind text, out reason text)
 returns setof record
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
   connection text;
   plan jsonb;
   waited interval := '0';
+  scope constant jsonb := steep_repl._call('table_scope', jsonb_build_object(
+    'tables', tables, 'schemas', schemas, 'exclude_tables', exclude_tables, 'skip_unsuitable', skip_unsuitable));
 begin
   perform steep_repl._check_catch_up(catch_up_timeout);
+  perform steep_repl._check_scope(scope);
   perform from steep_repl._overlap_targets(tables, primary_keys);
   connection := steep_repl._peer_open(peer);
-  for i in 1 .. steep_repl._overlap_plans(connection, tables, primary_keys) loop
+  for i in 1 .. steep_repl._overlap_plans(connection, tables, primary_keys, scope) loop
     select p.plan into plan from pg_temp.steep_repl_plans p where p.no = i;
     select o.table_name, o.local_only_count, o.remote_only_count, o.match_count, o.conflict_count, o.unsettled_count, o.behind, o.waited
     into table_name, local_only_count, remote_only_count, match_count, conflict_count, unsettled_count, behind, waited
     from steep_repl._overlap_table(connection, plan, catch_up_timeout, waited) o;
     return next;
   end loop;
+  return query
+    select s.name, null::bigint, null::bigint, null::bigint, null::bigint, null::bigint, null::text, s.reason
+    from pg_temp.steep_repl_skipped s order by s.name;
   perform steep_repl._overlap_end(connection);
 exception when query_canceled or others then
   perform steep_repl._peer_close(connection);
@@ -79,13 +86,14 @@ create function steep_repl._overlap_end(connection text) returns void
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 begin
   perform steep_repl._peer_close(connection);
-  drop table pg_temp.steep_repl_plans, pg_temp.steep_repl_differences;
+  drop table pg_temp.steep_repl_plans, pg_temp.steep_repl_differences, pg_temp.steep_repl_skipped;
 end
 $fn$;
 comment on function steep_repl._overlap_end(text) is 'private: leaves the session as it was';
 
 create function steep_repl.start_overlap(
-  peer text, tables text[], primary_keys jsonb default null, catch_up_timeout interval default '1 min')
+  peer text, tables text[], primary_keys jsonb default null, catch_up_timeout interval default '1 min',
+  exclude_tables text[] default null, schemas text[] default null, skip_unsuitable boolean default false)
 returns steep_repl.overlaps
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
 declare
@@ -93,7 +101,8 @@ declare
   result steep_repl.overlaps;
 begin
   perform steep_repl._check_catch_up(catch_up_timeout);
-  job := steep_repl._queue_with_peer('overlap', peer, tables, primary_keys, jsonb_build_object('catch_up_timeout', catch_up_timeout));
+  job := steep_repl._queue_with_peer('overlap', peer, tables, primary_keys, jsonb_build_object(
+    'catch_up_timeout', catch_up_timeout, 'exclude_tables', exclude_tables, 'schemas', schemas, 'skip_unsuitable', skip_unsuitable));
   select o.* into result from steep_repl.overlaps o where o.operation_id = job;
   return result;
 end
@@ -104,7 +113,7 @@ language sql stable parallel unsafe set search_path = pg_catalog, pg_temp set ro
 as $fn$
   select o.overlap_id, t.key_columns
   from steep_repl.overlaps o join steep_repl.overlap_tables t using (overlap_id)
-  where o.status = 'complete' and steep_repl._is_same_peer($1, o.peer) and t.table_name = $2
+  where o.status = 'complete' and steep_repl._is_same_peer($1, o.peer) and t.table_name = $2 and t.reason is null
     and steep_repl._is_here(o.system_identifier, o.database_oid) and pg_has_role(o.requested_by_oid, 'MEMBER')
   order by o.created_at desc limit 1
 $fn$;
@@ -118,7 +127,7 @@ declare
   keys constant text := steep_repl._overlap_keys(plan, 0, 2147483647);
   answer record;
 begin
-  select * into answer from steep_repl._on_both(connection,
+  select * into answer from steep_repl._on_both_by_keys(connection,
     steep_repl._fill(plan -> 'local' -> 'columns', keys), steep_repl._fill(plan -> 'peer' -> 'columns', keys));
   return query
     with l as (
@@ -224,14 +233,14 @@ begin
   end if;
   select string_agg(n.name, ', ') into missing
   from (select format('%I.%I', (parse_ident(t.name))[1], (parse_ident(t.name))[2]) as name from unnest(tables) t(name)) n
-  where n.name not in (select t.table_name from steep_repl.overlap_tables t where t.overlap_id = reviewed.overlap_id);
+  where n.name not in (select t.table_name from steep_repl.overlap_tables t where t.overlap_id = reviewed.overlap_id and t.reason is null);
   if missing is not null then
     raise exception 'the comparison has not compared all tables that are to be merged' using errcode = 'invalid_parameter_value',
       detail = format('It lacks %s.', missing);
   end if;
   select array_agg(t.table_name order by t.table_name), jsonb_object_agg(t.table_name, t.key_columns) into tables, primary_keys
   from steep_repl.overlap_tables t
-  where t.overlap_id = reviewed.overlap_id
+  where t.overlap_id = reviewed.overlap_id and t.reason is null
     and (_overlap_reviewed.tables is null
          or t.table_name in (select format('%I.%I', (parse_ident(n.name))[1], (parse_ident(n.name))[2]) from unnest(_overlap_reviewed.tables) n(name)));
 end

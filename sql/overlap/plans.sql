@@ -77,21 +77,20 @@ create function steep_repl._overlap_work_tables() returns void
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 begin
   if to_regclass('pg_temp.steep_repl_plans') is not null then
-    drop table pg_temp.steep_repl_plans, pg_temp.steep_repl_differences;
+    drop table pg_temp.steep_repl_plans, pg_temp.steep_repl_differences, pg_temp.steep_repl_skipped;
   end if;
   create temp table steep_repl_plans (no int primary key, plan jsonb not null, waited interval not null default '0') on commit preserve rows;
   create temp table steep_repl_differences (
     no int primary key, category text not null, key text[] not null, local_digest bigint, peer_digest bigint,
     is_settled boolean not null default false) on commit preserve rows;
+  create temp table steep_repl_skipped (name text primary key, reason text not null, problem jsonb) on commit preserve rows;
 end
 $fn$;
 comment on function steep_repl._overlap_work_tables() is 'private: makes the temporary tables of a comparison';
 
 -- Checks the arguments and makes those tables; the names of the tables to compare.
-create function steep_repl._overlap_begin(connection text, tables text[], primary_keys jsonb) returns text[]
+create function steep_repl._overlap_begin(connection text, tables text[], primary_keys jsonb, scope jsonb) returns text[]
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
-declare
-  names text[] := tables;
 begin
   if current_setting('transaction_isolation') <> 'read committed' then
     raise exception 'cannot compare in a transaction that is not READ COMMITTED'
@@ -100,15 +99,20 @@ begin
   end if;
   perform steep_repl._overlap_work_tables();
   perform from steep_repl._overlap_targets(tables, primary_keys);
-  if tables is null then
-    execute format('select array_agg(l.name order by l.name) from (%s) l join jsonb_to_recordset($1) r(name text) using (name)',
-                   steep_repl._overlap_tables_query())
-      into names using steep_repl._peer_json(connection, steep_repl._overlap_tables_query());
-  end if;
-  return names;
+  return steep_repl._scope_tables(connection, tables, scope);
 end
 $fn$;
-comment on function steep_repl._overlap_begin(text, text[], jsonb) is 'private: begins a comparison; the names of its tables, NULL for none';
+comment on function steep_repl._overlap_begin(text, text[], jsonb, jsonb) is 'private: begins a comparison; the names of its tables, NULL for none';
+
+-- Of given keys, those of some tables.
+create function steep_repl._keys_of_tables(primary_keys jsonb, names text[]) returns jsonb
+language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+  select jsonb_object_agg(k.key, k.value)
+  from jsonb_each(primary_keys) k
+  where format('%I.%I', (parse_ident(k.key))[1], (parse_ident(k.key))[2])
+        in (select format('%I.%I', (parse_ident(n.name))[1], (parse_ident(n.name))[2]) from unnest(names) n(name))
+$fn$;
+comment on function steep_repl._keys_of_tables(jsonb, text[]) is 'private: keys given for some tables';
 
 create function steep_repl._facts_of(connection text, query text, out here jsonb, out there jsonb)
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
@@ -163,28 +167,56 @@ end
 $fn$;
 comment on function steep_repl._overlap_check_facts(text, jsonb) is 'private: refuses a table that was changed since it was planned';
 
--- Plans all tables before the first is read, into a temporary table: what cannot be compared is said at once.
-create function steep_repl._overlap_plans(connection text, tables text[], primary_keys jsonb) returns int
+-- Plans one table; or the error that says why it cannot be compared. Nothing is written within the block: with many tables, as many
+-- subtransactions would have to be told apart by everybody.
+create function steep_repl._overlap_try_plan(
+  connection text, name text, schema_name text, relation_name text, key jsonb, out plan jsonb, out here jsonb, out problem jsonb)
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  facts record;
+  state text;
+  message text;
+  detail text;
+  hint text;
+begin
+  facts := steep_repl._facts_of(connection, steep_repl._overlap_facts_query(schema_name, relation_name));
+  here := facts.here;
+  plan := steep_repl._call('overlap_plan', jsonb_build_object('table', name, 'key', key, 'local', facts.here, 'peer', facts.there))
+          || jsonb_build_object('facts', steep_repl._facts_digest(facts.here, facts.there));
+exception when undefined_table or undefined_column or datatype_mismatch or wrong_object_type or feature_not_supported
+          or object_not_in_prerequisite_state or insufficient_privilege then
+  get stacked diagnostics state = returned_sqlstate, message = message_text, detail = pg_exception_detail, hint = pg_exception_hint;
+  problem := jsonb_build_object('state', state, 'message', message, 'detail', detail, 'hint', hint);
+end
+$fn$;
+comment on function steep_repl._overlap_try_plan(text, text, text, text, jsonb) is 'private: how a table is compared, or why it cannot be';
+
+-- Plans all tables before the first is read, into a temporary table: all that cannot be compared is said at once, or skipped.
+create function steep_repl._overlap_plans(connection text, tables text[], primary_keys jsonb, scope jsonb default null) returns int
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
 @SET_VALUES@ @SET_SCAN@ as $fn$
 declare
-  names constant text[] := steep_repl._overlap_begin(connection, tables, primary_keys);
+  names constant text[] := steep_repl._overlap_begin(connection, tables, primary_keys, scope);
   target record;
-  query text;
+  planned record;
   n int := 0;
 begin
-  for target in select * from steep_repl._overlap_targets(names, primary_keys) where names is not null loop
-    query := steep_repl._overlap_facts_query(target.schema_name, target.relation_name);
-    insert into pg_temp.steep_repl_plans
-    select target.no, steep_repl._call('overlap_plan', jsonb_build_object('table', target.name, 'key', target.key, 'local', f.here, 'peer', f.there))
-                      || jsonb_build_object('facts', steep_repl._facts_digest(f.here, f.there)) || steep_repl._rows_of_plan(target.no, f.here)
-    from steep_repl._facts_of(connection, query) f;
+  for target in select * from steep_repl._overlap_targets(names, steep_repl._keys_of_tables(primary_keys, names)) where names is not null loop
+    planned := steep_repl._overlap_try_plan(connection, target.name, target.schema_name, target.relation_name, target.key);
+    if planned.problem is not null then
+      perform steep_repl._note_unsuitable(target.name, planned.problem);
+      continue;
+    end if;
     n := n + 1;
+    insert into pg_temp.steep_repl_plans values (n, planned.plan || steep_repl._rows_of_plan(n, planned.here));
   end loop;
+  if scope -> 'skip_unsuitable' is distinct from 'true' then
+    perform steep_repl._refuse_unsuitable();
+  end if;
   return n;
 end
 $fn$;
-comment on function steep_repl._overlap_plans(text, text[], jsonb) is 'private: how each table is compared; how many there are';
+comment on function steep_repl._overlap_plans(text, text[], jsonb, jsonb) is 'private: how each table is compared; how many there are';
 
 -- What the caller says identifies a row has to, or counts would be wrong.
 create function steep_repl._overlap_check_key(connection text, plan jsonb) returns void
@@ -246,6 +278,7 @@ declare
   job bigint;
 begin
   perform steep_repl._check_targets(tables, primary_keys, params ->> 'last_modified_column');
+  perform steep_repl._check_scope(steep_repl._call('table_scope', params || jsonb_build_object('tables', tables)));
   perform steep_repl._check_peer(peer);
   insert into steep_repl.work_queue (operation, params)
   values (operation, params || jsonb_build_object(

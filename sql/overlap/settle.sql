@@ -130,7 +130,7 @@ declare
   keys constant text := steep_repl._overlap_keys(plan, first, last);
   answer record;
 begin
-  select * into answer from steep_repl._on_both(connection,
+  select * into answer from steep_repl._on_both_by_keys(connection,
     steep_repl._fill(plan -> 'local' -> 'look', keys), steep_repl._fill(plan -> 'peer' -> 'look', keys));
   return query
     select d.no, l.digest, r.digest, l.exact is not distinct from r.exact

@@ -118,6 +118,7 @@ create function steep_repl._schema_sides(local_node text, peer_node text, table_
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
   parts text[];
+  ctes text;
 begin
   perform steep_repl._check_local_node(local_node);
   if table_name is null or btrim(table_name) = '' then
@@ -133,16 +134,26 @@ begin
       detail = format('It is %s.', table_name),
       hint = 'Write schema.table, quoted where SQL would quote it.';
   end if;
+  ctes := format('with %s, %s, %s',
+    steep_repl._schema_ctes(format('n.nspname = %L and c.relname = %L', parts[1], parts[2])),
+    steep_repl._schema_tie_ctes(), steep_repl._schema_wanted_cte());
   select q.here -> 0, q.there -> 0 into here, there
-  from steep_repl._query_both(peer_node, 'with '
-    || steep_repl._schema_ctes(format('n.nspname = %L and c.relname = %L', parts[1], parts[2]))
-    || format($sql$
+  from steep_repl._query_both(peer_node, ctes || format($sql$
          select current_setting('server_version_num')::int as version,
                 exists (select from pg_namespace n where n.nspname = %L) as has_schema,
                 (select coalesce(json_agg(json_build_object('type', o.type, 'name', o.name, 'quoted', o.quoted,
                           'definition', o.definition, 'compared', o.compared, 'facts', o.facts)
                           order by o.rank, coalesce((o.facts ->> 'position')::int, 0), o.name collate "C"), '[]')
-                 from o) as objects$sql$, parts[1])) q;
+                 from o) as objects,
+                (select coalesce(json_agg(json_build_array(tie.type, tie.name, tie.on_type, tie.on_name)), '[]') from tie) as ties,
+                (select coalesce(json_agg(json_build_object('type', x.type, 'name', x.name, 'kind', x.kind, 'what', x.what)
+                          order by x.what collate "C"), '[]')
+                 from outside x) as outside,
+                (select coalesce(json_agg(json_build_object('type', x.type, 'name', x.name, 'definition', x.definition, 'what', x.what)
+                          order by x.what collate "C"), '[]')
+                 from lower x) as lower,
+                (%s) as lacks$sql$, parts[1], steep_repl._schema_lacks(parts[1], parts[2],
+           steep_repl._query_here(ctes || ' select w.* from wanted w')))) q;
   if here -> 'objects' = '[]' and there -> 'objects' = '[]' then
     raise exception 'table "%.%" exists neither here nor at the peer', parts[1], parts[2] using errcode = 'undefined_table',
       hint = 'Temporary tables, and those of the system and of extensions, are not compared.';

@@ -3,17 +3,21 @@
 -- people and for statements, compared is the same in a form that does not depend on how it came about.
 -- f: each table's fingerprint, and what it is of.
 --
--- Left out on purpose: what is storage (tablespaces, options, compression, access methods), the order
--- and numbers of columns, names of NOT NULL constraints (18 has them, 17 not), a sequence's name and
+-- What a table is counts, not how it came about: a check is listed whether it is the table's own, its
+-- parent's, or both.
+--
+-- Left out on purpose: what is storage (tablespaces, options, compression, access methods, statistics), the
+-- order and numbers of columns, names of NOT NULL constraints (18 has them, 17 not), a sequence's name and
 -- numbers where the column owns it (nodes want disjoint numbers), and what a partition has from its
--- parent, which the parent's row tells: its constraints, indexes, triggers, identity.
+-- parent, which the parent's row tells: its keys, indexes, triggers, identity.
 -- Runs on 14 and newer.
 create function steep_repl._schema_ctes(condition text) returns text
 language sql immutable strict parallel unsafe set search_path = pg_catalog, pg_temp
 return $sql$
   t as (
     select c.oid, n.nspname, c.relname, format('%I.%I', n.nspname, c.relname) as relation, c.relkind,
-           c.relpersistence, c.relreplident, c.relrowsecurity, c.relforcerowsecurity, c.relispartition, c.relpartbound
+           c.relpersistence, c.relreplident, c.relrowsecurity, c.relforcerowsecurity, c.relispartition, c.relpartbound,
+           c.reloftype
     from pg_class c join pg_namespace n on n.oid = c.relnamespace
     where c.relkind in ('r', 'p') and c.relpersistence <> 't'
       and n.nspname not in ('steep_repl', 'information_schema') and n.nspname !~ '^pg_'
@@ -26,23 +30,25 @@ return $sql$
     join pg_namespace n on n.oid = c.relnamespace),
   owned_sequence as (
     select 'nextval(''' || replace(format('%I.%I', n.nspname, s.relname), '''', '''''') || '''::regclass)' as call,
-           format('%I.%I', n.nspname, s.relname) as name, format_type(q.seqtypid, null) as type, d.refobjid as owner,
+           format('%I.%I', n.nspname, s.relname) as name, format_type(q.seqtypid, null) as type, d.refobjid as owner, d.deptype, s.oid,
            d.refobjsubid as owner_attnum,
            format('%I.%I.%I', tn.nspname, tc.relname, a.attname) as owner_column
     from pg_depend d join pg_class s on s.oid = d.objid and s.relkind = 'S'
     join pg_namespace n on n.oid = s.relnamespace join pg_sequence q on q.seqrelid = s.oid
     join pg_class tc on tc.oid = d.refobjid join pg_namespace tn on tn.oid = tc.relnamespace
     join pg_attribute a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid
-    where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass and d.deptype = 'a'),
+    where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass and d.deptype in ('a', 'i')),
   owner(oid, attnum, sequence) as (
-    select s.owner, s.owner_attnum, min(s.name) from owned_sequence s group by s.owner, s.owner_attnum),
+    select s.owner, s.owner_attnum, min(s.name) from owned_sequence s where s.deptype = 'a' group by s.owner, s.owner_attnum),
   col as (
-    select t.oid, a.attnum, a.attname, a.attnotnull, format_type(a.atttypid, a.atttypmod) as type,
+    select t.oid, a.attnum, a.attname, a.atttypid as type_oid, a.attnotnull, format_type(a.atttypid, a.atttypmod) as type,
            format_type(a.atttypid, -1) as base, format('%I.%I', ln.nspname, l.collname) as collation, l.oid as has_collation,
            case when not t.relispartition then a.attidentity else '' end as identity, a.attgenerated as generated,
            pg_get_expr(d.adbin, d.adrelid) as expression, s.name as sequence, s.type as sequence_type,
-           s.owner = t.oid as owns_sequence, w.sequence as owned_sequence, s.owner_column, a.attinhcount > 0 as inherited,
-           pa.attnotnull as parent_not_null, pg_get_expr(pd.adbin, pd.adrelid) as parent_expression
+           s.owner = t.oid and s.owner_attnum = a.attnum as owns_sequence, w.sequence as owned_sequence, s.owner_column,
+           nn.conname as not_null_name, not coalesce(nn.convalidated, true) as not_null_not_valid,
+           coalesce(nn.connoinherit, false) as not_null_no_inherit,
+           coalesce(nn.coninhcount > 0, pa.attnotnull, false) as not_null_inherited
     from t join pg_attribute a on a.attrelid = t.oid and a.attnum > 0 and not a.attisdropped
     join pg_type y on y.oid = a.atttypid
     left join pg_collation l on l.oid = a.attcollation and a.attcollation <> y.typcollation
@@ -52,7 +58,8 @@ return $sql$
     left join owner w on w.oid = t.oid and w.attnum = a.attnum
     left join parent p on t.relispartition and p.inhrelid = t.oid
     left join pg_attribute pa on pa.attrelid = p.inhparent and pa.attname = a.attname
-    left join pg_attrdef pd on pd.adrelid = pa.attrelid and pd.adnum = pa.attnum),
+    -- a constraint since 18, which need not be valid
+    left join pg_constraint nn on nn.conrelid = t.oid and nn.contype = 'n' and nn.conkey = array[a.attnum]),
   object(oid, rank, type, name, quoted, definition, facts) as (
     select t.oid, 1, 'table', t.relation, t.relation,
            case t.relpersistence when 'u' then 'UNLOGGED TABLE' else 'TABLE' end,
@@ -64,6 +71,8 @@ return $sql$
            concat_ws(' ', c.type,
              case when c.has_collation is not null then 'COLLATE ' || c.collation end,
              case when c.attnotnull then 'NOT NULL' end,
+             case when c.attnotnull and c.not_null_no_inherit then 'NO INHERIT' end,
+             case when c.attnotnull and c.not_null_not_valid then 'NOT VALID' end,
              case when c.generated <> '' then
                     'GENERATED ALWAYS AS (' || c.expression || ')' || case c.generated when 's' then ' STORED' else ' VIRTUAL' end
                   when c.identity <> '' then
@@ -75,22 +84,48 @@ return $sql$
              'collation', case when c.has_collation is not null then c.collation end,
              'not_null', c.attnotnull, 'identity', c.identity, 'generated', c.generated, 'expression', c.expression,
              'sequence', case when c.owns_sequence then c.sequence end, 'sequence_type', c.sequence_type,
-             'owned_sequence', c.owned_sequence,
-             'inherited', c.inherited, 'parent_not_null', coalesce(c.parent_not_null, false),
-             'parent_expression', c.parent_expression)
+             'owned_sequence', c.owned_sequence, 'sequence_of', case when not c.owns_sequence then c.owner_column end,
+             'is_sequence_shared', exists (
+               select from owned_sequence s join pg_depend u on u.refclassid = 'pg_class'::regclass and u.refobjid = s.oid
+               join pg_attrdef e on u.classid = 'pg_attrdef'::regclass and e.oid = u.objid
+               where s.owner = c.oid and s.owner_attnum = c.attnum and (e.adrelid, e.adnum) <> (c.oid, c.attnum)),
+             'has_rights', exists (select from pg_attribute r where r.attrelid = c.oid and r.attnum = c.attnum and r.attacl is not null),
+             'not_null_name', quote_ident(c.not_null_name), 'not_null_not_valid', c.not_null_not_valid,
+             'not_null_no_inherit', c.not_null_no_inherit, 'not_null_inherited', c.not_null_inherited,
+             'cast', (
+               -- what a domain is over
+               with recursive g as (
+                 select y.* from pg_type y where y.oid = c.type_oid
+                 union all
+                 select y.* from g join pg_type y on y.oid = g.typbasetype)
+               select json_build_object('from', format_type(g.oid, null), 'is_string', g.typcategory = 'S',
+                 'to', (select coalesce(json_agg(x.target), '[]') from (
+                          select format_type(k.casttarget, null) as target from pg_cast k where k.castsource = g.oid
+                          union
+                          select format_type(e.typarray, null) from pg_cast k join pg_type e on e.oid = k.casttarget
+                          where g.typcategory = 'A' and k.castsource = g.typelem and e.typarray <> 0) x))
+               from g where g.typbasetype = 0),
+             'parents', (select coalesce(json_agg(p.relation), '[]') from parent p
+                         where p.inhrelid = c.oid
+                           and exists (select from pg_attribute pa where pa.attrelid = p.inhparent and pa.attname = c.attname)))
     from col c
     union all
     select t.oid, 3, 'constraint', k.conname::text, quote_ident(k.conname), pg_get_constraintdef(k.oid),
-           json_build_object('kind', k.contype, 'is_replica_identity', coalesce(i.indisreplident, false))
+           json_build_object('kind', k.contype, 'is_replica_identity', coalesce(i.indisreplident, false),
+             'parents', (select coalesce(json_agg(p.relation), '[]') from parent p
+                         where k.contype = 'c' and p.inhrelid = t.oid
+                           and exists (select from pg_constraint pk where pk.conrelid = p.inhparent and pk.conname = k.conname
+                                       and pk.contype = 'c' and not pk.connoinherit)))
     from t join pg_constraint k on k.conrelid = t.oid and k.contype in ('c', 'p', 'u', 'f', 'x')
     left join pg_index i on i.indexrelid = k.conindid and i.indrelid = t.oid and k.contype <> 'f'
-    where k.conislocal and k.conparentid = 0
+    where k.conparentid = 0
     union all
     select t.oid, 4, 'index', x.relname::text, format('%I.%I', t.nspname, x.relname),
            case when left(e.definition, length(e.only_head)) = e.only_head
                 then e.head || substr(e.definition, length(e.only_head) + 1) else e.definition end
              || case when i.indisvalid then '' else ' (invalid)' end,
-           json_build_object('is_valid', i.indisvalid, 'is_replica_identity', i.indisreplident,
+           json_build_object('is_valid', i.indisvalid, 'is_plain', i.indexprs is null and i.indpred is null,
+                             'is_replica_identity', i.indisreplident,
                              'replica_name', quote_ident(x.relname))
     from t join pg_index i on i.indrelid = t.oid
     join pg_class x on x.oid = i.indexrelid and not x.relispartition
@@ -158,7 +193,17 @@ return $sql$
     from t join pg_trigger g on g.tgrelid = t.oid
     left join pg_trigger u on u.oid = g.tgparentid
     -- a partition has its parent's triggers; all that may differ is whether they fire
-    where case when g.tgparentid = 0 then not g.tgisinternal else not u.tgisinternal and u.tgenabled <> g.tgenabled end),
+    where case when g.tgparentid = 0 then not g.tgisinternal else not u.tgisinternal and u.tgenabled <> g.tgenabled end
+    union all
+    select t.oid, 12, 'type', t.relation, t.relation, 'OF ' || format_type(t.reloftype, null),
+           json_build_object('of', format_type(t.reloftype, null))
+    from t where t.reloftype <> 0
+    union all
+    select t.oid, 13, 'rule', r.rulename::text, quote_ident(r.rulename),
+           rtrim(pg_get_ruledef(r.oid), ';') || case r.ev_enabled when 'D' then ' (disabled)' when 'R' then ' (enabled replica)'
+                                       when 'A' then ' (enabled always)' else '' end,
+           json_build_object('statement', rtrim(pg_get_ruledef(r.oid), ';'), 'enabled', r.ev_enabled)
+    from t join pg_rewrite r on r.ev_class = t.oid),
   -- varchar IN ('a', 'b') is printed in one way, and in another after what was printed was read again.
   o as (
     select b.*, case when b.definition not like '%character varying%' then b.definition

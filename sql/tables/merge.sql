@@ -46,18 +46,20 @@ comment on column steep_repl.merges.undoes is 'of an undo: the merge whose chang
 create table steep_repl.merge_tables (
   merge_id text not null references steep_repl.merges on delete cascade,
   table_name text not null,
-  key_columns text[] not null,
-  local_only_count bigint not null,
-  remote_only_count bigint not null,
-  match_count bigint not null,
-  conflict_count bigint not null,
-  unsettled_count bigint not null,
+  key_columns text[],
+  local_only_count bigint,
+  remote_only_count bigint,
+  match_count bigint,
+  conflict_count bigint,
+  unsettled_count bigint,
   rows_merged bigint not null default 0,
   rows_left bigint not null default 0,
+  reason text,
   primary key (merge_id, table_name)
 );
 comment on table steep_repl.merge_tables is 'what a merge found and did, a row a table, written by the workers only';
 comment on column steep_repl.merge_tables.key_columns is 'columns that identify a row';
+comment on column steep_repl.merge_tables.reason is 'why the table was left out, and has no counts; else NULL';
 
 -- Batches that wrote at the peer: their transaction there is noted before it is committed, so that
 -- after a crash the peer can be asked what became of it.

@@ -181,22 +181,24 @@ comment on column steep_repl.overlaps.local_only_count is 'of all tables so far,
 create table steep_repl.overlap_tables (
   overlap_id text not null references steep_repl.overlaps on delete cascade,
   table_name text not null,
-  key_columns text[] not null,
-  local_only_count bigint not null,
-  remote_only_count bigint not null,
-  match_count bigint not null,
-  conflict_count bigint not null,
-  unsettled_count bigint not null,
-  local_lsn pg_lsn not null,
-  peer_lsn pg_lsn not null,
-  local_snapshot text not null,
-  peer_snapshot text not null,
+  key_columns text[],
+  local_only_count bigint,
+  remote_only_count bigint,
+  match_count bigint,
+  conflict_count bigint,
+  unsettled_count bigint,
+  local_lsn pg_lsn,
+  peer_lsn pg_lsn,
+  local_snapshot text,
+  peer_snapshot text,
   compared_at timestamptz not null default clock_timestamp(),
   behind text,
+  reason text,
   primary key (overlap_id, table_name)
 );
 comment on table steep_repl.overlap_tables is 'what a queued comparison found of each table, written by the workers only';
 comment on column steep_repl.overlap_tables.key_columns is 'columns that identify a row';
+comment on column steep_repl.overlap_tables.reason is 'why the table was not compared, and has no counts; else NULL';
 comment on column steep_repl.overlap_tables.local_lsn is 'WAL position here behind all that was compared; peer_lsn: there';
 comment on column steep_repl.overlap_tables.behind is 'which subscriptions of the two sides to each other were how far behind what was compared, NULL for none';
 comment on column steep_repl.overlap_tables.local_snapshot is 'pg_current_snapshot() that was compared here; peer_snapshot: there';

@@ -43,6 +43,12 @@ export const unique = (more: Partial<UniqueFacts> = {}): UniqueFacts => ({
   expressions: ["v"],
   types: ["text"],
   readings: ["value"],
+  operators: ["operator(pg_catalog.=)"],
+  excludes: false,
+  part: null,
+  part_kind: null,
+  bound: null,
+  is_exact: true,
   is_harmless: true,
   predicate: null,
   nulls_not_distinct: false,
@@ -57,6 +63,8 @@ export const ofKey = unique({
 export const writes = (more: Partial<WriteFacts> = {}): WriteFacts => ({
   identity: [],
   unique: [ofKey],
+  missing_rights: [],
+  row_security: false,
   ...more,
 });
 

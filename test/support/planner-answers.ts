@@ -99,9 +99,10 @@ const wrongValues: readonly unknown[] = [
 const answersOf: { readonly [member: string]: readonly string[] } = {
   tables: [
     ...["'pg_class'::regclass::oid", "'s'::text", "'t'::text", "'o'::text", "'{a}'::text[]"],
-    ...["'f'::text", "'c'::text", "true"],
+    ...["'f'::text", "'c'::text", "true", "'s'::text", "'r'::text"],
   ],
   matviews: ["1::oid"],
+  large_objects: ["'BLOB METADATA'::text", "'1'::text", "e'1\\n'::text", "'o'::text"],
   filter: ["'s'::text", "'t'::text", "'s.t'::text"],
   fingerprints: ["1::oid", "'f'::text"],
   facts: ["'{}'::json"],

@@ -1,3 +1,5 @@
+import { type Kind, key, keyed, obstacles, trigger } from "./schema-obstacles.ts";
+
 /* Tables to compare: every kind of difference that there is. */
 
 /** One of everything, with constants that are printed according to settings. */
@@ -19,12 +21,6 @@ export const rich = `
   alter table t enable row level security; alter table t force row level security;
   create policy mine on t as restrictive for select to writer, reader using (kind = 'a');
   alter table t replica identity using index t_code_key`;
-
-const key = "id int primary key";
-export const keyed = `create table t (${key}, v text, n int)`;
-const trigger = `create function f() returns trigger language plpgsql as 'begin return new; end'`;
-
-type Kind = [name: string, both: string, here: string, there: string, differences: string[]];
 
 /** Name; on both sides, here, at the peer; what the diff says. */
 export const kinds: readonly Kind[] = [
@@ -369,4 +365,5 @@ export const kinds: readonly Kind[] = [
       "index x local_only",
     ].sort(),
   ],
+  ...obstacles,
 ];

@@ -275,9 +275,9 @@ test("a complete job cannot be retried, and a running one cannot be dropped or r
   await expectNothingHappened();
 });
 
-test("large objects are refused with their number, or skipped when asked", async () => {
+test("large objects are refused with their number, or skipped, when asked", async () => {
   await server.query("select lo_create(0) from generate_series(1, 3)", [], app);
-  const refused = await runSnapshot(server, app);
+  const refused = await runSnapshot(server, { ...app, args: "large_objects => 'refuse'" });
   expect(refused).toMatchObject({
     status: "failed",
     error_sqlstate: "0A000",

@@ -42,6 +42,7 @@ const mistakes: Readonly<Record<string, readonly (readonly [sql: string, code: s
   ],
   drop_snapshot: [["select steep_repl.drop_snapshot('snap_x')", "42704"]],
   list_operations: [["select * from steep_repl.list_operations('done')", "22023"]],
+  merge_rows_left: [["select * from steep_repl.merge_rows_left('merge_x')", "42704"]],
   merge_progress: [["select * from steep_repl.merge_progress('merge_x')", "42704"]],
   overlap_rows: [
     ["select * from steep_repl.overlap_rows('x', 'public.t', 'odd')", "22023"],

@@ -504,13 +504,20 @@ test("every function of ours that reads users' tables has the guard, or a reason
 });
 
 describe("unique indexes whose equality is not that of texts", () => {
-  test("are named where the type is an extension's", async () => {
+  test("are checked by an extension's operator, and named where it belongs to somebody else", async () => {
     await pair.both("create table ci (id int primary key, email citext unique)");
     await pair.a.query("insert into ci values (1, 'Bob')");
     await pair.b.query("insert into ci values (2, 'BOB')");
-    const row = await merged("public.ci", "dry_run => true");
+    const dryRun = "dry_run => true";
+    expect(await merged("public.ci", dryRun)).toMatchObject({
+      ...{ status: "failed", error_sqlstate: "23505" },
+    });
+    await pair.b.query("create role somebody; alter function citext_eq owner to somebody");
+    const row = await merged("public.ci", dryRun);
+    expect(row).toMatchObject({ error_message: null, status: "complete" });
     expect(row.warnings).toEqual([expect.stringContaining("ci_email_key of table public.ci")]);
     await pair.both("drop table ci");
+    await pair.b.query("alter function citext_eq owner to postgres; drop role somebody");
   });
 
   test("are checked by the collation of the index", async () => {

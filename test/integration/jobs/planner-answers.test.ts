@@ -73,7 +73,7 @@ describe("a planner that takes something else for a table is refused:", () => {
   /** As of an extension's table, which pg_dump does not list. */
   const rowOf: { readonly [member: string]: string } = {
     tables:
-      "'lies.x'::regclass::oid, 'lies', 'x', 'postgres', '{v}'::text[], 'f', null::text, true",
+      "'lies.x'::regclass::oid, 'lies', 'x', 'postgres', '{v}'::text[], 'f', null::text, true, null::text, null::text",
     fingerprints: "'lies.x'::regclass::oid, 'f'",
   };
 

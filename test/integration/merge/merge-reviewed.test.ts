@@ -120,7 +120,8 @@ test("what cannot be meant is refused when it is queued", async () => {
   await expect(
     pair.merge(`overlap_id => '${overlap}'`, { peer: `${pair.b.uri()}?dbname=template1` }),
   ).rejects.toMatchObject({ code: "22023" });
-  const failed = await compare("{public.none}", "failed");
+  await pair.both("create table no_key (v text)");
+  const failed = await compare("{public.no_key}", "failed");
   await expect(pair.merge(`overlap_id => '${failed}'`)).rejects.toMatchObject({ code: "55000" });
   await expect(
     pair.merge(`overlap_id => '${overlap}'`, { user: "merger", peer: pair.asMerger }),

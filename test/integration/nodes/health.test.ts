@@ -149,7 +149,7 @@ test("health() counts jobs, and is degraded while they wait for worker slots", a
 
 test("health() tells the last error until that job is pruned", async () => {
   await server.query("select lo_create(4711)", [], app);
-  const failed = await startSnapshot(server, app);
+  const failed = await startSnapshot(server, { ...app, args: "large_objects => 'refuse'" });
   expect(await endOf(server, failed, app)).toMatchObject({ status: "failed" });
   expect((await health()).last_error).toContain("large objects");
   await server.query("select lo_unlink(4711)", [], app);

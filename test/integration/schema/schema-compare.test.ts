@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { hasOldStrings } from "../../support/old-strings.ts";
-import { keyed, kinds, rich } from "../../support/schema-kinds.ts";
+import { kinds, rich } from "../../support/schema-kinds.ts";
+import { keyed } from "../../support/schema-obstacles.ts";
 import {
   compare,
   diff,
@@ -86,6 +87,17 @@ describe("tables that are alike match", () => {
     ]);
   });
 
+  test("whether a child has a check by itself, from its parent, or both", async () => {
+    const check = "constraint pos check (n > 0)";
+    await setTables(
+      stage,
+      `create table p (n int ${check})`,
+      "create table t () inherits (p)",
+      `create table t (n int ${check}); alter table t inherit p`,
+    );
+    expect(await compare(stage)).toEqual({ p: "match", t: "match" });
+  });
+
   test("with other options of storage and other sequences", async () => {
     await setTables(
       stage,
@@ -165,6 +177,76 @@ describe("compare_fingerprints and schema_diff see", () => {
     expect(await compare(stage)).toMatchObject({ t: "match" });
   });
 
+  test.each<[string, string, string, string]>([
+    ["a view", "column a", "create view w as select a from t", "view s.w"],
+    [
+      "a function",
+      "column a",
+      "create function w() returns int begin atomic select max(a) from t; end",
+      "function s.w()",
+    ],
+    [
+      "a policy of another table",
+      "column a",
+      "create table r (n int); create policy w on r using (exists (select from t where a = n))",
+      "policy w on table s.r",
+    ],
+    [
+      "a foreign key of another table",
+      "column a",
+      "alter table t add unique (a); create table r (n int references t (a))",
+      "constraint r_n_fkey on table s.r",
+    ],
+    [
+      "a check of a child",
+      "column a",
+      "create table r () inherits (t); alter table r add check (a > 1)",
+      "constraint r_a_check on table s.r",
+    ],
+    [
+      "a publication",
+      "column a",
+      "drop publication if exists w; create publication w for table t where (a > 1)",
+      "publication of table s.t in publication w",
+    ],
+  ])("that %s depends on what differs, and say so", async (_, object, there, what) => {
+    const table = (type: string) => `create table t (a ${type}, b text)`;
+    await setTables(stage, "", table("text"), `${table("int")}; ${there}`);
+    const rows = await diff(stage);
+    const row = rows.find((one) => `${one.object_type} ${one.object_name}` === object);
+    const [why, statement] = row?.suggested_sql?.split("\n") ?? [];
+    expect(why).toMatch(/^-- .*depends on it: drop it before, and make it again afterwards$/);
+    expect(why).toContain(what);
+    expect(statement).toBe("-- alter table s.t alter column a type text using a::text;");
+    await peer.query("drop publication if exists w", [], app);
+  });
+
+  test("that rights on a column go with it", async () => {
+    const table = (type: string) =>
+      `create table t (a ${type}, g int generated always as (a + 1) stored); grant select (g) on t to reader`;
+    await setTables(stage, "", table("int"), table("smallint"));
+    const [row] = await diff(stage);
+    expect(row?.suggested_sql).toMatch(/^-- rights on column g go with it: grant them again\n/);
+  });
+
+  test("what is not there, and who has a name already", async () => {
+    await setTables(
+      stage,
+      "create table t (a int)",
+      `create type mood as enum ('x'); create function one() returns int language sql immutable return 1; create table r (id int primary key);
+       alter table t add b mood, add check (a > one()), add foreign key (a) references r; create index taken on t (a); create policy p on t to postgres`,
+      "create table taken (n int)",
+    );
+    const suggested = (await diff(stage)).map((row) => row.suggested_sql?.split("\n")[0]).sort();
+    expect(suggested).toEqual([
+      "-- table s.taken has the name that it would get",
+      "-- there is no function s.one()",
+      "-- there is no relation s.r",
+      "-- there is no type s.mood",
+      "CREATE POLICY p ON s.t AS PERMISSIVE FOR ALL TO postgres;",
+    ]);
+  });
+
   test("that a new number is none that rows have", async () => {
     await setTables(
       stage,
@@ -219,12 +301,12 @@ describe("compare_fingerprints and schema_diff see", () => {
     );
     const rows = await diff(stage);
     expect(rows).toMatchObject([
+      { object_name: "g", status: "peer_only", suggested_sql: "alter table s.t drop column g;" },
       {
         object_name: "extra",
         status: "peer_only",
         suggested_sql: expect.stringMatching(/^-- alter table s.t drop column extra;.*lost$/),
       },
-      { object_name: "g", status: "peer_only", suggested_sql: "alter table s.t drop column g;" },
     ]);
     await mend(stage, rows);
     expect(summary(await diff(stage))).toEqual(["column extra peer_only"]);

@@ -63,7 +63,7 @@ describe.skipIf(olderBin === undefined)("an older peer", () => {
   });
 
   // what an older version cannot be made to have
-  const newer = /virtual|not enforced|nulls not distinct|set expression/;
+  const newer = /virtual|not enforced|nulls not distinct|set expression|add not null/;
   test.each(kinds.filter((kind) => !newer.test(kind.join())))(
     "with %s is mended",
     async (_, both, here, there, expected) => {

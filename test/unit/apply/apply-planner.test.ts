@@ -18,6 +18,7 @@ const params: ApplyParams = {
 /** Of a role that may do everything, in a database where nothing is in the way. */
 const fine: ApplyFacts = {
   existing: null,
+  existing_objects: null,
   missing: null,
   not_tables: null,
   not_insertable: null,
@@ -199,6 +200,15 @@ describe("into an empty database", () => {
       parallel: 3,
     });
   });
+});
+
+test("large objects that are there are in the way, unless they are to be replaced", () => {
+  const facts = { existing_objects: "16400, 16401" };
+  expect(refusal(facts, {})).toMatchObject({ sqlstate: "42710", detail: "16400, 16401" });
+  expect(refusal(facts, { sections: ["data"] }).hint).toContain("truncate => true");
+  expect(refusal(facts, { truncate: true }).hint).not.toContain("truncate");
+  const replacing = { sections: ["data"], truncate: true } as const;
+  expect(next("check_targets", facts, replacing).kind).toBe("start_appliers");
 });
 
 describe("into existing tables", () => {

@@ -237,7 +237,7 @@ describe("next_action", () => {
     const request = { operation: "snapshot_generate", done: null, params, facts: {} };
     expect(call("next_action", request).result).toMatchObject({ kind: "create_directory" });
     expect(JSON.parse(requestIn(calls[0]?.sql)).params).toMatchObject({
-      large_objects: "refuse",
+      large_objects: "copy",
     });
   });
 

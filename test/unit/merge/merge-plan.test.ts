@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import type { MergeFacts, UniqueFacts } from "../../../plv8/merge/merge-facts.ts";
+import type { MergeFacts, UniqueFacts, WriteFacts } from "../../../plv8/merge/merge-facts.ts";
 import { planMerge } from "../../../plv8/merge/merge-plan.ts";
 import type { ColumnFacts, TableFacts } from "../../../plv8/overlap/overlap-facts.ts";
 import {
@@ -125,10 +125,9 @@ describe("checks of unique indexes", () => {
   });
 
   test("are made for indexes that both sides have, as this side defines them", () => {
-    const peer = {
-      identity: [],
+    const peer = writes({
       unique: [ofKey, unique({ expressions: ["evil()"], predicate: "evil()" })],
-    };
+    });
     const plan = planOf([id, v], {
       local_writes: writes({ unique: [ofKey, unique()] }),
       peer_writes: peer,
@@ -137,7 +136,7 @@ describe("checks of unique indexes", () => {
       ...{ unique_local: [{ index: "t_v_key" }], unique_peer: [{ index: "t_v_key" }] },
     });
     expect(JSON.stringify(plan)).not.toContain("evil");
-    const there = { identity: [], unique: [ofKey, unique({ name: "there" })] };
+    const there = writes({ unique: [ofKey, unique({ name: "there" })] });
     expect(planOf(undefined, { peer_writes: there })).toMatchObject({
       ...{ unique_local: [], unique_peer: [] },
     });
@@ -230,11 +229,72 @@ describe("checks of unique indexes", () => {
   });
 
   test("take NULLs for the same only where the index does", () => {
+    // so that an index is looked at, as it is not for IS NOT DISTINCT FROM
     expect(findOf(unique({ nulls_not_distinct: true }))).toContain(
-      "t.steep_e1 is not distinct from i.e1",
+      "(t.steep_e1 = i.e1 or t.steep_e1 is null and i.e1 is null)",
     );
-    expect(findOf(unique())).not.toContain("distinct from");
+    expect(findOf(unique())).not.toContain("is null");
   });
+
+  test("are by the operators of an exclusion constraint, also of one over the key", () => {
+    const during = {
+      columns: ["id"],
+      types: ["integer"],
+      operators: ["operator(pg_catalog.&&)"],
+      excludes: true,
+    };
+    expect(findOf({ ...ofKey, ...during })).toContain("t.steep_e1 operator(pg_catalog.&&) i.e1");
+    const made = { types: ["public.span"], readings: ["made"] } as const;
+    expect(findOf(unique({ ...during, ...made }))).toContain(
+      "t.steep_e1 operator(pg_catalog.&&) i.e1::public.span",
+    );
+  });
+
+  test("read the partition that an index is of, where both sides have it for the same rows", () => {
+    const part = { part: "public.t1", part_kind: "r", bound: "FOR VALUES IN (1)" };
+    expect(findOf(unique(part))).toContain("from only public.t1 t");
+    expect(findOf(unique({ ...part, part_kind: "p" }))).toContain("from public.t1 t");
+    for (const more of [{ bound: "FOR VALUES IN (2)" }, { part: "public.t2" }, { part: null }]) {
+      const plan = planOf([id, v], {
+        local_writes: writes({ unique: [unique(part)] }),
+        peer_writes: writes({ unique: [unique({ ...part, ...more })] }),
+      });
+      expect(plan).toMatchObject({ unique_local: [], unique_peer: [] });
+    }
+  });
+
+  test("are by an extension's own operator where that is harmless on both sides, and else by texts", () => {
+    const made = unique({
+      types: ["public.citext"],
+      readings: ["made"],
+      operators: ["operator(public.=)"],
+    });
+    expect(findOf(made)).toContain("t.steep_e1 operator(public.=) i.e1::public.citext");
+    const [check] = planOf([id, v], {
+      local_writes: writes({ unique: [made] }),
+      peer_writes: writes({ unique: [{ ...made, is_exact: false }] }),
+    }).unique_local;
+    expect(text(check?.find ?? null)).toContain('collate "C" = i.e1');
+    expect(text(check?.find ?? null)).not.toContain("citext");
+  });
+
+  test.each([
+    [{ kind: "other" }, "value", 1],
+    [{ kind: "other" }, "made", 1],
+    [{ kind: "other" }, "label", 0],
+    [{ kind: "other" }, "text", 0],
+    [{ kind: "container", has_spellings: true }, "cast", 1],
+    [{ kind: "container" }, "cast", 0],
+    [{ kind: "scalar", has_spellings: true }, "value", 0],
+  ] as const)(
+    "are made of the key's index where other texts may be the same: %j as %s",
+    (more, reading, n) => {
+      const plan = planOf([column("id", "x", more), v], {
+        local_writes: writes({ unique: [{ ...ofKey, types: ["x"], readings: [reading] }] }),
+      });
+      expect(plan.unique_local).toHaveLength(n);
+    },
+  );
 
   test("take all columns of the key to tell rows apart", () => {
     const columns = [column("a", "integer"), column("b", "integer"), v];
@@ -422,7 +482,22 @@ describe("statements", () => {
     const { merge } = planMerge({ ...facts(), peer: table([v, id], { keys: [] }), key: ["id"] });
     expect(merge.local.is_guarded).toBe(true);
     expect(merge.peer.is_guarded).toBe(false);
-    expect(merge.peer.delete).toEqual(merge.local.delete);
+    expect(text(merge.peer.delete)).toContain(text(merge.local.delete));
+  });
+
+  test("for the peer say how rows that are found by keys are planned", () => {
+    const { peer, look, columns } = { ...planOf(), ...planMerge(facts()).peer };
+    for (const statement of [
+      peer.read,
+      peer.lock,
+      peer.update,
+      peer.delete,
+      peer.stamps,
+      look,
+      columns,
+    ])
+      expect(text(statement)).toMatch(/^set local enable_seqscan = 'off'; .*'; (select|with) /);
+    expect(JSON.stringify(planMerge(facts()).local)).not.toContain("set local");
   });
 });
 
@@ -471,4 +546,34 @@ test("names are quoted wherever they stand", () => {
       .replaceAll(/'[av]"b''; drop table [xy] --'/g, "");
     expect(rest).not.toContain("drop table");
   }
+});
+
+describe("a table that cannot be written", () => {
+  const lacking = (local_writes: WriteFacts, peer_writes: WriteFacts, skips: boolean) =>
+    facts(undefined, {
+      ...{ local_writes, peer_writes },
+      options: {
+        actions: { local_only: "insert_remote", conflict: "update_local" },
+        ...{ last_modified_column: null, skips },
+      },
+    });
+
+  test.each([
+    ["row security here", writes({ row_security: true }), writes(), "0A000"],
+    ["row security there", writes(), writes({ row_security: true }), "0A000"],
+    ["no UPDATE here", writes({ missing_rights: ["UPDATE"] }), writes(), "42501"],
+    ["no INSERT there", writes(), writes({ missing_rights: ["INSERT"] }), "42501"],
+  ])(
+    "by %s is refused where such tables are left out, and else planned",
+    (_, here, there, sqlstate) => {
+      expect(refusal(lacking(here, there, true))).toMatchObject({ sqlstate });
+      expect(() => planMerge(lacking(here, there, false))).not.toThrow();
+    },
+  );
+
+  test("is one of which the needed rights are missing", () => {
+    const none = writes({ missing_rights: ["INSERT", "DELETE"] });
+    const there = writes({ missing_rights: ["DELETE"] });
+    expect(() => planMerge(lacking(none, there, true))).not.toThrow();
+  });
 });

@@ -33,6 +33,8 @@ const fine: MergeFacts = {
   not_settable: null,
   circle: null,
   unchecked: null,
+  unmatched: null,
+  protected: null,
   checked_as_text: null,
   read_only: null,
   fires_triggers: null,

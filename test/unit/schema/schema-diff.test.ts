@@ -1,12 +1,16 @@
 import { describe, expect, test } from "vitest";
 import { schemaDiff } from "../../../plv8/schema/schema-diff.ts";
 import type {
+  Cast,
   Column,
   Constraint,
+  Inheritance,
+  Outside,
   Partition,
   SchemaObject,
   Side,
   Table,
+  Tie,
 } from "../../../plv8/schema/schema-objects.ts";
 import { comment, withheld } from "../../../plv8/schema/statements.ts";
 
@@ -31,15 +35,23 @@ function column(name: string, facts: Partial<Column["facts"]> = {}): Column {
     expression: null,
     sequence: null,
     sequence_type: null,
+    sequence_of: null,
+    is_sequence_shared: false,
+    has_rights: false,
     owned_sequence: null,
-    inherited: false,
-    parent_not_null: false,
-    parent_expression: null,
+    not_null_name: null,
+    not_null_not_valid: false,
+    not_null_no_inherit: false,
+    not_null_inherited: false,
+    cast: { from: "integer", is_string: false, to: [] },
+    parents: [],
     ...facts,
   };
   const definition = JSON.stringify(whole);
   return { type: "column", name, quoted: name, definition, compared: definition, facts: whole };
 }
+
+const castOf = (from: string, is_string = false): Cast => ({ from, is_string, to: [] });
 
 function constraint(
   name: string,
@@ -48,7 +60,7 @@ function constraint(
 ): Constraint {
   return {
     ...{ type: "constraint", name, quoted: name, definition, compared: definition },
-    facts: { kind, is_replica_identity: false },
+    facts: { kind, is_replica_identity: false, parents: [] },
   };
 }
 
@@ -57,10 +69,23 @@ const partition: Partition = {
   facts: { parent: "s.p", bound: "DEFAULT" },
 };
 
-const side = (objects: readonly SchemaObject[], version = 180000): Side => ({
+const inheritance: Inheritance = {
+  ...{ type: "inheritance", name: "s.p", quoted: "s.p", definition: "p", compared: "p" },
+};
+
+const side = (
+  objects: readonly SchemaObject[],
+  version = 180000,
+  ties: readonly Tie[] = [],
+  outside: readonly Outside[] = [],
+): Side => ({
   version,
   has_schema: true,
   objects: objects.length === 0 ? [] : [table, ...objects],
+  ties,
+  outside,
+  lower: [],
+  lacks: [],
 });
 
 const suggestions = (
@@ -105,7 +130,7 @@ describe("schemaDiff", () => {
         constraint("old_fk", "f1", "f"),
       ]),
     });
-    expect(rows.map((row) => row.object_name)).toEqual(["old_fk", "old", "b", "pk", "a", "fk"]);
+    expect(rows.map((row) => row.object_name)).toEqual(["old_fk", "old", "a", "b", "pk", "fk"]);
   });
 
   test("replaces a generated column where the peer cannot alter its expression", () => {
@@ -176,16 +201,74 @@ describe("schemaDiff", () => {
 
   test("does not touch keys of a partition that is to be detached first", () => {
     const [detach, key] = suggestions([constraint("pk", "PRIMARY KEY (a)", "p")], [partition]);
-    expect(detach).toBe("alter table s.p detach partition s.t;");
+    expect(detach).toMatch(/compare again\nalter table s\.p detach partition s\.t;$/);
     expect(key).toMatch(/^-- /);
   });
 
   test("leaves the changes of inherited columns to the parent", () => {
     const [sql] = suggestions(
-      [column("a", { type: "bigint", base: "bigint", inherited: true })],
-      [column("a", { inherited: true })],
+      [inheritance, column("a", { type: "bigint", base: "bigint", parents: ["s.p"] })],
+      [inheritance, column("a", { parents: ["s.p"] })],
     );
     expect(sql).toBe("-- change column a of the parent of s.t");
+  });
+
+  describe("where something stands in the way", () => {
+    const text = column("a", { type: "text", base: "text", cast: castOf("text", true) });
+    const number = column("a", { cast: castOf("integer") });
+    const check = constraint("c", "CHECK ((a > 1))");
+    const onColumn: Tie = ["constraint", "c", "column", "a"];
+    const run = (
+      local: readonly SchemaObject[],
+      peer: readonly SchemaObject[],
+      ties: readonly Tie[],
+      outside: readonly Outside[] = [],
+    ) =>
+      schemaDiff({
+        local: side(local, 180000, ties),
+        peer: side(peer, 180000, ties, outside),
+      }).map((row) => row.suggested_sql);
+
+    test("takes it away before, and makes it again", () => {
+      expect(run([number, check], [text, check], [onColumn])).toEqual([
+        [
+          "alter table s.t drop constraint c;",
+          "alter table s.t alter column a type integer using a::integer;",
+          "alter table s.t add constraint c CHECK ((a > 1));",
+        ].join("\n"),
+      ]);
+    });
+
+    test("makes what differs in a row of its own", () => {
+      const other = constraint("c", "CHECK ((a = 'x'))");
+      expect(run([number, check], [text, other], [onColumn])).toEqual([
+        "alter table s.t drop constraint c;\nalter table s.t alter column a type integer using a::integer;",
+        "alter table s.t add constraint c CHECK ((a > 1));",
+      ]);
+    });
+
+    test("makes nothing again before all that it needs is there", () => {
+      const b = (base: Column) => ({ ...base, name: "b", quoted: "b" });
+      const rows = run(
+        [number, b(number), check],
+        [text, b(text), check],
+        [onColumn, ["constraint", "c", "column", "b"]],
+      );
+      expect(rows[0]).not.toContain("add constraint");
+      expect(rows[1]).toMatch(/add constraint c CHECK \(\(a > 1\)\);$/);
+    });
+
+    test("leaves as it is what a view uses, and all that needs it", () => {
+      const view = { type: "column", name: "a", kind: "other", what: "view v" } as const;
+      const [change, add] = run([number, check], [text], [onColumn], [view]);
+      expect(change).toMatch(/^-- view v depends on it: .*\n-- alter table s\.t alter column a/);
+      expect(add).toMatch(/^-- it needs column a, which is left as it is/);
+    });
+
+    test("casts only what can be cast", () => {
+      const point = column("a", { type: "point", base: "point", cast: castOf("point") });
+      expect(run([number], [point], [])).toEqual(["-- there is no cast from point to integer"]);
+    });
   });
 
   test("tells another order of columns, of those that both have", () => {

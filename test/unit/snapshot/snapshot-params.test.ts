@@ -46,7 +46,7 @@ test("members that may be absent are null or their default", () => {
     tables: null,
     schemas: null,
     node_id: null,
-    large_objects: "refuse",
+    large_objects: "copy",
   });
 });
 

@@ -1,0 +1,86 @@
+import { create, drop, fire, otherPartitioning } from "./addition-sql.ts";
+import { always, type Change, explained, parentOf, type Surroundings, simply } from "./change.ts";
+import type { Addition, Constraint, Index } from "./schema-objects.ts";
+import { script } from "./statements.ts";
+
+/*
+ * What makes what is added to a table at the peer like ours.
+ */
+
+type Key = Constraint | Index;
+
+const isKey = (object: Addition): object is Key =>
+  object.type === "constraint" || object.type === "index";
+
+/** Of what others can depend on. */
+function guarded(sql: (isThere: boolean) => string): Change {
+  return { kind: "statements", clears: always, stopsAt: always, sql };
+}
+
+/** What makes at the peer what only we have. */
+export function createAddition(around: Surroundings, local: Addition): Change {
+  if (local.type === "partition key") {
+    return explained(otherPartitioning);
+  }
+  if (local.type === "constraint" && parentOf(around, local) !== undefined) {
+    return explained(`add constraint ${local.quoted} to the parent of ${around.table}`);
+  }
+  if (local.type === "index" && !local.facts.is_valid) {
+    return explained("the local index is invalid: reindex or drop it there");
+  }
+  return simply(create(around.table, local));
+}
+
+/** What takes away what only the peer has. */
+export function dropAddition(around: Surroundings, peer: Addition): Change {
+  if (peer.type === "partition key") {
+    return explained(otherPartitioning);
+  }
+  if (peer.type === "constraint" && parentOf(around, peer) !== undefined) {
+    return explained(`drop constraint ${peer.quoted} from the parent of ${around.table}`);
+  }
+  const sql = drop(around.table, peer);
+  return isKey(peer) ? guarded(() => sql) : simply(sql);
+}
+
+function changeConstraint(around: Surroundings, local: Constraint, peer: Constraint): Change {
+  const { table } = around;
+  if (peer.definition === `${local.definition} NOT VALID`) {
+    return simply((isThere) =>
+      isThere ? `alter table ${table} validate constraint ${local.quoted};` : create(table, local),
+    );
+  }
+  if (parentOf(around, peer) !== undefined) {
+    return explained(`change constraint ${peer.quoted} of the parent of ${table}`);
+  }
+  return guarded((isThere) =>
+    isThere
+      ? create(table, local).replace(
+          `alter table ${table} `,
+          () => `alter table ${table} drop constraint ${peer.quoted}, `,
+        )
+      : create(table, local),
+  );
+}
+
+/** What makes what both have like ours. */
+export function changeAddition(around: Surroundings, local: Addition, peer: Addition): Change {
+  const { table } = around;
+  if (local.type === "partition key" || (local.type === "index" && !local.facts.is_valid)) {
+    return createAddition(around, local);
+  }
+  if (local.type === "constraint" && peer.type === "constraint") {
+    return changeConstraint(around, local, peer);
+  }
+  const isFiring = local.type === "trigger" || local.type === "rule";
+  if (isFiring && peer.type === local.type && local.facts.statement === peer.facts.statement) {
+    return simply((isThere) =>
+      isThere ? fire(table, local, local.facts.enabled) : create(table, local),
+    );
+  }
+  const replaces =
+    local.type !== "replica identity" && local.type !== "row security" && local.type !== "type";
+  const sql = (isThere: boolean) =>
+    script(isThere && replaces ? drop(table, peer) : null, create(table, local));
+  return isKey(peer) ? guarded(sql) : simply(sql);
+}

@@ -1,0 +1,115 @@
+-- What the statements for a table would need at the other side, and may not find there.
+
+-- wanted, a CTE that stands behind those of _schema_tie_ctes: what objects of a table need that is none of it, by
+-- catalog and identity; and the names of relations that come with them.
+create function steep_repl._schema_wanted_cte() returns text
+language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
+return $sql$
+  needed(type, name, class, id) as (
+    select p.type, p.name, d.refclassid, d.refobjid
+    from part p join pg_depend d on d.classid = p.class and d.objid = p.id and (p.sub = 0 or d.objsubid = p.sub)
+    where d.deptype in ('n', 'a') and not (d.refclassid = 'pg_class'::regclass and d.refobjid = p.rel)
+    union
+    select 'type', t.relation, 'pg_type'::regclass, t.reloftype from t where t.reloftype <> 0
+    union
+    select case when t.relispartition then 'partition' else 'inheritance' end,
+           case when t.relispartition then t.relation else p.relation end, 'pg_class'::regclass, p.inhparent
+    from t join parent p on p.inhrelid = t.oid),
+  wanted(type, name, class, bare, identity, shape) as (
+    select n.type, n.name, n.class::regclass::text, b.bare::text, i.identity,
+           case when n.type = 'type' then (
+             select string_agg(format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)), ', ' order by a.attnum)
+             from pg_type y join pg_attribute a on a.attrelid = y.typrelid where y.oid = n.id and a.attnum > 0 and not a.attisdropped)
+           when n.type in ('partition', 'inheritance') then (
+             select string_agg(x.line, ', ' order by x.line collate "C") from (
+               select format('%I %s %s %s', a.attname, format_type(a.atttypid, a.atttypmod), a.attcollation::regcollation, a.attnotnull) as line
+               from pg_attribute a where a.attrelid = n.id and a.attnum > 0 and not a.attisdropped
+               union all
+               select format('%I %s', k.conname, pg_get_constraintdef(k.oid)) from pg_constraint k where k.conrelid = n.id and k.contype = 'c'
+               union all
+               select pg_get_partkeydef(n.id)) x) end
+    from needed n cross join lateral pg_identify_object(n.class, n.id, 0) i
+    cross join lateral (
+      select case n.class when 'pg_type'::regclass then (select y.typname from pg_type y where y.oid = n.id)
+                          when 'pg_proc'::regclass then (select y.proname from pg_proc y where y.oid = n.id)
+                          when 'pg_operator'::regclass then (select y.oprname from pg_operator y where y.oid = n.id)
+                          when 'pg_opclass'::regclass then (select y.opcname from pg_opclass y where y.oid = n.id)
+                          when 'pg_collation'::regclass then (select y.collname from pg_collation y where y.oid = n.id)
+                          when 'pg_class'::regclass then (
+                            select y.relname from pg_class y where y.oid = n.id
+                            and not exists (select from part p where p.class = n.class and p.id = n.id)
+                            -- an index is there where its table is; a serial column's sequence is made
+                            and y.relkind not in ('i', 'I')
+                            and not exists (select from owner w join pg_depend o on o.refobjid = w.oid and o.refobjsubid = w.attnum
+                                            join t on t.oid = w.oid
+                                            where o.classid = n.class and o.objid = n.id and o.refclassid = n.class and o.deptype = 'a')) end as bare) b
+    where b.bare is not null
+    union all
+    select 'policy', p.polname::text, 'pg_authid', r.rolname::text, quote_ident(r.rolname), null
+    from t join pg_policy p on p.polrelid = t.oid join pg_roles r on r.oid = any (p.polroles)
+    union all
+    select c.type, c.name, 'name', s.relname::text, null, null
+    from t join part c on c.type in ('constraint', 'index') and c.class = 'pg_class'::regclass and c.id <> t.oid
+    join pg_class s on s.oid = c.id and s.relkind in ('i', 'I')
+    union all
+    select 'column', a.attname::text, 'name', s.relname::text, null, a.attname::text
+    from t join pg_attribute a on a.attrelid = t.oid and a.attnum > 0
+    join pg_depend o on o.classid = 'pg_class'::regclass and o.refclassid = 'pg_class'::regclass and o.refobjid = t.oid
+                     and o.refobjsubid = a.attnum and o.deptype = 'a'
+    join pg_class s on s.oid = o.objid and s.relkind = 'S' and s.relnamespace = (select c.relnamespace from pg_class c where c.oid = t.oid))
+$sql$;
+comment on function steep_repl._schema_wanted_cte() is 'private: a CTE of a query for what a table needs';
+
+-- A subquery that answers what of that is not there, or is in the way. The table is the one of the CTE t, if there is any.
+create function steep_repl._schema_lacks(schema_name text, table_name text, wanted jsonb) returns text
+language sql immutable strict parallel unsafe set search_path = pg_catalog, pg_temp
+return format($sql$
+  select coalesce(json_agg(json_build_object('type', w.type, 'name', w.name, 'why', y.why) order by y.why collate "C"), '[]')
+  from jsonb_to_recordset(%L::jsonb) w(type text, name text, class text, bare text, identity text, shape text)
+  cross join lateral (
+    select case
+      when w.class = 'name' then (
+        select pg_describe_object('pg_class'::regclass, c.oid, 0) || ' has the name that it would get' from pg_class c join pg_namespace n on n.oid = c.relnamespace
+        where n.nspname = %L and c.relname = w.bare
+          -- the table's own is altered, or makes room
+          and not exists (select from pg_index i join pg_class t on t.oid = i.indrelid
+                          where i.indexrelid = c.oid and t.relnamespace = n.oid and t.relname = %L)
+          and not exists (select from pg_depend o join pg_class t on t.oid = o.refobjid
+                          join pg_attribute a on a.attrelid = t.oid and a.attnum = o.refobjsubid
+                          where o.classid = 'pg_class'::regclass and o.objid = c.oid and o.refclassid = 'pg_class'::regclass
+                            and o.deptype in ('a', 'i') and t.relnamespace = n.oid and t.relname = %L and a.attname = w.shape))
+      when not case w.class
+        when 'pg_type' then exists (select from pg_type x where x.typname = w.bare
+                                    and (pg_identify_object('pg_type'::regclass, x.oid, 0)).identity = w.identity)
+        when 'pg_proc' then exists (select from pg_proc x where x.proname = w.bare
+                                    and (pg_identify_object('pg_proc'::regclass, x.oid, 0)).identity = w.identity)
+        when 'pg_operator' then exists (select from pg_operator x where x.oprname = w.bare
+                                    and (pg_identify_object('pg_operator'::regclass, x.oid, 0)).identity = w.identity)
+        when 'pg_opclass' then exists (select from pg_opclass x where x.opcname = w.bare
+                                    and (pg_identify_object('pg_opclass'::regclass, x.oid, 0)).identity = w.identity)
+        when 'pg_collation' then exists (select from pg_collation x where x.collname = w.bare
+                                    and (pg_identify_object('pg_collation'::regclass, x.oid, 0)).identity = w.identity)
+        when 'pg_class' then exists (select from pg_class x where x.relname = w.bare
+                                    and (pg_identify_object('pg_class'::regclass, x.oid, 0)).identity = w.identity)
+        when 'pg_authid' then exists (select from pg_roles x where x.rolname = w.bare) end
+        then 'there is no ' || case w.class when 'pg_authid' then 'role' when 'pg_class' then 'relation' when 'pg_proc' then 'function'
+                                            when 'pg_opclass' then 'operator class' else substr(w.class, 4) end || ' ' || w.identity
+      when w.type = 'type' and w.class = 'pg_type' and w.shape is distinct from (
+        select string_agg(format('%%I %%s', a.attname, format_type(a.atttypid, a.atttypmod)), ', ' order by a.attnum)
+        from pg_type x join pg_attribute a on a.attrelid = x.typrelid
+        where x.typname = w.bare and (pg_identify_object('pg_type'::regclass, x.oid, 0)).identity = w.identity
+          and a.attnum > 0 and not a.attisdropped) then 'type ' || w.identity || ' is defined otherwise'
+      when w.type in ('partition', 'inheritance') and w.shape is distinct from (
+        select string_agg(x.line, ', ' order by x.line collate "C")
+        from pg_class n
+        cross join lateral (
+          select format('%%I %%s %%s %%s', a.attname, format_type(a.atttypid, a.atttypmod), a.attcollation::regcollation, a.attnotnull) as line
+          from pg_attribute a where a.attrelid = n.oid and a.attnum > 0 and not a.attisdropped
+          union all
+          select format('%%I %%s', k.conname, pg_get_constraintdef(k.oid)) from pg_constraint k where k.conrelid = n.oid and k.contype = 'c'
+               union all
+               select pg_get_partkeydef(n.oid)) x
+        where n.relname = w.bare and (pg_identify_object('pg_class'::regclass, n.oid, 0)).identity = w.identity)
+        then 'table ' || w.identity || ' is defined otherwise: see to it first' end as why) y
+  where y.why is not null$sql$, wanted, schema_name, table_name, table_name);
+comment on function steep_repl._schema_lacks(text, text, jsonb) is 'private: a subquery for what of that which a table needs is not there';
