@@ -108,6 +108,7 @@ function addApply(snapshot: Command): void {
       option("--truncate", "empty existing tables before they are loaded; asks first"),
       option("--no-owner", "do not set owners"),
       option("--no-privileges", "do not grant or revoke"),
+      option("--replicate", "have peers get the rows, too, by this node's publications"),
       yesOption(),
       ...jobOptions(),
     ],

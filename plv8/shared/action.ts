@@ -51,6 +51,7 @@ export type ApplyAction =
       readonly kind: "start_appliers";
       readonly phase: "planning";
       readonly parallel: number;
+      readonly replicate: YesNo;
       readonly warnings?: readonly string[];
     }
   | { readonly kind: "truncate"; readonly phase: "data" }

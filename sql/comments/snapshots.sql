@@ -38,6 +38,7 @@ see [apply a snapshot](snapshots.md#apply-a-snapshot).
 @arg truncate  Whether to empty existing tables first, and to replace existing large objects. Needs section `data`.
 @arg no_owner  Whether to leave out statements that set owners, as in pg_restore.
 @arg no_privileges  Whether to leave out GRANT and REVOKE, as in pg_restore.
+@arg replicate  Whether loaded rows, and the TRUNCATE before them, reach the subscribers of this node like any other changes. By default they carry a replication origin, and subscriptions with `origin = none` do not get them. Needs section `data`.
 @returns The row in `snapshots`, with operation `apply`.
 @error 22023  An argument is out of range, a section is unknown, or a table is not of the form `schema.table`.
 @error 42501  The snapshot may not be read.
