@@ -318,7 +318,7 @@ describe("on a node that replicates", () => {
     ...{ tables: "public.t", publications: "p", slots: "to_b", unpublished: null },
     ...{ subscriptions: "from_b" },
   };
-  const of = (replicated: Partial<typeof pair>) => ({
+  const of = (replicated: Partial<ApplyFacts["replicated"]>) => ({
     replicated: { ...pair, ...replicated },
   });
 
