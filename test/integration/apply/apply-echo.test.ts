@@ -21,7 +21,10 @@ let path: string;
 
 beforeAll(async () => {
   [a, b] = await Promise.all([
-    startServer({ name: "echo-a", settings: { max_worker_processes: 16 } }),
+    startServer({
+      name: "echo-a",
+      settings: { max_worker_processes: 16, track_commit_timestamp: "on" },
+    }),
     startServer({ name: "echo-b", settings: { max_worker_processes: 16 }, identity: "peer" }),
   ]);
   await a.createDatabase("source", { extension: true });
@@ -122,6 +125,32 @@ test("with replicate, the peer gets the TRUNCATE and the rows, and does not send
   await a.query("update items set v = 'later' where id = 7", [], app);
   await caughtUp();
   expect(await b.query("select v from items where id = 7", [], app)).toEqual([{ v: "later" }]);
+});
+
+test("the first change of a loaded row that replication brings is logged as a conflict, and applied", async () => {
+  const args = "sections => '{data}', truncate => true";
+  for (const node of [a, b]) await applySnapshot(node, path, { ...app, args });
+  const before = (await a.log()).length;
+  const seen = (value: string) =>
+    waitUntil(
+      () => a.query("select v from items where id = 7", [], app),
+      (rows) => rows[0]?.v === value,
+      `a has ${value}`,
+    );
+  for (const value of ["once", "twice"]) {
+    await b.query("update items set v = $1 where id = 7", [value], app);
+    await seen(value);
+  }
+  await b.query("delete from items where id = 8", [], app);
+  await waitUntil(
+    () => countOn(a),
+    (n) => n === 19_999,
+    "a has lost row 8",
+  );
+  expect((await a.log()).slice(before).match(/conflict=\w+|non-existent origin/g)).toEqual([
+    ...["conflict=update_origin_differs", "non-existent origin"],
+    ...["conflict=delete_origin_differs", "non-existent origin"],
+  ]);
 });
 
 test("with replicate, what no publication sends is named", async () => {
