@@ -70,6 +70,14 @@ extern void merge_table_check(const MergeTable *table, const char *action);
 extern void merge_expect_compare(JobRun *run);
 extern void merge_report(JobRun *run, int written);
 
+/* merge_close.c */
+extern void merge_close_peer(JobRun *run, Jsonb *action);
+extern void merge_give_up(JobRun *run);
+extern void merge_ask_for_warnings(JobRun *run, const char *query);
+
+/* merge_left.c */
+extern void merge_note_left(JobRun *run, Jsonb *action);
+
 /* merge_write.c */
 extern void merge_check_batch(char **batch);
 extern void merge_write(JobRun *run, Jsonb *action);

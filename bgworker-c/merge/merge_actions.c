@@ -101,16 +101,29 @@ begin_round(JobRun *run, int steps)
 	merge_report(run, 0);
 }
 
-/* Now that all tables are compared. */
+/* Now that all tables are compared, and what could stand in the way is known: they are compared once more, locked. */
 static void
 discard_backlog(JobRun *run, Jsonb *action)
 {
+	MergeRun *merge = run->merge;
+	OwnerSession session;
+	char *found[2];
+
 	requester_begin();
-	requester_call(run, "select steep_repl._merge_discard_backlog($1)",
-				   SQL_ARGS(arg_text(run->merge->connection)));
+	requester_texts(run, found, 2, "select * from steep_repl._merge_discard_backlog($1)",
+					SQL_ARGS(arg_text(merge->connection)));
 	requester_commit();
-	run->merge->has_discarded = true;
-	merge_report(run, 0);
+	owner_begin_transaction(&session);
+	for (int i = 0; i < merge->n_tables; i++)
+		owner_execute(
+			"select steep_repl._merge_keep_counts($1, $2, $3, steep_repl._texts($4::jsonb -> $5), $6)",
+			SQL_ARGS(arg_text(run->job->object_id), arg_text(merge->tables[i].name),
+					 arg_text(merge->tables[i].key), arg_text(found[0]), arg_int4(i),
+					 arg_int8(merge->batch)));
+	owner_commit_transaction(&session);
+	merge->has_discarded = true;
+	merge->rounds = 0;
+	begin_round(run, pg_strtoint32(found[1]));
 }
 
 /* What the merge wrote that is to be undone, in steps. */
@@ -155,140 +168,19 @@ look_again(JobRun *run, Jsonb *action)
 	begin_round(run, steps);
 }
 
-/* Which rows were left, some at a time; false after the last ones. */
-static bool
-list_left(JobRun *run, int64 *last)
-{
-	OwnerSession session;
-	char *found[2];
-	bool is_over;
-
-	requester_begin();
-	requester_texts(run, found, 2, "select * from steep_repl._merge_list_left($1)",
-					SQL_ARGS(arg_int8(*last)));
-	requester_commit();
-	*last = pg_strtoint64(found[0]);
-	is_over = strcmp(found[1], "[]") == 0;
-	if (!is_over)
-	{
-		owner_begin_transaction(&session);
-		owner_execute("select steep_repl._merge_keep_left($1, $2::jsonb)",
-					  SQL_ARGS(arg_text(run->job->object_id), arg_text(found[1])));
-		owner_commit_transaction(&session);
-	}
-	pfree(found[0]);
-	pfree(found[1]);
-	return !is_over;
-}
-
-/* Count what was left, and list it. */
-static void
-note_left(JobRun *run, Jsonb *action)
-{
-	OwnerSession session;
-	int64 last = 0;
-	char *left;
-
-	requester_begin();
-	left = requester_text(run, "select steep_repl._merge_find_left($1)",
-						  SQL_ARGS(arg_text(run->merge->undoes)));
-	requester_commit();
-	owner_begin_transaction(&session);
-	owner_execute("select steep_repl._merge_keep_rows_left($1, $2::jsonb)",
-				  SQL_ARGS(arg_text(run->job->object_id), arg_text(left)));
-	owner_commit_transaction(&session);
-	while (list_left(run, &last))
-		worker_check_cancel(run->job);
-}
-
-/* Ask for warnings, an array that may be empty. */
-static void
-ask_for_warnings(JobRun *run, const char *query)
-{
-	char *warnings;
-
-	requester_begin();
-	warnings = requester_text(run, query, SQL_ARGS(arg_text(run->merge->connection)));
-	requester_commit();
-	if (strcmp(warnings, "[]") != 0)
-		record_warnings(run, warnings);
-}
-
 /* Past what was merged, unless nothing was to be written. */
 static void
 move_sequences(JobRun *run, Jsonb *action)
 {
 	if (!run->merge->dry_run)
-		ask_for_warnings(run, "select to_json(steep_repl._merge_move_sequences($1))");
+		merge_ask_for_warnings(run, "select to_json(steep_repl._merge_move_sequences($1))");
 }
 
 static void
 check_foreign_keys(JobRun *run, Jsonb *action)
 {
 	if (!run->merge->dry_run)
-		ask_for_warnings(run, "select to_json(steep_repl._merge_check_foreign_keys($1))");
-}
-
-/* Leave the peer as it was. */
-static void
-tidy_up(JobRun *run, bool has_failed)
-{
-	requester_begin();
-	requester_call(run, "select steep_repl._merge_close($1, $2, $3)",
-				   SQL_ARGS(arg_text(run->merge->connection), arg_text(run->job->object_id),
-							arg_bool(has_failed)));
-	requester_commit();
-}
-
-/*
- * The job has failed or was cancelled. What is known of the last batch at the
- * peer is written down, or asked for over a new connection. If that fails, too,
- * the batch stays in doubt until the job is retried.
- */
-static void
-give_up(JobRun *run)
-{
-	MemoryContext context = CurrentMemoryContext;
-
-	if (run->merge == NULL)
-		return;
-	PG_TRY();
-	{
-		/* what failed may have done so since somebody has altered or dropped a table */
-		if (run->merge->n_steps > 0)
-			ask_for_warnings(run, "select to_json(steep_repl._merge_changed_tables($1))");
-		tidy_up(run, true);
-		if (!run->merge->is_in_doubt)
-			merge_forget_intents(run);
-		else
-		{
-			requester_begin();
-			run->merge->connection = requester_open_peer(run);
-			requester_commit();
-			merge_settle_intents(run, run->job->object_id);
-			tidy_up(run, true);
-		}
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		HOLD_INTERRUPTS();
-		EmitErrorReport();
-		FlushErrorState();
-		AbortOutOfAnyTransaction();
-		RESUME_INTERRUPTS();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	run->merge = NULL;
-}
-
-static void
-close_peer(JobRun *run, Jsonb *action)
-{
-	merge_forget_intents(run);
-	tidy_up(run, false);
-	run->merge = NULL;
+		merge_ask_for_warnings(run, "select to_json(steep_repl._merge_check_foreign_keys($1))");
 }
 
 static const Action actions[] = {
@@ -310,14 +202,14 @@ static const Action actions[] = {
 	{"note_left",
 	 "finalizing",
 	 {"check_unique", "discard_backlog", "write", "look_again"},
-	 note_left},
+	 merge_note_left},
 	{"move_sequences", "finalizing", {"note_left"}, move_sequences},
 	{"check_foreign_keys", "finalizing", {"move_sequences"}, check_foreign_keys},
-	{"close_peer", "finalizing", {"check_foreign_keys"}, close_peer},
+	{"close_peer", "finalizing", {"check_foreign_keys"}, merge_close_peer},
 	{"complete", "complete", {"close_peer"}},
 };
 
-const ActionTable merge_actions = ACTION_TABLE("bidirectional_merge", true, actions, give_up);
+const ActionTable merge_actions = ACTION_TABLE("bidirectional_merge", true, actions, merge_give_up);
 
 static const Action undo[] = {
 	{"open_peer", "planning", {ACTION_START}, merge_open_peer},
@@ -333,10 +225,10 @@ static const Action undo[] = {
 	 merge_write,
 	 {{"no", MEMBER_COUNT}}},
 	{"look_again", "merging", {"write", "look_again"}, look_again},
-	{"note_left", "finalizing", {"read_audit", "write", "look_again"}, note_left},
+	{"note_left", "finalizing", {"read_audit", "write", "look_again"}, merge_note_left},
 	{"check_foreign_keys", "finalizing", {"note_left"}, check_foreign_keys},
-	{"close_peer", "finalizing", {"check_foreign_keys"}, close_peer},
+	{"close_peer", "finalizing", {"check_foreign_keys"}, merge_close_peer},
 	{"complete", "complete", {"close_peer"}},
 };
 
-const ActionTable undo_actions = ACTION_TABLE("merge_undo", true, undo, give_up);
+const ActionTable undo_actions = ACTION_TABLE("merge_undo", true, undo, merge_give_up);

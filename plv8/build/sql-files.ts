@@ -42,6 +42,7 @@ export const sqlAfter: readonly string[] = [
   "merge/sequences.sql",
   "merge/facts.sql",
   "merge/plan.sql",
+  "merge/discard.sql",
   "merge/choose.sql",
   "merge/rows.sql",
   "merge/write.sql",

@@ -132,13 +132,6 @@ export function refuseMerge(tolerance: Tolerance, facts: PeerFacts): void {
       hint: "Let replication catch up first, or a merge would be undone by them. backlog => 'discard' throws them away instead, which merging all of those tables makes up for.",
     },
     {
-      names: facts.backlog === null ? null : facts.not_covered,
-      sqlstate: "55000",
-      message:
-        "changes that wait to be replicated cannot be discarded, since the merge leaves tables out",
-      hint: "Merge all tables that those subscriptions replicate.",
-    },
-    {
       names: facts.backlog === null ? null : facts.busy_slots,
       sqlstate: "55006",
       message: "changes that wait to be replicated cannot be discarded while they are being sent",

@@ -210,6 +210,7 @@ create function steep_repl._merge_backlog(
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
   waiting_here text[];
+  left_out text[];
 begin
   with link as (
     select '' as at, 'at the peer' as subscriber, s.name, s.active, pg_wal_lsn_diff(local_lsn, s.lsn) as behind,
@@ -228,17 +229,17 @@ begin
            select format('%sslot %I, subscription %I %s%s, %s behind', w.at, w.name, w.subscription, w.subscriber,
                          case when not w.enabled then ' (disabled)' when not w.active then ' (not connected)' else '' end,
                          pg_size_pretty(greatest(w.behind, 0))) from waiting w order by 1)),
-         steep_repl._joined(array(
-           select distinct t.name from waiting w cross join lateral unnest(w.tables) t(name)
-           where t.name not in (select m.name from pg_temp.steep_repl_tables m) order by 1)),
+         array(select distinct t.name from waiting w cross join lateral unnest(w.tables) t(name)
+               where t.name not in (select m.name from pg_temp.steep_repl_tables m) order by 1),
          steep_repl._joined(array(select w.at || quote_ident(w.name) from waiting w where w.active order by 1)),
          steep_repl._joined(array(
            select l.at || quote_ident(l.name) from link l
            where l.subscription is null and (sided.replicates or not l.active) order by 1)),
          steep_repl._joined(array(select w.at || quote_ident(w.name) from waiting w order by 1)),
          array(select w.name from waiting w where w.at = '')
-  into replicates, backlog, not_covered, busy_slots, other_slots, waiting_slots, waiting_here from sided;
-  update pg_temp.steep_repl_merge set waiting_slots = waiting_here;
+  into replicates, backlog, left_out, busy_slots, other_slots, waiting_slots, waiting_here from sided;
+  not_covered := steep_repl._joined(left_out);
+  update pg_temp.steep_repl_merge m set waiting_slots = waiting_here, not_covered = left_out;
 end
 $fn$;
 comment on function steep_repl._merge_backlog(jsonb, jsonb, pg_lsn, pg_lsn) is 'private: what waits to be replicated between the two sides, and slots of others';

@@ -25,7 +25,7 @@ language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, p
 begin
   perform steep_repl._merge_prepare_peer(connection, merge_id, replicates);
   if discards then
-    perform steep_repl._merge_ignore_replication(connection);
+    perform steep_repl._merge_ignore_replication();
   end if;
 end
 $fn$;

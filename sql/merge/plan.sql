@@ -12,7 +12,7 @@ begin
   alter table pg_temp.steep_repl_steps alter ahead set storage external;
   create temp table steep_repl_merge (
     is_local_first boolean not null, replicates boolean not null default false, round int not null default 1,
-    current int not null default 1, actions jsonb not null, writes text, waiting_slots text[],
+    current int not null default 1, actions jsonb not null, waiting_slots text[], not_covered text[],
     waits boolean not null default false, haste int not null default 0, was_locked boolean not null default false,
     overlap_id text) on commit preserve rows;
   alter table pg_temp.steep_repl_differences add column action text, add column round int not null default 1, add column reason text,
@@ -165,61 +165,6 @@ begin
 end
 $fn$;
 comment on function steep_repl._merge_prepare_peer(text, text, boolean) is 'private: prepares the session at the peer for writing';
-
--- How many rows were ever written to the tables of the merge, on both sides.
-create function steep_repl._merge_writes(connection text) returns text
-language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
-declare
-  query constant text := format($sql$
-    select coalesce(sum(s.n_tup_ins + s.n_tup_upd + s.n_tup_del), 0)::text as n
-    from unnest(%L::text[]) t(name)
-    cross join lateral (select p.relid::oid from pg_partition_tree(t.name::regclass) p union select t.name::regclass::oid) r(oid)
-    join pg_stat_all_tables s on s.relid = r.oid$sql$, array(select t.name from pg_temp.steep_repl_tables t));
-begin
-  return concat_ws(' ', steep_repl._query_here(query) -> 0 ->> 'n', steep_repl._peer_json(connection, query) -> 0 ->> 'n');
-end
-$fn$;
-comment on function steep_repl._merge_writes(text) is 'private: counts of rows written on both sides';
-
-create function steep_repl._merge_ignore_replication(connection text) returns void
-language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
-begin
-  update pg_temp.steep_repl_plans set plan = plan || '{"ignores_replication": true}';
-  update pg_temp.steep_repl_merge set writes = steep_repl._merge_writes(connection);
-end
-$fn$;
-comment on function steep_repl._merge_ignore_replication(text) is 'private: has tables compared as if nothing were in flight';
-
--- Throws away what waits to be replicated, on both sides. Tables have been compared, and so what it would have changed
--- has been found; but a row that is written between the two would be lost to the other side. Those that PostgreSQL has
--- counted by now are a reason to stop. Here only those slots are moved on that were named before the merge began, whatever the
--- peer says of its subscriptions by now.
-create function steep_repl._merge_discard_backlog(connection text) returns void
-language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
-declare
-  slots constant record := steep_repl._overlap_slots(connection);
-  advance constant text := $sql$
-    select pg_replication_slot_advance(s.slot_name, pg_current_wal_lsn())::text as advanced
-    from pg_replication_slots s where s.slot_name = any (%L::text[]) and s.slot_type = 'logical' and s.plugin = 'pgoutput'
-      and s.database = current_database() and not s.active and s.confirmed_flush_lsn < pg_current_wal_lsn()$sql$;
-  used text;
-begin
-  if steep_repl._merge_writes(connection) <> (select m.writes from pg_temp.steep_repl_merge m) then
-    raise exception 'rows were written while the tables were compared, so the backlog cannot be discarded'
-      using errcode = 'object_in_use', detail = 'Those changes would be lost to the other side.',
-            hint = 'Keep writers away from the tables on both sides while you merge with backlog => ''discard''.';
-  end if;
-  select string_agg(quote_ident(s.slot_name), ', ') into used
-  from pg_replication_slots s, pg_temp.steep_repl_merge m where s.slot_name = any (m.waiting_slots) and s.active;
-  if used is not null then
-    raise exception 'changes that wait to be replicated cannot be discarded while they are being sent' using errcode = 'object_in_use',
-      detail = format('Replication slots: %s.', used), hint = 'Disable those subscriptions first: ALTER SUBSCRIPTION ... DISABLE.';
-  end if;
-  perform steep_repl._query_here(format(advance, (select m.waiting_slots from pg_temp.steep_repl_merge m)));
-  perform steep_repl._peer_json(connection, format(advance, slots.from_peer));
-end
-$fn$;
-comment on function steep_repl._merge_discard_backlog(text) is 'private: moves slots between the two sides on to where they are now';
 
 -- The rows that differ are kept in a temporary table for each table that has some. The current one has the name
 -- that comparing uses, the others wait under their number.

