@@ -118,6 +118,16 @@ category_of(const Jsonb *here, const Jsonb *there)
 	return there == NULL ? "local_only" : "conflict";
 }
 
+/* A column that may have no image. */
+static void
+put_image(AuditColumn column, Jsonb *image, Datum *values, bool *nulls)
+{
+	int at = audit.columns[column];
+
+	values[at] = JsonbPGetDatum(image);
+	nulls[at] = image == NULL;
+}
+
 static bool
 next_record(CopyFromState copy, ExprContext *econtext, Datum *values, bool *nulls)
 {
@@ -146,12 +156,9 @@ next_record(CopyFromState copy, ExprContext *econtext, Datum *values, bool *null
 	values[columns[AUDIT_KEY]] =
 		JsonbPGetDatum(key_of(here != NULL ? audit.here.reader : audit.there.reader));
 	values[columns[AUDIT_CATEGORY]] = CStringGetTextDatum(category_of(here, there));
-	values[columns[AUDIT_LOCAL_ROW]] = JsonbPGetDatum(here);
-	nulls[columns[AUDIT_LOCAL_ROW]] = here == NULL;
-	values[columns[AUDIT_REMOTE_ROW]] = JsonbPGetDatum(there);
-	nulls[columns[AUDIT_REMOTE_ROW]] = there == NULL;
-	values[columns[AUDIT_WRITTEN_ROW]] = JsonbPGetDatum(result);
-	nulls[columns[AUDIT_WRITTEN_ROW]] = result == NULL;
+	put_image(AUDIT_LOCAL_ROW, here, values, nulls);
+	put_image(AUDIT_REMOTE_ROW, there, values, nulls);
+	put_image(AUDIT_WRITTEN_ROW, result, values, nulls);
 	values[columns[AUDIT_DONE_AT]] = TimestampTzGetDatum(GetCurrentTimestamp());
 	/* by which COPY bounds how many rows it holds in memory */
 	copy->line_buf.len = (int) ((here ? VARSIZE(here) : 0) + (there ? VARSIZE(there) : 0));

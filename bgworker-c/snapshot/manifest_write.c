@@ -11,7 +11,9 @@
 #include "files/directory.h"
 #include "files/manifest_read.h"
 #include "mb/pg_wchar.h"
+#include "utils/fmgrprotos.h"
 #include "utils/json.h"
+#include "utils/pg_lsn.h"
 
 static void
 append(ByteBuffer *out, const char *text)
@@ -200,8 +202,9 @@ append_header(ByteBuffer *out, const ManifestHeader *header, const SnapshotPlan 
 	snprintf(text, sizeof(text), UINT64_FORMAT, GetSystemIdentifier());
 	append_string(out, "system_identifier", text);
 	append_string(out, "database", header->database);
-	snprintf(text, sizeof(text), "%X/%X", LSN_FORMAT_ARGS(header->lsn));
-	append_string(out, "lsn", text);
+	/* as the server writes it, which 19 does with all digits */
+	append_string(out, "lsn",
+				  DatumGetCString(DirectFunctionCall1(pg_lsn_out, LSNGetDatum(header->lsn))));
 	append_string(out, "slot_name", header->slot_name);
 	append_string(out, "pg_version", PG_VERSION);
 	append_string(out, "extension_version", STEEP_REPL_VERSION);

@@ -130,8 +130,8 @@ pg_dump_environment(const char *application_name)
 	}
 	result[kept++] = "LC_ALL=C";
 	result[kept++] = psprintf("PGHOST=%s", pg_dump_local_host());
-	/* what somebody has set for a database, or for the role */
-	result[kept++] = "PGOPTIONS=-c role=none";
+	/* what somebody has set for a database, or for the role; 19 reads standard strings only */
+	result[kept++] = "PGOPTIONS=-c role=none -c standard_conforming_strings=on";
 	result[kept++] = psprintf("PGPORT=%d", PostPortNumber);
 	result[kept++] = psprintf("PGDATABASE=%s", get_database_name(MyDatabaseId));
 	if (application_name != NULL)

@@ -15,10 +15,13 @@ const gather = `
          case when c.pending > 0 then steep_repl._waiting_reason('snapshot_generate') end as waiting_reason,
          (select string_agg(quote_ident(p.pubname), ', ') from (
             select p.pubname from pg_publication p
-            where p.puballtables
-               or exists (select from pg_publication_namespace pn where pn.pnpubid = p.oid and pn.pnnspid = 'steep_repl'::regnamespace)
-               or exists (select from pg_publication_rel pr join pg_class r on r.oid = pr.prrelid
-                          where pr.prpubid = p.oid and r.relnamespace = 'steep_repl'::regnamespace)
+            where case when p.puballtables
+              -- tables that are listed, too, are left out; from PostgreSQL 19 on
+              then exists (select from pg_class r where r.relnamespace = 'steep_repl'::regnamespace and r.relkind in ('r', 'p')
+                           and not exists (select from pg_publication_rel pr where pr.prpubid = p.oid and pr.prrelid = r.oid))
+              else exists (select from pg_publication_namespace pn where pn.pnpubid = p.oid and pn.pnnspid = 'steep_repl'::regnamespace)
+                or exists (select from pg_publication_rel pr join pg_class r on r.oid = pr.prrelid
+                           where pr.prpubid = p.oid and r.relnamespace = 'steep_repl'::regnamespace) end
             order by p.pubname limit 10) p) as covering_publications
   from steep_repl._operation_counts() c`;
 

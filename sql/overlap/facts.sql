@@ -78,7 +78,8 @@ select t.relkind::text as kind, t.oid::text as oid,
           'kind', case when j.is_odd or j.nests then 'other' when j.is_container then 'container' else 'scalar' end,
           'base', coalesce(j.base, ''), 'has_array', j.has_array, 'has_row', j.has_row,
           'has_signs', j.has_signs, 'has_spellings', j.has_spellings,
-          'textual', j.is_textual, 'readable', has_column_privilege(t.oid, c.attnum, 'SELECT'))), '[]')
+          'textual', j.is_textual, 'readable', has_column_privilege(t.oid, c.attnum, 'SELECT'))
+                        order by attnum), '[]')
         from col c join judged j using (attnum)) as columns,
        -- What identifies rows: NULLs may be there where a NOT NULL has not been validated (18), and an index may go by another
        -- equality than its type's. A key WITHOUT OVERLAPS (18) is one of its columns' equality, since no range in it is empty.

@@ -112,7 +112,6 @@ export const settings: Reasons = {
   temp_buffers: "there are no temporary tables of ours at the peer",
   vacuum_buffer_usage_limit: vacuum,
   // Version and Platform Compatibility
-  escape_string_warning: "a warning, which is not read",
   lo_compat_privileges: "there is nothing with large objects",
   synchronize_seqscans: "the order of rows, by which nothing goes",
   // Write-Ahead Log / Settings
@@ -123,6 +122,17 @@ export const settings: Reasons = {
   wal_init_zero: speed,
   wal_recycle: speed,
   wal_skip_threshold: speed,
+};
+
+/** Single settings that not every version of PostgreSQL has. */
+export const ofSomeVersions: Reasons = {
+  // until 18
+  escape_string_warning: "a warning, which is not read",
+  // from 19 on
+  debug_print_raw_parse: log,
+  timing_clock_source: speed,
+  wal_receiver_timeout: walSenders,
+  wal_sender_shutdown_timeout: walSenders,
 };
 
 /** What is set at the peer and not in a worker here. */

@@ -1,3 +1,5 @@
+import type { PgNode } from "./node.ts";
+
 /**
  * Edge values of every built-in type, as its input function takes them. A type
  * that PostgreSQL has and this does not name fails the test that uses it.
@@ -107,6 +109,22 @@ export const builtinValues: Readonly<Record<string, readonly string[]>> = {
   regrole: ["-", "postgres", "4294967295"],
   regnamespace: ["-", "pg_catalog"],
 };
+
+/** Likewise of types that are new in PostgreSQL 19. */
+const newerValues: typeof builtinValues = {
+  oid8: ["0", "1", "18446744073709551615"],
+  regdatabase: ["-", "postgres", "4294967295"],
+};
+
+/** Edge values of every built-in type that this server has. */
+export async function builtinValuesOf(node: Pick<PgNode, "query">): Promise<typeof builtinValues> {
+  const rows = await node.query<{ name: string }>(
+    "select typname as name from pg_type where typname = any ($1) and typnamespace = 'pg_catalog'::regnamespace",
+    [Object.keys(newerValues)],
+  );
+  const newer = rows.map(({ name }) => [name, newerValues[name] ?? []] as const);
+  return { ...builtinValues, ...Object.fromEntries(newer) };
+}
 
 /** Types of which no value can be made: their input functions only raise errors. */
 export const typesWithoutInput: readonly string[] = [

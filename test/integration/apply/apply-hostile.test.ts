@@ -8,6 +8,7 @@ import {
   setHostileStage,
   target,
 } from "../../support/hostile.ts";
+import { hasOldStrings } from "../../support/old-strings.ts";
 import { digests } from "../../support/snapshots.ts";
 
 let stage: HostileStage;
@@ -260,19 +261,29 @@ describe("what an entry sets does not reach the next one:", () => {
       ["lock_timeout", "1ms"],
       ["check_function_bodies", "on"],
       ["client_min_messages", "error"],
-      ["standard_conforming_strings", "off"],
       ["evil.flag", "x"],
       ["synchronous_commit", "remote_apply"],
     ]
       .map(([name = "", value = ""]) => how(name, value))
       .join("\n");
-  const config = everything(
-    (name, value) => `perform pg_catalog.set_config('${name}', '${value}', false);`,
-  );
+  // from PostgreSQL 19 on, this one has no other value
+  const oldStrings = (set: string) =>
+    `begin ${set}; exception when feature_not_supported then null; end;`;
+  const config =
+    everything((name, value) => `perform pg_catalog.set_config('${name}', '${value}', false);`) +
+    oldStrings("perform pg_catalog.set_config('standard_conforming_strings', 'off', false)");
 
   test.each([
-    ["SET", everything((name, value) => `set ${name} = '${value}';`)],
-    ["SET LOCAL", everything((name, value) => `set local ${name} = '${value}';`)],
+    [
+      "SET",
+      `${everything((name, value) => `set ${name} = '${value}';`)}
+       do $$ ${oldStrings("set standard_conforming_strings = off")} $$;`,
+    ],
+    [
+      "SET LOCAL",
+      `${everything((name, value) => `set local ${name} = '${value}';`)}
+       do $$ ${oldStrings("set local standard_conforming_strings = off")} $$;`,
+    ],
     ["SET SESSION AUTHORIZATION", "set session authorization loader;"],
     ["RESET ALL", "reset all; reset role; reset session authorization;"],
     ["set_config", `do $$ begin ${config} end $$;`],
@@ -304,6 +315,18 @@ describe("what an entry sets does not reach the next one:", () => {
     const [before, after] = await seenAround(sql);
     expect(after).toEqual(before);
   });
+});
+
+test("literals are read as the archive says, and where they cannot be, it is refused", async () => {
+  const path = await stage.forge((a) => {
+    a.entry("STDSTRINGS", "STDSTRINGS").defn = "SET standard_conforming_strings = 'off';\n";
+    a.addSql("create table public.slash as select 'a\\\\b'::text as v;");
+  });
+  const row = await stage.apply(path);
+  if (!(await hasOldStrings(stage.server)))
+    return stage.expectRefused(row, "0A000", /non-standard string literals/);
+  await stage.expectWhole(row);
+  expect(await stage.server.query("table slash", [], target)).toEqual([{ v: "a\\b" }]);
 });
 
 test.each(["work_queue", "snapshots", "_apply_done", "_job_directories", "nodes"])(

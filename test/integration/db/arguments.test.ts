@@ -296,6 +296,19 @@ test("large objects are refused with their number, or skipped, when asked", asyn
   await expectNothingHappened();
 });
 
+/** What a role or a database can be called there: from PostgreSQL 19 on, its name is of one line. */
+async function globalName(name: string): Promise<string> {
+  const role = pg.escapeIdentifier(name);
+  try {
+    await server.query(`create role ${role}`);
+    await server.query(`drop role ${role}`);
+    return name;
+  } catch (error) {
+    if ((error as { code?: string }).code !== "22023") throw error;
+    return name.replace(/[\n\r]/g, " ");
+  }
+}
+
 test.each([
   ["quotes and a backslash", `a"b'c\\d`],
   ["line ends", "new\nline\r"],
@@ -303,46 +316,48 @@ test.each([
   ["63 bytes", `${"x".repeat(59)}💥`],
 ])("names with %s come back as they were", async (_, name) => {
   const quoted = pg.escapeIdentifier(name);
-  await server.createDatabase(name, { extension: true });
-  const database = { database: name };
+  const global = await globalName(name);
+  const role = pg.escapeIdentifier(global);
+  await server.createDatabase(global, { extension: true });
+  const database = { database: global };
   await server.query(
     `create schema ${quoted}; create table ${quoted}.${quoted} (${quoted} serial primary key, "text" text);
      insert into ${quoted}.${quoted} ("text") values ('one'), ('two');
-     create role ${quoted} login;
-     grant usage on schema steep_repl, ${quoted} to ${quoted};
-     grant select, insert, update, delete on all tables in schema steep_repl to ${quoted};
-     grant select on ${quoted}.${quoted} to ${quoted}`,
+     create role ${role} login;
+     grant usage on schema steep_repl, ${quoted} to ${role};
+     grant select, insert, update, delete on all tables in schema steep_repl to ${role};
+     grant select on ${quoted}.${quoted} to ${role}`,
     [],
     database,
   );
-  const role = { database: name, user: name };
+  const asRole = { database: global, user: global };
   // a node is named in reports and logs, a line each
   const node = name.replace(/[\n\r]/g, " ");
   expect(
     await server.query(
       "select node_id, node_name, host, registered_by from steep_repl.register_node($1, $1, host => $1)",
       [node],
-      role,
+      asRole,
     ),
-  ).toEqual([{ node_id: node, node_name: node, host: node, registered_by: name }]);
+  ).toEqual([{ node_id: node, node_name: node, host: node, registered_by: global }]);
 
   const path = inScene(`of ${name.replaceAll("/", "")}`);
   const snapshot = await takeSnapshot(server, {
-    ...role,
+    ...asRole,
     path,
     args: `node_id => ${pg.escapeLiteral(name)}, schemas => array[${pg.escapeLiteral(name)}]`,
   });
-  expect(snapshot).toMatchObject({ storage_path: path, node_id: name, requested_by: name });
+  expect(snapshot).toMatchObject({ storage_path: path, node_id: name, requested_by: global });
   const manifest = JSON.parse(await readFile(join(path, "manifest.json"), "utf8"));
-  expect(manifest).toMatchObject({ creator: name, database: name, node_id: name });
-  expect(await problems(server, path, role)).toEqual([]);
+  expect(manifest).toMatchObject({ creator: global, database: global, node_id: name });
+  expect(await problems(server, path, asRole)).toEqual([]);
 
   await restore(server, snapshot, "restored");
-  expect(await digests(server, "restored")).toEqual(await digests(server, name));
-  await server.query("select steep_repl.drop_snapshot($1)", [snapshot.snapshot_id], role);
+  expect(await digests(server, "restored")).toEqual(await digests(server, global));
+  await server.query("select steep_repl.drop_snapshot($1)", [snapshot.snapshot_id], asRole);
   await server.query("drop database restored");
-  await server.query(`drop database ${quoted}`);
-  await server.query(`drop role ${quoted}`);
+  await server.query(`drop database ${role}`);
+  await server.query(`drop role ${role}`);
   await expectNoLeaks(server, { files: scene });
 });
 

@@ -161,7 +161,7 @@ describe("unique indexes", () => {
     const row = await dryRun();
     expect(row).toMatchObject({ error_message: null, status: "complete", rows_merged: "2" });
     expect(row.warnings?.join()).toMatch(
-      /unique indexes were not checked .*: t_hostile of table owned\.t/,
+      /unique indexes or exclusion constraints were not checked .*: t_hostile of table owned\.t/,
     );
   });
 

@@ -20,7 +20,11 @@ beforeAll(async () => {
   server = await startServer({
     name: "locks",
     // long enough for a busy machine, short enough for a test that deadlocks to fail
-    settings: { "steep_repl.lock_timeout": "20s", max_worker_processes: 16 },
+    settings: {
+      "steep_repl.lock_timeout": "20s",
+      max_worker_processes: 16,
+      max_locks_per_transaction: 64,
+    },
   });
   await server.createDatabase("app", { extension: true });
   await server.query(

@@ -2,6 +2,7 @@ import type { Client } from "pg";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { expectNoLeaks } from "../../support/leaks.ts";
 import type { Settings } from "../../support/node.ts";
+import { hasOldStrings } from "../../support/old-strings.ts";
 import { bin, run } from "../../support/pg.ts";
 import { type Server, startServer } from "../../support/server.ts";
 import { digests, dropSnapshots, freshPath, problems } from "../../support/snapshots.ts";
@@ -24,6 +25,7 @@ beforeAll(async () => {
     app,
   );
   expected = await digests(server, "app");
+  if (await hasOldStrings(server)) unusual.standard_conforming_strings = "off";
 });
 afterAll(() => server.destroy());
 afterEach(async () => {
@@ -48,7 +50,7 @@ const impatient: Settings = {
 };
 
 /** Settings that make transactions, plans or languages behave unlike the default. */
-const unusual: Settings = {
+const unusual: Record<string, string> = {
   default_transaction_isolation: "'serializable'",
   default_transaction_deferrable: "on",
   session_replication_role: "'replica'",
@@ -58,7 +60,6 @@ const unusual: Settings = {
   "plpgsql.variable_conflict": "'use_column'",
   "plpgsql.check_asserts": "on",
   transform_null_equals: "on",
-  standard_conforming_strings: "off",
   quote_all_identifiers: "on",
   array_nulls: "off",
   xmloption: "'document'",

@@ -4,7 +4,7 @@ import { expectNoLeaks } from "../../support/leaks.ts";
 import { createRandom } from "../../support/random.ts";
 import { createRole, dropRole } from "../../support/roles.ts";
 import { type Server, startServer } from "../../support/server.ts";
-import { builtinValues } from "../../support/type-values.ts";
+import { builtinValuesOf } from "../../support/type-values.ts";
 
 // What a merge reads and writes rows by, in C. PostgreSQL's own functions are the judge.
 
@@ -82,7 +82,7 @@ describe("images of rows", () => {
   const typeName = (type: string) => ({ char: '"char"', bit: "bit(1)" })[type] ?? type;
 
   test("of every type are those that json_object makes, and become the same rows again", async () => {
-    const kinds = Object.entries(builtinValues).map(
+    const kinds = Object.entries(await builtinValuesOf(server)).map(
       ([type, values]) => [type, values.filter((v) => v.length < 100_000)] as const,
     );
     const rows = Array.from({ length: 12 }, (_, i) =>

@@ -4,7 +4,13 @@ import { peerSettings, scanSettings, valueSettings } from "../../../plv8/build/s
 import { expectNoLeaks } from "../../support/leaks.ts";
 import { endOfMerge, type MergeRow } from "../../support/merge.ts";
 import type { Row } from "../../support/node.ts";
-import { categories, ofPeersOnly, settings as others } from "../../support/other-settings.ts";
+import { hasOldStrings } from "../../support/old-strings.ts";
+import {
+  categories,
+  ofPeersOnly,
+  ofSomeVersions,
+  settings as others,
+} from "../../support/other-settings.ts";
 import { endOfOverlap } from "../../support/overlap.ts";
 import { inProject } from "../../support/pg.ts";
 import { type Server, startServer } from "../../support/server.ts";
@@ -99,7 +105,10 @@ describe("what a role or a database may set", () => {
   test("is set in our own way at the peer, or is known not to matter", async () => {
     const pinned = new Set((await pinnedAtPeer()).map(([name]) => name));
     const known = (s: Setting) =>
-      pinned.has(s.name) || others[s.name] !== undefined || categories[s.category] !== undefined;
+      pinned.has(s.name) ||
+      others[s.name] !== undefined ||
+      ofSomeVersions[s.name] !== undefined ||
+      categories[s.category] !== undefined;
     expect(
       (await settable(b)).filter((s) => !known(s)).map((s) => `${s.category}: ${s.name}`),
     ).toEqual([]);
@@ -110,6 +119,7 @@ describe("what a role or a database may set", () => {
     const all = await settable(b);
     const names = new Set(all.map((s) => s.name));
     expect(Object.keys(others).filter((name) => pinned.has(name) || !names.has(name))).toEqual([]);
+    expect(Object.keys(ofSomeVersions).filter((name) => pinned.has(name))).toEqual([]);
     const used = new Set(all.map((s) => s.category));
     expect(Object.keys(categories).filter((category) => !used.has(category))).toEqual([]);
   });
@@ -146,7 +156,9 @@ async function hostileValues(): Promise<Map<string, string>> {
   };
   const of = new Map((await settable(b)).map((s) => [s.name, s]));
   const values = new Map<string, string>();
+  const oldStrings = await hasOldStrings(b);
   for (const [name, ours] of await pinnedAtPeer()) {
+    if (name === "standard_conforming_strings" && !oldStrings) continue;
     const setting = of.get(name);
     if (setting === undefined) throw new Error(`${name} is no setting`);
     const other = special[name] ?? otherValue(setting, ours);
@@ -201,7 +213,7 @@ test.each(scopes)("what %s at the peer has set does not reach our session there"
 const ofSessions = new Set([...valueSettings, ...scanSettings].map(([name]) => name));
 
 /** What does not matter by our lists, set as unlike the default as can be. */
-const unusual: Readonly<Record<string, string>> = {
+const unusualOnes: Readonly<Record<string, string>> = {
   client_encoding: "LATIN1",
   "plpgsql.extra_errors": "all",
   "plpgsql.variable_conflict": "use_column",
@@ -227,6 +239,12 @@ const unusual: Readonly<Record<string, string>> = {
   constraint_exclusion: "on",
 };
 
+/** Those of them that this version has. */
+async function unusual(): Promise<[string, string][]> {
+  const names = new Set((await settable(a)).map((s) => s.name));
+  return Object.entries(unusualOnes).filter(([name]) => names.has(name) || name.includes("."));
+}
+
 test.each(scopes)(
   "with hostile settings of %s on both sides, rows are compared and merged",
   async (scope) => {
@@ -237,7 +255,7 @@ test.each(scopes)(
       app,
     );
     const caller = await a.connect({ ...app, user: "hostile" });
-    const hostile = new Map([...(await hostileValues()), ...Object.entries(unusual)]);
+    const hostile = new Map([...(await hostileValues()), ...(await unusual())]);
     for (const server of [a, b]) await set(server, scope, hostile);
     const call = async <T extends Row>(sql: string) =>
       (await caller.query<T>(sql, [peer()])).rows[0];
@@ -283,7 +301,7 @@ test("in a session with hostile settings, rows are compared as in any other", as
   await b.query(`truncate v; ${rows(3, 31, 0)}; update v set list = null where id = 7`, [], app);
   const session = await a.connect({ ...app, user: "hostile" });
   const values = [...(await hostileValues())].filter(([name]) => ofSessions.has(name));
-  for (const [name, value] of [...values, ...Object.entries(unusual)])
+  for (const [name, value] of [...values, ...(await unusual())])
     await session.query("select set_config($1, $2, false)", [name, value]);
   const { rows: counts } = await session.query(
     `select local_only_count::int, remote_only_count::int, match_count::int, conflict_count::int

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { hasOldStrings } from "../../support/old-strings.ts";
 import { kinds, rich } from "../../support/schema-kinds.ts";
 import { keyed } from "../../support/schema-obstacles.ts";
 import {
@@ -34,8 +35,10 @@ beforeAll(async () => {
     `alter database app set search_path = s, public; alter database app set quote_all_identifiers = on;
      alter database app set datestyle = 'German'; alter database app set timezone = 'Asia/Tokyo';
      alter database app set intervalstyle = 'iso_8601'; alter database app set bytea_output = 'escape';
-     alter database app set extra_float_digits = 0; alter database app set standard_conforming_strings = off`,
+     alter database app set extra_float_digits = 0`,
   );
+  if (await hasOldStrings(peer))
+    await peer.query("alter database app set standard_conforming_strings = off");
   await server.query(
     `select steep_repl.register_node('a', 'A', dbname => 'app');
      select steep_repl.register_node('b', 'B', '127.0.0.1', ${peer.port}, dbname => 'app')`,

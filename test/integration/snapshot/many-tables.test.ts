@@ -80,7 +80,12 @@ test.each([
   async (_, sql, count) => {
     small = await startServer({
       name: "small-lock-table",
-      settings: { max_connections: 20, max_worker_processes: 12, autovacuum: "off" },
+      settings: {
+        max_connections: 20,
+        max_worker_processes: 12,
+        max_locks_per_transaction: 64,
+        autovacuum: "off",
+      },
     });
     const app = { database: "app" };
     await small.createDatabase("app", { extension: true });

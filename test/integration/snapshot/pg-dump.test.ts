@@ -1,6 +1,9 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { cancelJob, msUntilEnd } from "../../support/ends.ts";
 import { expectNoLeaks } from "../../support/leaks.ts";
+import { hasOldStrings } from "../../support/old-strings.ts";
 import { bin } from "../../support/pg.ts";
 import { insteadOfPgDump } from "../../support/pg-dump.ts";
 import { descendants } from "../../support/processes.ts";
@@ -14,6 +17,7 @@ import {
   startSnapshot,
   takeSnapshot,
 } from "../../support/snapshots.ts";
+import { readToc } from "../../support/toc.ts";
 import { waitUntil } from "../../support/wait-until.ts";
 
 let server: Server;
@@ -170,6 +174,15 @@ test("a snapshot needs none of the connections that ordinary users take up", asy
   const snapshot = await takeSnapshot(server, app);
   expect(snapshot.status).toBe("complete");
   await Promise.all(clients.map((client) => client.end()));
+});
+
+test("literals are standard whatever the database has set, so that any server reads them", async () => {
+  if (await hasOldStrings(server))
+    await server.query("alter database app set standard_conforming_strings = off");
+  const snapshot = await takeSnapshot(server, app);
+  await server.query("alter database app reset standard_conforming_strings");
+  const { entries } = readToc(await readFile(join(snapshot.storage_path, "toc.dat")));
+  expect(entries.find(({ desc }) => desc === "STDSTRINGS")?.defn).toContain("'on'");
 });
 
 test("the environment of the server does not lead pg_dump elsewhere", async () => {

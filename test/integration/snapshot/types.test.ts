@@ -2,10 +2,11 @@ import type { Client } from "pg";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { applySnapshot } from "../../support/apply.ts";
 import { expectNoLeaks } from "../../support/leaks.ts";
+import { hasOldStrings } from "../../support/old-strings.ts";
 import { bin, run } from "../../support/pg.ts";
 import { type Server, startServer } from "../../support/server.ts";
 import { problems, restore, type SnapshotRow, takeSnapshot } from "../../support/snapshots.ts";
-import { builtinValues, contribValues, typesWithoutInput } from "../../support/type-values.ts";
+import { builtinValuesOf, contribValues, typesWithoutInput } from "../../support/type-values.ts";
 
 let server: Server;
 let expected: Contents;
@@ -22,7 +23,6 @@ const hostileSettings = [
   "alter database types set extra_float_digits = -15",
   "alter database types set TimeZone = '<+1245>-12:45'",
   "alter database types set quote_all_identifiers = on",
-  "alter database types set standard_conforming_strings = off",
   "alter database types set xmlbinary = 'hex'",
   "alter database types set array_nulls = off",
   "alter role taker in database types set DateStyle = 'SQL, MDY'",
@@ -49,7 +49,7 @@ beforeAll(async () => {
   await client.query(
     "grant usage on schema steep_repl to taker; grant select, insert, update, delete on all tables in schema steep_repl to taker",
   );
-  for (const [type, values] of Object.entries(builtinValues)) {
+  for (const [type, values] of Object.entries(await builtinValuesOf(server))) {
     await makeTable(client, `pg_catalog."${type}"`, `builtin_${type}`, values);
   }
   await makeContrib(client);
@@ -59,6 +59,8 @@ beforeAll(async () => {
   await client.query("vacuum");
   await client.end();
   for (const setting of hostileSettings) await server.query(setting);
+  if (await hasOldStrings(server))
+    await server.query("alter database types set standard_conforming_strings = off");
   expected = await contents("types");
 });
 afterAll(() => server.destroy());
@@ -222,7 +224,7 @@ test("every type that PostgreSQL has is in the test, or is known to take no inpu
      where typnamespace = 'pg_catalog'::regnamespace and typtype in ('b', 'r', 'm')
        and not exists (select from pg_type e where e.typarray = t.oid)`,
   );
-  const known = [...Object.keys(builtinValues), ...typesWithoutInput];
+  const known = [...Object.keys(await builtinValuesOf(server)), ...typesWithoutInput];
   expect(rows.map((row) => row.name).sort()).toEqual(known.sort());
   expect(Object.values(expected).flat().length).toBeGreaterThan(500);
 });
