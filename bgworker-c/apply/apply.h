@@ -44,6 +44,7 @@ struct ApplyRun
 	TocSelection selection;
 	bool no_owner;
 	bool truncate;
+	bool replicate;      /* rows are sent to subscribers like any others */
 	uint64 object_bytes; /* of large objects, all of them */
 	HTAB *done;          /* of ApplyMark: what an earlier attempt did */
 	TargetTable *targets;

@@ -89,6 +89,7 @@ start_appliers(JobRun *run, Jsonb *action)
 			run->apply->targets[i].level = 0;
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(run->context);
+	run->apply->replicate = action_flag(action, "replicate");
 	apply_make_plan(run);
 	count_done(run);
 	helpers_start_workers(run, WORKER_APPLIER, Max(parallel, 1));
@@ -207,7 +208,11 @@ static const Action actions[] = {
 	 {"open_archive", "verify"},
 	 apply_check_targets,
 	 {{"facts", MEMBER_TEXT}, {"levels", MEMBER_TEXT}}},
-	{"start_appliers", "planning", {"check_targets"}, start_appliers, {{"parallel", MEMBER_COUNT}}},
+	{"start_appliers",
+	 "planning",
+	 {"check_targets"},
+	 start_appliers,
+	 {{"parallel", MEMBER_COUNT}, {"replicate", MEMBER_FLAG}}},
 	{"pre_data", "schema", {"start_appliers"}, pre_data},
 	{"truncate", "data", {"pre_data"}, truncate_targets},
 	{"load", "data", {"truncate"}, load},

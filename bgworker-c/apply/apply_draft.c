@@ -214,6 +214,7 @@ fill_header(ApplyPlan *header, ApplyRun *apply)
 	header->no_owner = apply->no_owner;
 	header->into_existing = !apply->selection.pre_data;
 	header->truncate = apply->truncate;
+	header->replicate = apply->replicate;
 	header->toc_bytes = toc->stored_bytes;
 	memcpy(header->toc_sha256, toc->frames[0].sha256, DIGEST_BYTES);
 	for (int i = 0; i < STEEP_MAX_COPIERS; i++)

@@ -90,7 +90,8 @@ apply_item_init(SteepJob *job, ApplyPlan *plan, const Toc *toc, int dirfd)
 	applier.standard_strings = has_standard_strings(toc);
 	StartTransactionCommand();
 	applier.skips_triggers = worker_may_skip_triggers();
-	applier.origin = worker_may_set_origin() ? DoNotReplicateId : InvalidReplOriginId;
+	applier.origin =
+		!plan->replicate && worker_may_set_origin() ? DoNotReplicateId : InvalidReplOriginId;
 	CommitTransactionCommand();
 }
 

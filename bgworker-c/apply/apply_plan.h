@@ -113,6 +113,7 @@ typedef struct ApplyPlan
 	bool no_owner;
 	bool into_existing; /* tables and sequences that were there before */
 	bool truncate;
+	bool replicate;
 	uint64 toc_bytes;
 	uint8 toc_sha256[DIGEST_BYTES];
 	uint32 n_tables;

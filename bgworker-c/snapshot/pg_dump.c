@@ -109,7 +109,7 @@ build_filter(const PgDumpRequest *request, StringInfo filter)
 	{
 		PgDumpTable *table = lfirst(cell);
 
-		appendStringInfoString(filter, "include table_and_children ");
+		appendStringInfo(filter, "%s table_and_children ", table->excluded ? "exclude" : "include");
 		append_pattern(filter, table->schema);
 		appendStringInfoChar(filter, '.');
 		append_pattern(filter, table->table);

@@ -15,6 +15,7 @@ typedef struct PgDumpTable
 {
 	const char *schema;
 	const char *table;
+	bool excluded; /* this and its partitions are left out */
 } PgDumpTable;
 
 typedef struct PgDumpRequest
@@ -25,7 +26,7 @@ typedef struct PgDumpRequest
 	const char *application_name; /* or NULL */
 	int lock_timeout_ms;          /* 0: waits without a limit */
 	List *tables;                 /* of PgDumpTable *; with their partitions */
-	List *schemas;                /* of char *; both NIL: the whole database */
+	List *schemas;                /* of char *; none to include: the whole database */
 } PgDumpRequest;
 
 typedef struct PgDumpCommand PgDumpCommand;

@@ -257,6 +257,7 @@ static const Action actions[] = {
 	  {"matviews", MEMBER_TEXT},
 	  {"large_objects", MEMBER_TEXT},
 	  {"filter", MEMBER_TEXT},
+	  {"memberships", MEMBER_TEXT},
 	  {"compression", MEMBER_TEXT},
 	  {"level", MEMBER_INTEGER, true},
 	  {"node_id", MEMBER_TEXT, true}}},

@@ -106,12 +106,32 @@ check_sequence_rights(const Toc *toc)
 	pfree(sequences);
 }
 
+/* pg_dump leaves publications all of their tables, also those that are not in the archive. */
+static void
+remove_memberships(SnapshotRun *snapshot)
+{
+	TocEntries *entries = &snapshot->toc->entries;
+	int kept = 0;
+
+	for (int i = 0; i < entries->count; i++)
+	{
+		TocEntry *entry = entries->items[i];
+
+		if (strcmp(entry->desc, "PUBLICATION TABLE") != 0 ||
+			bsearch(&entry->catalog_oid, snapshot->memberships, snapshot->n_memberships,
+					sizeof(Oid), oid_cmp) == NULL)
+			entries->items[kept++] = entry;
+	}
+	entries->count = kept;
+}
+
 /* Give each planned table a data entry, and each materialized view a refresh. */
 void
 snapshot_run_add_data(JobRun *run)
 {
 	SnapshotRun *snapshot = run->snapshot;
 
+	remove_memberships(snapshot);
 	toc_remove_secrets(snapshot->toc);
 	check_sequence_rights(snapshot->toc);
 	check_for_unplanned_tables(snapshot);

@@ -52,9 +52,10 @@ static const AnswerColumn table_columns[] = {
 	{TEXTOID, true},      /* of the root to load it through: schema */
 	{TEXTOID, true},      /* and name */
 };
-static const AnswerColumn matview_columns[] = {{OIDOID}};
+static const AnswerColumn oid_columns[] = {{OIDOID}};
 static const AnswerColumn object_columns[] = {{TEXTOID}, {TEXTOID}, {TEXTOID}, {TEXTOID}};
-static const AnswerColumn filter_columns[] = {{TEXTOID, true}, {TEXTOID, true}, {TEXTOID}};
+static const AnswerColumn filter_columns[] = {
+	{TEXTOID, true}, {TEXTOID, true}, {TEXTOID}, {BOOLOID}};
 static const AnswerColumn fingerprint_columns[] = {{OIDOID}, {TEXTOID}};
 
 /* Run one of the planner's queries; returns the number of rows. */
@@ -151,11 +152,25 @@ read_filter(JobRun *run, Jsonb *action)
 							errmsg("table %s no longer exists", planned_text(i, 3))));
 		table->schema = schema;
 		table->table = name;
+		table->excluded = strcmp(planned_text(i, 4), "t") == 0;
 		if (name == NULL)
 			snapshot->filter_schemas = lappend(snapshot->filter_schemas, schema);
 		else
 			snapshot->filter_tables = lappend(snapshot->filter_tables, table);
 	}
+}
+
+static Oid *
+read_oids(JobRun *run, Jsonb *action, const char *query, uint32 *n)
+{
+	Oid *oids;
+
+	*n = (uint32) run_query(run, action, query, oid_columns, lengthof(oid_columns));
+	MemoryContextSwitchTo(run->snapshot->context);
+	oids = palloc_array(Oid, *n + 1);
+	for (uint32 i = 0; i < *n; i++)
+		oids[i] = planned_oid(i, 1);
+	return oids;
 }
 
 /* List tables, materialized views and what pg_dump is to be limited to. */
@@ -173,12 +188,8 @@ snapshot_run_list(JobRun *run, Jsonb *action)
 	read_options(run, action);
 	read_tables(snapshot, n);
 
-	n = run_query(run, action, "matviews", matview_columns, lengthof(matview_columns));
-	MemoryContextSwitchTo(snapshot->context);
-	snapshot->matviews = palloc_array(Oid, n + 1);
-	snapshot->n_matviews = n;
-	for (uint64 i = 0; i < n; i++)
-		snapshot->matviews[i] = planned_oid(i, 1);
+	snapshot->matviews = read_oids(run, action, "matviews", &snapshot->n_matviews);
+	snapshot->memberships = read_oids(run, action, "memberships", &snapshot->n_memberships);
 
 	n = run_query(run, action, "large_objects", object_columns, lengthof(object_columns));
 	MemoryContextSwitchTo(snapshot->context);

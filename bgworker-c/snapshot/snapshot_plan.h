@@ -24,8 +24,10 @@ struct SnapshotRun
 	List *object_entries; /* of LargeObjectEntry *: what the table of contents is to say of them */
 	Oid *matviews;        /* to refresh, in this order */
 	uint32 n_matviews;
-	List *filter_tables;  /* of PgDumpTable *; both NIL = everything */
+	List *filter_tables;  /* of PgDumpTable *; none to include = everything */
 	List *filter_schemas; /* of char * */
+	Oid *memberships;     /* of publications, of tables that are left out; sorted */
+	uint32 n_memberships;
 	Toc *toc;
 	SnapshotPlan *plan;
 	int n_copiers;

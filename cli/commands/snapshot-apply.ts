@@ -15,10 +15,14 @@ export interface ApplyOptions extends JobOptions {
   readonly truncate?: boolean;
   readonly owner: boolean;
   readonly privileges: boolean;
+  readonly replicate?: boolean;
   readonly yes?: boolean;
 }
 
-/** Load a snapshot; with --truncate, say first which tables lose their rows, and ask. */
+/**
+ * Load a snapshot. Say first which tables lose their rows (--truncate), and what of a node that replicates
+ * the rows reach or do not reach; then ask.
+ */
 export async function applySnapshot(
   invocation: Invocation,
   options: ApplyOptions & CommonOptions,
@@ -29,14 +33,16 @@ export async function applySnapshot(
   const session = await invocation.open();
   try {
     await refuseOtherNode(session, node);
-    if (options.truncate) {
-      invocation.output.message(await loss(session, options));
-      await confirm(options.yes, "Empty them and load the snapshot");
-    }
+    const peers = await replication(session, options);
+    if (options.truncate) invocation.output.message(await loss(session, options));
+    if (peers !== null) invocation.output.message(peers);
+    if (options.truncate) await confirm(options.yes, "Empty them and load the snapshot");
+    else if (peers !== null) await confirm(options.yes, "Load the snapshot");
     const statement = call("start_apply", {
       ...{ input_path: options.input, parallel: options.parallel, verify: options.verify },
       ...{ sections: options.sections, tables: options.tables, truncate: options.truncate },
       ...{ no_owner: !options.owner, no_privileges: !options.privileges },
+      replicate: options.replicate,
     });
     return await startAndFollow(invocation, session, statement, options);
   } finally {
@@ -59,4 +65,25 @@ async function loss(session: Session, { tables, input }: ApplyOptions): Promise<
   const place = `${session.serverName}, database ${session.client.database}`;
   const of = tables === undefined ? "that the snapshot holds, of" : "named, of";
   return `here (${place}) loses the rows of the tables ${of} ${values.tables} tables with about ${values.rows} rows, before ${input} on server ${session.serverName} is loaded`;
+}
+
+/** What becomes of replication by a load of rows; null where this node does not replicate the tables. */
+async function replication(
+  session: Session,
+  { tables, sections, replicate }: ApplyOptions,
+): Promise<string | null> {
+  if (sections !== undefined && !sections.includes("data")) return null;
+  const { values } = await session.row(
+    `select case when r.slots is not null then r.publications end as publications,
+            case when r.publications is not null then r.slots end as slots, r.subscriptions
+     from steep_repl._replicated($1) r`,
+    [tables === undefined ? null : (call("", { tables }).params[0] ?? null)],
+  );
+  const kinds = Object.entries(values).filter(([, names]) => names !== null);
+  if (kinds.length === 0) return null;
+  const place = `${session.serverName}, database ${session.client.database}`;
+  const effect = replicate
+    ? "subscribers get the loaded rows of tables that are published"
+    : "subscribers with origin = none do not get the loaded rows, and differ afterwards; with --replicate they do";
+  return `here (${place}) replicates such tables: ${kinds.map(([kind, names]) => `${kind} ${names}`).join("; ")}; ${effect}`;
 }

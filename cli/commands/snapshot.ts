@@ -26,6 +26,7 @@ interface GenerateOptions extends JobOptions {
   readonly slotName?: string;
   readonly publications?: readonly string[];
   readonly largeObjects?: string;
+  readonly excludeTables?: readonly string[];
 }
 
 export function addSnapshot(root: Command): void {
@@ -62,6 +63,7 @@ function addGenerate(snapshot: Command): void {
       option("--slot-name <name>", "make a logical slot that begins where the snapshot ends"),
       listOption("--publications <names>", "those that the slot's subscriber will use"),
       option("--large-objects <what>", "copy (default), refuse or skip"),
+      listOption("--exclude-tables <patterns>", "tables to leave out, as 'audit.*,public.log_?'"),
       ...jobOptions(),
     ],
     action: async (invocation, options, node) => {
@@ -83,7 +85,7 @@ function generateArguments(options: GenerateOptions, node: string | undefined) {
     ...{ parallel: options.parallel, level: options.level, tables: options.tables },
     ...{ schemas: options.schemas?.map(unquote), slot_name: options.slotName },
     ...{ publications: options.publications?.map(unquote), node_id: node },
-    large_objects: options.largeObjects,
+    ...{ large_objects: options.largeObjects, exclude_tables: options.excludeTables },
   };
 }
 
@@ -108,6 +110,7 @@ function addApply(snapshot: Command): void {
       option("--truncate", "empty existing tables before they are loaded; asks first"),
       option("--no-owner", "do not set owners"),
       option("--no-privileges", "do not grant or revoke"),
+      option("--replicate", "have peers get the rows, too, by this node's publications"),
       yesOption(),
       ...jobOptions(),
     ],

@@ -46,6 +46,7 @@ export const startApply: PublicFunction = {
     { name: "truncate", type: "boolean", default: "false" },
     { name: "no_owner", type: "boolean", default: "false" },
     { name: "no_privileges", type: "boolean", default: "false" },
+    { name: "replicate", type: "boolean", default: "false" },
   ],
   returns: { kind: "row", table: "snapshots", key: "snapshot_id" },
   volatility: "volatile",

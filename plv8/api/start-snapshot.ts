@@ -27,6 +27,13 @@ function resolveNames(params: SnapshotParams): SnapshotParams {
   return { ...params, tables: found.tables };
 }
 
+/** Whether patterns are regular expressions is for PostgreSQL to say. */
+function checkPatterns({ exclude }: SnapshotParams): void {
+  if (exclude !== null) {
+    query("select steep_repl._check_scope($1)", { exclude });
+  }
+}
+
 function checkLevel(params: SnapshotParams): void {
   if (params.level === null) {
     return;
@@ -108,11 +115,13 @@ export const startSnapshot: PublicFunction = {
     { name: "publications", type: "text[]", default: "null" },
     { name: "node_id", type: "text", default: "null" },
     { name: "large_objects", type: "text", default: `'copy'` },
+    { name: "exclude_tables", type: "text[]", default: "null" },
   ],
   returns: { kind: "row", table: "snapshots", key: "snapshot_id" },
   volatility: "volatile",
   run(args) {
     const params = resolveNames(snapshotParams(args));
+    checkPatterns(params);
     checkLevel(params);
     checkNode(params.node_id);
     checkSlot(params);

@@ -20,6 +20,8 @@ export interface ApplyParams {
   readonly truncate: boolean;
   readonly no_owner: boolean;
   readonly no_privileges: boolean;
+  /** whether peers get the rows; jobs of before there was the choice do not say */
+  readonly replicate: boolean;
 }
 
 function isSection(name: string): name is Section {
@@ -52,9 +54,13 @@ export function applyParams(raw: Raw): ApplyParams {
     truncate: flag(raw, "truncate"),
     no_owner: flag(raw, "no_owner"),
     no_privileges: flag(raw, "no_privileges"),
+    replicate: flag({ replicate: false, ...raw }, "replicate"),
   };
   if (params.truncate && !params.sections.includes("data")) {
     throw invalidArgument("truncate needs section data", "Without it the tables would stay empty.");
+  }
+  if (params.replicate && !params.sections.includes("data")) {
+    throw invalidArgument("replicate needs section data", "No other rows are replicated.");
   }
   return params;
 }

@@ -65,6 +65,7 @@ export const factsQuery = `
     'may_set_origin', (select bool_and(has_function_privilege(p.oid, 'EXECUTE')) from pg_proc p
       where p.pronamespace = 'pg_catalog'::regnamespace and p.proname = 'pg_replication_origin_session_setup'),
     'publishes', exists (select from pg_publication),
+    'replicated', (select to_json(r) from steep_repl._replicated($2) r),
     'role', quote_ident(current_user))`;
 
 export const levelsQuery = `

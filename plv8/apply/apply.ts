@@ -2,6 +2,7 @@ import type { ApplyAction, ApplyDone } from "../shared/action.ts";
 import { refuseAny } from "../shared/refusal.ts";
 import type { ApplyParams, Section } from "./apply-params.ts";
 import { factsQuery, foreignKeyChecksQuery, levelsQuery } from "./apply-sql.ts";
+import { type Replicated, replicationWarnings } from "./replication-warnings.ts";
 
 /** What the planner decides by, after `check_targets`: lists of names, joined, null for none. */
 export interface ApplyFacts {
@@ -24,6 +25,7 @@ export interface ApplyFacts {
   readonly may_set_origin: boolean;
   /** this database has publications */
   readonly publishes: boolean;
+  readonly replicated: Replicated;
   /** the requester, as SQL writes it */
   readonly role: string;
 }
@@ -129,9 +131,14 @@ function warningsFor(params: ApplyParams, facts: ApplyFacts): readonly string[] 
       `triggers fire and foreign keys are checked with each row (GRANT SET ON PARAMETER session_replication_role TO ${facts.role} avoids it)`,
     );
   }
-  if (facts.publishes && !facts.may_set_origin) {
+  if (facts.publishes && !facts.may_set_origin && !params.replicate) {
     warnings.push(
       `loaded rows reach the subscribers of this node like any others (GRANT EXECUTE ON FUNCTION pg_replication_origin_session_setup TO ${facts.role} lets them carry an origin)`,
+    );
+  }
+  if (has(params, "data")) {
+    warnings.push(
+      ...replicationWarnings(params, facts.replicated, { carriesOrigin: facts.may_set_origin }),
     );
   }
   return warnings;
@@ -163,6 +170,7 @@ function afterTargets(params: ApplyParams, facts: ApplyFacts): ApplyAction {
     kind: "start_appliers",
     phase: "planning",
     parallel: params.parallel,
+    replicate: yesNo(params.replicate),
     ...(warnings.length > 0 ? { warnings } : {}),
   };
 }

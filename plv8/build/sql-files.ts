@@ -56,6 +56,7 @@ export const sqlAfter: readonly string[] = [
   "merge/resolve.sql",
   "merge/job.sql",
   "merge/keep.sql",
+  "snapshot/replicated.sql",
 ];
 
 /** What \df+ and docs/functions.md say of the functions that users call, with the titles that the page has. */

@@ -18,7 +18,12 @@ export type Complete = { readonly kind: "complete"; readonly phase: "complete" }
  * `done` set to its kind and with the facts that it left.
  */
 export type SnapshotAction =
-  | { readonly kind: "create_directory"; readonly phase: "planning"; readonly path: string }
+  | {
+      readonly kind: "create_directory";
+      readonly phase: "planning";
+      readonly path: string;
+      readonly warnings?: readonly string[];
+    }
   | { readonly kind: "pin"; readonly phase: "planning"; readonly slot_name: string | null }
   | ({ readonly kind: "plan"; readonly phase: "planning" } & PlanQueries)
   | { readonly kind: "dump_schema"; readonly phase: "schema" }
@@ -35,8 +40,10 @@ export interface PlanQueries {
   readonly matviews: string;
   /** kind, tag, text and owner of entries for large objects; each batch before what belongs to it */
   readonly large_objects: string;
-  /** (schema, table, name), or (schema, null, name): what pg_dump is limited to; no rows = all */
+  /** (schema, table or null, name, left out): what pg_dump is limited to; none that is not left out = all */
   readonly filter: string;
+  /** oids of publications' memberships to leave out; sorted */
+  readonly memberships: string;
   readonly compression: string;
   readonly level: number | null;
   readonly node_id: string | null;
@@ -51,6 +58,7 @@ export type ApplyAction =
       readonly kind: "start_appliers";
       readonly phase: "planning";
       readonly parallel: number;
+      readonly replicate: YesNo;
       readonly warnings?: readonly string[];
     }
   | { readonly kind: "truncate"; readonly phase: "data" }

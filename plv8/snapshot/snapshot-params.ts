@@ -9,6 +9,7 @@ import {
   type Raw,
   requiredText,
 } from "../shared/params.ts";
+import { type TablePattern, tablePattern } from "../shared/table-scope.ts";
 
 export const compressions = ["none", "gzip", "lz4", "zstd"] as const;
 
@@ -34,6 +35,36 @@ export interface SnapshotParams {
   readonly node_id: string | null;
   /** what to do with them; jobs of before they could be copied do not say */
   readonly large_objects: (typeof objectChoices)[number];
+  /** patterns of tables to leave out; null = none */
+  readonly exclude_tables: readonly string[] | null;
+  /** the same as SQL goes by them */
+  readonly exclude: readonly Pattern[] | null;
+}
+
+type Pattern = TablePattern & { readonly [name: string]: Json };
+
+/** The patterns, whose translation comes with a job that was queued, and must be that of its patterns. */
+function excludedOf(raw: Raw): Pick<SnapshotParams, "exclude_tables" | "exclude"> {
+  const exclude_tables = optionalNames(raw, "exclude_tables");
+  const exclude = exclude_tables?.map((pattern): Pattern => ({ ...tablePattern(pattern) })) ?? null;
+  if (raw.exclude !== undefined && !isSame(raw.exclude, exclude)) {
+    throw invalidArgument("exclude is not what exclude_tables means");
+  }
+  return { exclude_tables, exclude };
+}
+
+/** Whether lists of patterns are equal; jsonb has members in an order of its own. */
+function isSame(found: Json, wanted: readonly Pattern[] | null): boolean {
+  if (wanted === null || !Array.isArray(found)) {
+    return found === wanted;
+  }
+  const patterns = found as readonly (Partial<TablePattern> | null)[];
+  return (
+    patterns.length === wanted.length &&
+    wanted.every(
+      ({ schema, name }, i) => patterns[i]?.schema === schema && patterns[i]?.name === name,
+    )
+  );
 }
 
 /** A subscription needs both: the slot to stream from, and publications that existed before it. */
@@ -79,6 +110,7 @@ export function snapshotParams(raw: Raw): SnapshotParams {
     ...slotOf(raw),
     node_id: optionalText(raw, "node_id"),
     large_objects: oneOf({ large_objects: "copy", ...raw }, "large_objects", objectChoices),
+    ...excludedOf(raw),
   };
   if (params.tables !== null && params.schemas !== null) {
     throw invalidArgument(

@@ -4,6 +4,7 @@
  * what there is; the rights to read it are checked where it is read.
  */
 
+import { excludedCtes, excludedFacts } from "./excluded-sql.ts";
 import { countObjects, unreadableObjects } from "./large-objects-sql.ts";
 import { isExtensionMember, isUserSchema } from "./snapshot-catalog.ts";
 import { nameColumns, namedCtes } from "./snapshot-names.ts";
@@ -11,10 +12,11 @@ import { nameColumns, namedCtes } from "./snapshot-names.ts";
 /**
  * CTEs that every query begins with. chosen_tree: named tables with their
  * partitions and children, as pg_dump's --table-and-children takes them.
- * config: of extensions, the tables and sequences whose contents they do not bring
- * themselves. Those too are limited as pg_dump limits them.
+ * excluded: what the patterns name, with partitions and children, and the sequences that such tables
+ * own, unless something else uses them. config: of extensions, the tables and sequences whose contents
+ * they do not bring themselves. Those too are limited as pg_dump limits them.
  */
-const selection = `
+const selection = `${excludedCtes},
   chosen(oid) as (
     select steep_repl._to_regclass(t.name)::oid
     from jsonb_array_elements_text(nullif($1 -> 'tables', 'null')) t(name)),
@@ -33,12 +35,13 @@ const selection = `
                                    and d.refobjid in (select t.oid from chosen_tree t))
                when jsonb_typeof($1 -> 'schemas') = 'array' then $1 -> 'schemas' ? n.nspname
                else true end
+      and c.oid not in (select x.oid from excluded x)
       and not ${isExtensionMember("pg_class", "c.oid")}),
   config(oid, condition) as (
     select u.oid, nullif(u.condition, '')
     from pg_extension e cross join unnest(e.extconfig, e.extcondition) u(oid, condition)
     join pg_class c on c.oid = u.oid join pg_namespace n on n.oid = c.relnamespace
-    where e.extname <> 'steep_repl'
+    where e.extname <> 'steep_repl' and u.oid not in (select x.oid from excluded x)
       and case when jsonb_typeof($1 -> 'tables') = 'array' then u.oid in (select t.oid from chosen_tree t)
                when jsonb_typeof($1 -> 'schemas') = 'array' then $1 -> 'schemas' ? n.nspname
                else true end)`;
@@ -114,14 +117,22 @@ export const matviewsQuery = `
   order by (select count(*) from reach r where r.oid = m.oid and r.reached in (select x.oid from matview x)),
            m.oid`;
 
-/** Columns: schema, table, the name as given. Both are null for a table that is gone by now. */
+/**
+ * Columns: schema, table, the name as given, whether it is to be left out. Both names are null for a
+ * table that is gone by now. pg_dump leaves out partitions and children by itself.
+ */
 export const filterQuery = `
-  select n.nspname::text, c.relname::text, t.name
+  with recursive ${excludedCtes}
+  select n.nspname::text, c.relname::text, t.name, false
   from jsonb_array_elements_text(nullif($1 -> 'tables', 'null')) t(name)
   left join pg_class c on c.oid = steep_repl._to_regclass(t.name)
   left join pg_namespace n on n.oid = c.relnamespace
   union
-  select s.name, null, s.name from jsonb_array_elements_text(nullif($1 -> 'schemas', 'null')) s(name)`;
+  select s.name, null, s.name, false from jsonb_array_elements_text(nullif($1 -> 'schemas', 'null')) s(name)
+  union
+  select n.nspname::text, c.relname::text, c.relname::text, true
+  from excluded x join pg_class c on c.oid = x.oid join pg_namespace n on n.oid = c.relnamespace
+  where not exists (select from pg_inherits i where i.inhrelid = x.oid and i.inhparent in (select o.oid from excluded o))`;
 
 /** Those named in the params that do not exist, joined; NULL = none. */
 export const missingPublications = `
@@ -159,6 +170,7 @@ export const startFactsQuery = `
            || (select case when count(*) > 1000 then format(' and %s more', count(*) - 1000) else '' end from problem)
            as unreadable,
          ${countObjects} as large_objects,
+         ${excludedFacts},
          ${missingPublications}`;
 
 /**

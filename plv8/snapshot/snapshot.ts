@@ -1,5 +1,6 @@
 import { SteepError } from "../db/steep-error.ts";
 import type { SnapshotAction, SnapshotDone } from "../shared/action.ts";
+import { membershipsQuery } from "./excluded-sql.ts";
 import { largeObjectsQuery } from "./large-objects-sql.ts";
 import { type NameFacts, refuseNames } from "./snapshot-names.ts";
 import type { SnapshotParams } from "./snapshot-params.ts";
@@ -13,6 +14,10 @@ export interface SnapshotFacts extends Partial<NameFacts> {
   readonly missing_publications?: string | null;
   /** before anything is done: number of large objects that a snapshot of the whole database meets */
   readonly large_objects?: string;
+  /** before anything is done: what refers to tables that are left out, and patterns that leave out nothing, joined */
+  readonly keys_to_excluded?: string | null;
+  readonly views_of_excluded?: string | null;
+  readonly unused_patterns?: string | null;
   /** after `plan`: how many relations will be locked at the same time */
   readonly relations_to_lock?: string;
   /** after `plan`: objects that the shared lock table holds, and of it by one unit of the setting */
@@ -144,6 +149,32 @@ function copy(params: SnapshotParams, facts: SnapshotFacts): SnapshotAction {
   return { kind: "copy", phase: "data", parallel: params.parallel };
 }
 
+/** What a restore will miss, and what was probably meant otherwise. */
+function warningsFor(facts: SnapshotFacts): readonly string[] {
+  const { keys_to_excluded, views_of_excluded, unused_patterns } = facts;
+  const referring = [keys_to_excluded, views_of_excluded].filter(Boolean).join(", ");
+  return [
+    ...(referring === ""
+      ? []
+      : [
+          `what refers to tables that are left out can only be restored where they are: ${referring}`,
+        ]),
+    ...(unused_patterns
+      ? [`patterns of exclude_tables leave out nothing: ${unused_patterns}`]
+      : []),
+  ];
+}
+
+function createDirectory(params: SnapshotParams, facts: SnapshotFacts): SnapshotAction {
+  const warnings = warningsFor(facts);
+  return {
+    kind: "create_directory",
+    phase: "planning",
+    path: params.output_path,
+    ...(warnings.length > 0 ? { warnings } : {}),
+  };
+}
+
 /** What comes after each action of a snapshot. */
 export function nextSnapshotAction(job: SnapshotJob, facts: SnapshotFacts): SnapshotAction {
   const { params } = job;
@@ -153,7 +184,7 @@ export function nextSnapshotAction(job: SnapshotJob, facts: SnapshotFacts): Snap
       refuseUnreadable(facts);
       refuseMissingPublications(facts);
       refuseLargeObjects(params, facts);
-      return { kind: "create_directory", phase: "planning", path: params.output_path };
+      return createDirectory(params, facts);
     case "create_directory":
       return pin(params);
     case "pin":
@@ -164,6 +195,7 @@ export function nextSnapshotAction(job: SnapshotJob, facts: SnapshotFacts): Snap
         matviews: matviewsQuery,
         large_objects: largeObjectsQuery,
         filter: filterQuery,
+        memberships: membershipsQuery,
         compression: params.compression,
         level: params.level,
         node_id: params.node_id,

@@ -14,6 +14,7 @@ The directory is a `pg_dump -Fd` archive with a manifest of checksums; see [snap
 @arg publications  The publications that the subscription will name. Required with `slot_name`: they must exist before the slot.
 @arg node_id  Label for the snapshot's row and manifest. The name of a node that is registered as another cluster is refused.
 @arg large_objects  What to do with large objects: `copy`, `refuse` to take a snapshot if there are any, or `skip`. A snapshot of `tables` or `schemas` has none.
+@arg exclude_tables  Patterns of tables to leave out, with their partitions and children, as pg_dump's `--exclude-table-and-children`: `'{audit.*,public.log_?}'`. A pattern without a schema is of any schema. Sequences that such tables own are left out, too, unless something else uses them.
 @returns The snapshot's row, with status `pending`.
 @error 22023  An argument is out of range or contradicts another one, or names something that a snapshot cannot contain.
 @error 42P01, 3F000  A table or a schema does not exist.
@@ -38,6 +39,7 @@ see [apply a snapshot](snapshots.md#apply-a-snapshot).
 @arg truncate  Whether to empty existing tables first, and to replace existing large objects. Needs section `data`.
 @arg no_owner  Whether to leave out statements that set owners, as in pg_restore.
 @arg no_privileges  Whether to leave out GRANT and REVOKE, as in pg_restore.
+@arg replicate  Whether loaded rows, and the TRUNCATE before them, reach the subscribers of this node like any other changes. By default they carry a replication origin, and subscriptions with `origin = none` do not get them. Needs section `data`.
 @returns The row in `snapshots`, with operation `apply`.
 @error 22023  An argument is out of range, a section is unknown, or a table is not of the form `schema.table`.
 @error 42501  The snapshot may not be read.

@@ -1,13 +1,14 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { applySnapshot } from "../../support/apply.ts";
+import { cli } from "../../support/cli.ts";
 import { createRole } from "../../support/roles.ts";
 import { type Server, startServer } from "../../support/server.ts";
 import { freshPath, takeSnapshot } from "../../support/snapshots.ts";
 import { waitUntil } from "../../support/wait-until.ts";
 
 /*
- * Two nodes that replicate to each other, with origin = none: what is loaded into one of them is the
- * other's already, and must not be sent to it.
+ * Two nodes that replicate to each other, with origin = none: what is loaded into one of them is not
+ * sent to the other unless it is asked for, and the job says so.
  */
 
 const app = { database: "app" };
@@ -20,7 +21,10 @@ let path: string;
 
 beforeAll(async () => {
   [a, b] = await Promise.all([
-    startServer({ name: "echo-a", settings: { max_worker_processes: 16 } }),
+    startServer({
+      name: "echo-a",
+      settings: { max_worker_processes: 16, track_commit_timestamp: "on" },
+    }),
     startServer({ name: "echo-b", settings: { max_worker_processes: 16 }, identity: "peer" }),
   ]);
   await a.createDatabase("source", { extension: true });
@@ -71,7 +75,9 @@ async function countOn(node: Server): Promise<number> {
 
 test("rows that are loaded on a node that publishes are not echoed to its peer", async () => {
   const row = await applySnapshot(a, path, { ...app, args: "sections => '{data}', parallel => 2" });
-  expect(row.warnings).toBeNull();
+  expect(row.warnings?.join("\n")).toMatch(
+    /replicate => true.*tables public.items, public.one_by_one; publications items; slots from_a; subscriptions from_b$/,
+  );
   expect(await countOn(a)).toBe(20_000);
   await a.query("insert into one_by_one values (1)", [], app);
   await caughtUp();
@@ -96,6 +102,84 @@ test("nor is the TRUNCATE that comes before the load", async () => {
     { id: -1 },
   ]);
   await b.query("delete from items", [], app);
+});
+
+test("with replicate, the peer gets the TRUNCATE and the rows, and does not send them back", async () => {
+  await a.query("insert into items values (-1, 'old'); delete from one_by_one", [], app);
+  await caughtUp();
+  await b.query("insert into items values (-2, 'own')", [], app);
+  await waitUntil(
+    () => countOn(a),
+    (n) => n === 2,
+    "a has b's row",
+  );
+  const args = "sections => '{data}', truncate => true, replicate => true";
+  const row = await applySnapshot(a, path, { ...app, args });
+  expect(row.warnings).toBeNull();
+  await caughtUp();
+  const digest = "select count(*)::int, sum(hashtext(i::text))::text as digest from items i";
+  const [here] = await a.query(digest, [], app);
+  expect(here?.count).toBe(20_000);
+  expect(await b.query(digest, [], app)).toEqual([here]);
+  // what follows is found at the peer
+  await a.query("update items set v = 'later' where id = 7", [], app);
+  await caughtUp();
+  expect(await b.query("select v from items where id = 7", [], app)).toEqual([{ v: "later" }]);
+});
+
+test("the first change of a loaded row that replication brings is logged as a conflict, and applied", async () => {
+  const args = "sections => '{data}', truncate => true";
+  for (const node of [a, b]) await applySnapshot(node, path, { ...app, args });
+  const before = (await a.log()).length;
+  const seen = (value: string) =>
+    waitUntil(
+      () => a.query("select v from items where id = 7", [], app),
+      (rows) => rows[0]?.v === value,
+      `a has ${value}`,
+    );
+  for (const value of ["once", "twice"]) {
+    await b.query("update items set v = $1 where id = 7", [value], app);
+    await seen(value);
+  }
+  await b.query("delete from items where id = 8", [], app);
+  await waitUntil(
+    () => countOn(a),
+    (n) => n === 19_999,
+    "a has lost row 8",
+  );
+  expect((await a.log()).slice(before).match(/conflict=\w+|non-existent origin/g)).toEqual([
+    ...["conflict=update_origin_differs", "non-existent origin"],
+    ...["conflict=delete_origin_differs", "non-existent origin"],
+  ]);
+});
+
+test("with replicate, what no publication sends is named", async () => {
+  await a.query("create publication rest for table items with (publish = 'update')", [], app);
+  await a.query("alter publication items drop tables in schema public", [], app);
+  const args = "sections => '{data}', replicate => true";
+  try {
+    const row = await applySnapshot(a, path, { ...app, args });
+    expect(row.warnings?.join("\n")).toMatch(
+      /gets their rows: public.one_by_one\n.*inserts.*: rest/,
+    );
+  } finally {
+    await a.query("alter publication items add tables in schema public", [], app);
+    await a.query("drop publication rest", [], app);
+  }
+});
+
+test("the command line says who gets the rows, and asks", async () => {
+  const args = ["snapshot", "apply", "-i", path, "--sections", "data", "-c", a.uri("app")];
+  const refused = await cli(args);
+  expect(refused).toMatchObject({ code: 2, stderr: expect.stringContaining("give --yes") });
+  expect(refused.stderr).toMatch(
+    /publications items; slots from_a; subscriptions from_b; .*do not get the loaded rows/,
+  );
+  expect(await countOn(a)).toBe(0);
+  const done = await cli([...args, "--replicate", "--yes", "--truncate"]);
+  expect(done).toMatchObject({ code: 0, stderr: expect.stringContaining("subscribers get") });
+  await caughtUp();
+  expect(await countOn(b)).toBe(20_000);
 });
 
 test("a role that may not set an origin is told which grant that takes, and that rows are sent", async () => {

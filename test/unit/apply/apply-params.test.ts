@@ -15,6 +15,7 @@ const asQueued = {
   truncate: false,
   no_owner: false,
   no_privileges: false,
+  replicate: false,
 };
 
 function refusal(changes: Raw) {
@@ -100,6 +101,19 @@ describe.each(["verify", "truncate", "no_owner", "no_privileges"])("%s", (name) 
   test("must be there", () => {
     const { [name as "verify"]: _, ...rest } = asQueued;
     expect(() => applyParams(rest)).toThrow(name);
+  });
+});
+
+test("replicate is false for jobs of before there was the choice, and needs rows", () => {
+  const { replicate: _, ...older } = asQueued;
+  expect(applyParams(older).replicate).toBe(false);
+  expect(applyParams({ ...asQueued, replicate: true }).replicate).toBe(true);
+  expect(refusal({ replicate: "yes" })).toMatchObject({
+    message: "replicate must be true or false",
+  });
+  expect(refusal({ replicate: true, sections: ["post-data"] })).toMatchObject({
+    sqlstate: "22023",
+    message: "replicate needs section data",
   });
 });
 

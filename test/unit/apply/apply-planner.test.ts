@@ -13,6 +13,13 @@ const params: ApplyParams = {
   truncate: false,
   no_owner: false,
   no_privileges: false,
+  replicate: false,
+};
+
+/** No publication, no slot, no subscription. */
+const nobody: ApplyFacts["replicated"] = {
+  ...{ tables: null, publications: null, slots: null, subscriptions: null },
+  ...{ unpublished: "public.t", without_insert: null, without_truncate: null },
 };
 
 /** Of a role that may do everything, in a database where nothing is in the way. */
@@ -31,6 +38,7 @@ const fine: ApplyFacts = {
   may_skip_triggers: true,
   may_set_origin: true,
   publishes: false,
+  replicated: nobody,
   role: '"Ann B"',
 };
 
@@ -198,6 +206,7 @@ describe("into an empty database", () => {
       kind: "start_appliers",
       phase: "planning",
       parallel: 3,
+      replicate: "no",
     });
   });
 });
@@ -300,5 +309,55 @@ describe("what a job goes on without", () => {
         may_set_origin: false,
       }),
     ).toHaveLength(3);
+  });
+});
+
+describe("on a node that replicates", () => {
+  const pair = {
+    ...nobody,
+    ...{ tables: "public.t", publications: "p", slots: "to_b", unpublished: null },
+    ...{ subscriptions: "from_b" },
+  };
+  const of = (replicated: Partial<ApplyFacts["replicated"]>) => ({
+    replicated: { ...pair, ...replicated },
+  });
+
+  test("a load names what does not get its rows", () => {
+    expect(warnings(of({}))?.join()).toMatch(
+      /replicate => true.*tables public.t; publications p; slots to_b; subscriptions from_b$/,
+    );
+  });
+
+  test("a publication without a slot has nobody to miss the rows", () => {
+    expect(warnings(of({ slots: null, subscriptions: null }))).toBeUndefined();
+  });
+
+  test("a subscription alone brings changes to rows that its publisher may not have", () => {
+    const replicated = of({ publications: null });
+    expect(warnings(replicated)?.join()).toMatch(/^subscriptions bring.*subscriptions from_b$/);
+    expect(warnings({ ...replicated, may_set_origin: false })).toHaveLength(1);
+  });
+
+  test("a job without rows concerns nobody", () => {
+    expect(warnings(of({}), { sections: ["pre-data", "post-data"] })).toBeUndefined();
+  });
+
+  test("with replicate, what is asked for and does not happen is named", () => {
+    const replicate = { ...dataOnly, replicate: true, truncate: true };
+    expect(warnings(of({}), replicate)).toBeUndefined();
+    expect(warnings(of({ unpublished: "public.u" }), replicate)?.join()).toContain("public.u");
+    expect(warnings(of({ without_insert: "p", without_truncate: "q" }), replicate)?.join()).toMatch(
+      /no loaded rows: p.*TRUNCATE.*: q$/,
+    );
+    expect(warnings(of({ without_truncate: "q" }), { ...replicate, truncate: false })).toBe(
+      undefined,
+    );
+  });
+
+  test("appliers are told whether rows are sent", () => {
+    expect(next("check_targets", of({}), dataOnly)).toMatchObject({ replicate: "no" });
+    expect(next("check_targets", of({}), { ...dataOnly, replicate: true })).toMatchObject({
+      replicate: "yes",
+    });
   });
 });

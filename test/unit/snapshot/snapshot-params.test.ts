@@ -17,6 +17,8 @@ const asQueued = {
   publications: null,
   node_id: null,
   large_objects: "refuse",
+  exclude_tables: null,
+  exclude: null,
 };
 
 function refusal(changes: Raw) {
@@ -147,6 +149,27 @@ test("tables and schemas exclude each other", () => {
     sqlstate: "22023",
     message: "tables and schemas cannot both be given",
   });
+});
+
+test("what is left out goes with patterns, whose translation cannot be another", () => {
+  const exclude_tables = ["audit.*", '"Log"'];
+  const once = snapshotParams({
+    ...asQueued,
+    exclude: undefined as unknown as Json,
+    exclude_tables,
+  });
+  const exclude = [
+    { schema: "^(audit)$", name: "^(.*)$" },
+    { schema: null, name: "^(Log)$" },
+  ];
+  expect(once).toMatchObject({ exclude_tables, exclude });
+  expect(snapshotParams(JSON.parse(JSON.stringify(once)))).toEqual(once);
+  for (const other of [null, [], [{}, null], [exclude[1], exclude[0]], "x", {}, 1] as Json[])
+    expect(refusal({ exclude_tables, exclude: other }).message).toBe(
+      "exclude is not what exclude_tables means",
+    );
+  expect(refusal({ exclude_tables: ["a.b.c"] }).sqlstate).toBe("22023");
+  expect(refusal({ exclude_tables: [] }).sqlstate).toBe("22023");
 });
 
 test("a slot needs publications, and publications a slot", () => {

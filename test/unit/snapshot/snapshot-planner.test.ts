@@ -15,6 +15,8 @@ const params: SnapshotParams = {
   publications: null,
   node_id: "node_a",
   large_objects: "refuse",
+  exclude_tables: null,
+  exclude: null,
 };
 
 function next(
@@ -210,5 +212,16 @@ describe("free space", () => {
 
   test("what may fit is tried", () => {
     expect(next("lock", space, { compression: "zstd" })).toMatchObject({ kind: "copy" });
+  });
+});
+
+test("what refers to tables that are left out, and patterns without any, are warnings", () => {
+  expect(next(null)).not.toHaveProperty("warnings");
+  const facts = { keys_to_excluded: "foreign key f", views_of_excluded: "view v" };
+  expect(next(null, { ...facts, unused_patterns: "x.*" })).toMatchObject({
+    warnings: [
+      expect.stringMatching(/: foreign key f, view v$/),
+      expect.stringMatching(/: x\.\*$/),
+    ],
   });
 });
