@@ -155,5 +155,13 @@ snapshot_run_add_data(JobRun *run)
 	}
 	snapshot_add_objects(snapshot);
 	for (uint32 i = 0; i < snapshot->n_matviews; i++)
-		toc_add_matview_refresh(snapshot->toc, snapshot->matviews[i]);
+	{
+		Oid relid = snapshot->matviews[i];
+
+		if (toc_find_relation(snapshot->toc, relid, "MATERIALIZED VIEW") == NULL)
+			wrong_answer(
+				"a materialized view with OID %u, which is in the plan, is not in what pg_dump lists",
+				relid);
+		toc_add_matview_refresh(snapshot->toc, relid);
+	}
 }

@@ -135,8 +135,7 @@ toc_add_matview_refresh(Toc *toc, Oid relid)
 	int before = 0;
 
 	if (view == NULL)
-		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),
-						errmsg("pg_dump's archive has no materialized view with OID %u", relid)));
+		elog(ERROR, "the archive has no materialized view with OID %u", relid);
 	if (toc->refreshes.count > 0)
 		before = toc->refreshes.items[toc->refreshes.count - 1]->dump_id;
 

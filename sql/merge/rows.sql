@@ -38,8 +38,8 @@ declare
   keys text;
 begin
   execute format($sql$
-    select %s from (select d.no, d.key from unnest($1) n(no) join pg_temp.steep_repl_differences d using (no)
-                    where d.no between $1[1] and $1[cardinality($1)] order by d.no) d$sql$, plan ->> 'keys')
+    select %s from (select d.no, d.key from pg_temp.steep_repl_differences d
+                    where d.no = any ($1) and d.no between $1[1] and $1[cardinality($1)] order by d.no) d$sql$, plan ->> 'keys')
   into keys using numbers;
   return keys;
 end

@@ -5,7 +5,7 @@ import { waitUntil } from "../../support/wait-until.ts";
 
 /* Rows that cannot be written: they alone are left, and listed with the reason. */
 
-const lockTimeout = 1500;
+const lockTimeout = 700;
 let pair: MergePair;
 setMergePair(
   "merge-left",

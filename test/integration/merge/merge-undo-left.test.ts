@@ -19,7 +19,7 @@ setMergePair(
   (p) => {
     pair = p;
   },
-  { "steep_repl.lock_timeout": "1500ms" },
+  { "steep_repl.lock_timeout": "700ms" },
 );
 
 const rowsOf = async (side: "a" | "b", table = "public.t") =>
