@@ -84,7 +84,6 @@ declare
   side record;
   missing int[];
   locked int[] := '{}';
-  statement text;
 begin
   for side in
     select s.name, s.answer, s.digests
@@ -96,12 +95,9 @@ begin
       select d.no from unnest((todo.rows).numbers, side.digests) d(no, digest)
       where d.digest is not null and d.no = any (changed) and d.no not in (select a.no from steep_repl._merge_rows_of(side.answer) a) order by d.no);
     continue when cardinality(missing) = 0;
-    statement := steep_repl._fill(todo.plan -> 'merge' -> side.name -> 'read', steep_repl._merge_keys_of(todo.plan, missing));
-    if side.name = 'peer' then
-      perform steep_repl._peer_send(connection, statement);
-    end if;
-    locked := locked || array(select r.no from steep_repl._merge_rows_of(
-      case side.name when 'peer' then steep_repl._peer_answer(connection) else steep_repl._merge_read_here(statement) end) r);
+    locked := locked || array(select r.no from steep_repl._merge_rows_of(steep_repl._merge_read_side(
+      connection, side.name = 'local',
+      steep_repl._fill(todo.plan -> 'merge' -> side.name -> 'read', steep_repl._merge_keys_of(todo.plan, missing)))) r);
   end loop;
   if cardinality(locked) > 0 then
     update pg_temp.steep_repl_merge set was_locked = true;

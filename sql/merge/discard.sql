@@ -42,7 +42,7 @@ declare
 begin
   perform steep_repl._merge_switch(0);
   for target in select * from steep_repl._overlap_targets(nullif(names, '{}'), null) where cardinality(names) > 0 loop
-    planned := steep_repl._overlap_try_plan(connection, target.name, target.schema_name, target.relation_name, null);
+    planned := steep_repl._try_plan(connection, target.name, target.schema_name, target.relation_name, null, null, null);
     if planned.problem is not null then
       differing := differing || format('%s (%s)', target.name, planned.problem ->> 'message');
       continue;

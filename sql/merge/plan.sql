@@ -24,34 +24,6 @@ end
 $fn$;
 comment on function steep_repl._merge_work_tables(text, jsonb) is 'private: makes the temporary tables of a merge';
 
--- As _overlap_try_plan. options: those that plv8/merge/merge-plan.ts plans by.
-create function steep_repl._merge_try_plan(
-  connection text, name text, schema_name text, relation_name text, key jsonb, options jsonb,
-  out plan jsonb, out local jsonb, out peer jsonb, out here jsonb, out problem jsonb)
-language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
-declare
-  writes constant text := steep_repl._merge_table_query(schema_name, relation_name);
-  facts record;
-  state text;
-  message text;
-  detail text;
-  hint text;
-begin
-  facts := steep_repl._facts_of(connection, steep_repl._overlap_facts_query(schema_name, relation_name));
-  here := facts.here;
-  local := steep_repl._query_here(writes) -> 0;
-  peer := steep_repl._peer_json(connection, writes) -> 0;
-  plan := steep_repl._call('merge_plan', jsonb_build_object(
-      'table', name, 'key', key, 'local', facts.here, 'peer', facts.there, 'local_writes', local, 'peer_writes', peer, 'options', options))
-    || jsonb_build_object('facts', steep_repl._facts_digest(facts.here, facts.there));
-exception when undefined_table or undefined_column or datatype_mismatch or wrong_object_type or feature_not_supported
-          or object_not_in_prerequisite_state or insufficient_privilege then
-  get stacked diagnostics state = returned_sqlstate, message = message_text, detail = pg_exception_detail, hint = pg_exception_hint;
-  problem := jsonb_build_object('state', state, 'message', message, 'detail', detail, 'hint', hint);
-end
-$fn$;
-comment on function steep_repl._merge_try_plan(text, text, text, text, jsonb, jsonb) is 'private: how a table is merged, or why it cannot be';
-
 -- Plans some tables; those that cannot be are noted. How many there are.
 create function steep_repl._merge_plan_tables(connection text, names text[], primary_keys jsonb, options jsonb) returns int
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
@@ -63,7 +35,9 @@ begin
   for target in
     select * from steep_repl._overlap_targets(nullif(names, '{}'), steep_repl._keys_of_tables(primary_keys, names)) where cardinality(names) > 0
   loop
-    planned := steep_repl._merge_try_plan(connection, target.name, target.schema_name, target.relation_name, target.key, options);
+    planned := steep_repl._try_plan(
+      connection, target.name, target.schema_name, target.relation_name, target.key, options,
+      steep_repl._merge_table_query(target.schema_name, target.relation_name));
     if planned.problem is not null then
       perform steep_repl._note_unsuitable(target.name, planned.problem);
       continue;

@@ -108,15 +108,13 @@ create function steep_repl._undo_lock(connection text, todo steep_repl._merge_to
 returns text
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
-  statement constant text := steep_repl._fill(todo.plan -> 'merge' -> case when todo.is_here then 'local' else 'peer' end -> reading, keys);
-  answer text;
+  answer constant text := steep_repl._merge_read_side(
+    connection, todo.is_here,
+    steep_repl._fill(todo.plan -> 'merge' -> case when todo.is_here then 'local' else 'peer' end -> reading, keys));
 begin
-  if todo.is_here then
-    return steep_repl._merge_read_here(statement);
+  if not todo.is_here then
+    perform steep_repl._merge_check_keys(todo.plan, numbers, key_texts, keys, answer);
   end if;
-  perform steep_repl._peer_send(connection, statement);
-  answer := steep_repl._peer_answer(connection);
-  perform steep_repl._merge_check_keys(todo.plan, numbers, key_texts, keys, answer);
   return answer;
 end
 $fn$;

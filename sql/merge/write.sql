@@ -10,6 +10,18 @@ end
 $fn$;
 comment on function steep_repl._merge_read_here(text) is 'private: reads rows here by a statement of a plan';
 
+create function steep_repl._merge_read_side(connection text, is_here boolean, statement text) returns text
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  if is_here then
+    return steep_repl._merge_read_here(statement);
+  end if;
+  perform steep_repl._peer_send(connection, statement);
+  return steep_repl._peer_answer(connection);
+end
+$fn$;
+comment on function steep_repl._merge_read_side(text, boolean, text) is 'private: reads rows on one side by a statement of a plan';
+
 -- Runs a writing statement on one side; raises unless it wrote so many rows. The id of its transaction at the peer; and
 -- what is read here while the peer writes. before: what the peer runs first.
 create function steep_repl._merge_run(
@@ -51,16 +63,10 @@ comment on function steep_repl._merge_run(text, jsonb, text, text, int, text, te
 create function steep_repl._merge_read_back(connection text, plan jsonb, action text, numbers int[], keys text) returns text
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
-  side constant text := case when action like '%local' then 'local' else 'peer' end;
-  statement constant text := steep_repl._fill(plan -> 'merge' -> side -> 'read', keys);
-  answer text;
+  is_here constant boolean := action like '%local';
+  answer constant text := steep_repl._merge_read_side(
+    connection, is_here, steep_repl._fill(plan -> 'merge' -> case when is_here then 'local' else 'peer' end -> 'read', keys));
 begin
-  if side = 'local' then
-    answer := steep_repl._merge_read_here(statement);
-  else
-    perform steep_repl._peer_send(connection, statement);
-    answer := steep_repl._peer_answer(connection);
-  end if;
   -- the first line has the numbers
   if array(select n from unnest(split_part(answer, chr(10), 1)::int[]) n order by n) <> numbers then
     raise exception 'rows have other keys than they were written with' using errcode = 'serialization_failure', hint = 'A trigger may change them.';

@@ -170,30 +170,6 @@ end
 $fn$;
 comment on function steep_repl._overlap_check_facts(text, jsonb) is 'private: refuses a table that was changed since it was planned';
 
--- Plans one table; or the error that says why it cannot be compared. Nothing is written within the block: with many tables, as many
--- subtransactions would have to be told apart by everybody.
-create function steep_repl._overlap_try_plan(
-  connection text, name text, schema_name text, relation_name text, key jsonb, out plan jsonb, out here jsonb, out problem jsonb)
-language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
-declare
-  facts record;
-  state text;
-  message text;
-  detail text;
-  hint text;
-begin
-  facts := steep_repl._facts_of(connection, steep_repl._overlap_facts_query(schema_name, relation_name));
-  here := facts.here;
-  plan := steep_repl._call('overlap_plan', jsonb_build_object('table', name, 'key', key, 'local', facts.here, 'peer', facts.there))
-          || jsonb_build_object('facts', steep_repl._facts_digest(facts.here, facts.there));
-exception when undefined_table or undefined_column or datatype_mismatch or wrong_object_type or feature_not_supported
-          or object_not_in_prerequisite_state or insufficient_privilege then
-  get stacked diagnostics state = returned_sqlstate, message = message_text, detail = pg_exception_detail, hint = pg_exception_hint;
-  problem := jsonb_build_object('state', state, 'message', message, 'detail', detail, 'hint', hint);
-end
-$fn$;
-comment on function steep_repl._overlap_try_plan(text, text, text, text, jsonb) is 'private: how a table is compared, or why it cannot be';
-
 -- Plans all tables before the first is read, into a temporary table: all that cannot be compared is said at once, or skipped.
 create function steep_repl._overlap_plans(connection text, tables text[], primary_keys jsonb, scope jsonb default null) returns int
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
@@ -205,7 +181,7 @@ declare
   n int := 0;
 begin
   for target in select * from steep_repl._overlap_targets(names, steep_repl._keys_of_tables(primary_keys, names)) where names is not null loop
-    planned := steep_repl._overlap_try_plan(connection, target.name, target.schema_name, target.relation_name, target.key);
+    planned := steep_repl._try_plan(connection, target.name, target.schema_name, target.relation_name, target.key, null, null);
     if planned.problem is not null then
       perform steep_repl._note_unsuitable(target.name, planned.problem);
       continue;

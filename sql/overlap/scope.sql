@@ -44,6 +44,39 @@ end
 $fn$;
 comment on function steep_repl._scope_tables(text, text[], jsonb) is 'private: the tables to compare, NULL for none';
 
+-- Plans how one table is compared, or with options, those that plv8/merge/merge-plan.ts plans by, how it is merged; or the error that
+-- says why it cannot be. local, peer: what the query writes says of either side; here: the facts of this side. Nothing is written
+-- within the block: with many tables, as many subtransactions would have to be told apart by everybody.
+create function steep_repl._try_plan(
+  connection text, name text, schema_name text, relation_name text, key jsonb, options jsonb, writes text,
+  out plan jsonb, out local jsonb, out peer jsonb, out here jsonb, out problem jsonb)
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  facts record;
+  args jsonb;
+  state text;
+  message text;
+  detail text;
+  hint text;
+begin
+  facts := steep_repl._facts_of(connection, steep_repl._overlap_facts_query(schema_name, relation_name));
+  here := facts.here;
+  args := jsonb_build_object('table', name, 'key', key, 'local', facts.here, 'peer', facts.there);
+  if options is not null then
+    local := steep_repl._query_here(writes) -> 0;
+    peer := steep_repl._peer_json(connection, writes) -> 0;
+    args := args || jsonb_build_object('local_writes', local, 'peer_writes', peer, 'options', options);
+  end if;
+  plan := steep_repl._call(case when options is null then 'overlap_plan' else 'merge_plan' end, args)
+          || jsonb_build_object('facts', steep_repl._facts_digest(facts.here, facts.there));
+exception when undefined_table or undefined_column or datatype_mismatch or wrong_object_type or feature_not_supported
+          or object_not_in_prerequisite_state or insufficient_privilege then
+  get stacked diagnostics state = returned_sqlstate, message = message_text, detail = pg_exception_detail, hint = pg_exception_hint;
+  problem := jsonb_build_object('state', state, 'message', message, 'detail', detail, 'hint', hint);
+end
+$fn$;
+comment on function steep_repl._try_plan(text, text, text, text, jsonb, jsonb, text) is 'private: how a table is compared or merged, or why it cannot be';
+
 -- Why a table cannot be planned: of the error that its planning has raised.
 create function steep_repl._note_unsuitable(name text, problem jsonb) returns void
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
