@@ -70,7 +70,7 @@ $fn$;
 comment on function steep_repl._undo_chain(jsonb[], jsonb[]) is 'private: what a row is given back';
 
 -- The rows to restore, in tables as those of rows that differ: their category is what is done. expected: what the merge left.
-create function steep_repl._undo_read(merge_id text) returns int
+create function steep_repl._undo_read(connection text, merge_id text) returns int
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
 declare
   target record;
@@ -98,10 +98,11 @@ begin
     analyze pg_temp.steep_repl_differences;
   end loop;
   drop table pg_temp.steep_repl_undo;
+  perform steep_repl._merge_check_unique(connection, true);
   return steep_repl._merge_steps(1);
 end
 $fn$;
-comment on function steep_repl._undo_read(text) is 'private: reads what a merge wrote; how many steps taking it back has';
+comment on function steep_repl._undo_read(text, text) is 'private: reads what a merge wrote; how many steps taking it back has';
 
 -- Reads rows that are to be restored, on their side, and locks those that nobody else has locked.
 create function steep_repl._undo_lock(connection text, todo steep_repl._merge_todo, reading text, numbers int[], key_texts text[], keys text)
@@ -196,6 +197,7 @@ begin
   select concat_ws(chr(10), batch, array_fill(0, array[n_rows]), string_agg(coalesce(d.image::text, 'null'), chr(10) order by d.no)) into restored
   from pg_temp.steep_repl_differences d where d.no = any (batch);
   begin
+    perform steep_repl._merge_lock_deferred(connection, todo.plan, todo.is_here);
     found := steep_repl._undo_lock(connection, todo, reading, batch, (todo.rows).key_texts, (todo.rows).keys);
     decided := steep_repl._undo_decide(connection, todo, found);
     written.numbers := decided.to_write;

@@ -103,7 +103,7 @@ select coalesce(json_agg(json_build_object(
          'types', k.types, 'readings', k.readings, 'operators', k.operators, 'excludes', i.excludes,
          'predicate', pg_get_expr(i.indpred, i.indrelid),
          'nulls_not_distinct', coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false),
-         'part', case when i.is_part then r.name end, 'part_kind', case when i.is_part then r.relkind end,
+         'deferrable', not i.indimmediate, 'part', case when i.is_part then r.name end, 'part_kind', case when i.is_part then r.relkind end,
          'bound', case when i.is_part then (
            select string_agg(pg_get_expr(b.relpartbound, b.oid), ' ' order by a.n)
            from pg_partition_ancestors(i.indrelid) with ordinality a(relid, n) join pg_class b on b.oid = a.relid) end,
