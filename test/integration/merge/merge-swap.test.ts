@@ -47,7 +47,7 @@ async function undo(merge: MergeRow, user?: string): Promise<MergeRow> {
 }
 
 /** The merge writes so many rows, both sides are the same after it, and an undo gives back all of them. */
-async function swaps(args: string, rows: number, user?: string): Promise<void> {
+async function swaps(args: string | undefined, rows: number, user?: string): Promise<void> {
   const before = [await rowsOf("a"), await rowsOf("b")];
   const merge = await (user === undefined ? pair.merge(args) : pair.mergeAsMerger(args));
   expect(merge).toMatchObject({ error_message: null, status: "complete", rows_left: "0" });
@@ -94,7 +94,7 @@ describe("under deferrable constraints", () => {
         "select g, g + 1 from generate_series(1000, 1299) g",
       ],
     );
-    await swaps("", 306 * n);
+    await swaps(undefined, 306 * n);
   });
 
   test("a delete makes room for an update, and that for an insert", async () => {
