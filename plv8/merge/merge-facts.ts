@@ -37,6 +37,8 @@ export interface UniqueFacts {
   readonly excludes: boolean;
   readonly predicate: string | null;
   readonly nulls_not_distinct: boolean;
+  /** a generated column is in it, or in its predicate, which images do not have */
+  readonly of_generated: boolean;
   /** DEFERRABLE: it may be broken within a transaction */
   readonly deferrable: boolean;
   /** no value is compared as text */

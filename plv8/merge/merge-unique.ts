@@ -13,8 +13,8 @@ export interface UniqueCheck {
   readonly types: readonly string[];
   /** at the source: arrays no and each expression of the index; gap: keys, a FROM item */
   readonly incoming: Gap;
-  /** the same here of an undo, of rows whose images are $1 and whose numbers are $2 */
-  readonly restored: string;
+  /** the same here of an undo, of rows whose images are $1 and whose numbers are $2; null: images do not say it */
+  readonly restored: string | null;
   /** at the target: rows of other keys that have those values: no, key, example; gap: keys, then those values, FROM items */
   readonly find: readonly [before: string, between: string, after: string];
 }
@@ -155,7 +155,9 @@ function uniqueCheck(
       `select ${packed(["w.no", ...crossing.map((c) => c.sent)])} from `,
       ` w(no, ${keys.join(", ")}) join ${rows(source)} on ${sameKey}`,
     ],
-    restored: `select ${packed(["($2::int[])[t.steep_i]", ...crossing.map((c) => c.sent)])} from ${restored(build, index)} t`,
+    restored: index.of_generated
+      ? null
+      : `select ${packed(["($2::int[])[t.steep_i]", ...crossing.map((c) => c.sent)])} from ${restored(build, index)} t`,
     find: [
       `select w.no, array[${keys.map((k) => `t.steep_${k}::text`).join(", ")}] as key, format(${quoteLiteral("%s and %s")}, ${show(
         keys.map((k) => `w.${k}`),

@@ -19,7 +19,9 @@ declare
   incoming constant text := steep_repl._fill(unique_check -> 'incoming', filling);
   packed text;
 begin
-  if is_undo then
+  if is_undo and unique_check -> 'restored' = 'null' then
+    return '{}';
+  elsif is_undo then
     execute unique_check ->> 'restored' into packed
     using (select string_agg(d.image::text, chr(10) order by d.no) from pg_temp.steep_repl_differences d where d.no = any (numbers)), numbers;
     return packed::text[];

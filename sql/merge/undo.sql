@@ -26,12 +26,14 @@ begin
   select n.name, 'its columns are others than when it was merged'
   from unnest(tables) n(name)
   cross join lateral (
-    select coalesce(a.local_row, a.remote_row) as image from steep_repl.merge_audit_log a
+    -- without what is generated
+    select coalesce(a.local_row, a.remote_row) as image, a.key from steep_repl.merge_audit_log a
     where a.merge_id = _undo_skip_changed.merge_id and a.table_name = n.name limit 1) i
   where to_regclass(n.name) is not null
     and array(select k.name from jsonb_object_keys(i.image) k(name) order by k.name collate "C")
         <> array(select t.attname::text from pg_attribute t
-                 where t.attrelid = to_regclass(n.name) and t.attnum > 0 and not t.attisdropped order by t.attname::text collate "C")
+                 where t.attrelid = to_regclass(n.name) and t.attnum > 0 and not t.attisdropped
+                   and (t.attgenerated = '' or i.key ? t.attname::text) order by t.attname::text collate "C")
   on conflict do nothing;
   return array(select n.name from unnest(tables) n(name) where n.name not in (select s.name from pg_temp.steep_repl_skipped s) order by n.name);
 end

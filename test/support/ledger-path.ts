@@ -12,7 +12,11 @@ const name = (token: string | null) => token ?? "∅";
  *
  * @returns what is wrong; else null
  */
-export function gapOf(steps: readonly Step[], first: string | null, last: string | null): string | null {
+export function gapOf(
+  steps: readonly Step[],
+  first: string | null,
+  last: string | null,
+): string | null {
   const balance = new Map<string, number>([[name(first), 1]]);
   const add = (token: string, n: number) => balance.set(token, (balance.get(token) ?? 0) + n);
   add(name(last), -1);
@@ -22,7 +26,12 @@ export function gapOf(steps: readonly Step[], first: string | null, last: string
   }
   const off = [...balance].filter(([, n]) => n !== 0);
   if (off.length > 0)
-    return off.map(([token, n]) => `${token} is ${n > 0 ? "left" : "written over"} ${Math.abs(n)} times too ${n > 0 ? "seldom" : "often"}`).join(", ");
+    return off
+      .map(
+        ([token, n]) =>
+          `${token} is ${n > 0 ? "left" : "written over"} ${Math.abs(n)} times too ${n > 0 ? "seldom" : "often"}`,
+      )
+      .join(", ");
   const reached = new Set([name(first)]);
   for (let grows = true; grows; ) {
     const next = steps.filter((s) => reached.has(name(s.old)) && !reached.has(name(s.new)));

@@ -12,7 +12,9 @@ export function setLedgerModel(hooks: {
   hooks.beforeAll(async () => {
     const settings = { fsync: "off", max_worker_processes: 16, "steep_repl.lock_timeout": "300ms" };
     for (const [at, name] of ["ledger-a", "ledger-b"].entries())
-      servers.push(await startServer({ name, settings, ...(at === 1 ? { identity: "peer" } : {}) }));
+      servers.push(
+        await startServer({ name, settings, ...(at === 1 ? { identity: "peer" } : {}) }),
+      );
     const [a, b] = servers as [Server, Server];
     model = new LedgerModel(a, b, createRandom());
     await model.prepare();

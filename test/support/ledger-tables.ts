@@ -199,7 +199,11 @@ export interface LedgerRow {
 const fresh = { a: 1001, b: 500_001 };
 
 /** Rows of both sides: some equal, some of one side only, some edited at the peer, some that swap what they have. */
-export function sidesOf(random: Random, kind: LedgerKind, rows: number): [LedgerRow[], LedgerRow[]] {
+export function sidesOf(
+  random: Random,
+  kind: LedgerKind,
+  rows: number,
+): [LedgerRow[], LedgerRow[]] {
   const local: LedgerRow[] = [];
   const peer: LedgerRow[] = [];
   for (let i = 0; i < rows; i++) {
@@ -207,7 +211,8 @@ export function sidesOf(random: Random, kind: LedgerKind, rows: number): [Ledger
     const edited = random.next() < 0.5;
     const n = i + 1;
     if (where < 0.8) local.push({ i, token: edited ? `a${i}` : `s${i}`, n });
-    if (where > 0.2) peer.push({ i, token: edited ? `b${i}` : `s${i}`, n: edited ? fresh.b + i : n });
+    if (where > 0.2)
+      peer.push({ i, token: edited ? `b${i}` : `s${i}`, n: edited ? fresh.b + i : n });
   }
   if (kind.swaps) swap(random, peer);
   return [local, peer];
@@ -219,6 +224,11 @@ function swap(random: Random, rows: LedgerRow[]): void {
   const numbers = chosen.map((at) => rows[at]?.n ?? 0);
   for (const [at, place] of chosen.entries()) {
     const row = rows[place];
-    if (row) rows[place] = { i: row.i, token: `b${row.i}`, n: numbers[(at + 1) % numbers.length] ?? row.n };
+    if (row)
+      rows[place] = {
+        i: row.i,
+        token: `b${row.i}`,
+        n: numbers[(at + 1) % numbers.length] ?? row.n,
+      };
   }
 }

@@ -81,11 +81,11 @@ export class LedgerWriter {
         .join(", ")} where ${match}`,
       delete: `delete from public.${name} where ${match}`,
     }[does];
-    await session.query("select public.write($1, $2, (select " + kind.ident((column) => key[kind.key.indexOf(column)] ?? "null") + "), $3, $4)", [
-      name,
-      match,
-      does === "delete" ? null : token,
-      statement,
-    ]);
+    await session.query(
+      "select public.write($1, $2, (select " +
+        kind.ident((column) => key[kind.key.indexOf(column)] ?? "null") +
+        "), $3, $4)",
+      [name, match, does === "delete" ? null : token, statement],
+    );
   }
 }

@@ -53,6 +53,7 @@ export const unique = (more: Partial<UniqueFacts> = {}): UniqueFacts => ({
   predicate: null,
   nulls_not_distinct: false,
   deferrable: false,
+  of_generated: false,
   ...more,
 });
 export const ofKey = unique({
