@@ -13,7 +13,13 @@ export function setLedgerModel(hooks: {
     const settings = { fsync: "off", max_worker_processes: 16, "steep_repl.lock_timeout": "300ms" };
     for (const [at, name] of ["ledger-a", "ledger-b"].entries())
       servers.push(
-        await startServer({ name, settings, ...(at === 1 ? { identity: "peer" } : {}) }),
+        await startServer({
+          name,
+          settings,
+          ...(at === 1
+            ? { identity: "peer", hba: ["host all merger 127.0.0.1/32 scram-sha-256"] }
+            : {}),
+        }),
       );
     const [a, b] = servers as [Server, Server];
     model = new LedgerModel(a, b, createRandom());

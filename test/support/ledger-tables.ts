@@ -22,6 +22,8 @@ export interface LedgerKind {
   valuesOf(u: number): Readonly<Record<string, string>>;
   /** rows may take values from each other within a transaction */
   readonly swaps?: boolean;
+  /** rows that are not the same may not be in one table */
+  readonly collides?: boolean;
 }
 
 const id = {
@@ -32,7 +34,7 @@ const id = {
 const text = {
   key: ["id"],
   keyOf: (i: number) => [`'Key ${i}'`],
-  ident: (column: Column) => `(${column("id")})::text`,
+  ident: (column: Column) => `(${column("id")})::text collate "C"`,
 };
 const u = (n: number) => ({ u: `${n}` });
 
@@ -86,6 +88,14 @@ export const ledgerKinds: readonly LedgerKind[] = [
     ...text,
     valuesOf: u,
   },
+  ...["citext", "text collate public.nd"].map((type) => ({
+    name: `keys of ${type} in other cases`,
+    columns: `id ${type.startsWith("text") ? type : `public.${type}`} primary key, u int unique`,
+    ...text,
+    keyOf: (i: number, isPeer: boolean) => [isPeer && i % 7 === 5 ? `'KEY ${i}'` : `'Key ${i}'`],
+    valuesOf: u,
+    collides: true,
+  })),
   {
     name: "numeric key",
     columns: "id numeric primary key, n numeric",

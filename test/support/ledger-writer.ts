@@ -62,12 +62,13 @@ export class LedgerWriter {
   async #once(session: Client): Promise<void> {
     const random = this.#random;
     const { name, kind } = random.pick(this.#tables);
-    const i = random.int(0, this.#rows);
+    // the others are the merge's alone
+    const i = 3 * random.int(0, Math.floor(this.#rows / 3));
     const key = kind.keyOf(i, this.#isPeer);
     const token = `user ${this.#isPeer ? "b" : "a"} ${++this.#count}`;
     // mostly a number that nobody has; else maybe that of another row, which may be refused
     const n =
-      random.next() < 0.9
+      random.next() < 0.97
         ? (this.#isPeer ? 800_001 : 200_001) + 2 * this.#count
         : random.int(1, this.#rows);
     const values = { token: `'${token}'`, ...kind.valuesOf(n) };
