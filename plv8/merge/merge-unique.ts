@@ -54,11 +54,11 @@ function indexed(
   return `(select ${columns} from ${indexedRelation(build, side, index)} t${whereOf(index)})`;
 }
 
-/** The expressions (e1, ...) of rows whose images are $1, with their place among those (steep_i). */
+/** The expressions (e1, ...) of rows whose images are $1, with their place among those (steep_i); no domain's checks are run. */
 function restored({ readers }: Build, index: UniqueFacts): string {
   const columns = readers.map((r) => r.column);
   const names = columns.map((c) => quoteIdent(c.name));
-  const typed = columns.map((c) => `${quoteIdent(c.name)} ${c.type}`);
+  const typed = columns.map((c) => `${quoteIdent(c.name)} ${c.base_type}`);
   const rows = `rows from (steep_repl._image_rows($1) as (${typed.join(", ")})) with ordinality`;
   const values = ["steep_i", ...expressionsOf(index)].join(", ");
   return `(select ${values} from ${rows} t(${names.join(", ")}, steep_i)${whereOf(index)})`;

@@ -320,6 +320,19 @@ describe("rows that a unique index would refuse", () => {
     });
   });
 
+  test("say what helps if they only stand in each other's way", () => {
+    const hintOf = (swapping: number) =>
+      errorOf(() => next("check_unique", { colliding: 3, collisions: { examples: "", swapping } }));
+    expect(hintOf(3)).toMatchObject({
+      message: expect.stringContaining("3 of these are kept for rows that the merge updates, too"),
+      hint: expect.stringContaining("DEFERRABLE"),
+    });
+    expect(hintOf(2)).toMatchObject({
+      message: expect.stringContaining("2 of these"),
+      hint: expect.stringMatching(/^Change or delete/),
+    });
+  });
+
   test("are refused by a dry run, too, which is to say whether the merge would do", () => {
     const facts = { colliding: 1, collisions: null };
     const error = errorOf(() => next("check_unique", facts, { dry_run: true }));
