@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { setLedgerModel } from "../../support/ledger-servers.ts";
 
-const cases = 6;
+const cases = 2;
 const model = setLedgerModel({ beforeAll, afterAll });
 
 test("what users, merges and undos have written down is all that happened to each row", async () => {

@@ -112,11 +112,11 @@ test("of a role for which triggers fire they are written as well", async () => {
     "create table t (id int primary key, u int unique deferrable); grant all on t to merger",
   );
   await pair.a.query("insert into t select g, g from generate_series(1, 200) g");
+  // a circle, and a row that has to wait for a delete
   await pair.b.query("insert into t select g, 1 + g % 200 from generate_series(1, 200) g");
-  await swaps("strategy => 'prefer-remote'", 200, "merger");
-  await pair.a.query("insert into t values (500, 500)");
-  await pair.b.query("delete from t where id = 7; update t set u = 500 where id = 8");
-  await swaps("strategy => 'prefer-remote', local_only => 'delete'", 201, "merger");
+  await pair.a.query("insert into t values (500, 500), (501, 501)");
+  await pair.b.query("insert into t values (501, 500)");
+  await swaps("strategy => 'prefer-remote', local_only => 'delete'", 202, "merger");
 });
 
 describe("a constraint that is not deferrable", () => {
