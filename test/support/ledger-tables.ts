@@ -10,8 +10,8 @@ export interface LedgerKind {
   readonly columns: string;
   /** what follows the columns: partitioning */
   readonly options?: string;
-  /** statements after CREATE TABLE @t@; after it is filled */
-  readonly then?: string;
+  /** statements after CREATE TABLE @t@; and after it is filled */
+  readonly made?: string;
   readonly filled?: string;
   readonly key: readonly string[];
   /** the key of row i, as it is spelled on that side */
@@ -64,7 +64,7 @@ export const ledgerKinds: readonly LedgerKind[] = [
     name: "partial and expression unique indexes",
     columns: "id int primary key, u int, v text",
     // biome-ignore format: one index a line
-    then: `create unique index on @t@ (u) where u % 2 = 0;
+    made: `create unique index on @t@ (u) where u % 2 = 0;
            create unique index on @t@ (lower(v), (u % 1000000))`,
     ...id,
     valuesOf: (n) => ({ u: `${n}`, v: `'V ${n}'` }),
@@ -142,7 +142,7 @@ export const ledgerKinds: readonly LedgerKind[] = [
     name: "partitions with their own indexes and foreign keys",
     columns: "id int primary key, u int, r int",
     options: "partition by range (id)",
-    then: `create table @t@_low partition of @t@ for values from (-1) to (15);
+    made: `create table @t@_low partition of @t@ for values from (-1) to (15);
            create table @t@_high partition of @t@ for values from (15) to (10000) partition by range (id);
            create table @t@_top partition of @t@_high for values from (15) to (10000);
            alter table @t@_low add unique (u); create unique index on @t@_top ((u + 1));
@@ -191,7 +191,7 @@ export function tableSql({ name, kind }: LedgerTable, rows: readonly LedgerRow[]
   const fill = `insert into public.${name} (${[...kind.key, "token", ...columns].join(", ")}) values ${values.join(", ")}`;
   return [
     `create table public.${name} (token text not null, ${kind.columns}) ${kind.options ?? ""}`,
-    ...(kind.then ? [kind.then] : []),
+    ...(kind.made ? [kind.made] : []),
     ...(values.length > 0 ? [fill] : []),
     ...(kind.filled ? [kind.filled] : []),
   ]
