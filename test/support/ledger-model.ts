@@ -172,7 +172,7 @@ export class LedgerModel {
       `${merge.merge_id} is interrupted`,
     );
     this.#count(`${course.interruption}: ${row?.status}`);
-    for (const writer of writers) await writer.write(15);
+    for (const writer of writers) await writer.write(40);
     for (const locker of lockers) {
       await locker.query("rollback");
       await locker.end();
