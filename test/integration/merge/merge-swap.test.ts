@@ -169,6 +169,23 @@ test("a value that another transaction is taking is not there twice afterwards",
   ]);
 });
 
+test("a conflict is not resolved by a value that another row has", async () => {
+  await pair.both("create table t (id int primary key, u int unique deferrable)");
+  await pair.a.query("insert into t values (1, 1), (2, 2)");
+  await pair.b.query("insert into t values (1, 2), (2, 1)");
+  const merge = await pair.merge("strategy => 'manual'");
+  expect(merge).toMatchObject({ error_message: null, status: "complete", rows_left: "2" });
+  const before = [await rowsOf("a"), await rowsOf("b")];
+  for (const choice of ["local", "remote"])
+    await expect(
+      pair.a.query(
+        `select steep_repl.resolve_conflict(min(conflict_id), $2, $3) from steep_repl.merge_conflicts where merge_id = $1`,
+        [merge.merge_id, choice, pair.b.uri()],
+      ),
+    ).rejects.toMatchObject({ code: "23505", message: expect.stringContaining("t_u_key") });
+  expect([await rowsOf("a"), await rowsOf("b")]).toEqual(before);
+});
+
 describe("a value that somebody else has by now", () => {
   test.each([true, false])(
     "keeps back its row and the partners of that, and no other (triggers skipped: %s)",
