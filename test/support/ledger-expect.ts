@@ -2,13 +2,14 @@ import { expect } from "vitest";
 import { byRow, type State, sides, tokenOf, type Written } from "./ledger-case.ts";
 
 export const interruptions = ["none", "cancel", "coordinator", "peer"] as const;
+export const crashes = ["crash here", "crash there"] as const;
 
 /** How a case is merged, and what becomes of it meanwhile. */
 export interface Course {
   readonly strategy: "prefer-local" | "prefer-remote";
   readonly localOnly: "push" | "keep" | "delete";
   readonly remoteOnly: "pull" | "keep" | "delete";
-  readonly interruption: (typeof interruptions)[number];
+  readonly interruption: (typeof interruptions | typeof crashes)[number];
   /** whether triggers fire, as they do for others */
   readonly isSuperuser: boolean;
   readonly writesBeside: boolean;

@@ -1,6 +1,12 @@
 import { expect } from "vitest";
 import { auditOf, expectPaths, expectWholeRows, ledgerOf, leftOf, stateOf } from "./ledger-case.ts";
-import { type Course, expectMerged, expectUndone, interruptions } from "./ledger-expect.ts";
+import {
+  type Course,
+  crashes,
+  expectMerged,
+  expectUndone,
+  interruptions,
+} from "./ledger-expect.ts";
 import { type LedgerTable, ledgerKinds, ledgerTypes, sidesOf, tableSql } from "./ledger-tables.ts";
 import { LedgerWriter } from "./ledger-writer.ts";
 import { endOfMerge, type MergeRow, mergeRow, startMerge } from "./merge.ts";
@@ -54,7 +60,7 @@ export class LedgerModel {
   }
 
   /** One case, of some kinds of tables; all of them are made and dropped. */
-  async check(): Promise<void> {
+  async check({ mayCrash = false } = {}): Promise<void> {
     const random = this.#random;
     const collides = random.next() < 0.25;
     const usable = ledgerKinds.filter((kind) => collides || !kind.collides);
@@ -64,7 +70,7 @@ export class LedgerModel {
       strategy: random.pick(["prefer-local", "prefer-remote"]),
       localOnly: random.pick(["push", "push", "keep", "delete"]),
       remoteOnly: random.pick(["pull", "pull", "keep", "delete"]),
-      interruption: random.pick(interruptions),
+      interruption: random.pick([...interruptions, ...(mayCrash ? crashes : [])]),
       isSuperuser: random.next() < 0.6,
       writesBeside: random.next() < 0.7,
       locksUndo: random.next() < 0.3,
@@ -173,10 +179,8 @@ export class LedgerModel {
     );
     this.#count(`${course.interruption}: ${row?.status}`);
     for (const writer of writers) await writer.write(40);
-    for (const locker of lockers) {
-      await locker.query("rollback");
-      await locker.end();
-    }
+    // that of a server that has crashed is gone
+    for (const locker of lockers) await locker.end();
     if (row === undefined || row.status === "complete" || row.error_sqlstate === "23505")
       return row ?? merge;
     await a.query("select steep_repl.retry_operation($1, $2)", [merge.operation_id, peer], {
@@ -189,7 +193,11 @@ export class LedgerModel {
     const [a, b] = this.#servers;
     const end =
       "select pg_terminate_backend(pid, 5000) from pg_stat_activity where application_name like $1";
-    if (interruption === "cancel")
+    if (interruption === "crash here" || interruption === "crash there") {
+      const server = interruption === "crash here" ? a : b;
+      await server.kill9();
+      await server.start();
+    } else if (interruption === "cancel")
       await a.query(
         "select steep_repl.cancel_merge($1) from steep_repl.merges where merge_id = $1 and status = 'running'",
         [merge.merge_id],

@@ -2,6 +2,7 @@ import type { Client } from "pg";
 import type { LedgerTable } from "./ledger-tables.ts";
 import type { Random } from "./random.ts";
 import type { Server } from "./server.ts";
+import { waitUntil } from "./wait-until.ts";
 
 /** A user of one side, who writes down what he has written, in the same transaction. */
 export class LedgerWriter {
@@ -54,8 +55,21 @@ export class LedgerWriter {
   }
 
   async #run(): Promise<void> {
-    const session = await this.#connect();
-    while (!this.#stopped) await this.#once(session);
+    let session = await this.#connect();
+    while (!this.#stopped) {
+      try {
+        await this.#once(session);
+      } catch (error) {
+        // a session that a crash has ended; whether its last transaction was committed, the tables say
+        const { code } = error as { code?: string };
+        if (code !== undefined && !/^(57P|08)/.test(code)) throw error;
+        session = (await waitUntil(
+          () => this.#connect().catch(() => undefined),
+          (client) => client !== undefined,
+          "the server is there again",
+        )) as Client;
+      }
+    }
     await session.end();
   }
 
