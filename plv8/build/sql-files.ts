@@ -33,6 +33,7 @@ export const sqlAfter: readonly string[] = [
   "schema/ties.sql",
   "schema/wanted.sql",
   "schema/fingerprints.sql",
+  "overlap/seen.sql",
   "overlap/differences.sql",
   "overlap/scope.sql",
   "overlap/plans.sql",

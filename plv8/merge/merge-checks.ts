@@ -34,8 +34,8 @@ export interface PeerFacts {
   /** one side replicates to the other */
   readonly replicates: boolean;
   readonly backlog: string | null;
-  /** tables that the subscriptions with a backlog replicate, and the merge leaves out */
-  readonly not_covered: string | null;
+  /** tables that the subscriptions with a backlog replicate, and that the merge leaves out since it was told to */
+  readonly given_up: string | null;
   /** slots with a backlog that a session uses, which therefore cannot be moved on */
   readonly busy_slots: string | null;
   /** slots whose backlog is discarded, if one is */
@@ -154,6 +154,11 @@ export function mergeWarnings(tolerance: Tolerance, facts: PeerFacts): readonly 
   if (tolerance.backlog === "discard" && facts.waiting_slots !== null) {
     warnings.push(
       `what waits in these replication slots is thrown away: ${facts.waiting_slots} (that those here are for the peer is what the peer says)`,
+    );
+  }
+  if (tolerance.backlog === "discard" && facts.backlog !== null && facts.given_up !== null) {
+    warnings.push(
+      `changes of these tables that wait to be replicated are thrown away, too, though the merge leaves the tables as they are on each side: ${facts.given_up}`,
     );
   }
   if (facts.unchecked !== null) {

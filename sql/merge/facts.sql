@@ -202,11 +202,12 @@ end
 $fn$;
 comment on function steep_repl._merge_wait_for_replication(text, jsonb, jsonb) is 'private: waits until replication has caught up, 10 s at most';
 
--- What waits to be replicated between the two sides, and whether a merge may make up for losing it. That a slot here is one of
+-- What waits to be replicated between the two sides, and whether a merge may make up for losing it; given_up: tables that it is about
+-- and that the caller leaves out by name. That a slot here is one of
 -- the peer's subscriptions' is the peer's word: of other plugins it cannot be. Those here are kept for when they are discarded.
 create function steep_repl._merge_backlog(
   here jsonb, there jsonb, local_lsn pg_lsn, peer_lsn pg_lsn,
-  out replicates boolean, out backlog text, out not_covered text, out busy_slots text, out other_slots text, out waiting_slots text)
+  out replicates boolean, out backlog text, out given_up text, out busy_slots text, out other_slots text, out waiting_slots text)
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
   waiting_here text[];
@@ -238,8 +239,13 @@ begin
          steep_repl._joined(array(select w.at || quote_ident(w.name) from waiting w order by 1)),
          array(select w.name from waiting w where w.at = '')
   into replicates, backlog, left_out, busy_slots, other_slots, waiting_slots, waiting_here from sided;
-  not_covered := steep_repl._joined(left_out);
-  update pg_temp.steep_repl_merge m set waiting_slots = waiting_here, not_covered = left_out;
+  given_up := steep_repl._joined(array(
+    select t.name from unnest(left_out) t(name), pg_temp.steep_repl_merge m
+    where not steep_repl._in_scope(t.name, m.scope) or t.name in (select s.name from pg_temp.steep_repl_skipped s)));
+  update pg_temp.steep_repl_merge m
+  set waiting_slots = waiting_here, not_covered = array(
+        select t.name from unnest(left_out) t(name)
+        where steep_repl._in_scope(t.name, m.scope) and t.name not in (select s.name from pg_temp.steep_repl_skipped s));
 end
 $fn$;
 comment on function steep_repl._merge_backlog(jsonb, jsonb, pg_lsn, pg_lsn) is 'private: what waits to be replicated between the two sides, and slots of others';
@@ -283,7 +289,7 @@ begin
       there -> 'may_skip_triggers' = 'false' and exists (select from pg_temp.steep_repl_tables t where t.peer -> 'has_triggers' = 'true')),
     'without_origin', steep_repl._sides(here -> 'may_set_origin' = 'false', there -> 'may_set_origin' = 'false'),
     'without_stamps', steep_repl._sides(here -> 'has_stamps' = 'false', there -> 'has_stamps' = 'false'),
-    'replicates', replication.replicates, 'backlog', replication.backlog, 'not_covered', replication.not_covered,
+    'replicates', replication.replicates, 'backlog', replication.backlog, 'given_up', replication.given_up,
     'busy_slots', replication.busy_slots, 'other_slots', replication.other_slots, 'waiting_slots', replication.waiting_slots,
     'clock_difference', round(difference), 'role', here ->> 'role');
 end

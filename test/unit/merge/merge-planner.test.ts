@@ -42,7 +42,7 @@ const fine: MergeFacts = {
   without_stamps: null,
   replicates: false,
   backlog: null,
-  not_covered: null,
+  given_up: null,
   busy_slots: null,
   waiting_slots: null,
   other_slots: null,
@@ -504,7 +504,7 @@ describe("what is no reason to refuse:", () => {
     ["no commit timestamps for another strategy", { without_stamps: "here" }, {}],
     ["other subscribers that are ignored", { other_slots: "x" }, { other_subscribers: "ignore" }],
     ["a backlog that may be discarded", waiting, discard],
-    ["tables left out of it, which are compared", { ...waiting, not_covered: "public.c" }, discard],
+    ["tables left out of it, which are compared", { ...waiting, given_up: "public.c" }, discard],
     ["busy slots where nothing waits", { busy_slots: "s" }, discard],
     ["clocks that are apart", { clock_difference: 1e6 }, { strategy: "last-modified" }],
   ])("%s", (_, facts, changed) => {
