@@ -36,6 +36,9 @@ export interface PeerFacts {
   readonly backlog: string | null;
   /** tables that the subscriptions with a backlog replicate, and that the merge leaves out since it was told to */
   readonly given_up: string | null;
+  /** changes that subscriptions between the two fail on, and the statements that leave them out */
+  readonly apply_errors: string | null;
+  readonly skipping: string | null;
   /** slots with a backlog that a session uses, which therefore cannot be moved on */
   readonly busy_slots: string | null;
   /** slots whose backlog is discarded, if one is */
@@ -126,10 +129,10 @@ export function refuseMerge(tolerance: Tolerance, facts: PeerFacts): void {
       hint: "Merge with each of them as well, and pass other_subscribers => 'ignore'.",
     },
     {
-      names: tolerance.backlog === "refuse" ? facts.backlog : null,
+      names: tolerance.backlog === "refuse" ? backlogOf(facts) : null,
       sqlstate: "55000",
       message: "changes wait to be replicated between the two sides",
-      hint: "Let replication catch up first, or a merge would be undone by them. backlog => 'discard' throws them away instead, which merging all of those tables makes up for.",
+      hint: backlogHint(facts),
     },
     {
       names: facts.backlog === null ? null : facts.busy_slots,
@@ -138,6 +141,21 @@ export function refuseMerge(tolerance: Tolerance, facts: PeerFacts): void {
       hint: "Disable those subscriptions first: ALTER SUBSCRIPTION ... DISABLE.",
     },
   ]);
+}
+
+/** What waits, and why it does not arrive, if that is known. */
+function backlogOf(facts: PeerFacts): string | null {
+  return facts.backlog === null || facts.apply_errors === null
+    ? facts.backlog
+    : `${facts.backlog}; ${facts.apply_errors}`;
+}
+
+function backlogHint(facts: PeerFacts): string {
+  const discard =
+    "backlog => 'discard' throws them away instead, which merging all of those tables makes up for.";
+  return facts.skipping === null
+    ? `Let replication catch up first, or a merge would be undone by them. ${discard}`
+    : `Leave out the transactions that fail (${facts.skipping}), wait until replication has caught up, then merge the tables that they changed, while both sides replicate. Or ${discard}`;
 }
 
 /** What the merge goes on without. */

@@ -43,6 +43,8 @@ const fine: MergeFacts = {
   replicates: false,
   backlog: null,
   given_up: null,
+  apply_errors: null,
+  skipping: null,
   busy_slots: null,
   waiting_slots: null,
   other_slots: null,
