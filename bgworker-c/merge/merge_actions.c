@@ -133,8 +133,9 @@ read_audit(JobRun *run, Jsonb *action)
 	int steps;
 
 	requester_begin();
-	steps = requester_count(run, "select steep_repl._undo_read($1)",
-							SQL_ARGS(arg_text(run->merge->undoes)));
+	steps =
+		requester_count(run, "select steep_repl._undo_read($1, $2)",
+						SQL_ARGS(arg_text(run->merge->connection), arg_text(run->merge->undoes)));
 	requester_commit();
 	/* as those that a merge has compared */
 	pg_atomic_write_u32(&run->job->counters.tables_done, run->merge->n_tables);

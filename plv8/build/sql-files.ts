@@ -56,6 +56,8 @@ export const sqlAfter: readonly string[] = [
   "merge/finish.sql",
   "merge/foreign-keys.sql",
   "merge/collisions.sql",
+  "merge/partners.sql",
+  "merge/deferred.sql",
   "merge/undo.sql",
   "merge/merge.sql",
   "merge/resolve.sql",

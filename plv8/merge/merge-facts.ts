@@ -37,6 +37,10 @@ export interface UniqueFacts {
   readonly excludes: boolean;
   readonly predicate: string | null;
   readonly nulls_not_distinct: boolean;
+  /** a generated column is in it, or in its predicate, which images do not have */
+  readonly of_generated: boolean;
+  /** DEFERRABLE: it may be broken within a transaction */
+  readonly deferrable: boolean;
   /** no value is compared as text */
   readonly is_exact: boolean;
   /** no expression of it, nor its predicate, runs code of a role that could not be trusted with the requester's rights */
@@ -48,7 +52,7 @@ export interface PeerWriteFacts {
   readonly identity: readonly string[];
   readonly unique: readonly Pick<
     UniqueFacts,
-    "name" | "part" | "bound" | "is_exact" | "is_harmless"
+    "name" | "part" | "bound" | "deferrable" | "is_exact" | "is_harmless"
   >[];
   readonly missing_rights: readonly string[];
   readonly row_security: boolean;

@@ -1,18 +1,32 @@
 import { SteepError } from "../db/steep-error.ts";
-import type { Build, Gap } from "../overlap/overlap-build.ts";
+import { type Build, type Gap, relation } from "../overlap/overlap-build.ts";
 import { keyType } from "../overlap/overlap-expressions.ts";
+import type { TableFacts } from "../overlap/overlap-facts.ts";
 import { buildOf, type OverlapPlan, overlapPlan } from "../overlap/overlap-plan.ts";
 import type { MergeFacts, PeerWriteFacts } from "./merge-facts.ts";
 import { type MergeSidePlan, mergeSidePlan, sameKeysQuery } from "./merge-queries.ts";
-import { checkedIndexes, type UniqueCheck, uniqueChecks } from "./merge-unique.ts";
+import {
+  checkedIndexes,
+  type UniqueCheck,
+  type UniqueRecheck,
+  uniqueChecks,
+  uniqueRechecks,
+} from "./merge-unique.ts";
 import { readPeerWrites } from "./peer-writes.ts";
 import type { RowAction } from "./row-actions.ts";
+
+/** What a side checks by itself where triggers do not fire, so that PostgreSQL checks no deferrable constraint. */
+interface SideRechecks {
+  /** what the table is called where it is locked */
+  readonly relation: string;
+  readonly rechecks: readonly UniqueRecheck[];
+}
 
 /** How one table is merged: how it is compared, and what is written by. */
 export interface MergePlan extends OverlapPlan {
   readonly merge: {
-    readonly local: MergeSidePlan;
-    readonly peer: MergeSidePlan;
+    readonly local: MergeSidePlan & SideRechecks;
+    readonly peer: MergeSidePlan & SideRechecks;
     /** the key's columns, the types that their values are read as, and see `sameKeysQuery` */
     readonly same_keys: {
       readonly columns: readonly string[];
@@ -115,11 +129,16 @@ export function planMerge(facts: MergeFacts): MergePlan {
   if (facts.options.skips === true) {
     refuseUnwritable(build, facts, peerWrites);
   }
+  const sidePlan = (side: TableFacts) => ({
+    ...mergeSidePlan(build, side, lastModified),
+    relation: relation(side, build.pair.table),
+    rechecks: uniqueRechecks(build, facts.local_writes, peerWrites, side),
+  });
   return {
     ...overlapPlan(build),
     merge: {
-      local: mergeSidePlan(build, local, lastModified),
-      peer: mergeSidePlan(build, peer, lastModified),
+      local: sidePlan(local),
+      peer: sidePlan(peer),
       same_keys: {
         columns: build.key.map((c) => c.name),
         types: build.key.map(keyType),

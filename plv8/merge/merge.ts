@@ -7,9 +7,9 @@ import { type MergeParams, restoring, type Tolerance } from "./merge-params.ts";
 export interface MergeFacts extends PeerFacts {
   /** by `compare` */
   readonly compared: number;
-  /** by `check_unique`: rows that a unique index would refuse, and some of them */
+  /** by `check_unique`: rows that a unique index would refuse; some of them, and how many the merge would make room for */
   readonly colliding: number;
-  readonly collisions: string | null;
+  readonly collisions: { readonly examples: string; readonly swapping: number } | null;
   /** by `check_unique` and `look_again`: how many there are */
   readonly steps: number;
   /** by `write` */
@@ -44,11 +44,19 @@ function afterOpening(tolerance: Tolerance, facts: MergeFacts): MergeAction {
 
 function refuseCollisions(facts: MergeFacts): void {
   if (facts.colliding > 0) {
+    const swapping = facts.collisions?.swapping ?? 0;
+    const why =
+      swapping === 0
+        ? ""
+        : `. ${swapping} of these are kept for rows that the merge updates, too: PostgreSQL checks a constraint that is not DEFERRABLE row by row`;
     throw new SteepError({
       sqlstate: "23505",
-      message: `${facts.colliding} rows to be merged have values that a unique index or an exclusion constraint keeps for rows of other keys`,
-      ...(facts.collisions === null ? {} : { detail: facts.collisions }),
-      hint: "Change or delete one row of each pair, then start the merge again.",
+      message: `${facts.colliding} rows to be merged have values that a unique index or an exclusion constraint keeps for rows of other keys${why}`,
+      ...(facts.collisions === null ? {} : { detail: facts.collisions.examples }),
+      hint:
+        swapping < facts.colliding
+          ? "Change or delete one row of each pair, then start the merge again."
+          : "Make the constraint DEFERRABLE on both sides, or give one row of each pair another value, then start the merge again.",
     });
   }
 }

@@ -14,6 +14,7 @@ export function readPeerWrites(table: string, value: unknown): PeerWriteFacts {
       name: text(member(index, "name")),
       part: optional(member(index, "part"), text),
       bound: optional(member(index, "bound"), text),
+      deferrable: flag(member(index, "deferrable")),
       is_exact: flag(member(index, "is_exact")),
       is_harmless: flag(member(index, "is_harmless")),
     })),

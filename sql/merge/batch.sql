@@ -172,6 +172,9 @@ begin
   if n_rows > 0 then
     perform steep_repl._merge_set_haste(connection, not todo.is_alone);
     begin
+      if writes then
+        perform steep_repl._merge_lock_deferred(connection, todo.plan, todo.is_here);
+      end if;
       select r.here, r.there, r.numbers into written.here, written.there, written.numbers
       from steep_repl._merge_read_batch(connection, todo, dry_run, read_here, read_there) r;
     exception when lock_not_available or deadlock_detected or serialization_failure then

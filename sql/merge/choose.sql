@@ -113,7 +113,8 @@ end
 $fn$;
 comment on function steep_repl._merge_compare(text, int) is 'private: compares one table of a merge';
 
--- The steps of this round: inserts and updates, parents first; then deletes, children first.
+-- The steps of this round: inserts and updates, parents first; then deletes, children first. Deletes that make room for other rows come
+-- before all that; see partners.sql for the turns of a table's rows.
 create function steep_repl._merge_steps(this_round int) returns int
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
@@ -124,17 +125,18 @@ begin
   delete from pg_temp.steep_repl_steps;
   for target in select t from steep_repl._merge_tables_with_rows() t loop
     perform steep_repl._merge_switch(target);
-    insert into pg_temp.steep_repl_steps (step, no, category, action, n_rows)
-    select -(row_number() over () + 20 * target), target, a.category, a.action, a.n_rows
-    from (select case when d.action is null then d.category end as category, coalesce(d.action, actions ->> d.category) as action, sum(d.n) as n_rows
-          from (select d.category, d.action, count(*) as n from pg_temp.steep_repl_differences d
-                where d.action is null and this_round = 1 or d.action is not null and d.round = this_round group by 1, 2) d
-          group by 1, 2) a
+    insert into pg_temp.steep_repl_steps (step, no, category, action, turn, n_rows)
+    select -(row_number() over () + 100 * target), target, a.category, a.action, a.turn, a.n_rows
+    from (select case when d.action is null then d.category end as category, coalesce(d.action, actions ->> d.category) as action, d.turn, sum(d.n) as n_rows
+          from (select d.category, d.action, d.turn, count(*) as n from pg_temp.steep_repl_differences d
+                where d.action is null and this_round = 1 or d.action is not null and d.round = this_round group by 1, 2, 3) d
+          group by 1, 2, 3) a
     where a.action not in ('keep', 'left', 'again');
   end loop;
   update pg_temp.steep_repl_steps s set step = o.n
   from (select x.step, row_number() over (
-          order by x.action like 'delete%', case when x.action like 'delete%' then -t.level else t.level end, t.no, x.action) as n
+          order by case when x.action not like 'delete%' then 1 when x.turn < 0 then 0 else 2 end,
+                   case when x.action like 'delete%' then -t.level else t.level end, t.no, x.turn, x.action) as n
         from pg_temp.steep_repl_steps x join pg_temp.steep_repl_tables t using (no)) o
   where o.step = s.step;
   return (select count(*) from pg_temp.steep_repl_steps);

@@ -111,6 +111,8 @@ begin
   perform steep_repl._peer_command(connection, 'commit');
   update pg_temp.steep_repl_plans set plan = plan - 'is_locked';
   counts := found::text;
+  -- these are other rows than those that were checked: what collides by now is refused when it is written
+  perform steep_repl._merge_check_unique(connection, false);
   n_steps := steep_repl._merge_steps(1);
 end
 $fn$;

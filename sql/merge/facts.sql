@@ -208,6 +208,7 @@ begin
   select * into replication from steep_repl._merge_backlog(here, there, lsns.local_lsn, lsns.peer_lsn);
   select * into failing from steep_repl._merge_apply_errors(connection, here, there) where replication.backlog is not null;
   perform steep_repl._merge_note_triggers(here, there);
+  perform steep_repl._merge_note_deferred(here, there);
   return jsonb_build_object(
     'tables', (select count(*) from pg_temp.steep_repl_tables),
     'skipped', steep_repl._joined(array(select format('%s (%s)', s.name, s.reason) from pg_temp.steep_repl_skipped s order by s.name)),

@@ -76,15 +76,15 @@ end
 $fn$;
 comment on function steep_repl._merge_changed_tables(text) is 'private: says which tables were changed since a merge began';
 
-create function steep_repl._merge_first_steps(connection text, out colliding bigint, out examples text, out n_steps int)
+create function steep_repl._merge_first_steps(connection text, out colliding bigint, out collisions text, out n_steps int)
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 begin
   perform steep_repl._merge_check_tables(connection);
-  select c.colliding, coalesce(to_json(c.examples)::text, 'null') into colliding, examples from steep_repl._merge_check_unique(connection) c;
+  select c.colliding, coalesce(c.collisions::text, 'null') into colliding, collisions from steep_repl._merge_check_unique(connection, false) c;
   n_steps := steep_repl._merge_steps(1);
 end
 $fn$;
-comment on function steep_repl._merge_first_steps(text) is 'private: rows that a unique index would refuse, examples as JSON; and how many steps the merge has';
+comment on function steep_repl._merge_first_steps(text) is 'private: rows that a unique index would refuse, as JSON; and how many steps the merge has';
 
 create function steep_repl._merge_step(step int, out no int, out action text)
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$

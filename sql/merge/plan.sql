@@ -6,7 +6,7 @@ language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, p
 begin
   create temp table steep_repl_tables (no int primary key, name text not null, local jsonb, peer jsonb, level int) on commit preserve rows;
   create temp table steep_repl_steps (
-    step int primary key, no int not null, category text, action text not null, last int not null default 0, size int not null default 50,
+    step int primary key, no int not null, category text, action text not null, turn int not null default 0, last int not null default 0, size int not null default 50,
     n_rows bigint not null, ahead steep_repl._merge_rows) on commit preserve rows;
   -- compressing what is read back at once takes longer than to write it
   alter table pg_temp.steep_repl_steps alter ahead set storage external;
@@ -18,6 +18,7 @@ begin
     overlap_id text, scope jsonb) on commit preserve rows;
   create temp table steep_repl_seen (name text primary key, seen steep_repl._overlap_seen not null) on commit preserve rows;
   alter table pg_temp.steep_repl_differences add column action text, add column round int not null default 1, add column reason text,
+    add column turn int not null default 0, add column partner int,
     add column reviewed_local bigint, add column reviewed_peer bigint;
   insert into pg_temp.steep_repl_merge (is_local_first, actions)
   select (i.local, i.local_database) < (i.peer, i.peer_database), actions

@@ -9,16 +9,17 @@ create function steep_repl._merge_rows_after(plan jsonb, step int, after int, si
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
   result steep_repl._merge_rows;
+  last constant int := steep_repl._merge_last_partner(step, after, size);
 begin
   execute format($sql$
     select array_agg(d.no), array_agg(d.local_digest), array_agg(d.peer_digest), %s, array_agg(d.key)
     from (select d.no, d.local_digest, d.peer_digest, d.key
           from pg_temp.steep_repl_steps s, pg_temp.steep_repl_merge m, pg_temp.steep_repl_differences d
-          where s.step = $1 and d.no > $2
+          where s.step = $1 and d.no > $2 and d.turn = s.turn and ($4 is null or d.no <= $4)
             and case when s.category is null then d.action = s.action and d.round = m.round
                      else d.action is null and d.category = s.category end
-          order by d.no limit $3) d$sql$, plan ->> 'keys')
-  into result using step, after, size;
+          order by d.no limit case when $4 is null then $3 end) d$sql$, plan ->> 'keys')
+  into result using step, after, size, last;
   return result;
 end
 $fn$;

@@ -26,12 +26,14 @@ begin
   select n.name, 'its columns are others than when it was merged'
   from unnest(tables) n(name)
   cross join lateral (
-    select coalesce(a.local_row, a.remote_row) as image from steep_repl.merge_audit_log a
+    -- without what is generated
+    select coalesce(a.local_row, a.remote_row) as image, a.key from steep_repl.merge_audit_log a
     where a.merge_id = _undo_skip_changed.merge_id and a.table_name = n.name limit 1) i
   where to_regclass(n.name) is not null
     and array(select k.name from jsonb_object_keys(i.image) k(name) order by k.name collate "C")
         <> array(select t.attname::text from pg_attribute t
-                 where t.attrelid = to_regclass(n.name) and t.attnum > 0 and not t.attisdropped order by t.attname::text collate "C")
+                 where t.attrelid = to_regclass(n.name) and t.attnum > 0 and not t.attisdropped
+                   and (t.attgenerated = '' or i.key ? t.attname::text) order by t.attname::text collate "C")
   on conflict do nothing;
   return array(select n.name from unnest(tables) n(name) where n.name not in (select s.name from pg_temp.steep_repl_skipped s) order by n.name);
 end
@@ -69,8 +71,34 @@ language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp as 
 $fn$;
 comment on function steep_repl._undo_chain(jsonb[], jsonb[]) is 'private: what a row is given back';
 
+-- What a merge wrote to one table, by row and side. A row may have been written down by two spellings of its key, as 1.5 and 1.50: here
+-- or at the peer, whichever side had it.
+create function steep_repl._undo_read_table(plan jsonb) returns void
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
+declare
+  key_of_type constant text := (
+    select string_agg(format('(a.key ->> %L)::%s', c.name, plan -> 'merge' -> 'same_keys' -> 'types' ->> (c.i::int - 1)), ', ' order by c.i)
+    from jsonb_array_elements_text(plan -> 'key') with ordinality c(name, i));
+begin
+  execute format($sql$
+    insert into pg_temp.steep_repl_differences (no, category, key, expected, image, has_gap)
+    select row_number() over (), case when u.expected is null then 'insert_' when u.image is null then 'delete_' else 'update_' end
+             || case u.side when 'local' then 'local' else 'remote' end,
+           array(select u.key ->> k.name from jsonb_array_elements_text($2) with ordinality k(name, i) order by k.i),
+           u.expected, u.image, u.has_gap
+    from (select w.key, w.side, w.afters[cardinality(w.afters)] as expected, c.image, c.has_gap
+          from (select (array_agg(a.key order by a.id desc))[1] as key, a.side,
+                       array_agg(a.before order by a.id) as befores, array_agg(a.after order by a.id) as afters
+                from pg_temp.steep_repl_undo a where a.table_name = $1 group by a.side, %s) w
+          cross join lateral steep_repl._undo_chain(w.befores, w.afters) c) u
+    where u.image is distinct from u.expected$sql$, key_of_type)
+  using plan ->> 'table', plan -> 'key';
+end
+$fn$;
+comment on function steep_repl._undo_read_table(jsonb) is 'private: reads what a merge wrote to one table';
+
 -- The rows to restore, in tables as those of rows that differ: their category is what is done. expected: what the merge left.
-create function steep_repl._undo_read(merge_id text) returns int
+create function steep_repl._undo_read(connection text, merge_id text) returns int
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
 declare
   target record;
@@ -78,30 +106,21 @@ begin
   alter table pg_temp.steep_repl_differences
     add column expected jsonb, add column image jsonb, add column has_gap boolean not null default false;
   create temp table steep_repl_undo as
-    select a.table_name, a.key, s.side, array_agg(case s.side when 'local' then a.local_row else a.remote_row end order by a.id) as befores,
-           array_agg(a.result_row order by a.id) as afters
+    select a.id, a.table_name, a.key, s.side, case s.side when 'local' then a.local_row else a.remote_row end as before, a.result_row as after
     from steep_repl.merge_audit_log a cross join lateral (select split_part(a.action, '_', 2) as side) s
-    where a.merge_id = _undo_read.merge_id
-    group by a.table_name, a.key, s.side;
+    where a.merge_id = _undo_read.merge_id;
   create index on pg_temp.steep_repl_undo (table_name);
-  for target in select t.no, t.name, p.plan from pg_temp.steep_repl_tables t join pg_temp.steep_repl_plans p using (no) order by t.no loop
+  for target in select t.no, p.plan from pg_temp.steep_repl_tables t join pg_temp.steep_repl_plans p using (no) order by t.no loop
     perform steep_repl._merge_switch(target.no);
-    insert into pg_temp.steep_repl_differences (no, category, key, expected, image, has_gap)
-    select row_number() over (), case when u.expected is null then 'insert_' when u.image is null then 'delete_' else 'update_' end
-             || case u.side when 'local' then 'local' else 'remote' end,
-           array(select u.key ->> k.name from jsonb_array_elements_text(target.plan -> 'key') with ordinality k(name, i) order by k.i),
-           u.expected, u.image, u.has_gap
-    from (select a.key, a.side, a.afters[cardinality(a.afters)] as expected, c.image, c.has_gap
-          from pg_temp.steep_repl_undo a cross join lateral steep_repl._undo_chain(a.befores, a.afters) c
-          where a.table_name = target.name) u
-    where u.image is distinct from u.expected;
+    perform steep_repl._undo_read_table(target.plan);
     analyze pg_temp.steep_repl_differences;
   end loop;
   drop table pg_temp.steep_repl_undo;
+  perform steep_repl._merge_check_unique(connection, true);
   return steep_repl._merge_steps(1);
 end
 $fn$;
-comment on function steep_repl._undo_read(text) is 'private: reads what a merge wrote; how many steps taking it back has';
+comment on function steep_repl._undo_read(text, text) is 'private: reads what a merge wrote; how many steps taking it back has';
 
 -- Reads rows that are to be restored, on their side, and locks those that nobody else has locked.
 create function steep_repl._undo_lock(connection text, todo steep_repl._merge_todo, reading text, numbers int[], key_texts text[], keys text)
@@ -196,6 +215,7 @@ begin
   select concat_ws(chr(10), batch, array_fill(0, array[n_rows]), string_agg(coalesce(d.image::text, 'null'), chr(10) order by d.no)) into restored
   from pg_temp.steep_repl_differences d where d.no = any (batch);
   begin
+    perform steep_repl._merge_lock_deferred(connection, todo.plan, todo.is_here);
     found := steep_repl._undo_lock(connection, todo, reading, batch, (todo.rows).key_texts, (todo.rows).keys);
     decided := steep_repl._undo_decide(connection, todo, found);
     written.numbers := decided.to_write;

@@ -103,7 +103,7 @@ select coalesce(json_agg(json_build_object(
          'types', k.types, 'readings', k.readings, 'operators', k.operators, 'excludes', i.excludes,
          'predicate', pg_get_expr(i.indpred, i.indrelid),
          'nulls_not_distinct', coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false),
-         'part', case when i.is_part then r.name end, 'part_kind', case when i.is_part then r.relkind end,
+         'deferrable', not i.indimmediate, 'of_generated', k.of_generated, 'part', case when i.is_part then r.name end, 'part_kind', case when i.is_part then r.relkind end,
          'bound', case when i.is_part then (
            select string_agg(pg_get_expr(b.relpartbound, b.oid), ' ' order by a.n)
            from pg_partition_ancestors(i.indrelid) with ordinality a(relid, n) join pg_class b on b.oid = a.relid) end,
@@ -118,6 +118,10 @@ cross join lateral (
          json_agg(pg_get_indexdef(i.indexrelid, u.n::int, false)
                   || coalesce((select format(' collate %I.%I', cn.nspname, co.collname) from pg_collation co join pg_namespace cn on cn.oid = co.collnamespace
                                where co.oid = (i.indcollation::oid[])[u.n - 1]), '') order by u.n) as expressions,
+         bool_or(a.attgenerated <> '') or exists (
+           select from pg_depend d join pg_attribute g on g.attrelid = d.refobjid and g.attnum = d.refobjsubid
+           where d.classid = 'pg_class'::regclass and d.objid = i.indexrelid and d.refobjid = i.indrelid and d.refclassid = 'pg_class'::regclass
+             and g.attgenerated <> '') as of_generated,
          -- as text, equal values may be several
          bool_and(u.reading <> 'text') as is_exact,
          bool_and(u.reading <> 'text' and coalesce(u.is_operator_harmless, false)) as is_excluding_harmless

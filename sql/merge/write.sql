@@ -29,16 +29,21 @@ create function steep_repl._merge_run(
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp @SET_KEYS@ as $fn$
 declare
   is_local constant boolean := action like '%local';
-  statement constant jsonb := plan -> 'merge' -> case when is_local then 'local' else 'peer' end -> split_part(action, '_', 1);
+  side constant jsonb := plan -> 'merge' -> case when is_local then 'local' else 'peer' end;
+  defers constant boolean := side -> 'defers' = 'true';
+  statement constant jsonb := side -> split_part(action, '_', 1);
   answer text;
 begin
+  if is_local and defers then
+    set constraints all deferred;
+  end if;
   if is_local and action <> 'delete_local' then
     execute steep_repl._fill(statement, '$1') into answer using filling;
   elsif is_local then
     execute steep_repl._fill(statement, filling) into answer;
   else
     -- what the table's owner has made runs with what is written, and with nothing else
-    perform steep_repl._peer_send(connection, before || 'set local steep_repl.trusted_code_only = off; ' || steep_repl._fill(
+    perform steep_repl._peer_send(connection, before || case when defers then 'set constraints all deferred; ' else '' end || 'set local steep_repl.trusted_code_only = off; ' || steep_repl._fill(
       statement, case when action = 'delete_remote' then filling else '''' || replace(filling, '''', '''''') || '''' end));
     if meanwhile is not null then
       begin
@@ -139,8 +144,8 @@ create type steep_repl._merge_rows_written as (
   numbers int[], peer_xid text, read_here text, result text, refused int[], reasons text[]);
 comment on type steep_repl._merge_rows_written is 'private: what was written of some rows';
 
--- Writes rows, and if they cannot all be written, their halves, and so on, until only those are left that cannot. Where it is
--- locks that are in the way of everything, it ends early.
+-- Writes rows, and if they cannot all be written, their halves, and so on, until only those are left that cannot, or whose partners
+-- cannot. Where it is locks that are in the way of everything, it ends early.
 create function steep_repl._merge_write_rows(connection text, plan jsonb, action text, numbers int[], images_from text, meanwhile text)
 returns steep_repl._merge_rows_written
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
@@ -156,6 +161,7 @@ declare
   before text := 'savepoint steep_repl; ';
   why text;
   is_locked boolean;
+  middle int;
   result text;
   run record;
   written steep_repl._merge_rows_written;
@@ -170,6 +176,7 @@ begin
       run := steep_repl._merge_run(connection, plan, action, steep_repl._merge_filling(plan, action, part, images_from), cardinality(part), before,
                                    case when written.read_here is null then meanwhile end);
       written.read_here := coalesce(written.read_here, run.read_here);
+      perform steep_repl._merge_check_deferred(connection, plan, action, part);
       result := case when reads_back then
         steep_repl._merge_read_back(connection, plan, action, part, steep_repl._merge_keys_of(plan, part)) end;
     exception when integrity_constraint_violation or lock_not_available or deadlock_detected or serialization_failure then
@@ -196,8 +203,9 @@ begin
         waited_in_vain := waited_in_vain + 1;
         all_waits := all_waits + 1;
       end if;
-      if cardinality(part) > 1 and not (is_locked and steep_repl._merge_is_hopeless(waited_in_vain, all_waits)) then
-        parts := array[parts[1], (parts[1] + parts[2]) / 2, (parts[1] + parts[2]) / 2 + 1, parts[2]] || parts[3:];
+      middle := steep_repl._merge_divide(numbers, parts[1], parts[2]);
+      if middle is not null and not (is_locked and steep_repl._merge_is_hopeless(waited_in_vain, all_waits)) then
+        parts := array[parts[1], middle, middle + 1, parts[2]] || parts[3:];
         continue;
       end if;
       written.refused := written.refused || part;

@@ -52,6 +52,8 @@ export const unique = (more: Partial<UniqueFacts> = {}): UniqueFacts => ({
   is_harmless: true,
   predicate: null,
   nulls_not_distinct: false,
+  deferrable: false,
+  of_generated: false,
   ...more,
 });
 export const ofKey = unique({

@@ -24,7 +24,7 @@ const make = `
   create table by_int (id int primary key, at int, w int unique, n int, d text, fill text,
     constraint n_key unique nulls not distinct (n, d));
   create unique index lowered on by_int (lower(d)) where w > 0;
-  create table by_uuid (id uuid primary key, at int, fill text);
+  create table by_uuid (id uuid primary key, at int, fill text, w int unique deferrable);
   create table by_text (id text collate "C" primary key, at int, fill text);
   create table by_two (a int, b text, at int, fill text, primary key (a, b));
   create table by_range (id bigint primary key, at int, fill text) partition by range (id);
@@ -35,7 +35,7 @@ const make = `
 const fill = `
   insert into parent select generate_series(1, 2100);
   insert into by_int select g, 0, g, nullif(g, 1), 'd' || g, repeat('x', 100) from generate_series(1, 2000) g;
-  insert into by_uuid select md5(g::text)::uuid, 0, repeat('x', 100) from generate_series(1, 2000) g;
+  insert into by_uuid select md5(g::text)::uuid, 0, repeat('x', 100), g from generate_series(1, 2000) g;
   insert into by_text select 'k' || g, 0, repeat('x', 100) from generate_series(1, 2000) g;
   insert into by_two select g, 'b' || g, 0, repeat('x', 100) from generate_series(1, 2000) g;
   insert into by_range select g, 0, repeat('x', 100) from generate_series(1, 2000) g;
@@ -97,7 +97,13 @@ test.each([
   ] as const) {
     const reads = await loggedReads(server, start, tables);
     // each kind of statement was seen
-    for (const kind of [/for update of t/, /^update|with x as \(update/, /steep_e1/, /p\."?id"?/])
+    for (const kind of [
+      /for update of t/,
+      /^update|with x as \(update/,
+      /steep_e1/,
+      /steep_at/,
+      /p\."?id"?/,
+    ])
       expect(
         reads.filter((r) => kind.test(r.statement)),
         String(kind),

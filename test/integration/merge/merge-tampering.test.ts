@@ -378,7 +378,7 @@ describe("a merge that is forged in a session", () => {
     const as = await pair.a.connect({ ...dba, user });
     await as.query(
       `create temp table steep_repl_plans (no int, plan jsonb);
-       create temp table steep_repl_steps (step int, no int, category text, action text, last int default 0);
+       create temp table steep_repl_steps (step int, no int, category text, action text, turn int default 0, last int default 0);
        create temp table steep_repl_merge (is_local_first boolean, replicates boolean, round int, current int);
        create temp table steep_repl_differences (no int, category text, key text[], local_digest bigint,
          peer_digest bigint, action text, round int);

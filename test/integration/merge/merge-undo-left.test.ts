@@ -41,10 +41,10 @@ async function startUndo(merge: MergeRow): Promise<MergeRow> {
 const undo = async (merge: MergeRow) => endOfMerge(pair.a, await startUndo(merge));
 
 /** A merge that was cancelled while row 20 was locked, on the side that it writes to; then `between`, and the same merge goes on. */
-async function interrupted(side: "a" | "b", strategy: string, between: () => Promise<unknown>) {
+async function interrupted(side: "a" | "b", args: string, between: () => Promise<unknown>) {
   const session = await pair[side].connect();
   await session.query("begin; select from t where id = 20 for update");
-  const merge = await startMerge(pair.a, pair.b.uri(), { args: `strategy => '${strategy}'` });
+  const merge = await startMerge(pair.a, pair.b.uri(), { args });
   await waitUntil(
     () =>
       pair.a.query("select rows_merged::int as n from steep_repl.merges where merge_id = $1", [
@@ -80,7 +80,7 @@ describe.each([
     await pair.a.query("insert into t select g, 'a' from generate_series(1, 20) g");
     await pair.b.query("insert into t select g, 'b' from generate_series(1, 20) g");
     const before = await rowsOf(side);
-    const merge = await interrupted(side, strategy, async () => {
+    const merge = await interrupted(side, `strategy => '${strategy}'`, async () => {
       // of 1 the side that is written, of 2 the other one, of 3 both
       await pair[side].query("update t set v = 'user' where id in (1, 3)");
       await pair[other].query("update t set v = 'later' where id in (2, 3)");
@@ -106,6 +106,19 @@ describe.each([
     });
     expect(await rowsOf(side)).toEqual(expected);
   });
+});
+
+test("a row that was written down by two spellings of its key gets back what it had at first", async () => {
+  await pair.both("create table t (id numeric primary key, v text)");
+  await pair.a.query("insert into t select g + 0.0, 'a' from generate_series(1, 20) g");
+  await pair.b.query("insert into t select g + 0.00, 'b' from generate_series(1, 20) g");
+  const before = await rowsOf("b");
+  const args = "strategy => 'prefer-local', remote_only => 'delete'";
+  const merge = await interrupted("b", args, () => pair.a.query("delete from t where id = 1"));
+  expect(await rowsOf("b")).toHaveLength(19);
+  const undone = await undo(merge);
+  expect(undone).toMatchObject({ status: "complete", rows_merged: "20", rows_left: "0" });
+  expect(await rowsOf("b")).toEqual(before);
 });
 
 async function merged(): Promise<MergeRow> {

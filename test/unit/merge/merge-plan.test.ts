@@ -296,6 +296,44 @@ describe("checks of unique indexes", () => {
     },
   );
 
+  test("are of images for an undo, without domains, unless images do not say it", () => {
+    const columns = [id, column("v", "public.name", { base_type: "text" })];
+    const restoredOf = (more: Partial<UniqueFacts>) =>
+      planOf(columns, { local_writes: writes({ unique: [unique(more)] }) }).unique_local[0]
+        ?.restored;
+    expect(restoredOf({ predicate: "(id > 0)" })?.replace(/\s+/g, " ")).toBe(
+      "select array[array_agg(($2::int[])[t.steep_i])::text, array_agg(t.steep_e1)::text]::text from " +
+        "(select steep_i, (v) as steep_e1 from rows from (steep_repl._image_rows($1) as " +
+        '("id" integer, "v" text)) with ordinality t("id", "v", steep_i) where (id > 0)) t',
+    );
+    expect(restoredOf({ of_generated: true })).toBeNull();
+  });
+
+  test.each([
+    [true, true, true],
+    [true, false, false],
+    [false, true, false],
+  ])("let rows change places where both sides do: %s, %s", (here, there, both) => {
+    const plan = planOf([id, v], {
+      local_writes: writes({ unique: [ofKey, unique({ deferrable: here })] }),
+      peer_writes: writes({ unique: [ofKey, unique({ deferrable: there })] }),
+    });
+    expect(plan).toMatchObject({ unique_local: [{ deferrable: both }] });
+    // either side may not check what was written
+    for (const side of [plan.local, plan.peer])
+      expect(side.rechecks.map((r) => r.index)).toEqual(["t_v_key"]);
+  });
+
+  test("of what was written are made of deferrable constraints only, that of the key as well", () => {
+    expect(checksOf(unique()).local.rechecks).toEqual([]);
+    const [recheck] = planOf([id, v], {
+      local_writes: writes({ unique: [{ ...ofKey, deferrable: true }] }),
+    }).local.rechecks;
+    expect(text(recheck?.find ?? null)).toContain(
+      "t on t.steep_e1 operator(pg_catalog.=) o.steep_e1 and (t.steep_of, t.steep_at) <> (o.steep_of, o.steep_at)",
+    );
+  });
+
   test("take all columns of the key to tell rows apart", () => {
     const columns = [column("a", "integer"), column("b", "integer"), v];
     const plan = planOf(columns, {

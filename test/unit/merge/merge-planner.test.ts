@@ -310,12 +310,28 @@ describe("what begins a merge", () => {
 
 describe("rows that a unique index would refuse", () => {
   test("are refused with their number and some of them", () => {
-    const facts = { colliding: 12, collisions: "table public.t, t_v_key: keys 1 and 2" };
+    const facts = {
+      colliding: 12,
+      collisions: { examples: "table public.t, t_v_key: keys 1 and 2", swapping: 0 },
+    };
     expect(errorOf(() => next("check_unique", facts))).toEqual({
       sqlstate: "23505",
       message: expect.stringMatching(/^12 rows to be merged have values that a unique index/),
-      detail: facts.collisions,
+      detail: facts.collisions.examples,
       hint: expect.stringContaining("start the merge again"),
+    });
+  });
+
+  test("say what helps if they only stand in each other's way", () => {
+    const hintOf = (swapping: number) =>
+      errorOf(() => next("check_unique", { colliding: 3, collisions: { examples: "", swapping } }));
+    expect(hintOf(3)).toMatchObject({
+      message: expect.stringContaining("3 of these are kept for rows that the merge updates, too"),
+      hint: expect.stringContaining("DEFERRABLE"),
+    });
+    expect(hintOf(2)).toMatchObject({
+      message: expect.stringContaining("2 of these"),
+      hint: expect.stringMatching(/^Change or delete/),
     });
   });
 
