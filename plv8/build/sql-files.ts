@@ -39,6 +39,7 @@ export const sqlAfter: readonly string[] = [
   "overlap/overlap.sql",
   "overlap/job.sql",
   "merge/unique-indexes.sql",
+  "merge/places.sql",
   "merge/sequences.sql",
   "merge/facts.sql",
   "merge/plan.sql",
