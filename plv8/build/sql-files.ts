@@ -28,6 +28,7 @@ export const sqlAfter: readonly string[] = [
   "nodes/lockers.sql",
   "overlap/facts.sql",
   "schema/sides.sql",
+  "schema/defaults.sql",
   "schema/objects.sql",
   "schema/ties.sql",
   "schema/wanted.sql",
