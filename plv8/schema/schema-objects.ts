@@ -90,7 +90,7 @@ export interface Index extends Base {
     readonly is_valid: boolean;
     /** of a partitioned table */
     readonly is_whole: boolean;
-    /** of a partition: of one of its parent's that is not valid */
+    /** of a partition: of one of its parent's that does not say what it is */
     readonly is_part: boolean;
     /** over columns only, and not partial */
     readonly is_plain: boolean;

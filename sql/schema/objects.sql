@@ -132,7 +132,7 @@ return $sql$
                              'replica_name', quote_ident(x.relname))
     from t join pg_index i on i.indrelid = t.oid
     join pg_class x on x.oid = i.indexrelid
-    -- one of the parent's that is not valid says nothing of its parts
+    -- one of the parent's that is not valid, or sorts in another order, does not say what its parts are
     left join pg_inherits h on x.relispartition and h.inhrelid = x.oid left join pg_index u on u.indexrelid = h.inhparent
     cross join lateral (
       select pg_get_indexdef(i.indexrelid) as definition,
@@ -149,7 +149,7 @@ return $sql$
              format('CREATE %sINDEX %I ON ', case when i.indisunique then 'UNIQUE ' else '' end, x.relname) as head,
              format('CREATE %sINDEX %I ON ONLY ', case when i.indisunique then 'UNIQUE ' else '' end, x.relname) as only_head
       offset 0) e
-    where i.indislive and u.indisvalid is not true
+    where i.indislive and (u.indisvalid is not true or u.indoption::text <> i.indoption::text)
       and not exists (select from pg_constraint k where k.conrelid = t.oid and k.conindid = i.indexrelid
                       and k.contype in ('p', 'u', 'x'))
     union all

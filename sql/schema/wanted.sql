@@ -104,9 +104,9 @@ return format($sql$
       when w.class = 'name' then (
         select pg_describe_object('pg_class'::regclass, c.oid, 0) || ' has the name that it would get' from pg_class c join pg_namespace n on n.oid = c.relnamespace
         where n.nspname = %L and c.relname = w.bare
-          -- the table's own is altered, or makes room
+          -- the table's own is altered, or makes room; a partition's part of one of its parent's does not
           and not exists (select from pg_index i join pg_class t on t.oid = i.indrelid
-                          where i.indexrelid = c.oid and t.relnamespace = n.oid and t.relname = %L)
+                          where i.indexrelid = c.oid and not c.relispartition and t.relnamespace = n.oid and t.relname = %L)
           and not exists (select from pg_depend o join pg_class t on t.oid = o.refobjid
                           join pg_attribute a on a.attrelid = t.oid and a.attnum = o.refobjsubid
                           where o.classid = 'pg_class'::regclass and o.objid = c.oid and o.refclassid = 'pg_class'::regclass

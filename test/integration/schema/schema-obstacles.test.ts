@@ -184,6 +184,27 @@ test("an index of a partition that is a part of one made ON ONLY", async () => {
   await mends("s.t");
 });
 
+test("an index of a partition that is a part of one in another order", async () => {
+  await setTables(
+    stage,
+    "create table root (a int, b int) partition by list (a); create table t partition of root default",
+    "create index mine on t (b); create index whole on root (b desc)",
+    "create index whole on root (b desc)",
+  );
+  expect(await compare(stage)).toMatchObject({ t: "mismatch", root: "match" });
+  await mends("s.t");
+});
+
+test("an index with the name of one that a partition has from its parent", async () => {
+  await setTables(
+    stage,
+    "create table root (a int, b text) partition by list (a); create table t partition of root default",
+    'create index on t (b); create index on root (b collate "C")',
+    'create index on root (b collate "C")',
+  );
+  expect(await suggested()).toMatch(/^-- index s\.t_b_idx has the name that it would get/);
+});
+
 test("an index that is not valid of a partitioned table", async () => {
   const both =
     "create table t (a int) partition by list (a); create table t1 partition of t default";
