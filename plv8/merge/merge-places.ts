@@ -57,10 +57,12 @@ function isTestable(value: ValueFacts, peer: PlaceFacts): boolean {
 const incomingName = (columns: readonly ColumnFacts[], name: string) =>
   `e${columns.findIndex((c) => c.name === name) + 1}`;
 
-/** A column by which a partition is found, as its type and not as a domain, whose checks would run. */
-function partitioning(columns: readonly ColumnFacts[], name: string): string {
-  const type = columns.find((c) => c.name === name)?.base_type;
-  return `i.${incomingName(columns, name)}::${type} as ${quoteIdent(name)}`;
+/** Columns by which a partition is found, as their types and not as domains, whose checks would run. */
+function partitioning(columns: readonly ColumnFacts[], names: readonly string[]): string {
+  return columns
+    .filter((c) => names.includes(c.name))
+    .map((c) => `i.${incomingName(columns, c.name)}::${c.base_type} as ${quoteIdent(c.name)}`)
+    .join(", ");
 }
 
 /** What is wrong with a value, or NULL: it cannot be read there, or is read as another one. */
@@ -89,7 +91,7 @@ function placeTest(
   const sent = columns.map((c, i) => `, 'e${i + 1}', ${output(c)}`).join("");
   const declared = columns.map((_, i) => `, e${i + 1} text`).join("");
   const noPartition = quoteLiteral(`no partition of relation "${table}" found for row`);
-  const placed = `exists (select from (select ${(partitioned ?? []).map((name) => partitioning(columns, name)).join(", ")}) steep where coalesce(`;
+  const placed = `exists (select from (select ${partitioning(columns, partitioned ?? [])}) steep where coalesce(`;
   const before = `select coalesce(json_agg(json_build_object('no', i.no, 'reason', r.reason || ${quoteLiteral(` (${side})`)})), '[]')
     from jsonb_to_recordset($1::jsonb) i(no int${declared})
     cross join lateral (select case ${partitioned === null ? "" : `when not ${placed}`}`;
