@@ -16,7 +16,7 @@
 #include "files/directory.h"
 #include "miscadmin.h"
 #include "jobs/shared_plan.h"
-#include "replication/origin.h"
+#include "jobs/origin.h"
 #include "storage/ipc.h"
 #include "toc/toc_statement.h"
 #include "utils/guc.h"
@@ -60,7 +60,7 @@ try_item(const ApplyItem *item)
 		error = CopyErrorData();
 		FlushErrorState();
 		AbortOutOfAnyTransaction();
-		transaction_origin = InvalidReplOriginId;
+		origin_end();
 		RESUME_INTERRUPTS();
 	}
 	PG_END_TRY();

@@ -45,6 +45,8 @@ struct ApplyRun
 	bool no_owner;
 	bool truncate;
 	bool replicate;      /* rows are sent to subscribers like any others */
+	ReplOriginId origin; /* that they carry else, and who has it in use */
+	int origin_pid;
 	uint64 object_bytes; /* of large objects, all of them */
 	HTAB *done;          /* of ApplyMark: what an earlier attempt did */
 	TargetTable *targets;

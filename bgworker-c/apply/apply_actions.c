@@ -10,6 +10,8 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 #include "files/verify.h"
+#include "jobs/origin.h"
+#include "jobs/requester.h"
 #include "jobs/worker.h"
 
 static uint32 wait_event_step = 0;
@@ -76,6 +78,23 @@ count_done(JobRun *run)
 			pg_atomic_fetch_add_u32(&counters->tables_done, 1);
 }
 
+/* The origin of what is loaded: that of the subscription which brings later changes of it, if there is one. */
+static void
+find_origin(JobRun *run)
+{
+	ApplyRun *apply = run->apply;
+	char **names = palloc_array(char *, apply->n_targets);
+
+	for (int i = 0; i < apply->n_targets; i++)
+		names[i] = apply->targets[i].name;
+	requester_begin();
+	if (!apply->replicate && apply->n_targets > 0 && origin_may_be_set())
+		apply->origin_pid = requester_count(run, "select steep_repl._apply_origin($1)",
+											SQL_ARGS(arg_texts(names, apply->n_targets)));
+	apply->origin = origin_take();
+	requester_commit();
+}
+
 /* Share the plan and start those who work at it. */
 static void
 start_appliers(JobRun *run, Jsonb *action)
@@ -90,6 +109,7 @@ start_appliers(JobRun *run, Jsonb *action)
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(run->context);
 	run->apply->replicate = action_flag(action, "replicate");
+	find_origin(run);
 	apply_make_plan(run);
 	count_done(run);
 	helpers_start_workers(run, WORKER_APPLIER, Max(parallel, 1));

@@ -215,6 +215,8 @@ fill_header(ApplyPlan *header, ApplyRun *apply)
 	header->into_existing = !apply->selection.pre_data;
 	header->truncate = apply->truncate;
 	header->replicate = apply->replicate;
+	header->origin = apply->origin;
+	header->origin_pid = apply->origin_pid;
 	header->toc_bytes = toc->stored_bytes;
 	memcpy(header->toc_sha256, toc->frames[0].sha256, DIGEST_BYTES);
 	for (int i = 0; i < STEEP_MAX_COPIERS; i++)

@@ -14,7 +14,7 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
-#include "replication/origin.h"
+#include "base/sql_args.h"
 #include "toc/toc_statement.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -79,6 +79,26 @@ has_standard_strings(const Toc *archive)
 	return true;
 }
 
+/* What is loaded carries the origin that the coordinator has found, or none that exists. */
+static ReplOriginId
+find_origin(const ApplyPlan *plan)
+{
+	if (plan->replicate || !origin_may_be_set())
+		return InvalidReplOriginId;
+	if (plan->origin_pid != 0)
+	{
+		PushActiveSnapshot(GetTransactionSnapshot());
+		SPI_connect();
+		if (sql_execute("select steep_repl._apply_origin_of($1, $2)",
+						SQL_ARGS(arg_oid(plan->origin), arg_int4(plan->origin_pid))) !=
+			SPI_OK_SELECT)
+			elog(ERROR, "the replication origin of an apply cannot be used");
+		SPI_finish();
+		PopActiveSnapshot();
+	}
+	return origin_take();
+}
+
 /* Prepare this worker; what it makes lives in CurrentMemoryContext. */
 void
 apply_item_init(SteepJob *job, ApplyPlan *plan, const Toc *toc, int dirfd)
@@ -90,8 +110,7 @@ apply_item_init(SteepJob *job, ApplyPlan *plan, const Toc *toc, int dirfd)
 	applier.standard_strings = has_standard_strings(toc);
 	StartTransactionCommand();
 	applier.skips_triggers = worker_may_skip_triggers();
-	applier.origin =
-		!plan->replicate && worker_may_set_origin() ? DoNotReplicateId : InvalidReplOriginId;
+	applier.origin = find_origin(plan);
 	CommitTransactionCommand();
 }
 
@@ -114,7 +133,7 @@ begin_item(void)
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	transaction_origin = applier.origin;
+	origin_begin(applier.origin);
 	level = NewGUCNestLevel();
 	for (size_t i = 0; i < lengthof(archive_settings); i++)
 		set_local(archive_settings[i][0], archive_settings[i][1]);
@@ -152,7 +171,7 @@ end_item(const ApplyItem *item, int level)
 		apply_marks_add(applier.job->id, item->dump_id, item->part);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
-	transaction_origin = InvalidReplOriginId;
+	origin_end();
 }
 
 /* Run SQL of the archive. What SPI refuses (BEGIN, COPY FROM stdin) has no place there. */

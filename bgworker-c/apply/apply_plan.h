@@ -10,6 +10,7 @@
 
 #include "base/codec.h"
 #include "base/digest.h"
+#include "jobs/origin.h"
 #include "jobs/shared_state.h"
 #include "storage/condition_variable.h"
 #include "storage/dsm.h"
@@ -114,6 +115,8 @@ typedef struct ApplyPlan
 	bool into_existing; /* tables and sequences that were there before */
 	bool truncate;
 	bool replicate;
+	ReplOriginId origin; /* of what is loaded, if not as any other change */
+	int origin_pid;      /* who has it in use, if it is one of a subscription */
 	uint64 toc_bytes;
 	uint8 toc_sha256[DIGEST_BYTES];
 	uint32 n_tables;

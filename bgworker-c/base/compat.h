@@ -36,6 +36,8 @@
 
 /* replication/origin.h: what the transaction at hand is said to come from */
 #define transaction_origin replorigin_xact_state.origin
+#define transaction_origin_lsn replorigin_xact_state.origin_lsn
+#define transaction_origin_timestamp replorigin_xact_state.origin_timestamp
 
 /* replication/slot.h, replication/logical.h; 19 has slots for REPACK, too */
 #define check_decoding_requirements() CheckLogicalDecodingRequirements(false)
@@ -69,6 +71,8 @@
 #define ReplOriginId RepOriginId
 #define InvalidReplOriginId InvalidRepOriginId
 #define transaction_origin replorigin_session_origin
+#define transaction_origin_lsn replorigin_session_origin_lsn
+#define transaction_origin_timestamp replorigin_session_origin_timestamp
 
 #define check_decoding_requirements() CheckLogicalDecodingRequirements()
 #define create_ephemeral_slot(name) \

@@ -6,7 +6,6 @@
 
 #include "access/xact.h"
 #include "catalog/pg_parameter_acl.h"
-#include "catalog/pg_proc.h"
 #include "jobs/engine_signals.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -17,7 +16,6 @@
 #include "storage/proc.h"
 #include "tcop/tcopprot.h"
 #include "utils/acl.h"
-#include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -258,15 +256,4 @@ bool
 worker_may_skip_triggers(void)
 {
 	return pg_parameter_aclcheck("session_replication_role", GetUserId(), ACL_SET) == ACLCHECK_OK;
-}
-
-/*
- * Whether changes may say that they come from elsewhere, by the rule of the
- * function that lets a session do so.
- */
-bool
-worker_may_set_origin(void)
-{
-	return object_aclcheck(ProcedureRelationId, F_PG_REPLICATION_ORIGIN_SESSION_SETUP, GetUserId(),
-						   ACL_EXECUTE) == ACLCHECK_OK;
 }

@@ -30,7 +30,6 @@ extern void worker_begin_with_snapshot(const char *snapshot_name);
 extern void worker_run_helper(SteepJob *job, void (*body)(SteepJob *job));
 extern void worker_check_cancel(SteepJob *job);
 extern bool worker_may_skip_triggers(void);
-extern bool worker_may_set_origin(void);
 
 /*
  * Entry points of background workers. The postmaster looks them up by name,

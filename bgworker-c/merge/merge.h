@@ -5,6 +5,7 @@
 #ifndef STEEP_MERGE_H
 #define STEEP_MERGE_H
 
+#include "jobs/origin.h"
 #include "jobs/run.h"
 
 /* A table, as it was when the merge was planned. */
@@ -19,9 +20,10 @@ struct MergeRun
 {
 	char *connection; /* to the peer, by its name */
 	bool dry_run;
-	const char *undoes; /* of an undo: the merge that is taken back */
-	bool replicates;    /* one side replicates to the other */
-	bool discards;      /* what waits to be replicated is thrown away */
+	const char *undoes;  /* of an undo: the merge that is taken back */
+	bool replicates;     /* one side replicates to the other */
+	ReplOriginId origin; /* of rows that are written here then */
+	bool discards;       /* what waits to be replicated is thrown away */
 	bool has_discarded;
 	int n_tables;
 	MergeTable *tables;

@@ -121,6 +121,7 @@ merge_begin(JobRun *run, Jsonb *action)
 	requester_call(run, "select steep_repl._merge_begin($1, $2, $3, $4)",
 				   SQL_ARGS(arg_text(merge->connection), arg_text(run->job->object_id),
 							arg_bool(merge->replicates), arg_bool(merge->discards)));
+	merge->origin = origin_take();
 	if (worker_may_skip_triggers())
 		SetConfigOption("session_replication_role", "replica", PGC_SUSET, PGC_S_OVERRIDE);
 	requester_commit();

@@ -9,8 +9,6 @@
 #include "miscadmin.h"
 #include "jobs/owner.h"
 #include "base/roles.h"
-#include "replication/origin.h"
-#include "base/compat.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -158,8 +156,8 @@ steep_repl_resolve_write(PG_FUNCTION_ARGS)
 								 GUC_ACTION_SAVE, true, 0, false);
 	PG_TRY();
 	{
-		if (replicates && worker_may_set_origin())
-			transaction_origin = DoNotReplicateId;
+		if (replicates && origin_may_be_set())
+			origin_begin(DoNotReplicateId);
 		peer_xid = write_row(conflict_id, choice, connection);
 	}
 	PG_FINALLY();

@@ -12,8 +12,6 @@
 #include "access/xact.h"
 #include "base/settings.h"
 #include "jobs/owner.h"
-#include "replication/origin.h"
-#include "base/compat.h"
 #include "jobs/requester.h"
 #include "jobs/rows_progress.h"
 #include "utils/guc.h"
@@ -51,9 +49,10 @@ merge_check_batch(char **batch)
 static void
 set_origin(JobRun *run, bool on)
 {
-	transaction_origin = on && run->merge->replicates && worker_may_set_origin()
-							 ? DoNotReplicateId
-							 : InvalidReplOriginId;
+	if (on && run->merge->replicates && origin_may_be_set())
+		origin_begin(run->merge->origin);
+	else
+		origin_end();
 }
 
 /*

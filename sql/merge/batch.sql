@@ -167,7 +167,7 @@ begin
     read_there := steep_repl._merge_read_ahead(
       connection, todo.plan, (todo.rows).keys, todo.is_read, case when not todo.is_last then (todo.next_rows).keys end);
   elsif n_rows > 0 then
-    perform steep_repl._peer_command(connection, 'begin');
+    perform steep_repl._merge_begin_there(connection);
   end if;
   if n_rows > 0 then
     perform steep_repl._merge_set_haste(connection, not todo.is_alone);

@@ -70,10 +70,10 @@ comment on function steep_repl._merge_list_left(bigint) is 'private: the next ro
 create function steep_repl._merge_close(connection text, merge_id text, has_failed boolean) returns void
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
-  origin constant text := 'steep_repl_' || merge_id;
+  origin constant text := steep_repl._merge_own_origin(merge_id);
 begin
   perform steep_repl._peer_set_deadline(connection, 2000);
-  if to_regclass('pg_temp.steep_repl_merge') is not null and (select m.replicates from pg_temp.steep_repl_merge m) then
+  if to_regclass('pg_temp.steep_repl_merge') is not null and (select m.made_origin from pg_temp.steep_repl_merge m) then
     if has_failed then
       -- maybe in mid-transaction, which would keep the origin
       perform steep_repl._peer_command(connection, 'rollback');

@@ -24,6 +24,9 @@ create function steep_repl._merge_begin(connection text, merge_id text, replicat
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 begin
   perform steep_repl._merge_prepare_peer(connection, merge_id, replicates);
+  if replicates then
+    perform steep_repl._merge_use_origin_here(array(select l from steep_repl._overlap_links(connection) l));
+  end if;
   if discards then
     perform steep_repl._merge_ignore_replication();
   end if;

@@ -11,7 +11,8 @@ begin
   -- compressing what is read back at once takes longer than to write it
   alter table pg_temp.steep_repl_steps alter ahead set storage external;
   create temp table steep_repl_merge (
-    is_local_first boolean not null, replicates boolean not null default false, round int not null default 1,
+    is_local_first boolean not null, replicates boolean not null default false,
+    peer_begins text not null default 'begin', made_origin boolean not null default false, round int not null default 1,
     current int not null default 1, actions jsonb not null, waiting_slots text[], not_covered text[],
     waits boolean not null default false, haste int not null default 0, was_locked boolean not null default false,
     overlap_id text) on commit preserve rows;
@@ -99,13 +100,10 @@ end
 $fn$;
 comment on function steep_repl._merge_identities(text) is 'private: system identifiers and database oids of both sides';
 
--- The session at the peer: no triggers where that is allowed, and changes that say
--- that they come from elsewhere. The origin is made for this merge, and dropped at its end.
+-- The session at the peer: no triggers where that is allowed, and changes that say that they come from elsewhere.
 create function steep_repl._merge_prepare_peer(connection text, merge_id text, replicates boolean) returns void
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
-  origin constant text := 'steep_repl_' || merge_id;
-  deadline constant timestamptz := clock_timestamp() + interval '30 s';
   durability constant text := steep_repl._peer_json(connection, 'select current_setting(''synchronous_commit'') as value') -> 0 ->> 'value';
 begin
   -- the audit log has what is committed there, which a crash must not lose
@@ -120,20 +118,8 @@ begin
       hint = 'At the peer: GRANT SET ON PARAMETER session_replication_role TO that role, or ALTER ROLE ... RESET session_replication_role.';
   end if;
   if replicates then
-    perform steep_repl._peer_json(connection, format(
-      'select pg_replication_origin_create(%1$L)::text where not exists (select from pg_replication_origin o where o.roname = %1$L)', origin));
-    -- after a crash, the session of an earlier attempt may take a moment to end
-    loop
-      begin
-        perform steep_repl._peer_json(connection, format('select pg_replication_origin_session_setup(%L)', origin));
-        exit;
-      exception when object_in_use then
-        if clock_timestamp() > deadline then
-          raise;
-        end if;
-      end;
-      perform pg_sleep(0.1);
-    end loop;
+    perform steep_repl._merge_use_origin_there(
+      connection, array(select l from steep_repl._overlap_links(connection) l), steep_repl._merge_own_origin(merge_id));
   end if;
   update pg_temp.steep_repl_merge set replicates = _merge_prepare_peer.replicates;
 end

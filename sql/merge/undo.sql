@@ -191,7 +191,7 @@ begin
   if n_rows = 0 then
     return written;
   end if;
-  perform steep_repl._peer_command(connection, 'begin');
+  perform steep_repl._merge_begin_there(connection);
   perform steep_repl._merge_set_haste(connection, true);
   select concat_ws(chr(10), batch, array_fill(0, array[n_rows]), string_agg(coalesce(d.image::text, 'null'), chr(10) order by d.no)) into restored
   from pg_temp.steep_repl_differences d where d.no = any (batch);

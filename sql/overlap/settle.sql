@@ -1,14 +1,17 @@
 -- Which of the rows that differ are just in flight.
 
 create type steep_repl._replication_link as (
-  slot text, is_here boolean, subscription text, is_enabled boolean, is_used boolean, lsn pg_lsn);
-comment on type steep_repl._replication_link is 'private: a subscription of one side to the other: its slot, whether that is here, whether a session uses it, and how far it has come';
+  slot text, is_here boolean, subscription text, is_enabled boolean, is_used boolean, lsn pg_lsn, origin text, pid int);
+comment on type steep_repl._replication_link is 'private: a subscription of one side to the other: its slot, whether that is here, whether a session uses it, how far it has come, and the replication origin of what it brings, with the process that has it in use';
 
 create function steep_repl._replication_query() returns text
 language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
 return $sql$
-  select (select coalesce(json_agg(json_build_object('name', s.subname, 'slot', s.subslotname, 'is_enabled', s.subenabled)), '[]')
+  select (select coalesce(json_agg(json_build_object('name', s.subname, 'slot', s.subslotname, 'is_enabled', s.subenabled,
+                                                     'origin', 'pg_' || s.oid, 'pid', w.pid)), '[]')
           from pg_subscription s
+          -- 16 and newer have rows of parallel workers, too
+          left join pg_stat_subscription w on w.subid = s.oid and w.relid is null and to_jsonb(w) ->> 'leader_pid' is null
           where s.subslotname is not null and s.subdbid = (select d.oid from pg_database d where d.datname = current_database())) as subscriptions,
          (select coalesce(json_agg(json_build_object('name', s.slot_name, 'lsn', s.confirmed_flush_lsn,
                                                      'is_used', s.active and s.wal_status is distinct from 'lost')), '[]')
@@ -24,11 +27,11 @@ declare
   answer constant record := steep_repl._on_both(connection, query, query);
 begin
   return query
-    select s.name, e.is_here, u.name, u.is_enabled, s.is_used, s.lsn
+    select s.name, e.is_here, u.name, u.is_enabled, s.is_used, s.lsn, u.origin, u.pid
     from (values (true, answer.here::jsonb -> 0, answer.there::jsonb -> 0),
                  (false, answer.there::jsonb -> 0, answer.here::jsonb -> 0)) e(is_here, sender, subscriber)
     cross join lateral jsonb_to_recordset(e.sender -> 'slots') s(name text, lsn pg_lsn, is_used boolean)
-    join lateral jsonb_to_recordset(e.subscriber -> 'subscriptions') u(name text, slot text, is_enabled boolean) on u.slot = s.name;
+    join lateral jsonb_to_recordset(e.subscriber -> 'subscriptions') u(name text, slot text, is_enabled boolean, origin text, pid int) on u.slot = s.name;
 end
 $fn$;
 comment on function steep_repl._overlap_links(text) is 'private: subscriptions of the two sides to each other';

@@ -127,9 +127,16 @@ test("with replicate, the peer gets the TRUNCATE and the rows, and does not send
   expect(await b.query("select v from items where id = 7", [], app)).toEqual([{ v: "later" }]);
 });
 
-test("the first change of a loaded row that replication brings is logged as a conflict, and applied", async () => {
+test("where two subscriptions bring changes of a loaded row, the first one is logged as a conflict, and applied", async () => {
   const args = "sections => '{data}', truncate => true";
+  await a.query(
+    `create subscription another connection '${b.uri("app")}' publication items
+     with (enabled = false, create_slot = false, slot_name = none, origin = none, copy_data = false)`,
+    [],
+    app,
+  );
   for (const node of [a, b]) await applySnapshot(node, path, { ...app, args });
+  await a.query("drop subscription another", [], app);
   const before = (await a.log()).length;
   const seen = (value: string) =>
     waitUntil(

