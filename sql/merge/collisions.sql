@@ -59,7 +59,6 @@ begin
   for target in select t from steep_repl._merge_tables_with_rows() t loop
     perform steep_repl._merge_switch(target);
     select p.plan into plan from pg_temp.steep_repl_plans p where p.no = target;
-    perform steep_repl._merge_leave_all_unfit(connection, plan, 1);
     for unique_check in
       select 'local' as side, c.value from jsonb_array_elements(plan -> 'merge' -> 'unique_local') c
       union all
