@@ -45,6 +45,7 @@ _PG_init(void)
 	shared_state_init();
 	launcher_register();
 	lock_guard_init();
+	apply_errors_init();
 }
 
 /* The version that this library was built as. */

@@ -163,6 +163,19 @@ typedef struct Remover
 	char path[MAXPGPATH]; /* what it removes; empty = nothing */
 } Remover;
 
+#define STEEP_APPLY_ERRORS 64
+
+/* The last change that a subscription has failed on. */
+typedef struct ApplyError
+{
+	Oid subscription; /* InvalidOid = free */
+	Oid database;
+	XLogRecPtr position; /* at the publisher: where its transaction ended */
+	int sqlerrcode;
+	TimestampTz at;
+	char message[512];
+} ApplyError;
+
 typedef struct SteepShared
 {
 	LWLock *lock; /* job slots, admission, secrets, dispatchers, removers */
@@ -178,6 +191,7 @@ typedef struct SteepShared
 	bool look_everywhere;
 	int n_databases;
 	WaitingDatabase databases[STEEP_MAX_DATABASES];
+	ApplyError apply_errors[STEEP_APPLY_ERRORS];
 
 	SteepJob jobs[STEEP_MAX_JOBS];
 } SteepShared;

@@ -7,6 +7,9 @@
 
 #include "postgres.h"
 
+/* apply_errors.c */
+extern void apply_errors_init(void);
+
 /* error_context.c */
 extern void error_context_init(void);
 

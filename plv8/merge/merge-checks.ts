@@ -36,8 +36,11 @@ export interface PeerFacts {
   /** one side replicates to the other */
   readonly replicates: boolean;
   readonly backlog: string | null;
-  /** tables that the subscriptions with a backlog replicate, and the merge leaves out */
-  readonly not_covered: string | null;
+  /** tables that the subscriptions with a backlog replicate, and that the merge leaves out since it was told to */
+  readonly given_up: string | null;
+  /** changes that subscriptions between the two fail on, and the statements that leave them out */
+  readonly apply_errors: string | null;
+  readonly skipping: string | null;
   /** slots with a backlog that a session uses, which therefore cannot be moved on */
   readonly busy_slots: string | null;
   /** slots whose backlog is discarded, if one is */
@@ -128,10 +131,10 @@ export function refuseMerge(tolerance: Tolerance, facts: PeerFacts): void {
       hint: "Merge with each of them as well, and pass other_subscribers => 'ignore'.",
     },
     {
-      names: tolerance.backlog === "refuse" ? facts.backlog : null,
+      names: tolerance.backlog === "refuse" ? backlogOf(facts) : null,
       sqlstate: "55000",
       message: "changes wait to be replicated between the two sides",
-      hint: "Let replication catch up first, or a merge would be undone by them. backlog => 'discard' throws them away instead, which merging all of those tables makes up for.",
+      hint: backlogHint(facts),
     },
     {
       names: facts.backlog === null ? null : facts.busy_slots,
@@ -140,6 +143,21 @@ export function refuseMerge(tolerance: Tolerance, facts: PeerFacts): void {
       hint: "Disable those subscriptions first: ALTER SUBSCRIPTION ... DISABLE.",
     },
   ]);
+}
+
+/** What waits, and why it does not arrive, if that is known. */
+function backlogOf(facts: PeerFacts): string | null {
+  return facts.backlog === null || facts.apply_errors === null
+    ? facts.backlog
+    : `${facts.backlog}; ${facts.apply_errors}`;
+}
+
+function backlogHint(facts: PeerFacts): string {
+  const discard =
+    "backlog => 'discard' throws them away instead, which merging all of those tables makes up for.";
+  return facts.skipping === null
+    ? `Let replication catch up first, or a merge would be undone by them. ${discard}`
+    : `Leave out the transactions that fail (${facts.skipping}), wait until replication has caught up, then merge the tables that they changed, while both sides replicate. Or ${discard}`;
 }
 
 /** What the merge goes on without. */
@@ -156,6 +174,11 @@ export function mergeWarnings(tolerance: Tolerance, facts: PeerFacts): readonly 
   if (tolerance.backlog === "discard" && facts.waiting_slots !== null) {
     warnings.push(
       `what waits in these replication slots is thrown away: ${facts.waiting_slots} (that those here are for the peer is what the peer says)`,
+    );
+  }
+  if (tolerance.backlog === "discard" && facts.backlog !== null && facts.given_up !== null) {
+    warnings.push(
+      `changes of these tables that wait to be replicated are thrown away, too, though the merge leaves the tables as they are on each side: ${facts.given_up}`,
     );
   }
   if (facts.unchecked !== null) {

@@ -29,6 +29,8 @@ export interface SidePlan {
   readonly sample: string | null;
   /** arrays bucket, count, digest; gap: the bucket of a row */
   readonly buckets: Gap;
+  /** arrays bucket, count, whether a row is of late (1); gap: what `steep_repl._overlap_since` makes of the bucket of a row */
+  readonly since: Gap;
   /** a row a group: arrays of each key column and the digest, `packed` or in `lines`; gap: the windows, a FROM item */
   readonly rows: Gap;
   /** arrays no, quick and exact digest of rows with given keys; gap: the keys, a FROM item */
@@ -57,6 +59,14 @@ function bucketQuery(build: Build, side: TableFacts): Gap {
     `select ${packed(["bucket", "n", "digest"])} from (select `,
     ` as bucket, count(*) as n, bit_xor(${summand({ readers: build.readers, isOurs: hasOwnDigest(build) })}) as digest
       from ${relation(side, build.pair.table)} t group by 1) b`,
+  ];
+}
+
+/** The buckets of rows once more, without reading their values: a bucket that has lost rows, or has late ones, has changed. */
+function sinceQuery(build: Build, side: TableFacts): Gap {
+  return [
+    `select ${packed(["bucket", "n", "late"])} from (select `,
+    ` from ${relation(side, build.pair.table)} t group by 1) b`,
   ];
 }
 
@@ -161,6 +171,7 @@ export function sidePlan(build: Build, side: TableFacts): SidePlan {
     check: checkQuery(build, side),
     sample: sample(build, side),
     buckets: bucketQuery(build, side),
+    since: sinceQuery(build, side),
     rows: build.range === null ? hashedRowQuery(build, side) : rangeRowQuery(build, side),
     look: byKeys(
       build,

@@ -31,8 +31,9 @@ end
 $fn$;
 comment on function steep_repl._merge_lock_tables(text, text[]) is 'private: keeps others from writing to tables on both sides';
 
--- Of tables that the merge leaves out, though what waits is about them too: those that differ. They are compared under the same locks.
-create function steep_repl._merge_left_out(connection text, names text[]) returns text
+-- Of tables that the merge leaves out, though what waits is about them too: those that differ. They are compared before they are locked,
+-- and once more then.
+create function steep_repl._merge_left_out(connection text, names text[], is_locked boolean) returns text
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
   target record;
@@ -47,7 +48,7 @@ begin
       differing := differing || format('%s (%s)', target.name, planned.problem ->> 'message');
       continue;
     end if;
-    counts := steep_repl._overlap_table(connection, planned.plan || '{"ignores_replication": true, "is_locked": true}', interval '0');
+    counts := steep_repl._overlap_table(connection, planned.plan || jsonb_build_object('ignores_replication', true, 'is_locked', is_locked), interval '0');
     if counts.local_only_count + counts.remote_only_count + counts.conflict_count + counts.unsettled_count > 0 then
       differing := differing || target.name;
     end if;
@@ -56,7 +57,7 @@ begin
   return steep_repl._joined(differing);
 end
 $fn$;
-comment on function steep_repl._merge_left_out(text, text[]) is 'private: tables that differ and are no part of the merge';
+comment on function steep_repl._merge_left_out(text, text[], boolean) is 'private: tables that differ and are no part of the merge';
 
 -- Moves on those slots only that were named before the merge began, whatever the peer says of its subscriptions by now. They go as far as
 -- what is on disk: so what was compared has to be, of transactions that do not wait for it, too.
@@ -84,7 +85,7 @@ end
 $fn$;
 comment on function steep_repl._merge_advance_slots(text) is 'private: moves slots between the two sides on to where they are now';
 
--- All tables are compared once more while nobody can write to them, and then what waits is thrown away: so each change is either in the rows
+-- What has changed in the tables since they were compared is compared again while nobody can write to them, and then what waits is thrown away: so each change is either in the rows
 -- that were compared, or in what will be sent. Counts of each table as JSON, as _merge_compare has them; and how many steps there are now.
 create function steep_repl._merge_discard_backlog(connection text, out counts text, out n_steps int)
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
@@ -94,16 +95,17 @@ declare
   target int;
   differing text;
 begin
+  perform steep_repl._merge_left_out(connection, others, false);
   perform steep_repl._merge_lock_tables(connection, array(select t.name from pg_temp.steep_repl_tables t) || others);
   update pg_temp.steep_repl_plans set plan = plan || '{"is_locked": true}';
   for target in select t.no from pg_temp.steep_repl_tables t order by t.no loop
     found := found || (select to_jsonb(array[c.local_only_count, c.remote_only_count, c.match_count, c.conflict_count, c.unsettled_count])
                        from steep_repl._merge_compare(connection, target) c);
   end loop;
-  differing := steep_repl._merge_left_out(connection, others);
+  differing := steep_repl._merge_left_out(connection, others, true);
   if differing is not null then
     raise exception 'changes that wait to be replicated cannot be discarded, since tables that the merge leaves out differ' using
-      errcode = 'object_not_in_prerequisite_state', detail = differing || '.', hint = 'Merge them, too.';
+      errcode = 'object_not_in_prerequisite_state', detail = differing || '.', hint = 'Merge them, too; or name them in exclude_tables, and they stay as they are on each side.';
   end if;
   perform steep_repl._merge_advance_slots(connection);
   perform steep_repl._peer_command(connection, 'commit');

@@ -184,67 +184,6 @@ end
 $fn$;
 comment on function steep_repl._merge_differing(text, text[]) is 'private: tables of a merge that are defined in different ways';
 
--- Lets replication between the two sides catch up for a while, where it runs; the positions that it should have reached.
-create function steep_repl._merge_wait_for_replication(
-  connection text, here jsonb, there jsonb, out local_lsn pg_lsn, out peer_lsn pg_lsn)
-language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
-declare
-  deadline constant timestamptz := clock_timestamp() + interval '10 s';
-  lsns record;
-begin
-  select * into lsns from steep_repl._lsns_to_reach(connection);
-  local_lsn := lsns.local_lsn;
-  peer_lsn := lsns.peer_lsn;
-  if not exists (select from jsonb_to_recordset((here -> 'subscriptions') || (there -> 'subscriptions')) s(enabled boolean) where not s.enabled)
-     and exists (select from jsonb_to_recordset((here -> 'slots') || (there -> 'slots')) s(active boolean) where s.active) then
-    perform steep_repl._overlap_catch_up(connection, lsns, deadline, deadline);
-  end if;
-end
-$fn$;
-comment on function steep_repl._merge_wait_for_replication(text, jsonb, jsonb) is 'private: waits until replication has caught up, 10 s at most';
-
--- What waits to be replicated between the two sides, and whether a merge may make up for losing it. That a slot here is one of
--- the peer's subscriptions' is the peer's word: of other plugins it cannot be. Those here are kept for when they are discarded.
-create function steep_repl._merge_backlog(
-  here jsonb, there jsonb, local_lsn pg_lsn, peer_lsn pg_lsn,
-  out replicates boolean, out backlog text, out not_covered text, out busy_slots text, out other_slots text, out waiting_slots text)
-language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
-declare
-  waiting_here text[];
-  left_out text[];
-begin
-  with link as (
-    select '' as at, 'at the peer' as subscriber, s.name, s.active, pg_wal_lsn_diff(local_lsn, s.lsn) as behind,
-           u.name as subscription, u.enabled, u.tables
-    from jsonb_to_recordset(here -> 'slots') s(name text, active boolean, lsn pg_lsn, plugin text)
-    left join jsonb_to_recordset(there -> 'subscriptions') u(name text, slot text, enabled boolean, tables text[]) on u.slot = s.name and s.plugin = 'pgoutput'
-    union all
-    select 'peer: ', 'here', s.name, s.active, pg_wal_lsn_diff(peer_lsn, s.lsn), u.name, u.enabled, u.tables
-    from jsonb_to_recordset(there -> 'slots') s(name text, active boolean, lsn pg_lsn, plugin text)
-    left join jsonb_to_recordset(here -> 'subscriptions') u(name text, slot text, enabled boolean, tables text[]) on u.slot = s.name and s.plugin = 'pgoutput'),
-  waiting as (
-    select l.* from link l where l.subscription is not null and (not l.enabled or not l.active or l.behind > 0)),
-  sided as (select coalesce(bool_or(l.subscription is not null), false) as replicates from link l)
-  select sided.replicates,
-         steep_repl._joined(array(
-           select format('%sslot %I, subscription %I %s%s, %s behind', w.at, w.name, w.subscription, w.subscriber,
-                         case when not w.enabled then ' (disabled)' when not w.active then ' (not connected)' else '' end,
-                         pg_size_pretty(greatest(w.behind, 0))) from waiting w order by 1)),
-         array(select distinct t.name from waiting w cross join lateral unnest(w.tables) t(name)
-               where t.name not in (select m.name from pg_temp.steep_repl_tables m) order by 1),
-         steep_repl._joined(array(select w.at || quote_ident(w.name) from waiting w where w.active order by 1)),
-         steep_repl._joined(array(
-           select l.at || quote_ident(l.name) from link l
-           where l.subscription is null and (sided.replicates or not l.active) order by 1)),
-         steep_repl._joined(array(select w.at || quote_ident(w.name) from waiting w order by 1)),
-         array(select w.name from waiting w where w.at = '')
-  into replicates, backlog, left_out, busy_slots, other_slots, waiting_slots, waiting_here from sided;
-  not_covered := steep_repl._joined(left_out);
-  update pg_temp.steep_repl_merge m set waiting_slots = waiting_here, not_covered = left_out;
-end
-$fn$;
-comment on function steep_repl._merge_backlog(jsonb, jsonb, pg_lsn, pg_lsn) is 'private: what waits to be replicated between the two sides, and slots of others';
-
 -- All that plv8/merge/merge-checks.ts decides by.
 create function steep_repl._merge_facts(connection text, writes_anything boolean) returns jsonb
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
@@ -260,6 +199,7 @@ declare
   unchecked constant record := steep_repl._merge_unchecked();
   lacks record;
   replication record;
+  failing record;
   lsns record;
 begin
   select * into lacks from steep_repl._merge_lacks(writes_anything);
@@ -267,6 +207,7 @@ begin
   here := steep_repl._query_here(node_query) -> 0;
   there := steep_repl._peer_json(connection, peer_query) -> 0;
   select * into replication from steep_repl._merge_backlog(here, there, lsns.local_lsn, lsns.peer_lsn);
+  select * into failing from steep_repl._merge_apply_errors(connection, here, there) where replication.backlog is not null;
   perform steep_repl._merge_note_triggers(here, there);
   return jsonb_build_object(
     'tables', (select count(*) from pg_temp.steep_repl_tables),
@@ -284,8 +225,9 @@ begin
       there -> 'may_skip_triggers' = 'false' and exists (select from pg_temp.steep_repl_tables t where t.peer -> 'has_triggers' = 'true')),
     'without_origin', steep_repl._sides(here -> 'may_set_origin' = 'false', there -> 'may_set_origin' = 'false'),
     'without_stamps', steep_repl._sides(here -> 'has_stamps' = 'false', there -> 'has_stamps' = 'false'),
-    'replicates', replication.replicates, 'backlog', replication.backlog, 'not_covered', replication.not_covered,
+    'replicates', replication.replicates, 'backlog', replication.backlog, 'given_up', replication.given_up,
     'busy_slots', replication.busy_slots, 'other_slots', replication.other_slots, 'waiting_slots', replication.waiting_slots,
+    'apply_errors', failing.errors, 'skipping', failing.commands,
     'clock_difference', round(difference), 'role', here ->> 'role');
 end
 $fn$;

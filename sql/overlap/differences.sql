@@ -85,52 +85,99 @@ create function steep_repl._overlap_join(here text, there text, n_keys int) retu
 language c immutable parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_overlap_join';
 comment on function steep_repl._overlap_join(text, text, int) is 'private: the rows that differ between two answers, by the text of their keys';
 
--- STABLE, and each caller's statement is one query: so all that it reads here is of one snapshot, as all that
--- the peer reads is of one transaction.
-create function steep_repl._overlap_differences(connection text, plan jsonb)
-returns setof steep_repl._overlap_difference
-language plpgsql stable strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+-- Which buckets are to be read row by row: those that differ; or, of a table that was seen before, those that differed then and those
+-- that have changed since.
+create type steep_repl._overlap_differing as (
+  seen steep_repl._overlap_seen, local_rows bigint, peer_rows bigint, buckets int8[], groups int[], is_here boolean[], is_there boolean[]);
+comment on type steep_repl._overlap_differing is 'private: buckets of a table that are read row by row, in groups';
+
+-- since_here, since_there: the buckets of a table that was seen before, without digests.
+create function steep_repl._overlap_read_buckets(
+  connection text, plan jsonb, before steep_repl._overlap_seen, out seen steep_repl._overlap_seen, out since_here text, out since_there text)
+language plpgsql stable parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  seen := before;
+  if before is null then
+    select b.expression, b.boundaries, b.shift into seen.expression, seen.boundaries, seen.shift from steep_repl._overlap_buckets(connection, plan) b;
+    select b.here, b.there into seen.here, seen.there from steep_repl._on_both(
+      connection, steep_repl._fill(plan -> 'local' -> 'buckets', seen.expression), steep_repl._fill(plan -> 'peer' -> 'buckets', seen.expression)) b;
+  else
+    select b.here, b.there into since_here, since_there from steep_repl._on_both(
+      connection, steep_repl._fill(plan -> 'local' -> 'since', steep_repl._overlap_since(seen.expression, seen.here_xmin)),
+      steep_repl._fill(plan -> 'peer' -> 'since', steep_repl._overlap_since(seen.expression, seen.there_xmin))) b;
+  end if;
+end
+$fn$;
+comment on function steep_repl._overlap_read_buckets(text, jsonb, steep_repl._overlap_seen) is 'private: reads the buckets of a table on both sides';
+
+create function steep_repl._overlap_find_buckets(connection text, plan jsonb, before steep_repl._overlap_seen) returns steep_repl._overlap_differing
+language plpgsql stable parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
   rows_of_group constant int := 20000;
+  is_again constant boolean := not (before is null);
+  seen steep_repl._overlap_seen;
+  read record;
+  result steep_repl._overlap_differing;
+begin
+  select b.seen, b.since_here, b.since_there into read from steep_repl._overlap_read_buckets(connection, plan, before) b;
+  seen := read.seen;
+  with l as (
+    select * from unnest((seen.here::text[])[1]::int8[], (seen.here::text[])[2]::int8[], (seen.here::text[])[3]::int8[]) u(bucket, n, digest)),
+  r as (
+    select * from unnest((seen.there::text[])[1]::int8[], (seen.there::text[])[2]::int8[], (seen.there::text[])[3]::int8[]) u(bucket, n, digest)),
+  ls as (
+    select * from unnest((read.since_here::text[])[1]::int8[], (read.since_here::text[])[2]::int8[], (read.since_here::text[])[3]::int8[]) u(bucket, n, late)
+    where is_again),
+  rs as (
+    select * from unnest((read.since_there::text[])[1]::int8[], (read.since_there::text[])[2]::int8[], (read.since_there::text[])[3]::int8[]) u(bucket, n, late)
+    where is_again),
+  changed as (
+    select bucket from l full join ls using (bucket) where is_again and (l.n is distinct from ls.n or ls.late = 1)
+    union
+    select bucket from r full join rs using (bucket) where is_again and (r.n is distinct from rs.n or rs.late = 1)),
+  d as (
+    select bucket, coalesce(l.n, 0) as l, coalesce(r.n, 0) as r from l full join r using (bucket)
+    where l.digest is distinct from r.digest or l.n is distinct from r.n),
+  b as (
+    select bucket, case when not is_again then d.l else coalesce(ls.n, 0) end as l, case when not is_again then d.r else coalesce(rs.n, 0) end as r
+    from (select d.bucket from d union select c.bucket from changed c) x left join d using (bucket) left join ls using (bucket) left join rs using (bucket)),
+  g as (select b.*, ((sum(greatest(b.l, b.r)) over (order by bucket) - 1) / rows_of_group)::int as g from b where b.l > 0 or b.r > 0),
+  groups as (select g.g, sum(g.l) as l, sum(g.r) as r from g group by g.g)
+  select seen, (select coalesce(sum(x.n), 0) from (select l.n from l where not is_again union all select ls.n from ls) x)::int8,
+         (select coalesce(sum(x.n), 0) from (select r.n from r where not is_again union all select rs.n from rs) x)::int8,
+         (select array_agg(g.bucket order by g.bucket) from g), (select array_agg(g.g order by g.bucket) from g),
+         (select array_agg(x.l > 0 order by x.g) from groups x), (select array_agg(x.r > 0 order by x.g) from groups x)
+  into result;
+  return result;
+end
+$fn$;
+comment on function steep_repl._overlap_find_buckets(text, jsonb, steep_repl._overlap_seen) is 'private: which buckets of a table are read row by row';
+
+-- STABLE, and each caller's statement is one query: so all that it reads here is of one snapshot, as all that
+-- the peer reads is of one transaction.
+create function steep_repl._overlap_differences(connection text, plan jsonb, before steep_repl._overlap_seen)
+returns setof steep_repl._overlap_difference
+language plpgsql stable parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
   fetch_group constant text := 'fetch 1 from steep_repl_rows';
   has_ranges constant boolean := nullif(plan -> 'ranges', 'null') is not null;
-  buckets record;
-  counts record;
-  differing record;
+  differing steep_repl._overlap_differing;
   windows text;
   peer_rows text;
   local_rows refcursor;
   here text;
   there text;
 begin
-  select * into buckets from steep_repl._overlap_buckets(connection, plan);
-  select * into counts from steep_repl._on_both(connection,
-    steep_repl._fill(plan -> 'local' -> 'buckets', buckets.expression),
-    steep_repl._fill(plan -> 'peer' -> 'buckets', buckets.expression));
-
-  with l as (
-    select * from unnest((counts.here::text[])[1]::int8[], (counts.here::text[])[2]::int8[], (counts.here::text[])[3]::int8[]) u(bucket, n, digest)),
-  r as (
-    select * from unnest((counts.there::text[])[1]::int8[], (counts.there::text[])[2]::int8[], (counts.there::text[])[3]::int8[]) u(bucket, n, digest)),
-  d as (
-    select bucket, coalesce(l.n, 0) as l, coalesce(r.n, 0) as r,
-           ((sum(greatest(l.n, r.n)) over (order by bucket) - 1) / rows_of_group)::int as g
-    from l full join r using (bucket)
-    where l.digest is distinct from r.digest or l.n is distinct from r.n),
-  g as (select g, sum(d.l) as l, sum(d.r) as r from d group by g)
-  select (select coalesce(sum(n), 0) from l)::int8 as local_rows, (select coalesce(sum(n), 0) from r)::int8 as peer_rows,
-         (select array_agg(bucket order by bucket) from d) as buckets, (select array_agg(g order by bucket) from d) as groups,
-         (select array_agg(g.l > 0 order by g) from g) as is_here, (select array_agg(g.r > 0 order by g) from g) as is_there
-  into differing;
-  return next ('all', array[pg_current_snapshot()::text], differing.local_rows, differing.peer_rows)::steep_repl._overlap_difference;
+  differing := steep_repl._overlap_find_buckets(connection, plan, before);
+  return next ('all', array[pg_current_snapshot()::text, differing.seen::text], differing.local_rows, differing.peer_rows)::steep_repl._overlap_difference;
   if differing.buckets is null then
     return;
   end if;
 
-  if buckets.shift is not null then
-    execute plan -> 'ranges' ->> 'shifted_windows' into windows using differing.buckets, differing.groups, buckets.shift;
+  if (differing.seen).shift is not null then
+    execute plan -> 'ranges' ->> 'shifted_windows' into windows using differing.buckets, differing.groups, (differing.seen).shift;
   elsif has_ranges then
-    execute plan -> 'ranges' ->> 'windows' into windows using differing.buckets, differing.groups, buckets.boundaries;
+    execute plan -> 'ranges' ->> 'windows' into windows using differing.buckets, differing.groups, (differing.seen).boundaries;
   else
     windows := format('unnest(%L::int8[], %L::int[])', differing.buckets, differing.groups);
   end if;
@@ -168,4 +215,4 @@ begin
   perform steep_repl._peer_command(connection, 'close steep_repl_rows');
 end
 $fn$;
-comment on function steep_repl._overlap_differences(text, jsonb) is 'private: the rows of a table that differ between both sides, in one snapshot of each';
+comment on function steep_repl._overlap_differences(text, jsonb, steep_repl._overlap_seen) is 'private: the rows of a table that differ between both sides, in one snapshot of each';

@@ -14,10 +14,17 @@ declare
   is_in_flight constant boolean := exists (select from unnest(links) l where l.is_enabled);
   is_locked constant boolean := plan -> 'is_locked' is not distinct from 'true';
   has_spellings constant boolean := plan -> 'spellings' = 'true';
+  before steep_repl._overlap_seen;
+  files text;
+  seen text;
   n_differing bigint;
   settled record;
 begin
   perform steep_repl._overlap_check_key(connection, plan);
+  before := steep_repl._overlap_recall(connection, plan);
+  if steep_repl._overlap_remembers(plan) then
+    files := steep_repl._overlap_files(connection, plan);
+  end if;
   delete from pg_temp.steep_repl_differences;
   -- under locks that a transaction there holds, a snapshot is not needed
   if not is_locked then
@@ -28,8 +35,11 @@ begin
   insert into pg_temp.steep_repl_differences (no, category, key, local_digest, peer_digest, is_settled)
   select f.n - 1, f.category, f.key, f.local_digest, f.peer_digest,
          not is_in_flight and (not has_spellings or f.local_digest is null or f.peer_digest is null)
-  from steep_repl._overlap_differences(connection, plan) with ordinality f(category, key, local_digest, peer_digest, n);
-  delete from pg_temp.steep_repl_differences d where d.no = 0 returning d.key[1], d.local_digest into local_snapshot, match_count;
+  from steep_repl._overlap_differences(connection, plan, before) with ordinality f(category, key, local_digest, peer_digest, n);
+  delete from pg_temp.steep_repl_differences d where d.no = 0 returning d.key[1], d.key[2], d.local_digest into local_snapshot, seen, match_count;
+  if files is not null then
+    perform steep_repl._overlap_remember(plan ->> 'table', seen::steep_repl._overlap_seen, files, local_snapshot, peer_snapshot);
+  end if;
   select count(d.local_digest) into n_differing from pg_temp.steep_repl_differences d;
   if not is_locked then
     perform steep_repl._peer_command(connection, 'commit');

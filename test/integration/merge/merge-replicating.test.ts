@@ -353,6 +353,25 @@ test("a backlog is refused by its names, and may be discarded by a merge of all 
     );
 });
 
+test("a table that is left out by name stays as it is, and does not keep a backlog", async () => {
+  await apart(a, "insert into u values (1, 'old')");
+  await apart(b, "insert into u values (1, 'old')");
+  await disable();
+  try {
+    await a.query("update u set v = 'A'; insert into t values (1, 'A', null)");
+    const row = await runMerge(a, b.uri(), {
+      tables: null,
+      args: "backlog => 'discard', exclude_tables => '{public.u}'",
+    });
+    expect(row).toMatchObject({ error_message: null, status: "complete", rows_merged: "1" });
+    expect(row.warnings?.join("\n")).toContain("as they are on each side: public.u");
+  } finally {
+    await enable();
+  }
+  await caughtUp();
+  expect(await b.query("select v from u")).toEqual([{ v: "old" }]);
+});
+
 test("writers may go on while a backlog is discarded: nothing that they committed is lost", async () => {
   for (const server of [a, b])
     await apart(server, "insert into t select g, 'old', null from generate_series(1, 4000) g");

@@ -1,0 +1,109 @@
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { runMerge } from "../../support/merge.ts";
+import { createRole } from "../../support/roles.ts";
+import { type Server, startServer } from "../../support/server.ts";
+import { waitUntil } from "../../support/wait-until.ts";
+
+/*
+ * A change that a subscription fails on keeps all that comes after it. A merge says which change that
+ * is, why it fails, and what leaves it out; then the merge makes up for it while both sides replicate.
+ */
+
+vi.setConfig({ testTimeout: 120_000 });
+
+const settings = {
+  wal_level: "logical",
+  max_worker_processes: 20,
+  wal_retrieve_retry_interval: "200ms",
+  "steep_repl.poll_interval": "1s",
+};
+let a: Server;
+let b: Server;
+
+beforeAll(async () => {
+  [a, b] = await Promise.all([
+    startServer({ name: "apply-errors-a", settings }),
+    startServer({ name: "apply-errors-b", identity: "peer", settings }),
+  ]);
+  for (const server of [a, b])
+    await server.query(
+      `create extension steep_repl cascade;
+       create table t (id int primary key, v text); create table "odd/1" (id int primary key, v text);
+       create publication everything for table t, "odd/1"`,
+    );
+  for (const [server, from, name] of [
+    [a, b, "from_b"],
+    [b, a, "From A"],
+  ] as const)
+    await server.query(
+      `create subscription "${name}" connection '${from.uri()}' publication everything
+       with (copy_data = false, origin = none, slot_name = '${name.toLowerCase().replace(" ", "_")}', disable_on_error = ${name === "from_b"})`,
+    );
+});
+afterAll(() => Promise.all([a?.destroy(), b?.destroy()]));
+
+async function failing(server: Server): Promise<void> {
+  await waitUntil(
+    () => server.query("select * from steep_repl._apply_errors()"),
+    (rows) => rows.length === 1,
+    `${server.name} fails on a change`,
+    { timeoutMs: 30_000 },
+  );
+}
+
+test("a merge names the changes that subscriptions fail on, and what it proposes mends both sides", async () => {
+  await a.query("alter subscription from_b disable");
+  await b.query('alter subscription "From A" disable');
+  await a.query(`insert into "odd/1" values (1, 'A')`);
+  await b.query(`insert into "odd/1" values (1, 'B')`);
+  await a.query("insert into t values (10, 'after A')");
+  await b.query("insert into t values (11, 'after B')");
+  await a.query("alter subscription from_b enable");
+  await b.query('alter subscription "From A" enable');
+  await failing(a);
+  await failing(b);
+
+  const refused = await runMerge(a, b.uri());
+  expect(refused).toMatchObject({ status: "failed", error_sqlstate: "55000", rows_merged: "0" });
+  const why = 'conflict detected on relation "public.odd/1": conflict=insert_exists';
+  expect(refused.error_message).toMatch(
+    new RegExp(
+      `subscription from_b here fails on the transaction that ended at \\w+/\\w+ \\(${why}\\)`,
+    ),
+  );
+  expect(refused.error_message).toContain('subscription "From A" at the peer fails');
+  const commands = /\(here: (.*;) at the peer: (.*;)\), wait/.exec(refused.error_hint ?? "");
+  expect(commands?.[1]).toMatch(
+    /^ALTER SUBSCRIPTION from_b SKIP \(lsn = '\w+\/\w+'\); ALTER SUBSCRIPTION from_b ENABLE;$/,
+  );
+  expect(commands?.[2]).toMatch(/^ALTER SUBSCRIPTION "From A" SKIP \(lsn = '\w+\/\w+'\);$/);
+
+  await a.query(commands?.[1] ?? "");
+  await b.query(commands?.[2] ?? "");
+  for (const server of [a, b])
+    await waitUntil(
+      () => server.query("select id from t where id in (10, 11)"),
+      (rows) => rows.length === 2,
+      `${server.name} has what came after`,
+      { timeoutMs: 30_000 },
+    );
+  const merge = await runMerge(a, b.uri(), { args: "strategy => 'prefer-remote'" });
+  expect(merge).toMatchObject({ error_message: null, status: "complete", rows_merged: "1" });
+  for (const server of [a, b])
+    expect(await server.query('select v from "odd/1"')).toEqual([{ v: "B" }]);
+  // what is over is not told again
+  await a.query("alter subscription from_b disable");
+  const later = await runMerge(a, b.uri());
+  await a.query("alter subscription from_b enable");
+  expect(later.error_message).toContain("subscription from_b here (disabled)");
+  expect(later.error_message).not.toContain("fails");
+});
+
+test("the error is shown to the subscription's owner, and to who may monitor", async () => {
+  await createRole(a, "postgres", "nobody_special", "login");
+  await createRole(a, "postgres", "watcher", "login in role pg_monitor");
+  const seen = (user: string) =>
+    a.query("select message from steep_repl._apply_errors()", [], { user });
+  expect(await seen("nobody_special")).toEqual([]);
+  expect(await seen("watcher")).toHaveLength(1);
+});
