@@ -24,6 +24,8 @@ export interface PeerFacts {
   readonly unmatched: string | null;
   /** unique indexes whose values are compared by their text, where the type's equality may say more */
   readonly checked_as_text: string | null;
+  /** partitions, and columns whose values have names in them, that are not looked for at the other side before rows are written */
+  readonly untested: string | null;
   /** sides ("here", "at the peer") that are standbys, cannot skip triggers, and so on */
   readonly read_only: string | null;
   /** sides whose sessions may only read, and that would be written to */
@@ -192,6 +194,11 @@ export function mergeWarnings(tolerance: Tolerance, facts: PeerFacts): readonly 
   if (facts.checked_as_text !== null) {
     warnings.push(
       `unique indexes were checked by the text of their values only, so rows may still be left because of them: ${facts.checked_as_text}`,
+    );
+  }
+  if (facts.untested !== null) {
+    warnings.push(
+      `whether the other side has what rows need there was not found out before they are written, so rows may still be left because of it: ${facts.untested}`,
     );
   }
   if (tolerance.strategy === "last-modified" && facts.clock_difference > maxClockDifference) {

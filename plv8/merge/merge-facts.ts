@@ -6,6 +6,7 @@ export interface WriteFacts {
   /** columns GENERATED ALWAYS AS IDENTITY, which an UPDATE cannot set */
   readonly identity: readonly string[];
   readonly unique: readonly UniqueFacts[];
+  readonly places: PlaceFacts;
   /** INSERT, UPDATE or DELETE, where the role that merges has no such right */
   readonly missing_rights: readonly string[];
   /** row security would hide rows from that role */
@@ -54,8 +55,38 @@ export interface PeerWriteFacts {
     UniqueFacts,
     "name" | "part" | "bound" | "deferrable" | "is_exact" | "is_harmless"
   >[];
+  readonly places: PlaceFacts;
   readonly missing_rights: readonly string[];
   readonly row_security: boolean;
+}
+
+/** What rows of a table must find at a side; the query is `steep_repl._merge_places_query`. */
+export interface PlaceFacts {
+  /** null: it has none */
+  readonly partitions: {
+    /** a digest of which rows they take */
+    readonly bounds: string;
+    /** those that partition keys are made of */
+    readonly columns: readonly string[];
+    /** to find a row's partition runs no code of a role that could not be trusted with the requester's rights */
+    readonly is_harmless: boolean;
+  } | null;
+  /** columns whose values have names or labels that another database may not have */
+  readonly values: readonly ValueFacts[];
+  /** whether the side can say if a text is a value, as 16 and newer can */
+  readonly tests_values: boolean;
+}
+
+export interface ValueFacts {
+  readonly name: string;
+  /** below any domain */
+  readonly type: string;
+  /** a digest of an enum's labels; null: there is none in it */
+  readonly labels: string | null;
+  /** there are reg* values in it: names of tables, functions, roles and so on */
+  readonly has_names: boolean;
+  /** reading it runs no code of a role that could not be trusted */
+  readonly is_harmless: boolean;
 }
 
 /** A table to merge, as `steep_repl._overlap_plans` asks for its plan. */

@@ -4,6 +4,7 @@ import { keyType } from "../overlap/overlap-expressions.ts";
 import type { TableFacts } from "../overlap/overlap-facts.ts";
 import { buildOf, type OverlapPlan, overlapPlan } from "../overlap/overlap-plan.ts";
 import type { MergeFacts, PeerWriteFacts } from "./merge-facts.ts";
+import { type PlaceTests, placeTests } from "./merge-places.ts";
 import { type MergeSidePlan, mergeSidePlan, sameKeysQuery } from "./merge-queries.ts";
 import {
   checkedIndexes,
@@ -38,6 +39,8 @@ export interface MergePlan extends OverlapPlan {
     /** rows that come to this side; rows that go to the peer */
     readonly unique_local: readonly UniqueCheck[];
     readonly unique_peer: readonly UniqueCheck[];
+    /** rows that a side has no place for */
+    readonly places: PlaceTests;
     /** pg_class.relkind here */
     readonly relation: string;
     /** the type that says when a row was last modified */
@@ -147,6 +150,7 @@ export function planMerge(facts: MergeFacts): MergePlan {
       generates_key: build.key.some((k) => k.generated),
       unique_local: uniqueChecks(build, indexes, peer, local),
       unique_peer: uniqueChecks(build, indexes, local, peer),
+      places: placeTests(build, facts.local_writes.places, peerWrites.places),
       relation: local.kind,
       stamp_type:
         lastModified === null ? "timestamp with time zone" : stampType(build, lastModified),

@@ -41,7 +41,8 @@ export interface MergeSidePlan {
   readonly stamps: Gap;
 }
 
-function output(column: ColumnFacts): string {
+/** A value as the images of rows have it. */
+export function output(column: ColumnFacts): string {
   const value = `t.${quoteIdent(column.name)}`;
   return column.kind === "scalar" && isCastOutput(column) ? `${value}::text` : outputOf(value);
 }
@@ -53,7 +54,7 @@ function imageType(column: ColumnFacts): string {
 }
 
 /** Keys in the FROM item `w`, joined with the table. */
-function withKeys({ key, pair }: Build, side: TableFacts): string {
+export function withKeys({ key, pair }: Build, side: TableFacts): string {
   const names = keyNames(key);
   return ` w(no, ${names.join(", ")}) join ${relation(side, pair.table)} t on ${key
     .map((c, i) => `${keyValue(c)} = w.${names[i]}`)

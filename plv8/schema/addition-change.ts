@@ -1,4 +1,4 @@
-import { create, drop, fire, otherPartitioning } from "./addition-sql.ts";
+import { create, drop, fire, invalidIndex, otherPartitioning } from "./addition-sql.ts";
 import { always, type Change, explained, parentOf, type Surroundings, simply } from "./change.ts";
 import type { Addition, Constraint, Index } from "./schema-objects.ts";
 import { script } from "./statements.ts";
@@ -26,7 +26,7 @@ export function createAddition(around: Surroundings, local: Addition): Change {
     return explained(`add constraint ${local.quoted} to the parent of ${around.table}`);
   }
   if (local.type === "index" && !local.facts.is_valid) {
-    return explained("the local index is invalid: reindex or drop it there");
+    return explained(invalidIndex(local));
   }
   return simply(create(around.table, local));
 }
@@ -39,8 +39,16 @@ export function dropAddition(around: Surroundings, peer: Addition): Change {
   if (peer.type === "constraint" && parentOf(around, peer) !== undefined) {
     return explained(`drop constraint ${peer.quoted} from the parent of ${around.table}`);
   }
+  if (isKey(peer) && peer.facts.is_part) {
+    return explained(partOfParents(around, peer));
+  }
   const sql = drop(around.table, peer);
   return isKey(peer) ? guarded(() => sql) : simply(sql);
+}
+
+/** Such a one goes with that of the parent only. */
+function partOfParents({ table }: Surroundings, { type, quoted }: Key): string {
+  return `${type} ${quoted} is a part of one of the parent of ${table}: see to that first`;
 }
 
 function changeConstraint(around: Surroundings, local: Constraint, peer: Constraint): Change {
@@ -49,6 +57,9 @@ function changeConstraint(around: Surroundings, local: Constraint, peer: Constra
     return simply((isThere) =>
       isThere ? `alter table ${table} validate constraint ${local.quoted};` : create(table, local),
     );
+  }
+  if (peer.facts.is_part) {
+    return explained(partOfParents(around, peer));
   }
   if (parentOf(around, peer) !== undefined) {
     return explained(`change constraint ${peer.quoted} of the parent of ${table}`);
@@ -71,6 +82,9 @@ export function changeAddition(around: Surroundings, local: Addition, peer: Addi
   }
   if (local.type === "constraint" && peer.type === "constraint") {
     return changeConstraint(around, local, peer);
+  }
+  if (peer.type === "index" && peer.facts.is_part) {
+    return explained(partOfParents(around, peer));
   }
   const isFiring = local.type === "trigger" || local.type === "rule";
   if (isFiring && peer.type === local.type && local.facts.statement === peer.facts.statement) {

@@ -1,4 +1,4 @@
-import type { Addition, Firing, RowSecurity, Rule, Trigger } from "./schema-objects.ts";
+import type { Addition, Firing, Index, RowSecurity, Rule, Trigger } from "./schema-objects.ts";
 import { comment, script } from "./statements.ts";
 
 /*
@@ -31,6 +31,13 @@ function rowSecurity(table: string, { facts }: RowSecurity): string {
 export const otherPartitioning =
   "how a table is partitioned cannot be altered: make a new one and copy";
 
+/** Why no statement is suggested for an index that is not valid here. */
+export function invalidIndex({ facts }: Index): string {
+  return facts.is_whole
+    ? "the local index is invalid: attach an index of each partition to it, or drop it there"
+    : "the local index is invalid: reindex or drop it there";
+}
+
 /** Statements that make it at the peer. */
 export function create(table: string, object: Addition): string {
   switch (object.type) {
@@ -43,7 +50,7 @@ export function create(table: string, object: Addition): string {
       );
     case "index":
       if (!object.facts.is_valid) {
-        return comment("the local index is invalid: reindex or drop it there");
+        return comment(invalidIndex(object));
       }
       return script(
         `${object.definition};`,

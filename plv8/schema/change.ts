@@ -67,6 +67,8 @@ export function simply(sql: string | ((isThere: boolean) => string)): Change {
 /** What is true of the whole table while the statements run. */
 export interface Surroundings {
   readonly table: string;
+  /** who owns it at the peer, if that is not the role that we are there */
+  readonly owner: string | null;
   readonly peerVersion: number;
   /** parents of the peer's table that it has before and after, or until a partition is detached */
   readonly parents: ReadonlySet<string>;

@@ -1,13 +1,14 @@
 import type { Column } from "./schema-objects.ts";
-import { comment, literal } from "./statements.ts";
+import { comment, literal, script } from "./statements.ts";
 
 /*
  * A column as statements write it, and the sequence that it owns.
  */
 
-/** A column as CREATE TABLE and ADD COLUMN take it. */
-export function columnClause(column: Column): string {
-  const { type, collation, identity, generated, expression } = column.facts;
+/** A column as CREATE TABLE and ADD COLUMN take it; the latter without a default that cannot be evaluated. */
+export function columnClause(column: Column, evaluates = false): string {
+  const { type, collation, identity, generated, default_error } = column.facts;
+  const expression = evaluates && default_error !== null ? null : column.facts.expression;
   return [
     `${column.quoted} ${type}`,
     collation === null ? "" : `collate ${collation}`,
@@ -55,11 +56,22 @@ export function createSequence({ facts }: Column): string | null {
     : `create sequence ${facts.sequence} as ${facts.sequence_type};`;
 }
 
-/** The sequence of a serial column goes with it. */
-export function ownSequence(table: string, { facts, quoted }: Column): string | null {
-  return facts.sequence === null
+/** A table that columns are made in. */
+export interface Place {
+  readonly table: string;
+  /** who owns it, if that is not the one who makes them */
+  readonly owner: string | null;
+}
+
+/** The sequence of a serial column goes with it, and must have its table's owner. */
+export function ownSequence({ table, owner }: Place, { facts, quoted }: Column): string | null {
+  const { sequence } = facts;
+  return sequence === null
     ? null
-    : `alter sequence ${facts.sequence} owned by ${table}.${quoted};`;
+    : script(
+        owner === null ? null : `alter sequence ${sequence} owner to ${owner};`,
+        `alter sequence ${sequence} owned by ${table}.${quoted};`,
+      );
 }
 
 /** Rights on a column that is made anew are to be granted again. */

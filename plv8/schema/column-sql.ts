@@ -11,8 +11,10 @@ import {
 import {
   columnClause,
   createSequence,
+  defaultClause,
   dropColumnNote,
   ownSequence,
+  type Place,
   restOfColumn,
   startSequence,
 } from "./column-clause.ts";
@@ -27,17 +29,23 @@ import { comment, script, withheld } from "./statements.ts";
 const lost = "the values in it would be lost";
 
 /** ADD COLUMN with all that belongs to it. */
-export function addColumnSql(table: string, column: Column): string {
-  const { not_null, expression, identity, sequence } = column.facts;
+export function addColumnSql(place: Place, column: Column): string {
+  const { table } = place;
+  const { not_null, expression, identity, sequence, default_error } = column.facts;
+  const isWithoutDefault = default_error !== null;
   return script(
-    not_null && expression === null && identity === ""
+    not_null && (expression === null || isWithoutDefault) && identity === ""
       ? comment(
           "fails where the table has rows: then add it without not null, fill it, set not null",
         )
       : null,
     createSequence(column),
-    `alter table ${table} add column ${columnClause(column)};`,
-    ownSequence(table, column),
+    isWithoutDefault ? comment(`no row can have its default: ${default_error}`) : null,
+    `alter table ${table} add column ${columnClause(column, true)};`,
+    isWithoutDefault
+      ? `alter table ${table} alter column ${column.quoted} set ${defaultClause(expression)};`
+      : null,
+    ownSequence(place, column),
     restOfColumn(table, column),
     sequence === null ? null : startSequence(table, column),
   );
@@ -45,14 +53,13 @@ export function addColumnSql(table: string, column: Column): string {
 
 /** What adds a column that only we have. */
 export function addColumn(around: Surroundings, column: Column): Change {
-  const { table } = around;
   if (around.isPartition || parentOf(around, column) !== undefined) {
-    return explained(`add column ${column.quoted} to the parent of ${table}`);
+    return explained(`add column ${column.quoted} to the parent of ${around.table}`);
   }
   if (column.facts.sequence_of !== null) {
     return explained(`${withoutSequence(column)}, and add the column by hand`);
   }
-  return { ...cleared(never, never), sql: () => addColumnSql(table, column) };
+  return { ...cleared(never, never), sql: () => addColumnSql(around, column) };
 }
 
 /** Sequences may have other names at the peer. */
@@ -204,7 +211,7 @@ export function alterColumn(around: Surroundings, local: Column, peer: Column): 
   ) {
     return replaceColumn(around, local, peer);
   }
-  const sql = alteration(around.table, local, peer);
+  const sql = alteration(around, local, peer);
   if (sql === "") {
     return explained("the sequence of its default belongs to another column, or to none");
   }
@@ -221,6 +228,6 @@ export function alterColumn(around: Surroundings, local: Column, peer: Column): 
         (retype && (kind === "other" || (kind === "foreign key" && !isCousin(to.base, from.base)))),
     ),
     untypes: retype,
-    sql: (isThere) => (isThere ? sql : addColumnSql(around.table, local)),
+    sql: (isThere) => (isThere ? sql : addColumnSql(around, local)),
   };
 }

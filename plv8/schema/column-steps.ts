@@ -5,6 +5,7 @@ import {
   identityClause,
   isPlainNotNull,
   ownSequence,
+  type Place,
   startSequence,
   withSequenceOf,
 } from "./column-clause.ts";
@@ -98,7 +99,8 @@ function dropSequence(table: string, { facts, quoted }: Column): string | null {
 }
 
 /** All statements that alter a column where it is. */
-export function alteration(table: string, local: Column, peer: Column): string {
+export function alteration(place: Place, local: Column, peer: Column): string {
+  const { table } = place;
   const to = local.facts;
   const from = peer.facts;
   const wanted = withSequenceOf(local, peer);
@@ -121,7 +123,7 @@ export function alteration(table: string, local: Column, peer: Column): string {
     makeSequence ? createSequence(wanted) : null,
     all.length === 0 ? null : `alter table ${table} ${all.join(", ")};`,
     notNull(table, local, peer),
-    makeSequence ? ownSequence(table, wanted) : null,
+    makeSequence ? ownSequence(place, wanted) : null,
     growSequence ? `alter sequence ${wanted.facts.sequence} as ${to.sequence_type};` : null,
     newSequence || newIdentity ? startSequence(table, wanted) : null,
   );

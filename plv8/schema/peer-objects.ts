@@ -22,6 +22,7 @@ function refuse(what: string): never {
 const names: readonly string[] = [
   "schema",
   "parent",
+  "owner",
   "sequence",
   "owned_sequence",
   "replica_name",

@@ -1,5 +1,5 @@
 import type { Pair } from "./change.ts";
-import type { SchemaObject } from "./schema-objects.ts";
+import { isConstraintTrigger, type SchemaObject } from "./schema-objects.ts";
 
 /** The same constraint under another name, at the peer: what refers to a key keeps it from being dropped. */
 export function namesake({ local, peer }: Pair, all: readonly Pair[]): Pair | undefined {
@@ -45,8 +45,10 @@ export function phase(pair: Pair, all: readonly Pair[]): number {
     }
     case "index":
       return local === undefined ? 1.5 : 4;
-    case "policy":
     case "trigger":
+      // a partition's copies of its parent's constraints get other names then
+      return local === undefined ? 1 : isConstraintTrigger(local) ? 6 : 8;
+    case "policy":
     case "rule":
       return local === undefined ? 1 : 8;
     case "partition":

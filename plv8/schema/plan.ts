@@ -1,6 +1,11 @@
 import type { Change, Pair, Surroundings } from "./change.ts";
 import { parentOf } from "./change.ts";
-import type { Column, SchemaObject, Side } from "./schema-objects.ts";
+import {
+  type Column,
+  isConstraintTrigger,
+  type SchemaObject,
+  type Side,
+} from "./schema-objects.ts";
 import { comment, script } from "./statements.ts";
 import { type Key, key, type Ties, tiesOf } from "./ties.ts";
 
@@ -95,10 +100,7 @@ export function cleared(table: Table, at: number): readonly Pair[] {
   return [...found.values()].reverse();
 }
 
-const isConstraintTrigger = (object: SchemaObject | undefined) =>
-  object?.type === "trigger" && object.definition.startsWith("CREATE CONSTRAINT TRIGGER");
-
-/** A constraint trigger has the name of a constraint, too. */
+/** Whether what is to be made as a constraint must wait for one that has its name. */
 function hasNameOf(peer: SchemaObject | undefined, local: SchemaObject | undefined): boolean {
   return isConstraintTrigger(peer) && local?.type === "constraint" && peer?.name === local.name;
 }
@@ -206,7 +208,9 @@ function disagreement({ peerSide }: Table, { local, peer }: Pair): string | null
     !local.facts.not_null;
   const one = peerSide.lower.find(({ type, name, definition }) =>
     type === "own constraint"
-      ? (local?.type === "constraint" && peer === undefined && name === local.name) ||
+      ? ((local?.type === "constraint" || isConstraintTrigger(local)) &&
+          peer === undefined &&
+          name === local?.name) ||
         (losesNotNull && definition.startsWith("PRIMARY KEY"))
       : isPrimary
         ? type === "constraint" && definition.startsWith("PRIMARY KEY")

@@ -76,10 +76,10 @@ function dropSql(relation: string, object: SchemaObject): string {
     : drop(relation, object as Addition);
 }
 
-function createSql(relation: string, object: SchemaObject): string {
+function createSql({ around }: Table, object: SchemaObject): string {
   return object.type === "column"
-    ? addColumnSql(relation, object)
-    : create(relation, object as Addition);
+    ? addColumnSql(around, object)
+    : create(around.table, object as Addition);
 }
 
 function takeAway(table: Table, state: State, at: number): string {
@@ -119,7 +119,7 @@ function bringBack(table: Table, state: State, at: number): string {
     state.away.delete(next[0]);
     if (next[1].type === "column") state.columns = [...state.columns, next[1].name];
   }
-  return script(...back.map((object) => createSql(table.around.table, object)));
+  return script(...back.map((object) => createSql(table, object)));
 }
 
 /** The columns of a typed table stand in the order that its type has. */

@@ -81,6 +81,13 @@ function changeOf(around: Surroundings, pair: Pair, all: readonly Pair[]): Chang
     : changeAddition(around, local as Addition, peer as Addition);
 }
 
+function ofTable(all: readonly Pair[]): Table | undefined {
+  return ofType(
+    all.flatMap(({ peer }) => (peer === undefined ? [] : [peer])),
+    "table",
+  )[0];
+}
+
 function surroundings(table: Table, all: readonly Pair[], peerVersion: number): Surroundings {
   const kept = all.filter(({ local, peer }) => local !== undefined && peer !== undefined);
   const typed = kept.find(
@@ -88,6 +95,7 @@ function surroundings(table: Table, all: readonly Pair[], peerVersion: number): 
   );
   return {
     table: table.quoted,
+    owner: ofTable(all)?.facts.owner ?? null,
     peerVersion,
     parents: new Set(
       kept.flatMap(({ peer }) =>

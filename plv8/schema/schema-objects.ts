@@ -20,6 +20,8 @@ export interface Table extends Base {
     readonly persistence: "p" | "u";
     /** of a partition */
     readonly parent: string | null;
+    /** where that is not the role that asks */
+    readonly owner: string | null;
   };
 }
 
@@ -37,6 +39,8 @@ export interface Column extends Base {
     readonly generated: "" | "s" | "v";
     /** of a default or a generated column */
     readonly expression: string | null;
+    /** why no row can have its default, where that was found out here */
+    readonly default_error: string | null;
     /** the sequence that the column owns and takes its default from */
     readonly sequence: string | null;
     readonly sequence_type: string | null;
@@ -73,6 +77,8 @@ export interface Constraint extends Base {
     /** check, primary key, unique, foreign key, exclusion */
     readonly kind: "c" | "p" | "u" | "f" | "x";
     readonly is_replica_identity: boolean;
+    /** of a partition: of one of its parent's, and another one than that */
+    readonly is_part: boolean;
     /** those that have such a check */
     readonly parents: readonly string[];
   };
@@ -82,6 +88,10 @@ export interface Index extends Base {
   readonly type: "index";
   readonly facts: {
     readonly is_valid: boolean;
+    /** of a partitioned table */
+    readonly is_whole: boolean;
+    /** of a partition: of one of its parent's that does not say what it is */
+    readonly is_part: boolean;
     /** over columns only, and not partial */
     readonly is_plain: boolean;
     readonly is_replica_identity: boolean;
@@ -130,6 +140,10 @@ export interface Trigger extends Base {
     readonly parent_enabled: Firing | null;
   };
 }
+
+/** It has the name of a constraint, too. */
+export const isConstraintTrigger = (object: SchemaObject | undefined): boolean =>
+  object?.type === "trigger" && object.definition.startsWith("CREATE CONSTRAINT TRIGGER");
 
 /** Of a typed table. */
 export interface OfType extends Base {

@@ -1,6 +1,12 @@
 import { create } from "./addition-sql.ts";
 import { columnClause, createSequence, ownSequence, restOfColumn } from "./column-clause.ts";
-import { type Addition, ofType, type SchemaObject, type Table } from "./schema-objects.ts";
+import {
+  type Addition,
+  isConstraintTrigger,
+  ofType,
+  type SchemaObject,
+  type Table,
+} from "./schema-objects.ts";
 import { script, withheld } from "./statements.ts";
 
 const persistence = { p: "", u: "unlogged " } as const;
@@ -30,6 +36,9 @@ function rank(object: Addition): number {
       return object.facts.kind === "f" ? 4 : object.facts.kind === "c" ? 2 : 1;
     case "index":
       return 2;
+    case "trigger":
+      // a partition's copies of its parent's constraints get other names then
+      return isConstraintTrigger(object) ? 2 : 5;
     case "partition":
     case "inheritance":
     case "type":
@@ -57,7 +66,7 @@ export function createTable(
     hasSchema ? null : `create schema ${table.facts.schema};`,
     ...columns.map(createSequence),
     createItself(table, objects),
-    ...columns.map((column) => ownSequence(table.quoted, column)),
+    ...columns.map((column) => ownSequence({ table: table.quoted, owner: null }, column)),
     ...columns.map((column) => restOfColumn(table.quoted, column)),
     ...additions
       .filter((object) => !(hasIdentity && object.type === "replica identity"))

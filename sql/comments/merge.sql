@@ -126,7 +126,7 @@ Rows that the arguments leave on purpose (`keep`) are counted in `merge_tables`,
 @arg merge_id  The merge or undo.
 @column table_name  The table, as `schema.table`.
 @column key  What identifies the row: an object of column name to the type's own text output.
-@column reason  Why it was left: the error of the constraint that refuses it, that it is locked, or that it was changed.
+@column reason  Why it was left: the error of the constraint that refuses it, that the other side has no place for it, that it is locked, or that it was changed.
 @error 42704  There is no such merge, or the caller may not see it.
 @example
 SELECT table_name, key, reason FROM steep_repl.merge_rows_left(:'merge_id');

@@ -277,6 +277,9 @@ begin
       perform steep_repl._merge_leave_changed();
     end if;
     perform steep_repl._merge_choose(connection, plan, this_round);
+    if not is_undo then
+      perform steep_repl._merge_leave_all_unfit(connection, plan, this_round);
+    end if;
   end loop;
   return steep_repl._merge_steps(this_round);
 end

@@ -102,12 +102,14 @@ begin
     into local_only_count, remote_only_count, match_count, conflict_count, unsettled_count
     from steep_repl._merge_take_reviewed(connection, plan) r;
     perform steep_repl._merge_choose(connection, plan, 1);
+    perform steep_repl._merge_leave_all_unfit(connection, plan, 1);
     return;
   end if;
   select o.local_only_count, o.remote_only_count, o.match_count, o.conflict_count, o.unsettled_count
   into local_only_count, remote_only_count, match_count, conflict_count, unsettled_count
   from steep_repl._overlap_table(connection, plan, interval '1 min') o;
   perform steep_repl._merge_choose(connection, plan, 1);
+  perform steep_repl._merge_leave_all_unfit(connection, plan, 1);
   analyze pg_temp.steep_repl_differences;
 end
 $fn$;

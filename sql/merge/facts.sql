@@ -12,7 +12,7 @@ tree as (
   union select t.oid from target t)
 select (select coalesce(json_agg(a.attname), '[]') from pg_attribute a
         where a.attrelid = t.oid and a.attnum > 0 and not a.attisdropped and a.attidentity = 'a') as identity,
-       (%s) as unique,
+       (%s) as unique, (%s) as places,
        array_to_json(array(
          select r.name from unnest('{INSERT,UPDATE,DELETE}'::text[]) r(name) where not has_table_privilege(t.oid, r.name))) as missing_rights,
        row_security_active(t.oid) as row_security,
@@ -31,7 +31,8 @@ select (select coalesce(json_agg(a.attname), '[]') from pg_attribute a
          join pg_namespace n on n.oid = c.relnamespace
          where f.contype = 'f' and f.conrelid in (select oid from tree) and c.oid <> t.oid)) as parents,
        (%s) as sequences
-from target t$sql$, schema_name, table_name, steep_repl._merge_indexes_query('t.oid'), steep_repl._merge_sequences_query('t.oid'));
+from target t$sql$, schema_name, table_name, steep_repl._merge_indexes_query('t.oid'), steep_repl._merge_places_query('t.oid'),
+  steep_repl._merge_sequences_query('t.oid'));
 comment on function steep_repl._merge_table_query(text, text) is 'private: a query for what writing to one table needs to know, for either side';
 
 create function steep_repl._merge_node_query(version int) returns text
@@ -214,7 +215,7 @@ begin
     'skipped', steep_repl._joined(array(select format('%s (%s)', s.name, s.reason) from pg_temp.steep_repl_skipped s order by s.name)),
     'differing', steep_repl._joined(steep_repl._merge_differing(connection, array(select t.name from pg_temp.steep_repl_tables t))), 'rules', steep_repl._merge_rules(here, there),
     'row_security', lacks.row_security, 'not_writable', lacks.not_writable, 'not_settable', lacks.not_settable, 'circle', circle,
-    'unchecked', unchecked.harmful, 'unmatched', unchecked.unmatched, 'checked_as_text', steep_repl._merge_checked_as_text(),
+    'unchecked', unchecked.harmful, 'unmatched', unchecked.unmatched, 'checked_as_text', steep_repl._merge_checked_as_text(), 'untested', steep_repl._merge_untested(),
     'read_only', steep_repl._sides(here -> 'is_standby' = 'true', there -> 'is_standby' = 'true'),
     -- here, a worker has its own setting
     'protected', steep_repl._sides(false, there -> 'is_protected' = 'true' and (

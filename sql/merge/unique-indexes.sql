@@ -64,8 +64,11 @@ indexed as (
   select i.*, x.relname, c.conexclop, i.indisexclusion or c.conexclop is not null as excludes, i.indrelid <> @table@ as is_part
   from tree join pg_index i on i.indrelid = tree.oid join pg_class x on x.oid = i.indexrelid
   left join pg_constraint c on c.conindid = i.indexrelid and c.contype in ('p', 'u', 'x')
-  -- an index of a partition that is a part of one of the table's is checked with that
-  where (i.indisunique or i.indisexclusion) and i.indisvalid and (i.indrelid = @table@ or not x.relispartition)),
+  -- An index of a partition that is a part of one of the table's is checked with that, but one made ON ONLY, which is not valid,
+  -- keeps no rows apart: what does are those of the partitions. One that only was not made to its end refuses rows all the same.
+  where (i.indisunique or i.indisexclusion) and case x.relkind when 'I' then i.indisvalid else i.indislive and i.indisready end
+    and not exists (select from pg_inherits h join pg_index u on u.indexrelid = h.inhparent and u.indisvalid
+                    where h.inhrelid = x.oid and i.indrelid <> @table@)),
 part as (
   select i.indexrelid, u.n, u.attnum, oc.opcfamily, oc.opcintype,
          -- an index may store something else than its values

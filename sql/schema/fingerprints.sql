@@ -154,6 +154,7 @@ begin
                  from lower x) as lower,
                 (%s) as lacks$sql$, parts[1], steep_repl._schema_lacks(parts[1], parts[2],
            steep_repl._query_here(ctes || ' select w.* from wanted w')))) q;
+  here := jsonb_set(here, '{objects}', steep_repl._schema_with_default_errors(here -> 'objects'));
   if here -> 'objects' = '[]' and there -> 'objects' = '[]' then
     raise exception 'table "%.%" exists neither here nor at the peer', parts[1], parts[2] using errcode = 'undefined_table',
       hint = 'Temporary tables, and those of the system and of extensions, are not compared.';

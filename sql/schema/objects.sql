@@ -17,7 +17,7 @@ return $sql$
   t as (
     select c.oid, n.nspname, c.relname, format('%I.%I', n.nspname, c.relname) as relation, c.relkind,
            c.relpersistence, c.relreplident, c.relrowsecurity, c.relforcerowsecurity, c.relispartition, c.relpartbound,
-           c.reloftype
+           c.reloftype, c.relowner
     from pg_class c join pg_namespace n on n.oid = c.relnamespace
     where c.relkind in ('r', 'p') and c.relpersistence <> 't'
       and n.nspname not in ('steep_repl', 'information_schema') and n.nspname !~ '^pg_'
@@ -64,7 +64,8 @@ return $sql$
     select t.oid, 1, 'table', t.relation, t.relation,
            case t.relpersistence when 'u' then 'UNLOGGED TABLE' else 'TABLE' end,
            json_build_object('schema', quote_ident(t.nspname), 'persistence', t.relpersistence,
-                             'parent', (select p.relation from parent p where t.relispartition and p.inhrelid = t.oid))
+                             'parent', (select p.relation from parent p where t.relispartition and p.inhrelid = t.oid),
+                             'owner', (select quote_ident(r.rolname) from pg_roles r where r.oid = t.relowner and r.rolname <> current_user))
     from t
     union all
     select c.oid, 2, 'column', c.attname::text, quote_ident(c.attname),
@@ -84,7 +85,8 @@ return $sql$
              'collation', case when c.has_collation is not null then c.collation end,
              'not_null', c.attnotnull, 'identity', c.identity, 'generated', c.generated, 'expression', c.expression,
              'sequence', case when c.owns_sequence then c.sequence end, 'sequence_type', c.sequence_type,
-             'owned_sequence', c.owned_sequence, 'sequence_of', case when not c.owns_sequence then c.owner_column end,
+             'evaluates', c.generated = '' and (select $sql$ || steep_repl._default_is_harmless() || $sql$ from pg_attrdef d where d.adrelid = c.oid and d.adnum = c.attnum),
+             'default_error', null, 'owned_sequence', c.owned_sequence, 'sequence_of', case when not c.owns_sequence then c.owner_column end,
              'is_sequence_shared', exists (
                select from owned_sequence s join pg_depend u on u.refclassid = 'pg_class'::regclass and u.refobjid = s.oid
                join pg_attrdef e on u.classid = 'pg_attrdef'::regclass and e.oid = u.objid
@@ -111,24 +113,27 @@ return $sql$
     from col c
     union all
     select t.oid, 3, 'constraint', k.conname::text, quote_ident(k.conname), pg_get_constraintdef(k.oid),
-           json_build_object('kind', k.contype, 'is_replica_identity', coalesce(i.indisreplident, false),
+           json_build_object('kind', k.contype, 'is_replica_identity', coalesce(i.indisreplident, false), 'is_part', k.conparentid <> 0,
              'parents', (select coalesce(json_agg(p.relation), '[]') from parent p
                          where k.contype = 'c' and p.inhrelid = t.oid
                            and exists (select from pg_constraint pk where pk.conrelid = p.inhparent and pk.conname = k.conname
                                        and pk.contype = 'c' and not pk.connoinherit)))
     from t join pg_constraint k on k.conrelid = t.oid and k.contype in ('c', 'p', 'u', 'f', 'x')
     left join pg_index i on i.indexrelid = k.conindid and i.indrelid = t.oid and k.contype <> 'f'
-    where k.conparentid = 0
+    -- a partition's own key may be another one than that of its parent which it is a part of
+    where k.conparentid = 0 or k.contype in ('p', 'u') and pg_get_constraintdef(k.oid) <> pg_get_constraintdef(k.conparentid)
     union all
     select t.oid, 4, 'index', x.relname::text, format('%I.%I', t.nspname, x.relname),
            case when left(e.definition, length(e.only_head)) = e.only_head
                 then e.head || substr(e.definition, length(e.only_head) + 1) else e.definition end
              || case when i.indisvalid then '' else ' (invalid)' end,
-           json_build_object('is_valid', i.indisvalid, 'is_plain', i.indexprs is null and i.indpred is null,
+           json_build_object('is_valid', i.indisvalid, 'is_whole', x.relkind = 'I', 'is_part', x.relispartition, 'is_plain', i.indexprs is null and i.indpred is null,
                              'is_replica_identity', i.indisreplident,
                              'replica_name', quote_ident(x.relname))
     from t join pg_index i on i.indrelid = t.oid
-    join pg_class x on x.oid = i.indexrelid and not x.relispartition
+    join pg_class x on x.oid = i.indexrelid
+    -- one of the parent's that is not valid, or sorts in another order, does not say what its parts are
+    left join pg_inherits h on x.relispartition and h.inhrelid = x.oid left join pg_index u on u.indexrelid = h.inhparent
     cross join lateral (
       select pg_get_indexdef(i.indexrelid) as definition,
              coalesce(' WHERE ' || pg_get_expr(i.indpred, i.indrelid), '') as tail,
@@ -144,7 +149,7 @@ return $sql$
              format('CREATE %sINDEX %I ON ', case when i.indisunique then 'UNIQUE ' else '' end, x.relname) as head,
              format('CREATE %sINDEX %I ON ONLY ', case when i.indisunique then 'UNIQUE ' else '' end, x.relname) as only_head
       offset 0) e
-    where i.indislive
+    where i.indislive and (u.indisvalid is not true or u.indoption::text <> i.indoption::text)
       and not exists (select from pg_constraint k where k.conrelid = t.oid and k.conindid = i.indexrelid
                       and k.contype in ('p', 'u', 'x'))
     union all

@@ -39,8 +39,9 @@ return $sql$
     select 'partition key', t.relation, 'column', r.name
     from t join part r on r.rel = t.oid and r.sub > 0 join pg_partitioned_table k on k.partrelid = t.oid
     where r.sub = any (k.partattrs::int2[])
-       or exists (select from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = t.oid and d.objsubid = 0
-                  and d.refclassid = 'pg_class'::regclass and d.refobjid = t.oid and d.refobjsubid = r.sub)),
+       -- in an expression: such a column depends on its table
+       or exists (select from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = t.oid and d.objsubid = r.sub
+                  and d.refclassid = 'pg_class'::regclass and d.refobjid = t.oid and d.refobjsubid = 0 and d.deptype = 'i')),
   below as (
     with recursive b(oid) as (
       select i.inhrelid from t join pg_inherits i on i.inhparent = t.oid

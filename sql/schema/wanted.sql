@@ -22,7 +22,7 @@ return $sql$
              from pg_type y join pg_attribute a on a.attrelid = y.typrelid where y.oid = n.id and a.attnum > 0 and not a.attisdropped)
            when n.type in ('partition', 'inheritance') then (
              select string_agg(x.line, ', ' order by x.line collate "C") from (
-               select format('%I %s %s %s', a.attname, format_type(a.atttypid, a.atttypmod), a.attcollation::regcollation, a.attnotnull) as line
+               select format('%I %s %s %s %s', a.attname, format_type(a.atttypid, a.atttypmod), a.attcollation::regcollation, a.attnotnull, a.attgenerated) as line
                from pg_attribute a where a.attrelid = n.id and a.attnum > 0 and not a.attisdropped
                union all
                select format('%I %s', k.conname, pg_get_constraintdef(k.oid)) from pg_constraint k where k.conrelid = n.id and k.contype = 'c'
@@ -48,6 +48,14 @@ return $sql$
     select 'policy', p.polname::text, 'pg_authid', r.rolname::text, quote_ident(r.rolname), null
     from t join pg_policy p on p.polrelid = t.oid join pg_roles r on r.oid = any (p.polroles)
     union all
+    -- the rows that a partition is to take, and those that others of the parent take here
+    select 'partition', t.relation, 'bound', c.relname::text, i.identity,
+           json_build_array(pg_get_expr(t.relpartbound, t.oid), array_to_json(array(
+             select pg_get_expr(s.relpartbound, s.oid) from pg_inherits h join pg_class s on s.oid = h.inhrelid
+             where h.inhparent = p.inhparent and h.inhrelid <> t.oid)))::text
+    from t join parent p on t.relispartition and p.inhrelid = t.oid join pg_class c on c.oid = p.inhparent
+    cross join lateral pg_identify_object('pg_class'::regclass, c.oid, 0) i
+    union all
     select c.type, c.name, 'name', s.relname::text, null, null
     from t join part c on c.type in ('constraint', 'index') and c.class = 'pg_class'::regclass and c.id <> t.oid
     join pg_class s on s.oid = c.id and s.relkind in ('i', 'I')
@@ -60,6 +68,31 @@ return $sql$
 $sql$;
 comment on function steep_repl._schema_wanted_cte() is 'private: a CTE of a query for what a table needs';
 
+-- A condition: that two bounds of partitions, b.ours and b.theirs as they are printed, may overlap. Those of ranges are compared where
+-- the only column, of type y, is a number or a date; of others it is not known.
+create function steep_repl._schema_bounds_overlap() returns text
+language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
+return $sql$case
+    when 'DEFAULT' in (b.ours, b.theirs) then b.ours = b.theirs
+    when b.ours like 'FOR VALUES IN %' then exists (
+      select regexp_matches(substr(b.ours, 16), $re$'(?:[^']|'')*'|[^,() ]+$re$, 'g')
+      intersect select regexp_matches(substr(b.theirs, 16), $re$'(?:[^']|'')*'|[^,() ]+$re$, 'g'))
+    when b.ours like 'FOR VALUES WITH %' then (
+      select (o.n[2]::int8 - t.n[2]::int8) % least(o.n[1]::int8, t.n[1]::int8) = 0
+      from regexp_matches(b.ours, '([0-9]+), remainder ([0-9]+)') o(n), regexp_matches(b.theirs, '([0-9]+), remainder ([0-9]+)') t(n))
+    else not exists (
+      select from regexp_matches(replace(b.ours, chr(39), ''), '^FOR VALUES FROM [(](.*)[)] TO [(](.*)[)]$') o(n),
+                  regexp_matches(replace(b.theirs, chr(39), ''), '^FOR VALUES FROM [(](.*)[)] TO [(](.*)[)]$') t(n)
+      where case
+        when y.typcategory = 'N' and (o.n || t.n)::text ~ '^[{](,?(-?[0-9.]+|MINVALUE|MAXVALUE))+[}]$' then
+          replace(replace(o.n[1], 'MINVALUE', '-Infinity'), 'MAXVALUE', 'Infinity')::numeric >= replace(replace(t.n[2], 'MINVALUE', '-Infinity'), 'MAXVALUE', 'Infinity')::numeric
+          or replace(replace(t.n[1], 'MINVALUE', '-Infinity'), 'MAXVALUE', 'Infinity')::numeric >= replace(replace(o.n[2], 'MINVALUE', '-Infinity'), 'MAXVALUE', 'Infinity')::numeric
+        when y.typname in ('date', 'timestamp') and (o.n || t.n)::text ~ '^[{](,?"?([0-9]{4}-[0-9: -]+|MINVALUE|MAXVALUE)"?)+[}]$' then
+          replace(replace(o.n[1], 'MINVALUE', '0'), 'MAXVALUE', '9999999') collate "C" >= replace(replace(t.n[2], 'MINVALUE', '0'), 'MAXVALUE', '9999999') collate "C"
+          or replace(replace(t.n[1], 'MINVALUE', '0'), 'MAXVALUE', '9999999') collate "C" >= replace(replace(o.n[2], 'MINVALUE', '0'), 'MAXVALUE', '9999999') collate "C"
+        end) end$sql$;
+comment on function steep_repl._schema_bounds_overlap() is 'private: a condition that two bounds of partitions may overlap';
+
 -- A subquery that answers what of that is not there, or is in the way. The table is the one of the CTE t, if there is any.
 create function steep_repl._schema_lacks(schema_name text, table_name text, wanted jsonb) returns text
 language sql immutable strict parallel unsafe set search_path = pg_catalog, pg_temp
@@ -71,13 +104,22 @@ return format($sql$
       when w.class = 'name' then (
         select pg_describe_object('pg_class'::regclass, c.oid, 0) || ' has the name that it would get' from pg_class c join pg_namespace n on n.oid = c.relnamespace
         where n.nspname = %L and c.relname = w.bare
-          -- the table's own is altered, or makes room
+          -- the table's own is altered, or makes room; a partition's part of one of its parent's does not
           and not exists (select from pg_index i join pg_class t on t.oid = i.indrelid
-                          where i.indexrelid = c.oid and t.relnamespace = n.oid and t.relname = %L)
+                          where i.indexrelid = c.oid and not c.relispartition and t.relnamespace = n.oid and t.relname = %L)
           and not exists (select from pg_depend o join pg_class t on t.oid = o.refobjid
                           join pg_attribute a on a.attrelid = t.oid and a.attnum = o.refobjsubid
                           where o.classid = 'pg_class'::regclass and o.objid = c.oid and o.refclassid = 'pg_class'::regclass
                             and o.deptype in ('a', 'i') and t.relnamespace = n.oid and t.relname = %L and a.attname = w.shape))
+      when w.class = 'bound' then (
+        select format('partition %%I.%%I of %%s, which is not here, may take some of the same rows', n.nspname, c.relname, w.identity)
+        from pg_class p join pg_partitioned_table k on k.partrelid = p.oid
+        left join pg_attribute a on a.attrelid = p.oid and a.attnum = k.partattrs[0] and k.partnatts = 1 left join pg_type y on y.oid = a.atttypid
+        join pg_inherits h on h.inhparent = p.oid join pg_class c on c.oid = h.inhrelid join pg_namespace n on n.oid = c.relnamespace
+        cross join lateral (select w.shape::jsonb ->> 0 as ours, pg_get_expr(c.relpartbound, c.oid) as theirs) b
+        where p.relname = w.bare and (pg_identify_object('pg_class'::regclass, p.oid, 0)).identity = w.identity
+          and (n.nspname, c.relname) <> (%L, %L) and not (w.shape::jsonb -> 1) ? b.theirs and %s
+        order by c.relname limit 1)
       when not case w.class
         when 'pg_type' then exists (select from pg_type x where x.typname = w.bare
                                     and (pg_identify_object('pg_type'::regclass, x.oid, 0)).identity = w.identity)
@@ -103,7 +145,7 @@ return format($sql$
         select string_agg(x.line, ', ' order by x.line collate "C")
         from pg_class n
         cross join lateral (
-          select format('%%I %%s %%s %%s', a.attname, format_type(a.atttypid, a.atttypmod), a.attcollation::regcollation, a.attnotnull) as line
+          select format('%%I %%s %%s %%s %%s', a.attname, format_type(a.atttypid, a.atttypmod), a.attcollation::regcollation, a.attnotnull, a.attgenerated) as line
           from pg_attribute a where a.attrelid = n.oid and a.attnum > 0 and not a.attisdropped
           union all
           select format('%%I %%s', k.conname, pg_get_constraintdef(k.oid)) from pg_constraint k where k.conrelid = n.oid and k.contype = 'c'
@@ -111,5 +153,5 @@ return format($sql$
                select pg_get_partkeydef(n.oid)) x
         where n.relname = w.bare and (pg_identify_object('pg_class'::regclass, n.oid, 0)).identity = w.identity)
         then 'table ' || w.identity || ' is defined otherwise: see to it first' end as why) y
-  where y.why is not null$sql$, wanted, schema_name, table_name, table_name);
+  where y.why is not null$sql$, wanted, schema_name, table_name, table_name, schema_name, table_name, steep_repl._schema_bounds_overlap());
 comment on function steep_repl._schema_lacks(text, text, jsonb) is 'private: a subquery for what of that which a table needs is not there';

@@ -21,5 +21,6 @@ const pairs = Number(process.env.STEEP_PAIRS ?? 2000);
 test(`of ${pairs} random pairs of tables, suggestions mend what they do not explain`, async () => {
   const outcomes = await mendPairs(stage, pairs, 1);
   console.info(JSON.stringify(tally(outcomes), null, 1));
+  if (process.env.STEEP_ONLY_PAIRS !== undefined) return;
   expect(outcomes.filter(({ reasons }) => reasons.length === 0).length).toBeGreaterThan(pairs / 3);
 }, 7_200_000);

@@ -192,6 +192,8 @@ export class LyingPeer {
         [peer, client],
       ] as const) {
         sockets.add(from);
+        // each message is a packet, which must not wait for the last one to be acknowledged
+        from.setNoDelay();
         // a session that one side has ended is over for the other, too
         from.on("error", () => to.destroy());
         from.on("close", () => {

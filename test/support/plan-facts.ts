@@ -65,6 +65,7 @@ export const ofKey = unique({
 export const writes = (more: Partial<WriteFacts> = {}): WriteFacts => ({
   identity: [],
   unique: [ofKey],
+  places: { partitions: null, values: [], tests_values: true },
   missing_rights: [],
   row_security: false,
   ...more,

@@ -160,6 +160,7 @@ const shapes: readonly Shape[] = [
       (r) => `alter table t1 alter ${pickers(r).plain()} set default ${r.pick(defaults)}`,
       () => "alter table t1 add constraint k1 primary key (a)",
       () => "alter table t1 disable trigger x",
+      (r) => `alter index ${pickers(r).name()}i attach partition t1_${pickers(r).plain()}_idx`,
     ],
   },
 ];

@@ -145,9 +145,6 @@ async function mendTable(
     );
   };
   const error = await psql(stage.peer, sql);
-  // a default that no row could have is evaluated when a column is added
-  if (/violates check constraint|value too long|out of range/.test(error))
-    return ["default: no value"];
   if (error !== "") fail(`psql: ${error}`);
   const after = (await diff(stage, `s.${table}`)).filter((row) => row.status !== "order");
   // a partition that is detached keeps as its own what it had from its parent
@@ -215,7 +212,10 @@ export function tally(outcomes: readonly Outcome[]): object {
   };
 }
 
-/** Make, mend and judge a number of pairs, each by a seed of its own; those that went wrong are told at the end. */
+/** Seeds of single pairs that went wrong before, to try just those; null: all. */
+const only = process.env.STEEP_ONLY_PAIRS?.split(",").map(Number) ?? null;
+
+/** Make, mend and judge a number of pairs, each by a seed of its own; those that went wrong are told as they do. */
 export async function mendPairs(
   stage: SchemaPairServers,
   pairs: number,
@@ -224,18 +224,20 @@ export async function mendPairs(
 ): Promise<Outcome[]> {
   const outcomes: Outcome[] = [];
   const wrong: string[] = [];
-  for (let i = 0; i < pairs; i++) {
-    const seed = random.int(0, 2 ** 31);
+  const seeds = only ?? Array.from({ length: pairs }, () => random.int(0, 2 ** 31));
+  for (const [i, seed] of seeds.entries()) {
     const pair = randomSchemaPair(createRandom(seed));
     await mendPair(stage, pair, { seed }, { dump: i % dumpEvery === 0 }).then(
       (outcome) => outcomes.push(outcome),
-      (error: Error) => wrong.push(error.message),
+      (error: Error) => {
+        wrong.push(`STEEP_ONLY_PAIRS=${seed}`);
+        console.info(`pair ${i} of ${seeds.length}: ${error.message}`);
+      },
     );
   }
   if (wrong.length > 0) {
-    const told = wrong.slice(0, Number(process.env.STEEP_TELL ?? 5));
     console.info(JSON.stringify(tally(outcomes), null, 1));
-    throw new Error(`${wrong.length} of ${pairs} pairs went wrong\n${told.join("\n\n")}`);
+    throw new Error(`${wrong.length} of ${pairs} pairs went wrong: ${wrong.join(", ")}`);
   }
   return outcomes;
 }

@@ -214,6 +214,7 @@ const besideMakes: readonly Make[] = [
   () => "comment on table t is 'a table'",
   (r) => `comment on column t.${pickers(r).plain()} is 'a column'`,
   (r) => `grant select (${pickers(r).plain()}), insert on t to reader`,
+  () => "alter table t owner to writer",
   () => "alter table t cluster on xi",
   (r) => `create view w${pickers(r).name()} as select ${pickers(r).column()} from t`,
   () => "create view wg as select a, b, f from t group by a",

@@ -111,6 +111,8 @@ export class Server implements PgNode {
       unix_socket_directories: this.socketDir,
       ...(preload ? { shared_preload_libraries: "steep_repl" } : {}),
       "steep_repl.snapshot_directories": this.snapshotDir,
+      // how long a subscription waits before it connects once more, instead of 5 s
+      wal_retrieve_retry_interval: "200ms",
       ...settings,
     };
     await appendFile(join(this.dataDir, "postgresql.conf"), staged + settingLines(own));

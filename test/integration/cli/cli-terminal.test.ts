@@ -25,6 +25,32 @@ beforeAll(async () => {
 });
 afterAll(() => server.destroy());
 
+/** A command in a database of its own whose session says nothing: the other tests need not wait until it is taken for gone. */
+let silenced: { readonly running: RunningCli; readonly pid: number; readonly holder: Client };
+beforeAll(async () => {
+  await server.createDatabase("silent", { extension: true });
+  const holder = await server.connect({ database: "silent" });
+  await holder.query("create table held as select 1 as i");
+  await holder.query("begin; lock table held in access exclusive mode");
+  const at = conninfo.replace("dbname=postgres", "dbname=silent");
+  const running = startCli(["snapshot", "generate", "--output", freshPath(server), "-c", at]);
+  await running.until(/schema/);
+  const [session] = await server.query<{ pid: number }>(`select pid ${sessionsOf("silent")}`);
+  const pid = Number(session?.pid);
+  signal(pid, "SIGSTOP");
+  silenced = { running, pid, holder };
+});
+afterAll(async () => {
+  if (silenced === undefined) return;
+  signal(silenced.pid, "SIGCONT");
+  await silenced.holder.end();
+});
+
+/** Those of the command line in a database. */
+function sessionsOf(database: string): string {
+  return `from pg_stat_activity where application_name = 'steep-repl' and datname = '${database}'`;
+}
+
 let holder: Client | undefined;
 // what a failed test left would hold up the others
 afterEach(() => holder?.end().catch(() => {}));
@@ -150,10 +176,7 @@ describe("Ctrl-C", () => {
     await holder.query("begin; lock table steep_repl.nodes in access exclusive mode");
     const list = ["node", "list", "-c", conninfo];
     const blocked = startCli(list);
-    const active = () =>
-      server.query(
-        "select pid from pg_stat_activity where application_name = 'steep-repl' and state = 'active'",
-      );
+    const active = () => server.query(`select pid ${sessionsOf("postgres")} and state = 'active'`);
     await waitUntil(active, (rows) => rows.length === 1, "the query waits for the lock");
     blocked.interrupt();
     expect(await blocked.end).toMatchObject({ code: 130, stdout: "" });
@@ -207,8 +230,14 @@ describe("questions", () => {
 });
 
 describe("a connection that is lost", () => {
-  const terminateOurs =
-    "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'steep-repl'";
+  const terminateOurs = `select pg_terminate_backend(pid) ${sessionsOf("postgres")}`;
+
+  test("is one that says nothing, too", async () => {
+    const { running, pid, holder } = silenced;
+    await running.until(/does not answer[\s\S]*reconnected/, 30_000);
+    signal(pid, "SIGCONT");
+    expect(await stopHeld(running, holder)).toMatchObject({ code: 0 });
+  });
 
   test.each([true, false])(
     "is made again, and progress goes on (terminal: %s)",
@@ -222,23 +251,6 @@ describe("a connection that is lost", () => {
       expect(await stopHeld(running, holder)).toMatchObject({ code: 0 });
     },
   );
-
-  test("is one that says nothing, too", async () => {
-    const holder = await hold();
-    const running = startCli(generate());
-    await running.until(/schema/);
-    const [session] = await server.query<{ pid: number }>(
-      "select pid from pg_stat_activity where application_name = 'steep-repl'",
-    );
-    const pid = Number(session?.pid);
-    signal(pid, "SIGSTOP");
-    try {
-      await running.until(/does not answer[\s\S]*reconnected/, 30_000);
-    } finally {
-      signal(pid, "SIGCONT");
-    }
-    expect(await stopHeld(running, holder)).toMatchObject({ code: 0 });
-  });
 
   test("is waited for while the server restarts; the job's end is told", async () => {
     const holder = await hold();
@@ -273,7 +285,7 @@ test("a server that goes away in a query is told in one line", async () => {
   holder = await server.connect();
   await holder.query("begin; lock table steep_repl.nodes in access exclusive mode");
   const running = startCli(["node", "list", "-c", conninfo]);
-  const ours = "from pg_stat_activity where application_name = 'steep-repl' and state = 'active'";
+  const ours = `${sessionsOf("postgres")} and state = 'active'`;
   const waiting = () => server.query(`select pid ${ours}`);
   await waitUntil(waiting, (rows) => rows.length === 1, "the query waits for the lock");
   await server.query(`select pg_terminate_backend(pid) ${ours}`);

@@ -18,7 +18,7 @@ import { waitUntil } from "../../support/wait-until.ts";
  * error that says so, and nobody else notices.
  */
 const app = { database: "app" };
-const rounds = Number(process.env.STEEP_ROUNDS ?? 3);
+const rounds = Number(process.env.STEEP_ROUNDS ?? 1);
 const jobsOfRound = 250;
 
 let server: Server;

@@ -19,7 +19,7 @@ setMergePair(
   (p) => {
     pair = p;
   },
-  { "steep_repl.lock_timeout": "700ms" },
+  { "steep_repl.lock_timeout": "300ms" },
 );
 
 const rowsOf = async (side: "a" | "b", table = "public.t") =>

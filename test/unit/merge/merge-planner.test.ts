@@ -36,6 +36,7 @@ const fine: MergeFacts = {
   unmatched: null,
   protected: null,
   checked_as_text: null,
+  untested: null,
   read_only: null,
   fires_triggers: null,
   without_origin: null,

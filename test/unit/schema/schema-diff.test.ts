@@ -20,7 +20,7 @@ const table: Table = {
   quoted: "s.t",
   definition: "TABLE",
   compared: "TABLE",
-  facts: { schema: "s", persistence: "p", parent: null },
+  facts: { schema: "s", persistence: "p", parent: null, owner: null },
 };
 
 function column(name: string, facts: Partial<Column["facts"]> = {}): Column {
@@ -33,6 +33,7 @@ function column(name: string, facts: Partial<Column["facts"]> = {}): Column {
     identity: "",
     generated: "",
     expression: null,
+    default_error: null,
     sequence: null,
     sequence_type: null,
     sequence_of: null,
@@ -60,7 +61,7 @@ function constraint(
 ): Constraint {
   return {
     ...{ type: "constraint", name, quoted: name, definition, compared: definition },
-    facts: { kind, is_replica_identity: false, parents: [] },
+    facts: { kind, is_replica_identity: false, is_part: false, parents: [] },
   };
 }
 

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { SteepError } from "../../../plv8/db/steep-error.ts";
+import type { PlaceFacts } from "../../../plv8/merge/merge-facts.ts";
 import { planMerge } from "../../../plv8/merge/merge-plan.ts";
 import type { ColumnFacts } from "../../../plv8/overlap/overlap-facts.ts";
 import { planOverlap } from "../../../plv8/overlap/overlap-plan.ts";
@@ -67,10 +68,19 @@ const indexes = [
   }),
 ];
 
+const places: PlaceFacts = {
+  partitions: { bounds: "1", columns: ["id", "v"], is_harmless: true },
+  values: [
+    { name: "e", type: "public.color", labels: "1", has_names: false, is_harmless: true },
+    { name: "c", type: "public.pair", labels: null, has_names: true, is_harmless: true },
+  ],
+  tests_values: true,
+};
+
 function factsWith(key: readonly string[], isKeyOfPeer: boolean) {
   const facts = mergeFacts(kinds, {
     table: { keys: [{ primary: true, immediate: true, columns: key }], functions: "x" },
-    local_writes: writes({ unique: indexes }),
+    local_writes: writes({ unique: indexes, places }),
     options: { actions: { conflict: "stamps" }, last_modified_column: "d" },
   });
   return isKeyOfPeer && facts.local ? { ...facts, local: { ...facts.local, keys: [] } } : facts;

@@ -1,0 +1,215 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { type SchemaPairServers, startSchemaPair } from "../../support/schema-model.ts";
+import { compare, diff, mend, setTables } from "../../support/schemas.ts";
+
+/* What stood in the way of suggestions that were found at random: they are statements that run, or say why there are none. */
+
+let stage: SchemaPairServers;
+beforeAll(async () => {
+  stage = await startSchemaPair("schema-obstacles");
+});
+afterAll(async () => {
+  await stage.server.destroy();
+  await stage.peer.destroy();
+});
+
+const suggested = async (table = "s.t") =>
+  (await diff(stage, table)).map(({ suggested_sql }) => suggested_sql ?? "").join("\n");
+
+/** Suggestions are run as they are; then tables are alike. */
+async function mends(...tables: readonly string[]): Promise<void> {
+  for (const table of tables) {
+    const rows = await diff(stage, table);
+    expect(rows.length).toBeGreaterThan(0);
+    await mend(stage, rows);
+  }
+  const statuses = await compare(stage);
+  for (const table of tables) expect(statuses).toMatchObject({ [table.slice(2)]: "match" });
+}
+
+test.each([
+  ["the default one", "default", "default", true],
+  ["a value of a list", "in ('a', 'b')", "in ('c', 'b')", true],
+  ["other values of a list", "in ('a', 'b''), (')", "in ('c', 'b')", false],
+])("a partition beside one that only the peer has: %s", async (_, here, there, isInTheWay) => {
+  const values = (bound: string) => (bound === "default" ? bound : `for values ${bound}`);
+  const root = "create table root (k text) partition by list (k)";
+  await setTables(
+    stage,
+    root,
+    `create table t partition of root ${values(here)}`,
+    `create table other partition of root ${values(there)}`,
+  );
+  const sql = await suggested();
+  if (!isInTheWay) return mends("s.t");
+  expect(sql).toContain(
+    "-- partition s.other of s.root, which is not here, may take some of the same rows",
+  );
+  expect(sql).not.toMatch(/^[^-]/m);
+});
+
+test.each([
+  ["int", "from (10) to (20)", "from (1) to (10)", false],
+  ["bigint", "from ('-10') to (maxvalue)", "from (minvalue) to (9)", true],
+  ["date", "from ('2020-01-01') to ('2020-02-01')", "from ('2020-02-01') to (maxvalue)", false],
+  ["date", "from ('2020-01-01') to ('2020-02-01')", "from (minvalue) to ('2020-01-02')", true],
+  [
+    "timestamp",
+    "from ('2020-01-01') to ('2020-02-01 12:00')",
+    "from ('2020-02-01 13:00') to ('2020-03-01')",
+    false,
+  ],
+  // not known, so not done
+  ["text", "from ('a') to ('b')", "from ('b') to ('c')", true],
+])("a range of %s %s beside %s", async (type, here, there, isInTheWay) => {
+  await setTables(
+    stage,
+    `create table root (k ${type}) partition by range (k)`,
+    `create table t partition of root for values ${here}`,
+    `create table other partition of root for values ${there}`,
+  );
+  if (isInTheWay) expect(await suggested()).not.toMatch(/^[^-]/m);
+  else await mends("s.t");
+});
+
+test.each([
+  ["4, remainder 1", "2, remainder 1", true],
+  ["4, remainder 1", "2, remainder 0", false],
+])("a hash of modulus %s beside %s", async (here, there, isInTheWay) => {
+  await setTables(
+    stage,
+    "create table root (k int) partition by hash (k)",
+    `create table t partition of root for values with (modulus ${here})`,
+    `create table other partition of root for values with (modulus ${there})`,
+  );
+  if (isInTheWay) expect(await suggested()).not.toMatch(/^[^-]/m);
+  else await mends("s.t");
+});
+
+const touch = "create function touch() returns trigger language plpgsql as 'begin return new; end'";
+
+test("a constraint trigger named like a foreign key that a partition has from its parent", async () => {
+  const both = `${touch}; create table ref (id int primary key); create table root (a int) partition by list (a)`;
+  const trigger =
+    "create constraint trigger y after update on t for each row execute function touch()";
+  const key = "alter table root add constraint y foreign key (a) references ref";
+  // the trigger first
+  await setTables(stage, both, `create table t partition of root default; ${trigger}; ${key}`, key);
+  await mends("s.t");
+  // the trigger is to come to a partition that has the key
+  await setTables(
+    stage,
+    `${both}; create table t partition of root default`,
+    `${trigger}; ${key}`,
+    key,
+  );
+  expect(await suggested()).toMatch(/^-- constraint y on table s\.t is in the way/);
+});
+
+test("a sequence of a table that is somebody else's", async () => {
+  await setTables(
+    stage,
+    "create table t (a int, b int)",
+    "alter table t add e serial; create sequence q owned by t.a; alter table t alter a set default nextval('q')",
+    "alter table t owner to writer; grant usage on schema s to writer",
+  );
+  expect(await suggested()).toContain("alter sequence s.q owner to writer;");
+  await mends("s.t");
+  const [row] = await stage.peer.query<{ n: string }>(
+    "select count(*) as n from pg_class where relkind = 'S' and relowner = 'writer'::regrole",
+    [],
+    { database: "app" },
+  );
+  expect(row).toEqual({ n: "2" });
+});
+
+test("defaults that no row can have", async () => {
+  await setTables(
+    stage,
+    "create domain small as int check (value < 9); create table t (a int)",
+    `alter table t add b varchar(3), add c smallint, add d small, add e text, add f varchar(3), add g small;
+     alter table t alter b set default now(), alter c set default 70000, alter d set default 10,
+       alter e set default now(), alter f set default 'abc', alter g set default 1 + 1`,
+    "insert into t values (1)",
+  );
+  const sql = await suggested();
+  for (const column of ["b", "c", "d"])
+    expect(sql).toMatch(
+      new RegExp(
+        `-- no row can have its default: .*\n.* add column ${column} .*;\n.* alter column ${column} set default`,
+      ),
+    );
+  expect(sql.match(/no row can have/g)).toHaveLength(3);
+  await mends("s.t");
+  expect(await stage.peer.query("select b, c, d, f, g from s.t", [], { database: "app" })).toEqual([
+    { b: null, c: null, d: null, f: "abc", g: 2 },
+  ]);
+});
+
+test("what is run of defaults to find that out is nobody else's", async () => {
+  await setTables(
+    stage,
+    "create table t (a int); create sequence q",
+    `create function f() returns int language sql as $$ select nextval('s.q')::int $$;
+     alter function f() owner to writer; create domain d as int check (value > s.f()); alter domain d owner to writer;
+     alter table t add b int default s.f(), add c bigint default nextval('s.q'), add e d default 1000`,
+    "",
+  );
+  const number = "select last_value, is_called from s.q";
+  const before = await stage.server.query(number, [], { database: "app" });
+  await suggested();
+  expect(await stage.server.query(number, [], { database: "app" })).toEqual(before);
+});
+
+test("a partition's own primary key that is a part of its parent's unique constraint", async () => {
+  const both = "create table root (a int) partition by list (a)";
+  const own = "create table t (a int primary key); alter table root attach partition t default";
+  const plain = "create table t (a int not null); alter table root attach partition t default";
+  const unique = "alter table root add constraint u unique (a)";
+  await setTables(stage, both, `${own}; ${unique}`, `${plain}; ${unique}`);
+  expect(await compare(stage)).toMatchObject({ t: "mismatch", root: "match" });
+  await mends("s.t");
+  await setTables(stage, both, `${plain}; ${unique}`, `${own}; ${unique}`);
+  expect(await suggested()).toMatch(/^-- constraint t_pkey is a part of one of the parent of s\.t/);
+});
+
+test("an index of a partition that is a part of one made ON ONLY", async () => {
+  await setTables(
+    stage,
+    `create table root (a int) partition by list (a); create table t partition of root default;
+     create table other partition of root for values in (1); create index whole on only root (a)`,
+    "create index part on t (a); alter index whole attach partition part",
+  );
+  expect(await compare(stage)).toMatchObject({ t: "mismatch", root: "match" });
+  await mends("s.t");
+});
+
+test("an index of a partition that is a part of one in another order", async () => {
+  await setTables(
+    stage,
+    "create table root (a int, b int) partition by list (a); create table t partition of root default",
+    "create index mine on t (b); create index whole on root (b desc)",
+    "create index whole on root (b desc)",
+  );
+  expect(await compare(stage)).toMatchObject({ t: "mismatch", root: "match" });
+  await mends("s.t");
+});
+
+test("an index with the name of one that a partition has from its parent", async () => {
+  await setTables(
+    stage,
+    "create table root (a int, b text) partition by list (a); create table t partition of root default",
+    'create index on t (b); create index on root (b collate "C")',
+    'create index on root (b collate "C")',
+  );
+  expect(await suggested()).toMatch(/^-- index s\.t_b_idx has the name that it would get/);
+});
+
+test("an index that is not valid of a partitioned table", async () => {
+  const both =
+    "create table t (a int) partition by list (a); create table t1 partition of t default";
+  await setTables(stage, both, "create index x on only t (a)", "");
+  expect(await suggested()).toContain(
+    "-- the local index is invalid: attach an index of each partition to it",
+  );
+});
