@@ -117,6 +117,6 @@ extern void apply_draft_graph(ApplyDraft *draft, ApplyRun *apply);
 
 /* apply_targets.c: what is there already */
 extern void apply_check_targets(JobRun *run, Jsonb *action);
-extern void apply_check_foreign_keys(JobRun *run, Jsonb *action);
+extern void apply_check_constraints(JobRun *run, Jsonb *action);
 
 #endif /* STEEP_APPLY_H */

@@ -242,27 +242,35 @@ apply_check_targets(JobRun *run, Jsonb *action)
 	MemoryContextSwitchTo(run->context);
 }
 
-/* Run one check of a foreign key, by the planner's query for it. */
+/* Run one check of a constraint, by the planner's query for it. */
 static void
-check_foreign_key(const char *name, const char *sql)
+check_constraint(const char *name, const char *kind, const char *sql)
 {
+	bool is_foreign_key = strcmp(kind, "f") == 0;
+
 	if (planned_finds_row("checks", sql))
 		ereport(
 			ERROR,
-			(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
-			 errmsg("loaded rows violate foreign key %s", name), errdetail("Query: %s", sql),
-			 errhint(
-				 "Load the table that it refers to as well, or remove the rows, then go on with steep_repl.retry_operation(id).")));
+			(errcode(is_foreign_key           ? ERRCODE_FOREIGN_KEY_VIOLATION
+					 : strcmp(kind, "x") == 0 ? ERRCODE_EXCLUSION_VIOLATION
+											  : ERRCODE_UNIQUE_VIOLATION),
+			 errmsg("loaded rows violate %s", name), errdetail("Query: %s", sql),
+			 is_foreign_key
+				 ? errhint(
+					   "Load the table that it refers to as well, or remove the rows, then go on with steep_repl.retry_operation(id).")
+				 : errhint(
+					   "Remove or change rows, then go on with steep_repl.retry_operation(id).")));
 }
 
 /*
- * Where existing tables were loaded without their foreign keys being checked,
- * check them now. As the requester; a table that he may not read is passed over.
+ * Where existing tables were loaded without triggers, check what these would
+ * have: foreign keys, and deferrable constraints. As the requester; a table that
+ * he may not read is passed over.
  */
 void
-apply_check_foreign_keys(JobRun *run, Jsonb *action)
+apply_check_constraints(JobRun *run, Jsonb *action)
 {
-	static const AnswerColumn columns[] = {{TEXTOID}, {TEXTOID, true}};
+	static const AnswerColumn columns[] = {{TEXTOID}, {TEXTOID}, {TEXTOID, true}};
 	SPITupleTable *checks;
 	uint64 n;
 
@@ -280,13 +288,14 @@ apply_check_foreign_keys(JobRun *run, Jsonb *action)
 	for (uint64 i = 0; i < n; i++)
 	{
 		char *name = SPI_getvalue(checks->vals[i], checks->tupdesc, 1);
-		char *sql = SPI_getvalue(checks->vals[i], checks->tupdesc, 2);
+		char *kind = SPI_getvalue(checks->vals[i], checks->tupdesc, 2);
+		char *sql = SPI_getvalue(checks->vals[i], checks->tupdesc, 3);
 
 		if (sql != NULL)
-			check_foreign_key(name, sql);
+			check_constraint(name, kind, sql);
 		else
-			ereport(WARNING, (errmsg("steep_repl: foreign key %s was not checked", name),
-							  errhint("That needs SELECT on both tables.")));
+			ereport(WARNING, (errmsg("steep_repl: %s was not checked", name),
+							  errhint("That needs SELECT on its tables.")));
 	}
 	SPI_finish();
 	PopActiveSnapshot();

@@ -76,14 +76,12 @@ export const levelsQuery = `
   group by t.position`;
 
 /**
- * Rows (name of a foreign key, query that finds a row that violates it; NULL where the requester may
- * not read the tables): the enforced ones of tables that were loaded while they were not checked.
+ * The enforced ones of tables that were loaded while they were not checked.
  * As PostgreSQL checks them: MATCH FULL also refuses keys that are NULL in part, and under PERIOD the ranges of the
  * parents have to cover that of the child together.
  */
-export const foreignKeyChecksQuery = `
-  with ${targets}
-  select format('%I of table %s', c.conname, c.conrelid::regclass),
+const foreignKeyChecks = `
+  select format('foreign key %I of table %s', c.conname, c.conrelid::regclass) as name, 'f' as kind,
          case when has_table_privilege(c.conrelid, 'SELECT') and has_table_privilege(c.confrelid, 'SELECT') then
            format('select 1 from only %s f where %s and not exists (%s) limit 1',
                   c.conrelid::regclass,
@@ -110,5 +108,39 @@ export const foreignKeyChecksQuery = `
     join pg_namespace n on n.oid = o.oprnamespace) k
   where c.contype = 'f' and c.convalidated and c.conenforced and c.conrelid in (select t.oid from target t)
     -- one that refers to a partitioned table has others for its partitions, which say less
-    and not exists (select from pg_constraint u where u.oid = c.conparentid and u.conrelid = c.conrelid)
+    and not exists (select from pg_constraint u where u.oid = c.conparentid and u.conrelid = c.conrelid)`;
+
+/**
+ * Deferrable constraints that keep rows apart: triggers check them, which did not fire. Those of equality are checked by that of the
+ * columns' types, others by their operators.
+ */
+const deferrableChecks = `
+  select format('constraint %I of table %s', c.conname, c.conrelid::regclass), case when c.conexclop is null then 'u' else 'x' end,
+         case when not has_table_privilege(c.conrelid, 'SELECT') then null
+              when c.conexclop is null then
+                format('select 1 from %s a where %s group by %s having count(*) > 1 limit 1', k.rows,
+                       case when i.indnullsnotdistinct then 'true' else k.every end, k.names)
+              else format('select 1 from %1$s a join %1$s b on a.r <> b.r and %2$s limit 1', k.rows, k.conflict) end
+  from pg_constraint c
+  join pg_index i on i.indexrelid = c.conindid
+  cross join lateral (
+    select format('(select t.ctid as r, %s from only %s t%s)', string_agg(format('(%s) as k%s', pg_get_indexdef(i.indexrelid, u.n::int, false), u.n), ', '),
+                  c.conrelid::regclass, coalesce(' where ' || pg_get_expr(i.indpred, i.indrelid), '')) as rows,
+           string_agg(format('a.k%s is not null', u.n), ' and ') as every,
+           string_agg('a.k' || u.n, ', ') as names,
+           string_agg(format('a.k%s operator(%I.%s) b.k%s', u.n, n.nspname, o.oprname, u.n), ' and ') as conflict
+    from generate_series(1, i.indnkeyatts) u(n)
+    left join pg_operator o on o.oid = c.conexclop[u.n]
+    left join pg_namespace n on n.oid = o.oprnamespace) k
+  where c.contype in ('p', 'u', 'x') and c.condeferrable and c.conrelid in (select t.oid from target t)`;
+
+/**
+ * Rows (name of a constraint, its kind: f, u or x, query that finds a row that violates it; NULL where the requester may not read the
+ * tables): of tables that were loaded while triggers did not fire.
+ */
+export const constraintChecksQuery = `
+  with ${targets}
+  ${foreignKeyChecks}
+  union all
+  ${deferrableChecks}
   order by 1`;

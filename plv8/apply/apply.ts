@@ -1,7 +1,7 @@
 import type { ApplyAction, ApplyDone } from "../shared/action.ts";
 import { refuseAny } from "../shared/refusal.ts";
 import type { ApplyParams, Section } from "./apply-params.ts";
-import { factsQuery, foreignKeyChecksQuery, levelsQuery } from "./apply-sql.ts";
+import { constraintChecksQuery, factsQuery, levelsQuery } from "./apply-sql.ts";
 import { type Replicated, replicationWarnings } from "./replication-warnings.ts";
 
 /** What the planner decides by, after `check_targets`: lists of names, joined, null for none. */
@@ -201,11 +201,11 @@ export function nextApplyAction(job: ApplyJob, facts: ApplyFacts): ApplyAction {
       return { kind: "post_data", phase: "indexes" };
     case "post_data":
       return {
-        kind: "check_foreign_keys",
+        kind: "check_constraints",
         phase: "finalizing",
-        checks: foreignKeyChecksQuery,
+        checks: constraintChecksQuery,
       };
-    case "check_foreign_keys":
+    case "check_constraints":
       return { kind: "analyze", phase: "finalizing" };
     case "analyze":
       return { kind: "close_plan", phase: "finalizing" };

@@ -66,7 +66,7 @@ export type ApplyAction =
   | { readonly kind: "load"; readonly phase: "data" }
   | { readonly kind: "set_sequences"; readonly phase: "sequences" }
   | { readonly kind: "post_data"; readonly phase: "indexes" }
-  | { readonly kind: "check_foreign_keys"; readonly phase: "finalizing"; readonly checks: string }
+  | { readonly kind: "check_constraints"; readonly phase: "finalizing"; readonly checks: string }
   | { readonly kind: "analyze"; readonly phase: "finalizing" }
   | { readonly kind: "close_plan"; readonly phase: "finalizing" }
   | Complete;

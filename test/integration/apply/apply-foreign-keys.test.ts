@@ -4,7 +4,7 @@ import { expectNoLeaks } from "../../support/leaks.ts";
 import { type Server, startServer } from "../../support/server.ts";
 import { freshPath, takeSnapshot } from "../../support/snapshots.ts";
 
-/* Foreign keys of existing tables, which are checked when their rows are loaded, by PostgreSQL's own rules. */
+/* Foreign keys and deferrable constraints of existing tables, which are checked when their rows are loaded, by PostgreSQL's own rules. */
 
 const source = { database: "source" };
 const target = { database: "target" };
@@ -66,4 +66,52 @@ test.each([
   });
   expect(row).toMatchObject({ status: "failed", error_sqlstate: "23503", phase: "finalizing" });
   expect(row.error_message).toContain(name);
+});
+
+/** A column that has its values twice in the snapshot, and what keeps them apart at the target. */
+test.each([
+  ["a unique constraint", "add constraint apart unique (p) deferrable", "23505"],
+  [
+    "one that is deferred",
+    "add constraint apart unique (p) deferrable initially deferred",
+    "23505",
+  ],
+  [
+    "one for which NULLs are equal",
+    "add constraint apart unique nulls not distinct (id, p) deferrable",
+    null,
+  ],
+  [
+    "an exclusion constraint",
+    "add constraint apart exclude using gist (p with =, (valid * '[0,100)') with &&) where (id < 100) deferrable",
+    "23P01",
+  ],
+  [
+    "one that holds",
+    "add constraint apart exclude using gist (id with =, valid with &&) deferrable",
+    null,
+  ],
+  [
+    "one without overlaps",
+    "add constraint apart unique (p, valid without overlaps) deferrable",
+    "23P01",
+  ],
+])("deferrable constraints are checked when triggers did not: %s", async (_, clause, sqlstate) => {
+  await server.query("insert into within values (11, 1, '[3,4)')", [], source);
+  const doubled = freshPath(server);
+  await takeSnapshot(server, { ...source, path: doubled });
+  await server.query("delete from within where id = 11", [], source);
+  await server.query(`alter table within ${clause}`, [], target);
+  const row = await runApply(server, doubled, { ...target, args: dataOnly });
+  expect(row).toMatchObject({
+    status: sqlstate === null ? "complete" : "failed",
+    error_sqlstate: sqlstate,
+  });
+  if (sqlstate !== null)
+    expect(row.error_message).toContain("violate constraint apart of table public.within");
+  await server.query(
+    "select steep_repl.drop_snapshot(snapshot_id) from steep_repl.snapshots where storage_path = $1",
+    [doubled],
+    source,
+  );
 });

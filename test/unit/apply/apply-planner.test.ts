@@ -94,8 +94,8 @@ describe("the order of actions", () => {
     ["truncate", "load", "data"],
     ["load", "set_sequences", "sequences"],
     ["set_sequences", "post_data", "indexes"],
-    ["post_data", "check_foreign_keys", "finalizing"],
-    ["check_foreign_keys", "analyze", "finalizing"],
+    ["post_data", "check_constraints", "finalizing"],
+    ["check_constraints", "analyze", "finalizing"],
     ["analyze", "close_plan", "finalizing"],
     ["close_plan", "complete", "complete"],
   ] as const)("after %s comes %s, in phase %s", (done, kind, phase) => {
@@ -126,7 +126,7 @@ describe("the order of actions", () => {
 
   test("foreign keys are checked after the load, and the plan closes last", () => {
     const seen = wholeJob({ ...dataOnly });
-    expect(seen.indexOf("check_foreign_keys")).toBeGreaterThan(seen.indexOf("load"));
+    expect(seen.indexOf("check_constraints")).toBeGreaterThan(seen.indexOf("load"));
     expect(seen.slice(-2)).toEqual(["close_plan", "complete"]);
   });
 
