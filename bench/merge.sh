@@ -2,7 +2,8 @@
 # shellcheck disable=SC2154 # variables of run.sh
 # Merging two servers on this machine: dataset, direction, and how many of the rows differ. Beside it a statement
 # written by hand, INSERT ... SELECT FROM dblink(...) of the same rows, without a comparison, locks or an audit log.
-# For conflicts that is an UPDATE. The peer of bench/overlap.sh is used; it has steep_repl where the direction says "both".
+# For conflicts that is an UPDATE. Where few rows differ, a second statement finds them first, as nobody knows which they
+# are: it reads all rows of the peer. The peer of bench/overlap.sh is used; it has steep_repl where the direction says "both".
 
 cases_merge() {
   local direction
@@ -61,6 +62,11 @@ by_hand() {
   esac
 }
 
+# The same for a pull, without knowing which.
+by_hand_finding() {
+  psql -c "insert into merged select r.* from dblink('$peer', 'select * from merged') as r(id int, words text, doc jsonb, at timestamptz, amount numeric(20, 6)) where not exists (select from merged m where m.id = r.id)"
+}
+
 run_merge() {
   use_peer "$1"
   peer="host=127.0.0.1 port=$peer_port user=postgres dbname=$1"
@@ -71,15 +77,18 @@ run_merge() {
     *) on_peer psql -c "drop extension if exists steep_repl" ;;
   esac
   local direction=${2%-both}
-  rm -f "$work"/{ours,hand}
+  rm -f "$work"/{ours,hand,finding}
   for _ in $(seq "${RUNS:-5}"); do
     prepare_merge "$direction" "$3"
     seconds merge "$direction" >>"$work/ours"
     prepare_merge "$direction" "$3"
     seconds by_hand "$direction" "$3" >>"$work/hand"
+    case $3 in *-of-*) prepare_merge "$direction" "$3"; seconds by_hand_finding >>"$work/finding" ;; esac
   done
   local rows
   rows=$(rows_of "$3")
   awk -v name="$(printf '%-8s %-14s %-14s %-18s' merge "$@")" -v o="$(median_of ours 1)" -v h="$(median_of hand 1)" -v r="$rows" \
-    'BEGIN { printf "%s | %7.2f s, %6.0f rows/s | by hand %7.2f s: %.2f\n", name, o, r / o, h, o / h }'
+    -v f="$([ -f "$work/finding" ] && median_of finding 1)" \
+    'BEGIN { printf "%s | %7.2f s, %6.0f rows/s | by hand %7.2f s: %.2f", name, o, r / o, h, o / h
+             if (f != "") printf " | finding them by hand %7.2f s: %.2f", f, o / f; print "" }'
 }
