@@ -145,10 +145,19 @@ function waitsFor(table: Table, local: SchemaObject): string | null {
     return `${type} ${name}`;
   }
   if (!isPartOfAnother(local)) {
-    return null;
+    return ofParent(table, local);
   }
   const left = table.rows.find((row) => isLeft(row) && isNeededBy(local, row.pair));
   return left === undefined ? null : nameOf(objectOf(left.pair));
+}
+
+/** What a partition does not become, if an object needs what it would have from its parent then, such as a key. */
+function ofParent({ local: ties, localSide, rows }: Table, local: SchemaObject): string | null {
+  const listed = new Set(localSide.objects.map(key));
+  const partition = rows.find((row) => isLeft(row) && row.pair.local?.type === "partition");
+  return partition !== undefined && ties.below(key(local)).some((one) => !listed.has(one))
+    ? nameOf(objectOf(partition.pair))
+    : null;
 }
 
 const isPartOfAnother = ({ type }: SchemaObject) =>

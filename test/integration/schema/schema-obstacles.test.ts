@@ -213,3 +213,16 @@ test("an index that is not valid of a partitioned table", async () => {
     "-- the local index is invalid: attach an index of each partition to it",
   );
 });
+
+test("a foreign key to a key that a partition would have from its parent, and does not become", async () => {
+  await setTables(
+    stage,
+    "create table root (a int primary key, h int) partition by list (a)",
+    "create table t partition of root default; alter table t add constraint x foreign key (a) references t (a)",
+    "create table t (a int not null, h date)",
+  );
+  const rows = await diff(stage);
+  const key = rows.find((row) => row.object_name === "x");
+  expect(key?.suggested_sql).toMatch(/^-- it needs partition s\.t, which is left as it is/);
+  await mend(stage, rows);
+});
