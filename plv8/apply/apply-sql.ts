@@ -128,7 +128,7 @@ const deferrableChecks = `
                   c.conrelid::regclass, coalesce(' where ' || pg_get_expr(i.indpred, i.indrelid), '')) as rows,
            string_agg(format('a.k%s is not null', u.n), ' and ') as every,
            string_agg('a.k' || u.n, ', ') as names,
-           string_agg(format('a.k%s operator(%I.%s) b.k%s', u.n, n.nspname, o.oprname, u.n), ' and ') as conflict
+           string_agg(format('a.k%s operator(%s.%s) b.k%s', u.n, quote_ident(n.nspname), o.oprname, u.n), ' and ') as conflict
     from generate_series(1, i.indnkeyatts) u(n)
     left join pg_operator o on o.oid = c.conexclop[u.n]
     left join pg_namespace n on n.oid = o.oprnamespace) k

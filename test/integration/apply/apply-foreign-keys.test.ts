@@ -103,15 +103,15 @@ test.each([
   await server.query("delete from within where id = 11", [], source);
   await server.query(`alter table within ${clause}`, [], target);
   const row = await runApply(server, doubled, { ...target, args: dataOnly });
+  await server.query(
+    "select steep_repl.drop_snapshot(snapshot_id) from steep_repl.snapshots where storage_path = $1",
+    [doubled],
+    source,
+  );
   expect(row).toMatchObject({
     status: sqlstate === null ? "complete" : "failed",
     error_sqlstate: sqlstate,
   });
   if (sqlstate !== null)
     expect(row.error_message).toContain("violate constraint apart of table public.within");
-  await server.query(
-    "select steep_repl.drop_snapshot(snapshot_id) from steep_repl.snapshots where storage_path = $1",
-    [doubled],
-    source,
-  );
 });

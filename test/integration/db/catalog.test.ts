@@ -47,6 +47,7 @@ test("every function may be executed by everybody: each checks for itself", asyn
  * the caller's rights, above. So each C function has a reason here why everybody may call it.
  */
 const reasons: Readonly<Record<string, string>> = {
+  _apply_errors: "only to members of pg_monitor and owners of the subscription",
   _cancel: "checks that the caller controls the job",
   _check_input_path: "opens nothing but a snapshot that the caller may read",
   _check_no_transaction_block: "looks at the caller's own transaction",
@@ -97,6 +98,7 @@ const reasons: Readonly<Record<string, string>> = {
   _row_digest: "computes from its arguments",
   _row_image: "computes from its arguments",
   _system_identifier: "what pg_control_system() shows everybody",
+  _use_origin: "by the rights on pg_replication_origin_session_setup",
   _waiting_reason: "free slots, from settings and numbers that everybody may see",
   _was_queued_here: "looks at the caller's own transaction",
   verify_snapshot: "opens nothing but a snapshot that the caller may read",
