@@ -56,6 +56,14 @@ return $sql$
     from t join parent p on t.relispartition and p.inhrelid = t.oid join pg_class c on c.oid = p.inhparent
     cross join lateral pg_identify_object('pg_class'::regclass, c.oid, 0) i
     union all
+    -- the key that a foreign key refers to
+    select 'constraint', k.conname::text, 'key', c.relname::text, i.identity,
+           (select json_agg(a.attname order by a.attname collate "C")::text from pg_attribute a where a.attrelid = k.confrelid and a.attnum = any (k.confkey))
+    from t join pg_constraint k on k.conrelid = t.oid and k.contype = 'f' and k.confrelid <> t.oid and k.conparentid = 0
+                               and to_jsonb(k) -> 'conperiod' is distinct from 'true'
+    join pg_class c on c.oid = k.confrelid
+    cross join lateral pg_identify_object('pg_class'::regclass, c.oid, 0) i
+    union all
     select c.type, c.name, 'name', s.relname::text, null, null
     from t join part c on c.type in ('constraint', 'index') and c.class = 'pg_class'::regclass and c.id <> t.oid
     join pg_class s on s.oid = c.id and s.relkind in ('i', 'I')
@@ -111,6 +119,16 @@ return format($sql$
                           join pg_attribute a on a.attrelid = t.oid and a.attnum = o.refobjsubid
                           where o.classid = 'pg_class'::regclass and o.objid = c.oid and o.refclassid = 'pg_class'::regclass
                             and o.deptype in ('a', 'i') and t.relnamespace = n.oid and t.relname = %L and a.attname = w.shape))
+      when w.class = 'key' then (
+        select format('table %%s has no unique constraint over (%%s)', w.identity, translate(w.shape, '[]"', ''))
+        from pg_class c
+        where c.relname = w.bare and (pg_identify_object('pg_class'::regclass, c.oid, 0)).identity = w.identity
+          and not exists (
+            select from pg_index i
+            where i.indrelid = c.oid and i.indisunique and i.indimmediate and i.indisvalid and i.indpred is null and i.indexprs is null
+              and (select json_agg(a.attname order by a.attname collate "C")::text
+                   from unnest(i.indkey::int2[]) with ordinality u(attnum, n) join pg_attribute a on a.attrelid = c.oid and a.attnum = u.attnum
+                   where u.n <= i.indnkeyatts) = w.shape))
       when w.class = 'bound' then (
         select format('partition %%I.%%I of %%s, which is not here, may take some of the same rows', n.nspname, c.relname, w.identity)
         from pg_class p join pg_partitioned_table k on k.partrelid = p.oid
