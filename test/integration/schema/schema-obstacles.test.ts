@@ -226,3 +226,15 @@ test("a foreign key to a key that a partition would have from its parent, and do
   expect(key?.suggested_sql).toMatch(/^-- it needs partition s\.t, which is left as it is/);
   await mend(stage, rows);
 });
+
+test("a foreign key to a table that lacks the key is no statement until that has it", async () => {
+  const refers = "create table u (n bigint references t (a))";
+  await setTables(
+    stage,
+    "",
+    `create table t (a bigint unique); ${refers}`,
+    "create table t (a bigint)",
+  );
+  expect(await suggested("s.u")).toMatch(/^-- table s\.t has no unique constraint over \(a\)/);
+  await mends("s.t", "s.u");
+});
