@@ -1,5 +1,6 @@
 import { Command, CommanderError } from "commander";
 import { CliError, type ExitCode, exitCode, usageError } from "./cli-error.ts";
+import { addDaemon } from "./commands/daemon.ts";
 import { addHealth } from "./commands/health.ts";
 import { addMerge } from "./commands/merge.ts";
 import { addNode } from "./commands/node.ts";

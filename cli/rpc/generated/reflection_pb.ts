@@ -4,15 +4,18 @@
 // @generated from file reflection.proto (package grpc.reflection.v1, syntax proto3)
 /* eslint-disable */
 
+import type { Message } from "@bufbuild/protobuf";
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
-import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file reflection.proto.
  */
-export const file_reflection: GenFile = /*@__PURE__*/
-  fileDesc("ChByZWZsZWN0aW9uLnByb3RvEhJncnBjLnJlZmxlY3Rpb24udjEihQIKF1NlcnZlclJlZmxlY3Rpb25SZXF1ZXN0EgwKBGhvc3QYASABKAkSGgoQZmlsZV9ieV9maWxlbmFtZRgDIAEoCUgAEiAKFmZpbGVfY29udGFpbmluZ19zeW1ib2wYBCABKAlIABJJChlmaWxlX2NvbnRhaW5pbmdfZXh0ZW5zaW9uGAUgASgLMiQuZ3JwYy5yZWZsZWN0aW9uLnYxLkV4dGVuc2lvblJlcXVlc3RIABInCh1hbGxfZXh0ZW5zaW9uX251bWJlcnNfb2ZfdHlwZRgGIAEoCUgAEhcKDWxpc3Rfc2VydmljZXMYByABKAlIAEIRCg9tZXNzYWdlX3JlcXVlc3QiRQoQRXh0ZW5zaW9uUmVxdWVzdBIXCg9jb250YWluaW5nX3R5cGUYASABKAkSGAoQZXh0ZW5zaW9uX251bWJlchgCIAEoBSK4AwoYU2VydmVyUmVmbGVjdGlvblJlc3BvbnNlEhIKCnZhbGlkX2hvc3QYASABKAkSRQoQb3JpZ2luYWxfcmVxdWVzdBgCIAEoCzIrLmdycGMucmVmbGVjdGlvbi52MS5TZXJ2ZXJSZWZsZWN0aW9uUmVxdWVzdBJOChhmaWxlX2Rlc2NyaXB0b3JfcmVzcG9uc2UYBCABKAsyKi5ncnBjLnJlZmxlY3Rpb24udjEuRmlsZURlc2NyaXB0b3JSZXNwb25zZUgAElUKHmFsbF9leHRlbnNpb25fbnVtYmVyc19yZXNwb25zZRgFIAEoCzIrLmdycGMucmVmbGVjdGlvbi52MS5FeHRlbnNpb25OdW1iZXJSZXNwb25zZUgAEkkKFmxpc3Rfc2VydmljZXNfcmVzcG9uc2UYBiABKAsyJy5ncnBjLnJlZmxlY3Rpb24udjEuTGlzdFNlcnZpY2VSZXNwb25zZUgAEjsKDmVycm9yX3Jlc3BvbnNlGAcgASgLMiEuZ3JwYy5yZWZsZWN0aW9uLnYxLkVycm9yUmVzcG9uc2VIAEISChBtZXNzYWdlX3Jlc3BvbnNlIjcKFkZpbGVEZXNjcmlwdG9yUmVzcG9uc2USHQoVZmlsZV9kZXNjcmlwdG9yX3Byb3RvGAEgAygMIksKF0V4dGVuc2lvbk51bWJlclJlc3BvbnNlEhYKDmJhc2VfdHlwZV9uYW1lGAEgASgJEhgKEGV4dGVuc2lvbl9udW1iZXIYAiADKAUiSwoTTGlzdFNlcnZpY2VSZXNwb25zZRI0CgdzZXJ2aWNlGAEgAygLMiMuZ3JwYy5yZWZsZWN0aW9uLnYxLlNlcnZpY2VSZXNwb25zZSIfCg9TZXJ2aWNlUmVzcG9uc2USDAoEbmFtZRgBIAEoCSI6Cg1FcnJvclJlc3BvbnNlEhIKCmVycm9yX2NvZGUYASABKAUSFQoNZXJyb3JfbWVzc2FnZRgCIAEoCTKJAQoQU2VydmVyUmVmbGVjdGlvbhJ1ChRTZXJ2ZXJSZWZsZWN0aW9uSW5mbxIrLmdycGMucmVmbGVjdGlvbi52MS5TZXJ2ZXJSZWZsZWN0aW9uUmVxdWVzdBosLmdycGMucmVmbGVjdGlvbi52MS5TZXJ2ZXJSZWZsZWN0aW9uUmVzcG9uc2UoATABYgZwcm90bzM");
+export const file_reflection: GenFile =
+  /*@__PURE__*/
+  fileDesc(
+    "ChByZWZsZWN0aW9uLnByb3RvEhJncnBjLnJlZmxlY3Rpb24udjEihQIKF1NlcnZlclJlZmxlY3Rpb25SZXF1ZXN0EgwKBGhvc3QYASABKAkSGgoQZmlsZV9ieV9maWxlbmFtZRgDIAEoCUgAEiAKFmZpbGVfY29udGFpbmluZ19zeW1ib2wYBCABKAlIABJJChlmaWxlX2NvbnRhaW5pbmdfZXh0ZW5zaW9uGAUgASgLMiQuZ3JwYy5yZWZsZWN0aW9uLnYxLkV4dGVuc2lvblJlcXVlc3RIABInCh1hbGxfZXh0ZW5zaW9uX251bWJlcnNfb2ZfdHlwZRgGIAEoCUgAEhcKDWxpc3Rfc2VydmljZXMYByABKAlIAEIRCg9tZXNzYWdlX3JlcXVlc3QiRQoQRXh0ZW5zaW9uUmVxdWVzdBIXCg9jb250YWluaW5nX3R5cGUYASABKAkSGAoQZXh0ZW5zaW9uX251bWJlchgCIAEoBSK4AwoYU2VydmVyUmVmbGVjdGlvblJlc3BvbnNlEhIKCnZhbGlkX2hvc3QYASABKAkSRQoQb3JpZ2luYWxfcmVxdWVzdBgCIAEoCzIrLmdycGMucmVmbGVjdGlvbi52MS5TZXJ2ZXJSZWZsZWN0aW9uUmVxdWVzdBJOChhmaWxlX2Rlc2NyaXB0b3JfcmVzcG9uc2UYBCABKAsyKi5ncnBjLnJlZmxlY3Rpb24udjEuRmlsZURlc2NyaXB0b3JSZXNwb25zZUgAElUKHmFsbF9leHRlbnNpb25fbnVtYmVyc19yZXNwb25zZRgFIAEoCzIrLmdycGMucmVmbGVjdGlvbi52MS5FeHRlbnNpb25OdW1iZXJSZXNwb25zZUgAEkkKFmxpc3Rfc2VydmljZXNfcmVzcG9uc2UYBiABKAsyJy5ncnBjLnJlZmxlY3Rpb24udjEuTGlzdFNlcnZpY2VSZXNwb25zZUgAEjsKDmVycm9yX3Jlc3BvbnNlGAcgASgLMiEuZ3JwYy5yZWZsZWN0aW9uLnYxLkVycm9yUmVzcG9uc2VIAEISChBtZXNzYWdlX3Jlc3BvbnNlIjcKFkZpbGVEZXNjcmlwdG9yUmVzcG9uc2USHQoVZmlsZV9kZXNjcmlwdG9yX3Byb3RvGAEgAygMIksKF0V4dGVuc2lvbk51bWJlclJlc3BvbnNlEhYKDmJhc2VfdHlwZV9uYW1lGAEgASgJEhgKEGV4dGVuc2lvbl9udW1iZXIYAiADKAUiSwoTTGlzdFNlcnZpY2VSZXNwb25zZRI0CgdzZXJ2aWNlGAEgAygLMiMuZ3JwYy5yZWZsZWN0aW9uLnYxLlNlcnZpY2VSZXNwb25zZSIfCg9TZXJ2aWNlUmVzcG9uc2USDAoEbmFtZRgBIAEoCSI6Cg1FcnJvclJlc3BvbnNlEhIKCmVycm9yX2NvZGUYASABKAUSFQoNZXJyb3JfbWVzc2FnZRgCIAEoCTKJAQoQU2VydmVyUmVmbGVjdGlvbhJ1ChRTZXJ2ZXJSZWZsZWN0aW9uSW5mbxIrLmdycGMucmVmbGVjdGlvbi52MS5TZXJ2ZXJSZWZsZWN0aW9uUmVxdWVzdBosLmdycGMucmVmbGVjdGlvbi52MS5TZXJ2ZXJSZWZsZWN0aW9uUmVzcG9uc2UoATABYgZwcm90bzM",
+  );
 
 /**
  * @generated from message grpc.reflection.v1.ServerReflectionRequest
@@ -26,44 +29,51 @@ export type ServerReflectionRequest = Message<"grpc.reflection.v1.ServerReflecti
   /**
    * @generated from oneof grpc.reflection.v1.ServerReflectionRequest.message_request
    */
-  messageRequest: {
-    /**
-     * @generated from field: string file_by_filename = 3;
-     */
-    value: string;
-    case: "fileByFilename";
-  } | {
-    /**
-     * @generated from field: string file_containing_symbol = 4;
-     */
-    value: string;
-    case: "fileContainingSymbol";
-  } | {
-    /**
-     * @generated from field: grpc.reflection.v1.ExtensionRequest file_containing_extension = 5;
-     */
-    value: ExtensionRequest;
-    case: "fileContainingExtension";
-  } | {
-    /**
-     * @generated from field: string all_extension_numbers_of_type = 6;
-     */
-    value: string;
-    case: "allExtensionNumbersOfType";
-  } | {
-    /**
-     * @generated from field: string list_services = 7;
-     */
-    value: string;
-    case: "listServices";
-  } | { case: undefined; value?: undefined };
+  messageRequest:
+    | {
+        /**
+         * @generated from field: string file_by_filename = 3;
+         */
+        value: string;
+        case: "fileByFilename";
+      }
+    | {
+        /**
+         * @generated from field: string file_containing_symbol = 4;
+         */
+        value: string;
+        case: "fileContainingSymbol";
+      }
+    | {
+        /**
+         * @generated from field: grpc.reflection.v1.ExtensionRequest file_containing_extension = 5;
+         */
+        value: ExtensionRequest;
+        case: "fileContainingExtension";
+      }
+    | {
+        /**
+         * @generated from field: string all_extension_numbers_of_type = 6;
+         */
+        value: string;
+        case: "allExtensionNumbersOfType";
+      }
+    | {
+        /**
+         * @generated from field: string list_services = 7;
+         */
+        value: string;
+        case: "listServices";
+      }
+    | { case: undefined; value?: undefined };
 };
 
 /**
  * Describes the message grpc.reflection.v1.ServerReflectionRequest.
  * Use `create(ServerReflectionRequestSchema)` to create a new message.
  */
-export const ServerReflectionRequestSchema: GenMessage<ServerReflectionRequest> = /*@__PURE__*/
+export const ServerReflectionRequestSchema: GenMessage<ServerReflectionRequest> =
+  /*@__PURE__*/
   messageDesc(file_reflection, 0);
 
 /**
@@ -85,7 +95,8 @@ export type ExtensionRequest = Message<"grpc.reflection.v1.ExtensionRequest"> & 
  * Describes the message grpc.reflection.v1.ExtensionRequest.
  * Use `create(ExtensionRequestSchema)` to create a new message.
  */
-export const ExtensionRequestSchema: GenMessage<ExtensionRequest> = /*@__PURE__*/
+export const ExtensionRequestSchema: GenMessage<ExtensionRequest> =
+  /*@__PURE__*/
   messageDesc(file_reflection, 1);
 
 /**
@@ -105,38 +116,44 @@ export type ServerReflectionResponse = Message<"grpc.reflection.v1.ServerReflect
   /**
    * @generated from oneof grpc.reflection.v1.ServerReflectionResponse.message_response
    */
-  messageResponse: {
-    /**
-     * @generated from field: grpc.reflection.v1.FileDescriptorResponse file_descriptor_response = 4;
-     */
-    value: FileDescriptorResponse;
-    case: "fileDescriptorResponse";
-  } | {
-    /**
-     * @generated from field: grpc.reflection.v1.ExtensionNumberResponse all_extension_numbers_response = 5;
-     */
-    value: ExtensionNumberResponse;
-    case: "allExtensionNumbersResponse";
-  } | {
-    /**
-     * @generated from field: grpc.reflection.v1.ListServiceResponse list_services_response = 6;
-     */
-    value: ListServiceResponse;
-    case: "listServicesResponse";
-  } | {
-    /**
-     * @generated from field: grpc.reflection.v1.ErrorResponse error_response = 7;
-     */
-    value: ErrorResponse;
-    case: "errorResponse";
-  } | { case: undefined; value?: undefined };
+  messageResponse:
+    | {
+        /**
+         * @generated from field: grpc.reflection.v1.FileDescriptorResponse file_descriptor_response = 4;
+         */
+        value: FileDescriptorResponse;
+        case: "fileDescriptorResponse";
+      }
+    | {
+        /**
+         * @generated from field: grpc.reflection.v1.ExtensionNumberResponse all_extension_numbers_response = 5;
+         */
+        value: ExtensionNumberResponse;
+        case: "allExtensionNumbersResponse";
+      }
+    | {
+        /**
+         * @generated from field: grpc.reflection.v1.ListServiceResponse list_services_response = 6;
+         */
+        value: ListServiceResponse;
+        case: "listServicesResponse";
+      }
+    | {
+        /**
+         * @generated from field: grpc.reflection.v1.ErrorResponse error_response = 7;
+         */
+        value: ErrorResponse;
+        case: "errorResponse";
+      }
+    | { case: undefined; value?: undefined };
 };
 
 /**
  * Describes the message grpc.reflection.v1.ServerReflectionResponse.
  * Use `create(ServerReflectionResponseSchema)` to create a new message.
  */
-export const ServerReflectionResponseSchema: GenMessage<ServerReflectionResponse> = /*@__PURE__*/
+export const ServerReflectionResponseSchema: GenMessage<ServerReflectionResponse> =
+  /*@__PURE__*/
   messageDesc(file_reflection, 2);
 
 /**
@@ -153,7 +170,8 @@ export type FileDescriptorResponse = Message<"grpc.reflection.v1.FileDescriptorR
  * Describes the message grpc.reflection.v1.FileDescriptorResponse.
  * Use `create(FileDescriptorResponseSchema)` to create a new message.
  */
-export const FileDescriptorResponseSchema: GenMessage<FileDescriptorResponse> = /*@__PURE__*/
+export const FileDescriptorResponseSchema: GenMessage<FileDescriptorResponse> =
+  /*@__PURE__*/
   messageDesc(file_reflection, 3);
 
 /**
@@ -175,7 +193,8 @@ export type ExtensionNumberResponse = Message<"grpc.reflection.v1.ExtensionNumbe
  * Describes the message grpc.reflection.v1.ExtensionNumberResponse.
  * Use `create(ExtensionNumberResponseSchema)` to create a new message.
  */
-export const ExtensionNumberResponseSchema: GenMessage<ExtensionNumberResponse> = /*@__PURE__*/
+export const ExtensionNumberResponseSchema: GenMessage<ExtensionNumberResponse> =
+  /*@__PURE__*/
   messageDesc(file_reflection, 4);
 
 /**
@@ -192,7 +211,8 @@ export type ListServiceResponse = Message<"grpc.reflection.v1.ListServiceRespons
  * Describes the message grpc.reflection.v1.ListServiceResponse.
  * Use `create(ListServiceResponseSchema)` to create a new message.
  */
-export const ListServiceResponseSchema: GenMessage<ListServiceResponse> = /*@__PURE__*/
+export const ListServiceResponseSchema: GenMessage<ListServiceResponse> =
+  /*@__PURE__*/
   messageDesc(file_reflection, 5);
 
 /**
@@ -209,7 +229,8 @@ export type ServiceResponse = Message<"grpc.reflection.v1.ServiceResponse"> & {
  * Describes the message grpc.reflection.v1.ServiceResponse.
  * Use `create(ServiceResponseSchema)` to create a new message.
  */
-export const ServiceResponseSchema: GenMessage<ServiceResponse> = /*@__PURE__*/
+export const ServiceResponseSchema: GenMessage<ServiceResponse> =
+  /*@__PURE__*/
   messageDesc(file_reflection, 6);
 
 /**
@@ -231,7 +252,8 @@ export type ErrorResponse = Message<"grpc.reflection.v1.ErrorResponse"> & {
  * Describes the message grpc.reflection.v1.ErrorResponse.
  * Use `create(ErrorResponseSchema)` to create a new message.
  */
-export const ErrorResponseSchema: GenMessage<ErrorResponse> = /*@__PURE__*/
+export const ErrorResponseSchema: GenMessage<ErrorResponse> =
+  /*@__PURE__*/
   messageDesc(file_reflection, 7);
 
 /**
@@ -245,7 +267,5 @@ export const ServerReflection: GenService<{
     methodKind: "bidi_streaming";
     input: typeof ServerReflectionRequestSchema;
     output: typeof ServerReflectionResponseSchema;
-  },
-}> = /*@__PURE__*/
-  serviceDesc(file_reflection, 0);
-
+  };
+}> = /*@__PURE__*/ serviceDesc(file_reflection, 0);

@@ -1,0 +1,50 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { create } from "@bufbuild/protobuf";
+import { Code, ConnectError, type ServiceImpl } from "@connectrpc/connect";
+import {
+  type Health,
+  HealthCheckResponseSchema,
+  HealthCheckResponse_ServingStatus as ServingStatus,
+} from "../rpc/generated/health_pb.ts";
+import type { Sessions } from "./sessions.ts";
+
+const watchMs = 2000;
+
+/** `healthy`, `degraded` or `unhealthy`; unhealthy where PostgreSQL does not answer. */
+export async function healthOf(sessions: Sessions): Promise<string> {
+  try {
+    const row = await sessions.use((session) =>
+      session.row("select status from steep_repl.health()"),
+    );
+    return row.values.status ?? "unhealthy";
+  } catch {
+    return "unhealthy";
+  }
+}
+
+/** The standard health service; `names` are the services that there are, and "" is all. */
+export function standardHealth(
+  sessions: Sessions,
+  names: readonly string[],
+): ServiceImpl<typeof Health> {
+  const status = async () =>
+    (await healthOf(sessions)) === "unhealthy" ? ServingStatus.NOT_SERVING : ServingStatus.SERVING;
+  const isKnown = (service: string) => service === "" || names.includes(service);
+  return {
+    check: async ({ service }) => {
+      if (!isKnown(service))
+        throw new ConnectError(`there is no service ${service}`, Code.NotFound);
+      return create(HealthCheckResponseSchema, { status: await status() });
+    },
+
+    async *watch({ service }, { signal }) {
+      let last: ServingStatus | undefined;
+      while (!signal.aborted) {
+        const now = isKnown(service) ? await status() : ServingStatus.SERVICE_UNKNOWN;
+        if (now !== last) yield create(HealthCheckResponseSchema, { status: now });
+        last = now;
+        await sleep(watchMs, undefined, { signal });
+      }
+    },
+  };
+}
