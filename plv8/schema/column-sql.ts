@@ -219,7 +219,9 @@ export function alterColumn(around: Surroundings, local: Column, peer: Column): 
   // the values of a generated column are computed again
   const kept = to.generated === "" ? typeChange(from.cast, to.cast) : null;
   if (kept?.loss != null) {
-    return nothing(withheld(sql, kept.loss));
+    return nothing(
+      sql.includes("\n") ? script(comment(kept.loss), comment(sql)) : withheld(sql, kept.loss),
+    );
   }
   const clearsType = clearsForType(local, peer);
   const nullable = becomesNullable(local, peer);

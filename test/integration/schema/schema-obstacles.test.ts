@@ -141,9 +141,9 @@ test("a sequence whose number is beyond its new type ends in an error", async ()
 test("a cast with a function of somebody's own may do anything to values", async () => {
   await setTables(
     stage,
-    `create function f(text) returns int language sql immutable as 'select 1';
-     create cast (text as int) with function f(text)`,
-    "create table t (a int, b int[])",
+    `create function f(text) returns uuid language sql immutable as $$select '${"0".repeat(32)}'::uuid$$;
+     create cast (text as uuid) with function f(text)`,
+    "create table t (a uuid, b uuid[])",
     "create table t (a text, b text[])",
   );
   const [a, b] = (await diff(stage)).map(({ suggested_sql }) => suggested_sql);
