@@ -91,6 +91,18 @@ end
 $fn$;
 comment on function steep_repl._merge_changed_tables(text) is 'private: says which tables were changed since a merge began';
 
+-- Warnings about a merge that ends early, or an undo.
+create function steep_repl._merge_unfinished(connection text) returns text[]
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
+begin
+  return case when exists (
+    select from pg_temp.steep_repl_merge m join steep_repl.merge_audit_log a using (merge_id) where not m.has_moved_sequences) then array[
+    'of the rows that it has written, neither were foreign keys checked that triggers would have, nor sequences moved past them'
+    || ' (retry_operation() goes on, undo_merge() takes a merge back)'] else '{}' end || steep_repl._merge_changed_tables(connection);
+end
+$fn$;
+comment on function steep_repl._merge_unfinished(text) is 'private: warnings about a merge that ends early';
+
 create function steep_repl._merge_first_steps(connection text, out colliding bigint, out collisions text, out n_steps int)
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 begin

@@ -114,6 +114,7 @@ begin
       perform steep_repl._merge_query(connection, sequence.side, query);
     end if;
   end loop;
+  update pg_temp.steep_repl_merge set has_moved_sequences = true;
   return case when cardinality(not_moved) > 0 then array[
     'sequences were not moved past what was merged: ' || steep_repl._joined(array(select distinct n.name from unnest(not_moved) n(name) order by 1))
     || ' (that takes SELECT and UPDATE on the sequence, and a default that names it as a constant)'] else '{}' end;

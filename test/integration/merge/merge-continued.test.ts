@@ -37,7 +37,8 @@ async function interrupt(
   await waitUntil(written, Boolean, "the rows are written", { timeoutMs: 30_000 });
   if (how === "cancel") {
     await a.query("select steep_repl.cancel_merge($1)", [id]);
-    await endOfMerge(a, merge);
+    const cancelled = await endOfMerge(a, merge);
+    expect(cancelled.warnings?.join()).toContain("nor sequences moved past them");
   } else {
     const [job] = await a.query<{ pid: number }>(
       "select worker_pid as pid from steep_repl.work_queue where merge_id = $1",
@@ -103,7 +104,7 @@ test.each<Interruption>(["cancel", "kill"])("its sequences are moved: %s", async
     ["public.t"],
     async () => (await countAt(b, "t")) === 20,
   );
-  expect(row).toMatchObject({ status: "complete", error_message: null });
+  expect(row).toMatchObject({ status: "complete", error_message: null, warnings: null });
   expect(await b.query("insert into t (v) values ('next') returning id")).toEqual([{ id: 21 }]);
 });
 
