@@ -17,10 +17,10 @@ select (select coalesce(json_agg(a.attname), '[]') from pg_attribute a
          select r.name from unnest('{INSERT,UPDATE,DELETE}'::text[]) r(name) where not has_table_privilege(t.oid, r.name))) as missing_rights,
        row_security_active(t.oid) as row_security,
        exists (select from pg_trigger g where g.tgrelid in (select oid from tree) and g.tgenabled <> 'D') as has_triggers,
-       -- when triggers that may change a row before it is written are fired: O, R, A
+       -- when triggers that may change a row, before it is written or afterwards, are fired: O, R, A
        array_to_json(array(
          select distinct g.tgenabled from pg_trigger g
-         where g.tgrelid in (select oid from tree) and g.tgenabled <> 'D' and g.tgtype & 3 = 3 and g.tgtype & 20 <> 0)) as row_triggers,
+         where g.tgrelid in (select oid from tree) and g.tgenabled <> 'D' and not g.tgisinternal and g.tgtype & 20 <> 0)) as row_triggers,
        -- when rules for writing are applied: O, R, A
        array_to_json(array(
          select distinct w.ev_enabled from pg_rewrite w

@@ -150,9 +150,8 @@ end
 $fn$;
 comment on function steep_repl._merge_check_table(text, text, int) is 'private: checks the foreign keys that writes to a table may have broken; those that could not be checked';
 
--- After an undo all rows of tables that have a part in a foreign key of what was restored are checked: which of them is
--- without a parent now cannot be told from the rows that were restored.
-create function steep_repl._undo_check_foreign_keys(connection text, side text) returns setof text
+-- Of some tables, all rows that have a part in their foreign keys.
+create function steep_repl._merge_check_all_rows(connection text, side text, tables text[]) returns setof text
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
 @SET_VALUES@ @SET_SCAN@ @SET_READING@ as $fn$
 declare
@@ -160,11 +159,9 @@ declare
 begin
   for foreign_key in
     select distinct f.name, f.child, f.condition
-    from pg_temp.steep_repl_tables t
+    from unnest(tables) t(name)
     cross join lateral jsonb_to_recordset(steep_repl._merge_query(connection, side, steep_repl._merge_foreign_keys_query(t.name)))
       f(name text, child text, condition text)
-    where exists (select from pg_temp.steep_repl_undo u where u.no = t.no
-                  and u.action like '%' || case side when 'peer' then 'remote' else 'local' end)
   loop
     if foreign_key.condition is null or not steep_repl._merge_check_foreign_key(
          connection, side, foreign_key.name, format('select count(*) as n from %s t where %s', foreign_key.child, foreign_key.condition), false) then
@@ -173,7 +170,25 @@ begin
   end loop;
 end
 $fn$;
-comment on function steep_repl._undo_check_foreign_keys(text, text) is 'private: checks the foreign keys that an undo may have broken; those that could not be checked';
+comment on function steep_repl._merge_check_all_rows(text, text, text[]) is 'private: checks foreign keys of tables; those that could not be checked';
+
+-- Tables whose rows are all checked: which of them is without a parent now cannot be told from the rows that an undo has restored, nor
+-- from those that an earlier attempt of a merge has written.
+create function steep_repl._merge_checked_whole(side text) returns text[]
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  restored text[] := '{}';
+begin
+  if to_regclass('pg_temp.steep_repl_undo') is not null then
+    restored := array(
+      select t.name from pg_temp.steep_repl_tables t
+      where exists (select from pg_temp.steep_repl_undo u where u.no = t.no
+                    and u.action like '%' || case side when 'peer' then 'remote' else 'local' end));
+  end if;
+  return array(select unnest(restored) union select e.name from pg_temp.steep_repl_earlier e where e.side = _merge_checked_whole.side and e.no is not null);
+end
+$fn$;
+comment on function steep_repl._merge_checked_whole(text) is 'private: tables of which all rows are checked for their foreign keys';
 
 create function steep_repl._merge_not_checked(names text[]) returns text[]
 language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
@@ -189,18 +204,18 @@ language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, p
 declare
   is_off constant text := 'select current_setting(''session_replication_role'') as role';
   not_checked text[] := '{}';
-  side text;
+  at text;
   target int;
 begin
-  foreach side in array array['local', 'peer'] loop
-    continue when steep_repl._merge_query(connection, side, is_off) -> 0 ->> 'role' <> 'replica';
+  foreach at in array array['local', 'peer'] loop
+    continue when steep_repl._merge_query(connection, at, is_off) -> 0 ->> 'role' <> 'replica';
     for target in select t from steep_repl._merge_tables_with_rows() t loop
       perform steep_repl._merge_switch(target);
-      not_checked := not_checked || array(select c from steep_repl._merge_check_table(connection, side, target) c);
+      not_checked := not_checked || array(select c from steep_repl._merge_check_table(connection, at, target) c);
     end loop;
-    if to_regclass('pg_temp.steep_repl_undo') is not null then
-      not_checked := not_checked || array(select c from steep_repl._undo_check_foreign_keys(connection, side) c);
-    end if;
+    not_checked := not_checked || array(select c from steep_repl._merge_check_all_rows(connection, at, steep_repl._merge_checked_whole(at)) c)
+      || array(select format('%sthose of table %s', case e.side when 'peer' then 'peer: ' else '' end, e.name)
+               from pg_temp.steep_repl_earlier e where e.side = at and e.no is null);
   end loop;
   return steep_repl._merge_not_checked(not_checked);
 end

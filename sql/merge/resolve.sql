@@ -72,7 +72,7 @@ create function steep_repl._merge_drop_tables() returns void
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 begin
   drop table pg_temp.steep_repl_plans, pg_temp.steep_repl_differences, pg_temp.steep_repl_tables, pg_temp.steep_repl_steps, pg_temp.steep_repl_merge,
-    pg_temp.steep_repl_skipped, pg_temp.steep_repl_seen;
+    pg_temp.steep_repl_skipped, pg_temp.steep_repl_seen, pg_temp.steep_repl_earlier;
 end
 $fn$;
 comment on function steep_repl._merge_drop_tables() is 'private: leaves the session as it was';

@@ -69,9 +69,16 @@ create function steep_repl._merge_read_back(connection text, plan jsonb, action 
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
   is_here constant boolean := action like '%local';
-  answer constant text := steep_repl._merge_read_side(
-    connection, is_here, steep_repl._fill(plan -> 'merge' -> case when is_here then 'local' else 'peer' end -> 'read', keys));
+  answer text;
 begin
+  -- what triggers have put off may change rows as well
+  if is_here then
+    set constraints all immediate;
+  else
+    perform steep_repl._peer_command(connection, 'set constraints all immediate');
+  end if;
+  answer := steep_repl._merge_read_side(
+    connection, is_here, steep_repl._fill(plan -> 'merge' -> case when is_here then 'local' else 'peer' end -> 'read', keys));
   -- the first line has the numbers
   if array(select n from unnest(split_part(answer, chr(10), 1)::int[]) n order by n) <> numbers then
     raise exception 'rows have other keys than they were written with' using errcode = 'serialization_failure', hint = 'A trigger may change them.';
