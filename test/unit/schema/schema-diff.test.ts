@@ -184,6 +184,13 @@ describe("schemaDiff", () => {
     expect(rows[1]?.suggested_sql).toMatch(/^-- it needs column v, which is left as it is/);
   });
 
+  test("says first why several statements are withheld", () => {
+    const identity = { ...exact, facts: { ...exact.facts, identity: "d" } as const, compared: "i" };
+    expect(suggestions([price], [identity])[0]).toMatch(
+      /^-- values could be rounded or cut off\n-- alter table s\.t alter column v drop identity;\n-- alter table/,
+    );
+  });
+
   test("gives a generated column any type, but not one that is generated no longer", () => {
     const generated = { generated: "s", expression: "a" } as const;
     const from = { ...exact, facts: { ...exact.facts, ...generated }, compared: "from" };
