@@ -10,6 +10,17 @@ end
 $fn$;
 comment on function steep_repl._merge_read_here(text) is 'private: reads rows here by a statement of a plan';
 
+-- A command in the middle of a transaction at the peer that is to go on whatever comes of it: as _peer_command, which ends it to find out
+-- who has locked what.
+create function steep_repl._merge_command_there(connection text, command text) returns void
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  perform steep_repl._peer_send(connection, command);
+  perform steep_repl._peer_answer(connection);
+end
+$fn$;
+comment on function steep_repl._merge_command_there(text, text) is 'private: runs a command in a transaction at the peer';
+
 create function steep_repl._merge_read_side(connection text, is_here boolean, statement text) returns text
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 begin
@@ -75,7 +86,7 @@ begin
   if is_here then
     set constraints all immediate;
   else
-    perform steep_repl._peer_command(connection, 'set constraints all immediate');
+    perform steep_repl._merge_command_there(connection, 'set constraints all immediate');
   end if;
   answer := steep_repl._merge_read_side(
     connection, is_here, steep_repl._fill(plan -> 'merge' -> case when is_here then 'local' else 'peer' end -> 'read', keys));
@@ -202,7 +213,7 @@ begin
       waited_in_vain := 0;
     else
       if is_at_peer then
-        perform steep_repl._peer_command(connection, 'rollback to savepoint steep_repl; release savepoint steep_repl');
+        perform steep_repl._merge_command_there(connection, 'rollback to savepoint steep_repl; release savepoint steep_repl');
         before := 'savepoint steep_repl; ';
       end if;
       if is_locked then
