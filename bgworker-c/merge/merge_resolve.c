@@ -162,7 +162,9 @@ steep_repl_resolve_write(PG_FUNCTION_ARGS)
 	}
 	PG_FINALLY();
 	{
-		transaction_origin = before;
+		/* unless a trigger has changed it: then it may be gone */
+		if (transaction_origin == DoNotReplicateId)
+			transaction_origin = before;
 	}
 	PG_END_TRY();
 	AtEOXact_GUC(true, level);

@@ -84,10 +84,10 @@ begin
          ) x(no, at, sender, errors)
     cross join lateral jsonb_to_recordset(x.errors) e(subscription text, slot text, is_enabled boolean, "position" pg_lsn, message text)
     join lateral jsonb_to_recordset(x.sender -> 'slots') s(name text, lsn pg_lsn) on s.name = e.slot and s.lsn < e."position"
-    order by x.no, e.subscription)
-  select string_agg(format('subscription %I %s fails on the transaction that ended at %s (%s)', f.subscription, f.at, f."position", left(f.message, 300)), '; '),
-         string_agg(format('%s: ALTER SUBSCRIPTION %I SKIP (lsn = %L);', f.at, f.subscription, f."position")
-                    || case when f.is_enabled then '' else format(' ALTER SUBSCRIPTION %I ENABLE;', f.subscription) end, ' ')
+    order by x.no, e.subscription limit 10)
+  select string_agg(format('subscription %s %s fails on the transaction that ended at %s (%s)', quote_ident(left(f.subscription, 63)), f.at, f."position", left(f.message, 300)), '; '),
+         string_agg(format('%s: ALTER SUBSCRIPTION %s SKIP (lsn = %L);', f.at, quote_ident(left(f.subscription, 63)), f."position")
+                    || case when f.is_enabled then '' else format(' ALTER SUBSCRIPTION %s ENABLE;', quote_ident(left(f.subscription, 63))) end, ' ')
   into errors, commands from failing f;
 end
 $fn$;

@@ -74,7 +74,7 @@ begin
     raise exception '%merged rows violate foreign key %', case side when 'peer' then 'peer: ' else '' end, name
       using errcode = 'foreign_key_violation',
             detail = format('%s rows refer to none. Query: %s', n, left(query, 600)),
-            hint = 'Merge the table that it refers to as well, or take the merge back with steep_repl.undo_merge().';
+            hint = 'Merge the tables at both ends of that foreign key together, or mend the rows, then retry. A merge can be taken back with steep_repl.undo_merge().';
   end if;
   return true;
 end

@@ -197,9 +197,10 @@ begin
       perform steep_repl._merge_check_deferred(connection, plan, action, part);
       result := case when reads_back then
         steep_repl._merge_read_back(connection, plan, action, part, steep_repl._merge_keys_of(plan, part)) end;
-    exception when integrity_constraint_violation or lock_not_available or deadlock_detected or serialization_failure then
+    exception when integrity_constraint_violation or lock_not_available or deadlock_detected or serialization_failure
+                or plpgsql_error or data_exception then
       -- of a single row, in a session, the error is the answer
-      if waits and sqlstate like '23%' then
+      if waits and sqlstate !~ '^(55|40)' then
         raise;
       end if;
       why := sqlerrm;

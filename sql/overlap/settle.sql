@@ -12,7 +12,12 @@ return $sql$
           from pg_subscription s
           -- 16 and newer have rows of parallel workers, too
           left join pg_stat_subscription w on w.subid = s.oid and w.relid is null and to_jsonb(w) ->> 'leader_pid' is null
-          where s.subslotname is not null and s.subdbid = (select d.oid from pg_database d where d.datname = current_database())) as subscriptions,
+          where s.subslotname is not null and s.subdbid = (select d.oid from pg_database d where d.datname = current_database())
+            -- anybody may name a slot: of several that name one, it is the one that is at work, or the oldest
+            and not exists (
+              select from pg_subscription o left join pg_stat_subscription ow on ow.subid = o.oid and ow.relid is null and to_jsonb(ow) ->> 'leader_pid' is null
+              where o.subslotname = s.subslotname and o.subdbid = s.subdbid and o.oid <> s.oid
+                and ((ow.pid is not null and w.pid is null) or ((ow.pid is null) = (w.pid is null) and o.oid < s.oid)))) as subscriptions,
          (select coalesce(json_agg(json_build_object('name', s.slot_name, 'lsn', s.confirmed_flush_lsn,
                                                      'is_used', s.active and s.wal_status is distinct from 'lost')), '[]')
           from pg_replication_slots s
