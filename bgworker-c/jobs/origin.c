@@ -111,12 +111,12 @@ check_may_use(int pid)
 		ereport(ERROR, (errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
 						errmsg("cannot set a replication origin during recovery")));
 	if (!origin_may_be_set() || (pid != 0 && !superuser()))
-		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-						errmsg("permission denied to %s a replication origin",
-							   pid != 0 ? "share" : "set"),
-						pid != 0 ? errdetail("Only a superuser may do that.")
-								 : errhint("GRANT EXECUTE ON FUNCTION "
-										   "pg_replication_origin_session_setup TO that role.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to %s a replication origin", pid != 0 ? "share" : "set"),
+				 pid != 0 ? errdetail("Only a superuser may do that.")
+						  : errhint("GRANT EXECUTE ON FUNCTION "
+									"pg_replication_origin_session_setup TO that role.")));
 }
 
 /*

@@ -96,8 +96,8 @@ note_error(ErrorData *edata)
 	if (previous_hook != NULL)
 		previous_hook(edata);
 	if (edata->elevel < ERROR || !IsLogicalWorker() || MyLogicalRepWorker == NULL ||
-		OidIsValid(MyLogicalRepWorker->relid) || edata->context == NULL ||
-		edata->message == NULL || is_passing(edata->sqlerrcode))
+		OidIsValid(MyLogicalRepWorker->relid) || edata->context == NULL || edata->message == NULL ||
+		is_passing(edata->sqlerrcode))
 		return;
 	position = position_in(edata->context);
 	if (position == InvalidXLogRecPtr)

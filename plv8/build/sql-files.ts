@@ -57,6 +57,7 @@ export const sqlAfter: readonly string[] = [
   "merge/peer-ends.sql",
   "merge/finish.sql",
   "merge/foreign-keys.sql",
+  "merge/referred.sql",
   "merge/collisions.sql",
   "merge/partners.sql",
   "merge/deferred.sql",

@@ -77,9 +77,9 @@ test.each<Interruption>(["cancel", "kill"])("its foreign keys are checked: %s", 
   await differ();
   const row = await interrupt(
     how,
-    "local_only => 'delete'",
-    ["public.p"],
-    async () => (await countAt(a, "p")) === 3,
+    "strategy => 'prefer-local'",
+    ["public.c"],
+    async () => (await countAt(b, "c")) === 5,
   );
   expect(row).toMatchObject({ status: "failed", error_sqlstate: "23503" });
   // and again

@@ -1,5 +1,12 @@
 import { describe, expect, test } from "vitest";
-import { actions, auditOf, imagesOf, sorted } from "../../support/merge.ts";
+import {
+  actions,
+  auditOf,
+  endOfMerge,
+  imagesOf,
+  type MergeRow,
+  sorted,
+} from "../../support/merge.ts";
 import { type MergePair, setMergePair } from "../../support/merge-pair.ts";
 import { waitUntil } from "../../support/wait-until.ts";
 
@@ -157,13 +164,13 @@ describe("where triggers are skipped", () => {
     expect(await sameRows("public.child")).toEqual([1]);
   });
 
-  test("a parent that went while a child stayed fails the job", async () => {
+  test("a parent of a child that stays is left", async () => {
     await pair.both(family);
     await pair.both("insert into parent values (1), (2); insert into child values (10, 1)");
     await pair.a.query("delete from child; delete from parent");
     const row = await pair.merge("remote_only => 'delete'", { tables: ["public.parent"] });
-    expect(row).toMatchObject({ status: "failed", error_sqlstate: "23503" });
-    expect(row.error_message).toMatch(/peer: .*child_parent_fkey/);
+    expect(row).toMatchObject({ status: "complete", rows_merged: "1", rows_left: "1" });
+    expect(await pair.b.query("select id from parent")).toEqual([{ id: 1 }]);
   });
 
   test("an update of what a child refers to fails the job", async () => {
@@ -338,5 +345,89 @@ describe("sequences", () => {
       (rows) => rows.length === 0,
       "the peer's session ends",
     );
+  });
+});
+
+describe("rows that others refer to", () => {
+  const tables = `create table pa (id int primary key, code text unique);
+    create table ch (id int primary key, pid int references pa on delete cascade, "row" text);
+    create table by_code (id int primary key, code text references pa (code) on delete set null)`;
+  const fill = async () => {
+    await pair.both(`${tables}; grant select, insert, update, delete on pa, ch, by_code to merger`);
+    await pair.a.query("insert into pa select g, 'c' || g from generate_series(1, 8) g");
+    await pair.b.query("insert into pa values (1, 'c1')");
+    await pair.a.query("insert into ch values (1, 2, 'x'); insert into by_code values (1, 'c3')");
+  };
+  const rows = (server: MergePair["a"]) =>
+    server.query(
+      "select (select count(*)::int from pa) as pa, (select count(*)::int from ch) as ch, (select count(code)::int from by_code) as by_code",
+    );
+
+  test.each([
+    ["as a superuser", (args: string) => pair.merge(args, { tables: ["public.pa"] })],
+    [
+      "as a role for which triggers fire",
+      (args: string) => pair.mergeAsMerger(args, { tables: ["public.pa"] }),
+    ],
+  ])("are not deleted from under them: %s", async (_, merge) => {
+    await fill();
+    const row = await merge("local_only => 'delete'");
+    expect(row).toMatchObject({
+      error_message: null,
+      status: "complete",
+      rows_merged: "5",
+      rows_left: "2",
+    });
+    expect(await rows(pair.a)).toEqual([{ pa: 3, ch: 1, by_code: 1 }]);
+    expect(
+      await pair.a.query(
+        "select key ->> 'id' as id, reason from steep_repl.merge_rows_left($1) order by 1",
+        [row.merge_id],
+      ),
+    ).toEqual([
+      { id: "2", reason: "rows that stay refer to it by ch_pid_fkey of table public.ch" },
+      {
+        id: "3",
+        reason: "rows that stay refer to it by by_code_code_fkey of table public.by_code",
+      },
+    ]);
+  });
+
+  test("go where those are deleted in the same merge", async () => {
+    await fill();
+    const row = await pair.merge("local_only => 'delete'");
+    expect(row).toMatchObject({
+      error_message: null,
+      status: "complete",
+      rows_merged: "9",
+      rows_left: "0",
+    });
+    expect(await rows(pair.a)).toEqual([{ pa: 1, ch: 0, by_code: 0 }]);
+  });
+
+  test.each(["pair", "merger"])("are not taken away by an undo: %s", async (who) => {
+    await fill();
+    const args = "remote_only => 'pull'";
+    const merge = await (who === "pair"
+      ? pair.merge(args, { tables: ["public.pa"] })
+      : pair.mergeAsMerger(args, { tables: ["public.pa"] }));
+    await pair.b.query("insert into ch values (7, 4, 'a user has written it')");
+    const peer = who === "pair" ? pair.b.uri() : pair.asMerger;
+    const [undo] = await pair.a.query<MergeRow>(
+      "select * from steep_repl.undo_merge($1, peer => $2)",
+      [merge.merge_id, peer],
+      {
+        user: who === "pair" ? "postgres" : "merger",
+      },
+    );
+    if (!undo) throw new Error("no undo");
+    const row = await endOfMerge(pair.a, undo);
+    expect(row).toMatchObject({
+      error_message: null,
+      status: "complete",
+      rows_merged: "6",
+      rows_left: "1",
+    });
+    expect(await rows(pair.b)).toEqual([{ pa: 2, ch: 1, by_code: 0 }]);
   });
 });

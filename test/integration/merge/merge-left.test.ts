@@ -185,6 +185,24 @@ test("a key that another transaction is inserting is waited for once, not once f
   await session.end();
 });
 
+test.each([
+  ["by an error of its own", "raise exception 'thirteen is refused'"],
+  ["by a division by zero", "new.v := (1 / 0)::text"],
+])("a row that a trigger refuses %s is left, and the others are merged", async (_, does) => {
+  await pair.both(
+    `create table t (id int primary key, v text);
+     create function refuse() returns trigger language plpgsql as $$ begin ${does}; return new; end $$;
+     create trigger refuse before insert on t for each row when (new.id = 13) execute function refuse();
+     alter table t enable always trigger refuse`,
+  );
+  await pair.a.query(
+    "set session_replication_role = replica; alter table t disable trigger refuse; insert into t select g, 'v' from generate_series(1, 100) g; alter table t enable always trigger refuse",
+  );
+  const merge = await pair.merge();
+  expect(merge).toMatchObject({ status: "complete", rows_merged: "99", rows_left: "1" });
+  expect((await leftOf(merge)).map((r) => r.id)).toEqual(["13"]);
+});
+
 test("conflicts of strategy manual are listed as well, and a later merge of them lists none", async () => {
   await pair.both("create table t (id int primary key, v text)");
   await pair.a.query("insert into t values (1, 'a'), (2, 'a')");
