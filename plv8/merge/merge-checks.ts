@@ -16,6 +16,8 @@ export interface PeerFacts {
   readonly not_writable: string | null;
   /** sequences of those tables that may not be set */
   readonly not_settable: string | null;
+  /** published tables whose rows cannot be updated or deleted */
+  readonly unidentified: string | null;
   /** tables whose foreign keys refer to each other in a circle */
   readonly circle: string | null;
   /** unique indexes and exclusion constraints that are not checked before rows are written, since that would run code of others */
@@ -100,6 +102,13 @@ export function refuseMerge(tolerance: Tolerance, facts: PeerFacts): void {
       sqlstate: "42501",
       message: "permission denied for sequences of tables that are to be merged",
       hint: "GRANT SELECT, UPDATE ON each SEQUENCE TO the role that merges, so that it can move them past what was merged.",
+    },
+    {
+      names: facts.unidentified,
+      sqlstate: "55000",
+      message:
+        "publications have tables without a replica identity, so PostgreSQL refuses to update their rows or delete them",
+      hint: "ALTER TABLE ... REPLICA IDENTITY USING INDEX a unique index over NOT NULL columns, or FULL, on both sides; or leave the tables out with exclude_tables.",
     },
     {
       names: facts.fires_triggers === null ? null : facts.circle,

@@ -31,13 +31,13 @@ declare
   left_out text[];
 begin
   with link as (
-    select '' as at, 'at the peer' as subscriber, s.name, s.active, pg_wal_lsn_diff(local_lsn, s.lsn) as behind,
+    select '' as at, 'at the peer' as subscriber, s.name, s.active, s.is_lost, pg_wal_lsn_diff(local_lsn, s.lsn) as behind,
            u.name as subscription, u.enabled, u.tables
-    from jsonb_to_recordset(here -> 'slots') s(name text, active boolean, lsn pg_lsn, plugin text)
+    from jsonb_to_recordset(here -> 'slots') s(name text, active boolean, is_lost boolean, lsn pg_lsn, plugin text)
     left join jsonb_to_recordset(there -> 'subscriptions') u(name text, slot text, enabled boolean, tables text[]) on u.slot = s.name and s.plugin = 'pgoutput'
     union all
-    select 'peer: ', 'here', s.name, s.active, pg_wal_lsn_diff(peer_lsn, s.lsn), u.name, u.enabled, u.tables
-    from jsonb_to_recordset(there -> 'slots') s(name text, active boolean, lsn pg_lsn, plugin text)
+    select 'peer: ', 'here', s.name, s.active, s.is_lost, pg_wal_lsn_diff(peer_lsn, s.lsn), u.name, u.enabled, u.tables
+    from jsonb_to_recordset(there -> 'slots') s(name text, active boolean, is_lost boolean, lsn pg_lsn, plugin text)
     left join jsonb_to_recordset(here -> 'subscriptions') u(name text, slot text, enabled boolean, tables text[]) on u.slot = s.name and s.plugin = 'pgoutput'),
   waiting as (
     select l.* from link l where l.subscription is not null and (not l.enabled or not l.active or l.behind > 0)),
@@ -45,7 +45,7 @@ begin
   select sided.replicates,
          steep_repl._joined(array(
            select format('%sslot %I, subscription %I %s%s, %s behind', w.at, w.name, w.subscription, w.subscriber,
-                         case when not w.enabled then ' (disabled)' when not w.active then ' (not connected)' else '' end,
+                         case when w.is_lost then ' (lost: nothing of it will come, so make the slot and the subscription anew)' when not w.enabled then ' (disabled)' when not w.active then ' (not connected)' else '' end,
                          pg_size_pretty(greatest(w.behind, 0))) from waiting w order by 1)),
          array(select distinct t.name from waiting w cross join lateral unnest(w.tables) t(name)
                where t.name not in (select m.name from pg_temp.steep_repl_tables m) order by 1),

@@ -68,7 +68,9 @@ declare
   advance constant text := $sql$
     select pg_replication_slot_advance(s.slot_name, pg_current_wal_flush_lsn())::text as advanced
     from pg_replication_slots s where s.slot_name = any (%L::text[]) and s.slot_type = 'logical' and s.plugin = 'pgoutput'
-      and s.database = current_database() and not s.active and s.confirmed_flush_lsn < pg_current_wal_flush_lsn()$sql$;
+      and s.database = current_database() and not s.active and s.confirmed_flush_lsn < pg_current_wal_flush_lsn()
+      -- what is lost is thrown away already
+      and s.wal_status is distinct from 'lost' $sql$;
   used text;
 begin
   select string_agg(quote_ident(s.slot_name), ', ') into used

@@ -43,6 +43,7 @@ const fine: MergeFacts = {
   without_stamps: null,
   replicates: false,
   backlog: null,
+  unidentified: null,
   given_up: null,
   apply_errors: null,
   skipping: null,
