@@ -64,14 +64,7 @@ select pg_is_in_recovery() as is_standby, current_setting('default_transaction_r
           array(select distinct format('%I.%I', n.nspname, c.relname)
                 from pg_subscription_rel r join pg_class c on c.oid = coalesce(pg_partition_root(r.srrelid), r.srrelid)
                 join pg_namespace n on n.oid = c.relnamespace where r.srsubid = s.oid))), '[]')
-        from pg_subscription s
-        left join pg_stat_subscription w on w.subid = s.oid and w.relid is null and to_jsonb(w) ->> 'leader_pid' is null
-        where s.subslotname is not null and s.subdbid = (select d.oid from pg_database d where d.datname = current_database())
-          -- see _replication_query
-          and not exists (
-            select from pg_subscription o left join pg_stat_subscription ow on ow.subid = o.oid and ow.relid is null and to_jsonb(ow) ->> 'leader_pid' is null
-            where o.subslotname = s.subslotname and o.subdbid = s.subdbid and o.oid <> s.oid
-              and ((ow.pid is not null and w.pid is null) or ((ow.pid is null) = (w.pid is null) and o.oid < s.oid)))) as subscriptions
+        from $sql$ || steep_repl._subscriptions() || $sql$) as subscriptions
 $sql$, '@may_skip_triggers@', case when version >= 150000 then $sql$has_parameter_privilege('session_replication_role', 'SET')$sql$
                               else '(select r.rolsuper from pg_roles r where r.rolname = current_user)' end);
 comment on function steep_repl._merge_node_query(int) is 'private: a query for what merging needs to know of a database, for either side';
