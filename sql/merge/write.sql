@@ -163,7 +163,8 @@ create type steep_repl._merge_rows_written as (
 comment on type steep_repl._merge_rows_written is 'private: what was written of some rows';
 
 -- Writes rows, and if they cannot all be written, their halves, and so on, until only those are left that cannot, or whose partners
--- cannot. Where it is locks that are in the way of everything, it ends early.
+-- cannot. Where it is locks that are in the way of everything, it ends early. Keys that are already there in the first round have come
+-- since the rows were compared, and more of them may be coming, as from another merge of the same rows: all are looked at again first.
 create function steep_repl._merge_write_rows(connection text, plan jsonb, action text, numbers int[], images_from text, meanwhile text)
 returns steep_repl._merge_rows_written
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
@@ -172,6 +173,7 @@ declare
   reads_back constant boolean := action not like 'delete%'
     and coalesce((plan -> 'merge' -> case when is_at_peer then 'peer' else 'local' end -> 'reads_back')::boolean, false);
   waits constant boolean := (select m.waits from pg_temp.steep_repl_merge m);
+  is_first_round constant boolean := (select m.round = 1 from pg_temp.steep_repl_merge m);
   parts int[] := array[1, cardinality(numbers)]; -- the first and the last row of each, as a stack
   part int[];
   waited_in_vain int := 0; -- one time after the other
@@ -179,6 +181,7 @@ declare
   before text := 'savepoint steep_repl; ';
   why text;
   is_locked boolean;
+  is_late boolean;
   middle int;
   result text;
   run record;
@@ -205,6 +208,7 @@ begin
       end if;
       why := sqlerrm;
       is_locked := sqlstate in ('55P03', '40P01');
+      is_late := is_first_round and sqlstate = '23505';
     end;
     if why is null then
       written.numbers := written.numbers || part;
@@ -223,7 +227,7 @@ begin
         all_waits := all_waits + 1;
       end if;
       middle := steep_repl._merge_divide(numbers, parts[1], parts[2]);
-      if middle is not null and not (is_locked and steep_repl._merge_is_hopeless(waited_in_vain, all_waits)) then
+      if middle is not null and not is_late and not (is_locked and steep_repl._merge_is_hopeless(waited_in_vain, all_waits)) then
         parts := array[parts[1], middle, middle + 1, parts[2]] || parts[3:];
         continue;
       end if;
