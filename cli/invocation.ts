@@ -80,11 +80,18 @@ export class Invocation {
     if (timeout !== undefined) {
       await session.client.query(`set statement_timeout = ${Math.round(timeout * 1000)}`);
     }
-    const cancel = () =>
-      void this.#cancel(session).finally(() => process.exit(exitCode.interrupted));
+    let cancelling: Promise<never> | undefined;
+    const cancel = () => {
+      cancelling = this.#cancel(session).then(
+        () => process.exit(exitCode.interrupted),
+        () => process.exit(exitCode.interrupted),
+      );
+    };
     try {
       return await onInterrupt(cancel, action);
     } catch (error) {
+      // what the server says of it may be here first
+      if (cancelling !== undefined) return await cancelling;
       if (timeout !== undefined && isStatementTimeout(error)) {
         throw new CliError(exitCode.timeout, `timed out after ${timeout} s`, "raise --timeout");
       }

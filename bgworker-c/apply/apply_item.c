@@ -85,7 +85,9 @@ find_origin(const ApplyPlan *plan)
 {
 	if (plan->replicate || !origin_may_be_set())
 		return InvalidReplOriginId;
-	if (plan->origin_pid != 0)
+	if (plan->origin_pid == applier.job->coordinator_pid)
+		origin_join(plan->origin, plan->origin_pid);
+	else if (plan->origin_pid != 0)
 	{
 		PushActiveSnapshot(GetTransactionSnapshot());
 		SPI_connect();

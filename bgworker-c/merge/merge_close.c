@@ -47,9 +47,9 @@ merge_give_up(JobRun *run)
 		return;
 	PG_TRY();
 	{
-		/* what failed may have done so since somebody has altered or dropped a table */
+		/* what has yet to be done; and what failed may have done so since somebody has altered or dropped a table */
 		if (run->merge->n_steps > 0)
-			merge_ask_for_warnings(run, "select to_json(steep_repl._merge_changed_tables($1))");
+			merge_ask_for_warnings(run, "select to_json(steep_repl._merge_unfinished($1))");
 		tidy_up(run, true);
 		if (!run->merge->is_in_doubt)
 			merge_forget_intents(run);

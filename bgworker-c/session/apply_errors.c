@@ -28,13 +28,16 @@ static emit_log_hook_type previous_hook = NULL;
 
 /*
  * The end of a remote transaction, as the apply worker's error context has it:
- * the last of all that looks like a position, in whatever language.
+ * in its last line the last of all that looks like a position, in whatever
+ * language. Lines before that may have values of rows.
  */
 static XLogRecPtr
 position_in(const char *context)
 {
+	const char *line_end = strrchr(context, '\n');
 	XLogRecPtr found = InvalidXLogRecPtr;
 
+	context = line_end == NULL ? context : line_end + 1;
 	for (const char *slash = strchr(context, '/'); slash != NULL; slash = strchr(slash + 1, '/'))
 	{
 		const char *start = slash;
@@ -67,6 +70,22 @@ find_place(Oid subscription)
 	return place;
 }
 
+/* What says nothing of the change: that somebody ends the worker, locks, and what else may be over the next time. */
+static bool
+is_passing(int sqlerrcode)
+{
+	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
+	{
+		case ERRCODE_TO_CATEGORY(ERRCODE_CONNECTION_EXCEPTION):
+		case ERRCODE_TO_CATEGORY(ERRCODE_TRANSACTION_ROLLBACK):
+		case ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES):
+		case ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION):
+			return true;
+		default:
+			return sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE || sqlerrcode == ERRCODE_OBJECT_IN_USE;
+	}
+}
+
 /* Called with errors that go to the log, maybe in a transaction that has failed: nothing may raise here. */
 static void
 note_error(ErrorData *edata)
@@ -77,7 +96,8 @@ note_error(ErrorData *edata)
 	if (previous_hook != NULL)
 		previous_hook(edata);
 	if (edata->elevel < ERROR || !IsLogicalWorker() || MyLogicalRepWorker == NULL ||
-		edata->context == NULL || edata->message == NULL)
+		OidIsValid(MyLogicalRepWorker->relid) || edata->context == NULL || edata->message == NULL ||
+		is_passing(edata->sqlerrcode))
 		return;
 	position = position_in(edata->context);
 	if (position == InvalidXLogRecPtr)

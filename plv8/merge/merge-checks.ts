@@ -16,6 +16,8 @@ export interface PeerFacts {
   readonly not_writable: string | null;
   /** sequences of those tables that may not be set */
   readonly not_settable: string | null;
+  /** published tables whose rows cannot be updated or deleted */
+  readonly unidentified: string | null;
   /** tables whose foreign keys refer to each other in a circle */
   readonly circle: string | null;
   /** unique indexes and exclusion constraints that are not checked before rows are written, since that would run code of others */
@@ -38,6 +40,10 @@ export interface PeerFacts {
   readonly backlog: string | null;
   /** tables that the subscriptions with a backlog replicate, and that the merge leaves out since it was told to */
   readonly given_up: string | null;
+  /** rights that are missing to discard the backlog */
+  readonly lacks_to_discard: string | null;
+  /** subscriptions that would be to the other side, if it had their slot */
+  readonly without_slot: string | null;
   /** changes that subscriptions between the two fail on, and the statements that leave them out */
   readonly apply_errors: string | null;
   readonly skipping: string | null;
@@ -102,6 +108,13 @@ export function refuseMerge(tolerance: Tolerance, facts: PeerFacts): void {
       hint: "GRANT SELECT, UPDATE ON each SEQUENCE TO the role that merges, so that it can move them past what was merged.",
     },
     {
+      names: facts.unidentified,
+      sqlstate: "55000",
+      message:
+        "publications have tables without a replica identity, so PostgreSQL refuses to update their rows or delete them",
+      hint: "ALTER TABLE ... REPLICA IDENTITY USING INDEX a unique index over NOT NULL columns, or FULL, on both sides; or leave the tables out with exclude_tables.",
+    },
+    {
       names: facts.fires_triggers === null ? null : facts.circle,
       sqlstate: "42501",
       message:
@@ -135,6 +148,12 @@ export function refuseMerge(tolerance: Tolerance, facts: PeerFacts): void {
       sqlstate: "55000",
       message: "changes wait to be replicated between the two sides",
       hint: backlogHint(facts),
+    },
+    {
+      names: tolerance.backlog === "discard" ? facts.lacks_to_discard : null,
+      sqlstate: "42501",
+      message: "permission denied to discard what waits to be replicated",
+      hint: "On that side, ALTER ROLE ... REPLICATION for the role that merges, and GRANT SELECT, UPDATE on those tables, which the merge leaves out and compares all the same; or name them in exclude_tables.",
     },
     {
       names: facts.backlog === null ? null : facts.busy_slots,
@@ -179,6 +198,11 @@ export function mergeWarnings(tolerance: Tolerance, facts: PeerFacts): readonly 
   if (tolerance.backlog === "discard" && facts.backlog !== null && facts.given_up !== null) {
     warnings.push(
       `changes of these tables that wait to be replicated are thrown away, too, though the merge leaves the tables as they are on each side: ${facts.given_up}`,
+    );
+  }
+  if (facts.without_slot !== null) {
+    warnings.push(
+      `subscriptions to publications of the other side have no slot there, so nothing will come by them unless they are to a third node: ${facts.without_slot}`,
     );
   }
   if (facts.unchecked !== null) {

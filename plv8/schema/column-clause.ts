@@ -87,7 +87,7 @@ export function startSequence(table: string, column: Column): string {
     column.facts.sequence === null
       ? `pg_catalog.pg_get_serial_sequence(${literal(table)}, ${literal(column.name)})`
       : literal(column.facts.sequence);
-  return `select pg_catalog.setval(${sequence}, coalesce(max(${column.quoted}), 0) + 1, false) from ${table};`;
+  return `select pg_catalog.setval(${sequence}, (coalesce(max(${column.quoted}), 0) + 1)::bigint, false) from ${table};`;
 }
 
 /** Ours, but with the sequence that the peer's column owns already, where it is only not the default. */

@@ -21,6 +21,7 @@ import {
 import { alteration, becomesNullable, isRetyped } from "./column-steps.ts";
 import type { Column, Outside } from "./schema-objects.ts";
 import { comment, script, withheld } from "./statements.ts";
+import { typeChange } from "./type-change.ts";
 
 /*
  * What makes a column of the peer like ours.
@@ -215,6 +216,13 @@ export function alterColumn(around: Surroundings, local: Column, peer: Column): 
   if (sql === "") {
     return explained("the sequence of its default belongs to another column, or to none");
   }
+  // the values of a generated column are computed again
+  const kept = to.generated === "" ? typeChange(from.cast, to.cast) : null;
+  if (kept?.loss != null) {
+    return nothing(
+      sql.includes("\n") ? script(comment(kept.loss), comment(sql)) : withheld(sql, kept.loss),
+    );
+  }
   const clearsType = clearsForType(local, peer);
   const nullable = becomesNullable(local, peer);
   return {
@@ -228,6 +236,9 @@ export function alterColumn(around: Surroundings, local: Column, peer: Column): 
         (retype && (kind === "other" || (kind === "foreign key" && !isCousin(to.base, from.base)))),
     ),
     untypes: retype,
-    sql: (isThere) => (isThere ? sql : addColumnSql(around, local)),
+    sql: (isThere) =>
+      isThere
+        ? script(kept?.note == null ? null : comment(kept.note), sql)
+        : addColumnSql(around, local),
   };
 }

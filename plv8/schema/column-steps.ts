@@ -45,8 +45,11 @@ function steps(local: Column, peer: Column): readonly string[] {
       (to.sequence === null) !== (from.sequence === null)) &&
     !(to.sequence !== null && from.sequence !== null && to.base === from.base);
   const column = `alter column ${local.quoted}`;
+  // to what a domain is over, without its modifier: an explicit cast would cut values off, and this raises an error
   const cast =
-    to.base !== from.base && to.generated === "" ? ` using ${local.quoted}::${to.base}` : "";
+    to.cast.from !== from.cast.from && to.generated === ""
+      ? ` using ${local.quoted}::${to.cast.from}`
+      : "";
   const collate = to.collation === null ? "" : ` collate ${to.collation}`;
   const all: readonly (readonly [boolean, string])[] = [
     [redefault && from.expression !== null, "drop default"],

@@ -32,6 +32,11 @@ const names: readonly string[] = [
 /** Members that are lists. */
 const lists: readonly string[] = ["parents"];
 
+function areCasts(cast: unknown): boolean {
+  const { from, type, to, made_to } = (cast ?? {}) as Readonly<Record<string, unknown>>;
+  return isText(from) && isText(type) && [to, made_to].every(Array.isArray);
+}
+
 function checkObject(object: SchemaObject | null): void {
   if (object === null) {
     refuse("an object");
@@ -43,8 +48,7 @@ function checkObject(object: SchemaObject | null): void {
   if (!said.every((name) => name === null || (typeof name === "string" && quotedName.test(name)))) {
     refuse(`a ${String(object.type)}`);
   }
-  const cast = facts?.cast as { readonly to?: unknown } | null | undefined;
-  if (object.type === "column" && !Array.isArray(cast?.to)) {
+  if (object.type === "column" && !areCasts(facts?.cast)) {
     refuse("casts of a column");
   }
   if (!lists.every((name) => facts?.[name] === undefined || Array.isArray(facts[name]))) {

@@ -66,9 +66,16 @@ export interface Column extends Base {
 
 /** Types are without their modifiers. Strings can be cast to whatever is read from one, and all to strings. */
 export interface Cast {
+  /** without a modifier, so that no cast to it cuts values off */
   readonly from: string;
+  /** with the modifier */
+  readonly type: string;
   readonly is_string: boolean;
+  /** or an array of one */
+  readonly is_enum: boolean;
   readonly to: readonly string[];
+  /** what casts with functions of somebody's own lead to; of an array, those of its elements */
+  readonly made_to: readonly string[];
 }
 
 export interface Constraint extends Base {

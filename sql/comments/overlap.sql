@@ -58,7 +58,8 @@ comment on function steep_repl.overlap_rows is $doc$
 Lists the rows behind the counts of a comparison.
 
 The rows are those that the latest complete `start_overlap` of this table with this peer has kept. Without one, the
-table is compared now. In both cases `differing_columns` is found out now.
+table is compared now. In both cases `differing_columns` is found out now, and rows that are equal by now are left out; rows that
+differ since are not found. `steep-repl merge start` keeps a comparison, too: `compared_at` says how old it is.
 @arg peer  The other database.
 @arg table_name  The table, as `schema.table`.
 @arg category  `local_only`, `remote_only`, `conflict` or `unsettled`; NULL for all.
@@ -67,6 +68,7 @@ table is compared now. In both cases `differing_columns` is found out now.
 @column key  The row's key, an object of column name to text.
 @column category  One of the four above.
 @column differing_columns  Columns that differ now; NULL for rows that one side lacks.
+@column compared_at  When the comparison was complete that the row is of.
 @error 22023  The category is unknown, or `max_rows` out of range; else as `analyze_overlap`.
 @error 42809, 42704, 42501, 23505, 0A000, 2F003, 55P03, 55000  As `analyze_overlap`.
 @example

@@ -204,6 +204,8 @@ begin
   set lsn = null, size_bytes = null, bytes_processed = 0, rows_written = null, checksum = null, warnings = null,
       throughput_bytes_sec = null, eta_seconds = null
   where s.operation_id = id;
+  -- each attempt says what it goes on without
+  update steep_repl.merges m set warnings = null where m.operation_id = id;
   update steep_repl.overlaps o
   set local_only_count = null, remote_only_count = null, match_count = null, conflict_count = null, unsettled_count = null
   where o.operation_id = id;

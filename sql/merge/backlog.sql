@@ -31,13 +31,13 @@ declare
   left_out text[];
 begin
   with link as (
-    select '' as at, 'at the peer' as subscriber, s.name, s.active, pg_wal_lsn_diff(local_lsn, s.lsn) as behind,
+    select '' as at, 'at the peer' as subscriber, s.name, s.active, s.is_lost, pg_wal_lsn_diff(local_lsn, s.lsn) as behind,
            u.name as subscription, u.enabled, u.tables
-    from jsonb_to_recordset(here -> 'slots') s(name text, active boolean, lsn pg_lsn, plugin text)
+    from jsonb_to_recordset(here -> 'slots') s(name text, active boolean, is_lost boolean, lsn pg_lsn, plugin text)
     left join jsonb_to_recordset(there -> 'subscriptions') u(name text, slot text, enabled boolean, tables text[]) on u.slot = s.name and s.plugin = 'pgoutput'
     union all
-    select 'peer: ', 'here', s.name, s.active, pg_wal_lsn_diff(peer_lsn, s.lsn), u.name, u.enabled, u.tables
-    from jsonb_to_recordset(there -> 'slots') s(name text, active boolean, lsn pg_lsn, plugin text)
+    select 'peer: ', 'here', s.name, s.active, s.is_lost, pg_wal_lsn_diff(peer_lsn, s.lsn), u.name, u.enabled, u.tables
+    from jsonb_to_recordset(there -> 'slots') s(name text, active boolean, is_lost boolean, lsn pg_lsn, plugin text)
     left join jsonb_to_recordset(here -> 'subscriptions') u(name text, slot text, enabled boolean, tables text[]) on u.slot = s.name and s.plugin = 'pgoutput'),
   waiting as (
     select l.* from link l where l.subscription is not null and (not l.enabled or not l.active or l.behind > 0)),
@@ -45,7 +45,7 @@ begin
   select sided.replicates,
          steep_repl._joined(array(
            select format('%sslot %I, subscription %I %s%s, %s behind', w.at, w.name, w.subscription, w.subscriber,
-                         case when not w.enabled then ' (disabled)' when not w.active then ' (not connected)' else '' end,
+                         case when w.is_lost then ' (lost: nothing of it will come, so make the slot and the subscription anew)' when not w.enabled then ' (disabled)' when not w.active then ' (not connected)' else '' end,
                          pg_size_pretty(greatest(w.behind, 0))) from waiting w order by 1)),
          array(select distinct t.name from waiting w cross join lateral unnest(w.tables) t(name)
                where t.name not in (select m.name from pg_temp.steep_repl_tables m) order by 1),
@@ -67,6 +67,21 @@ end
 $fn$;
 comment on function steep_repl._merge_backlog(jsonb, jsonb, pg_lsn, pg_lsn) is 'private: what waits to be replicated between the two sides, and slots of others';
 
+-- Subscriptions that may be to the other side, by the publications that they name, if it had their slot; none where others are to it.
+create function steep_repl._merge_without_slot(here jsonb, there jsonb) returns text
+language plpgsql immutable strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  return steep_repl._joined(array(
+    select format('%I %s (slot %I)', u.name, x.at, u.slot)
+    from (values ('at the peer', here, there), ('here', there, here)) x(at, sender, subscriber)
+    cross join lateral jsonb_to_recordset(x.subscriber -> 'subscriptions') u(name text, slot text, publications text[])
+    where u.publications <@ steep_repl._texts(x.sender -> 'publications')
+      and not exists (select from jsonb_to_recordset(x.subscriber -> 'subscriptions') s(slot text)
+                      join jsonb_to_recordset(x.sender -> 'slots') l(name text) on l.name = s.slot) order by x.at, u.name));
+end
+$fn$;
+comment on function steep_repl._merge_without_slot(jsonb, jsonb) is 'private: subscriptions to the other side whose slot is not there';
+
 -- Where a subscription is still before the change that it has failed on: what went wrong, and what leaves that transaction out.
 -- here, there: what _merge_node_query answers. Who may not see an error is not told of it.
 create function steep_repl._merge_apply_errors(connection text, here jsonb, there jsonb, out errors text, out commands text)
@@ -84,10 +99,10 @@ begin
          ) x(no, at, sender, errors)
     cross join lateral jsonb_to_recordset(x.errors) e(subscription text, slot text, is_enabled boolean, "position" pg_lsn, message text)
     join lateral jsonb_to_recordset(x.sender -> 'slots') s(name text, lsn pg_lsn) on s.name = e.slot and s.lsn < e."position"
-    order by x.no, e.subscription)
-  select string_agg(format('subscription %I %s fails on the transaction that ended at %s (%s)', f.subscription, f.at, f."position", left(f.message, 300)), '; '),
-         string_agg(format('%s: ALTER SUBSCRIPTION %I SKIP (lsn = %L);', f.at, f.subscription, f."position")
-                    || case when f.is_enabled then '' else format(' ALTER SUBSCRIPTION %I ENABLE;', f.subscription) end, ' ')
+    order by x.no, e.subscription limit 10)
+  select string_agg(format('subscription %s %s fails on the transaction that ended at %s (%s)', quote_ident(left(f.subscription, 63)), f.at, f."position", left(f.message, 300)), '; '),
+         string_agg(format('%s: ALTER SUBSCRIPTION %s SKIP (lsn = %L);', f.at, quote_ident(left(f.subscription, 63)), f."position")
+                    || case when f.is_enabled then '' else format(' ALTER SUBSCRIPTION %s ENABLE;', quote_ident(left(f.subscription, 63))) end, ' ')
   into errors, commands from failing f;
 end
 $fn$;

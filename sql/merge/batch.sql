@@ -157,6 +157,7 @@ declare
   written steep_repl._merge_written;
   rows_written steep_repl._merge_rows_written;
   put_off steep_repl._merge_put_off := ('{}'::int[], '{}'::text[]);
+  referred steep_repl._merge_put_off;
   read_there text;
 begin
   written.action := todo.action;
@@ -185,6 +186,11 @@ begin
     elsif cardinality(written.numbers) < n_rows then
       put_off := steep_repl._merge_put_off_changed(connection, todo, writes, written.numbers, written.here, written.there);
     end if;
+  end if;
+  if cardinality(written.numbers) > 0 and writes and todo.action like 'delete%' then
+    referred := steep_repl._merge_referred_to(connection, todo, written.numbers);
+    written.numbers := array(select n from unnest(written.numbers) n where n <> all (referred.numbers) order by n);
+    put_off := (put_off.numbers || referred.numbers, put_off.reasons || referred.reasons);
   end if;
   if cardinality(written.numbers) > 0 and writes then
     rows_written := steep_repl._merge_write_batch(

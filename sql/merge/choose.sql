@@ -87,6 +87,24 @@ end
 $fn$;
 comment on function steep_repl._merge_take_reviewed(text, jsonb) is 'private: takes rows that differ from a stored comparison';
 
+-- Rows of the current table that an earlier attempt has merged, and that differ again, count as what they were first: by what they are
+-- now; and how many of them were there when they had been merged.
+create function steep_repl._merge_count_once(plan jsonb, out local_only bigint, out remote_only bigint, out conflict bigint, out is_there bigint)
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
+declare
+  this_merge constant text := (select m.merge_id from pg_temp.steep_repl_merge m);
+begin
+  select count(*) filter (where d.category = 'local_only'), count(*) filter (where d.category = 'remote_only'),
+         count(*) filter (where d.category = 'conflict'), count(*) filter (where not a.is_gone)
+  into local_only, remote_only, conflict, is_there
+  from (select a.key, (array_agg(a.action like 'delete%' order by a.id desc))[1] as is_gone
+        from steep_repl.merge_audit_log a where a.merge_id = this_merge and a.table_name = plan ->> 'table' group by a.key) a
+  join pg_temp.steep_repl_differences d
+    on a.key = jsonb_object(array(select jsonb_array_elements_text(plan -> 'key')), d.key);
+end
+$fn$;
+comment on function steep_repl._merge_count_once(jsonb) is 'private: rows of a table that differ again since they were merged';
+
 -- Compares a table and decides about its rows; the counts of its categories.
 create function steep_repl._merge_compare(
   connection text, no int, out local_only_count bigint, out remote_only_count bigint, out match_count bigint,
@@ -95,6 +113,7 @@ language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, p
 @SET_VALUES@ @SET_SCAN@ @SET_READING@ as $fn$
 declare
   plan constant jsonb := (select p.plan from pg_temp.steep_repl_plans p where p.no = _merge_compare.no);
+  again record;
 begin
   perform steep_repl._merge_switch(no);
   if exists (select from pg_temp.steep_repl_merge m where m.overlap_id is not null) then
@@ -108,6 +127,13 @@ begin
   select o.local_only_count, o.remote_only_count, o.match_count, o.conflict_count, o.unsettled_count
   into local_only_count, remote_only_count, match_count, conflict_count, unsettled_count
   from steep_repl._overlap_table(connection, plan, interval '1 min') o;
+  if exists (select from pg_temp.steep_repl_earlier e where e.no = _merge_compare.no) then
+    select * into again from steep_repl._merge_count_once(plan);
+    local_only_count := local_only_count - again.local_only;
+    remote_only_count := remote_only_count - again.remote_only;
+    conflict_count := conflict_count - again.conflict;
+    match_count := match_count + again.is_there;
+  end if;
   perform steep_repl._merge_choose(connection, plan, 1);
   perform steep_repl._merge_leave_all_unfit(connection, plan, 1);
   analyze pg_temp.steep_repl_differences;

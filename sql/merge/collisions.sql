@@ -12,6 +12,19 @@ end
 $fn$;
 comment on function steep_repl._merge_collision_table() is 'private: makes the table of rows that stand in the way of others';
 
+-- What is to come to a side is read on the other one, before any transaction that writes.
+create function steep_repl._merge_read_incoming(connection text, side text, statement text) returns text
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  if side = 'peer' then
+    return steep_repl._merge_read_here(statement);
+  end if;
+  perform steep_repl._peer_send(connection, steep_repl._by_keys(statement));
+  return steep_repl._peer_wait(connection, statement);
+end
+$fn$;
+comment on function steep_repl._merge_read_incoming(text, text, text) is 'private: reads on the other side what comes to one';
+
 -- What rows that are to come have in an index, as arrays: of a merge as the other side has them, of an undo as their images do.
 create function steep_repl._merge_incoming(connection text, side text, unique_check jsonb, filling text, numbers int[], is_undo boolean) returns text[]
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
@@ -26,11 +39,7 @@ begin
     using (select string_agg(d.image::text, chr(10) order by d.no) from pg_temp.steep_repl_differences d where d.no = any (numbers)), numbers;
     return packed::text[];
   end if;
-  if side = 'peer' then
-    return steep_repl._merge_read_here(incoming)::text[];
-  end if;
-  perform steep_repl._peer_send(connection, steep_repl._by_keys(incoming));
-  return steep_repl._peer_wait(connection, incoming)::text[];
+  return steep_repl._merge_read_incoming(connection, side, incoming)::text[];
 end
 $fn$;
 comment on function steep_repl._merge_incoming(text, text, jsonb, text, int[], boolean) is 'private: values that come to an index';
@@ -114,6 +123,7 @@ declare
   target int;
   plan jsonb;
   side text;
+  context text;
   found record;
   swapping bigint := 0;
   shown text[] := '{}';
@@ -125,7 +135,12 @@ begin
     select p.plan into plan from pg_temp.steep_repl_plans p where p.no = target;
     continue when plan -> 'merge' -> 'unique_local' = '[]';
     foreach side in array '{local,peer}'::text[] loop
-      found := steep_repl._merge_check_side(connection, plan, side, is_undo);
+      begin
+        found := steep_repl._merge_check_side(connection, plan, side, is_undo);
+      exception when undefined_table or undefined_function or undefined_object then
+        get stacked diagnostics context = pg_exception_context;
+        perform steep_repl._merge_raise_missing(sqlstate, sqlerrm, context);
+      end;
       colliding := colliding + found.colliding;
       swapping := swapping + found.swapping;
       shown := shown || found.examples;

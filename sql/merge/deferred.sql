@@ -50,7 +50,7 @@ begin
   if side -> 'defers' = 'true' and is_here then
     set constraints all immediate;
   elsif side -> 'defers' = 'true' then
-    perform steep_repl._peer_command(connection, 'set constraints all immediate');
+    perform steep_repl._merge_command_there(connection, 'set constraints all immediate');
   end if;
   for recheck in select r from jsonb_array_elements(side -> 'rechecks') r where action not like 'delete%' loop
     statement := steep_repl._fill(recheck -> 'find', steep_repl._merge_keys_of(plan, numbers));

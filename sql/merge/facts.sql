@@ -16,11 +16,24 @@ select (select coalesce(json_agg(a.attname), '[]') from pg_attribute a
        array_to_json(array(
          select r.name from unnest('{INSERT,UPDATE,DELETE}'::text[]) r(name) where not has_table_privilege(t.oid, r.name))) as missing_rights,
        row_security_active(t.oid) as row_security,
+       -- whether PostgreSQL refuses its updates and deletes, since publications could not say of which rows they are
+       exists (
+         select from pg_class l
+         where l.oid in (select oid from tree) and l.relkind = 'r'
+           and (l.relreplident = 'n' or l.relreplident = 'd' and not exists (select from pg_index i where i.indrelid = l.oid and i.indisprimary))
+           and exists (
+             select from pg_publication p
+             where (p.pubupdate or p.pubdelete) and (
+               p.puballtables
+               or exists (select from pg_publication_rel r where r.prpubid = p.oid
+                          and (r.prrelid = l.oid or r.prrelid in (select a.relid from pg_partition_ancestors(l.oid) a)))
+               or exists (select from pg_publication_tables s where s.pubname = p.pubname
+                          and (s.schemaname, s.tablename) = ((select n.nspname from pg_namespace n where n.oid = l.relnamespace), l.relname))))) as lacks_identity,
        exists (select from pg_trigger g where g.tgrelid in (select oid from tree) and g.tgenabled <> 'D') as has_triggers,
-       -- when triggers that may change a row before it is written are fired: O, R, A
+       -- when triggers that may change a row, before it is written or afterwards, are fired: O, R, A
        array_to_json(array(
          select distinct g.tgenabled from pg_trigger g
-         where g.tgrelid in (select oid from tree) and g.tgenabled <> 'D' and g.tgtype & 3 = 3 and g.tgtype & 20 <> 0)) as row_triggers,
+         where g.tgrelid in (select oid from tree) and g.tgenabled <> 'D' and not g.tgisinternal and g.tgtype & 20 <> 0)) as row_triggers,
        -- when rules for writing are applied: O, R, A
        array_to_json(array(
          select distinct w.ev_enabled from pg_rewrite w
@@ -45,14 +58,14 @@ select pg_is_in_recovery() as is_standby, current_setting('default_transaction_r
         where p.pronamespace = 'pg_catalog'::regnamespace
           and p.proname in ('pg_replication_origin_create', 'pg_replication_origin_drop',
                             'pg_replication_origin_session_setup', 'pg_replication_origin_session_reset')) as may_set_origin,
-       (select coalesce(json_agg(json_build_object('name', s.slot_name, 'active', s.active, 'lsn', s.confirmed_flush_lsn, 'plugin', s.plugin)), '[]')
+       (select coalesce(json_agg(json_build_object('name', s.slot_name, 'active', s.active, 'lsn', s.confirmed_flush_lsn, 'plugin', s.plugin, 'is_lost', s.wal_status is not distinct from 'lost')), '[]')
         from pg_replication_slots s where s.slot_type = 'logical' and s.database = current_database()) as slots,
-       (select coalesce(json_agg(json_build_object('name', s.subname, 'slot', s.subslotname, 'enabled', s.subenabled, 'tables',
+       (select coalesce(json_agg(json_build_object('name', s.subname, 'slot', s.subslotname, 'enabled', s.subenabled, 'publications', s.subpublications, 'tables',
           array(select distinct format('%I.%I', n.nspname, c.relname)
                 from pg_subscription_rel r join pg_class c on c.oid = coalesce(pg_partition_root(r.srrelid), r.srrelid)
                 join pg_namespace n on n.oid = c.relnamespace where r.srsubid = s.oid))), '[]')
-        from pg_subscription s
-        where s.subslotname is not null and s.subdbid = (select d.oid from pg_database d where d.datname = current_database())) as subscriptions
+        from $sql$ || steep_repl._subscriptions() || $sql$) as subscriptions,
+       array(select p.pubname from pg_publication p) as publications
 $sql$, '@may_skip_triggers@', case when version >= 150000 then $sql$has_parameter_privilege('session_replication_role', 'SET')$sql$
                               else '(select r.rolsuper from pg_roles r where r.rolname = current_user)' end);
 comment on function steep_repl._merge_node_query(int) is 'private: a query for what merging needs to know of a database, for either side';
@@ -65,13 +78,13 @@ return nullif(array_to_string(names[1:100], ', '), '')
 comment on function steep_repl._joined(text[]) is 'private: names as one text';
 
 -- What the tables of either side lack for a merge; writes_anything: also what its actions do not say, as an undo.
-create function steep_repl._merge_lacks(writes_anything boolean, out row_security text, out not_writable text, out not_settable text)
+create function steep_repl._merge_lacks(writes_anything boolean, out row_security text, out not_writable text, out not_settable text, out unidentified text)
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
   actions constant text[] := array(select a.value from pg_temp.steep_repl_merge m cross join lateral jsonb_each_text(m.actions) a);
 begin
   with side as (
-    select t.no, s.at, t.name, s.facts,
+    select t.no, s.at, t.name, s.facts, s.name as name_of,
            array['UPDATE', case when writes_anything or 'insert_' || s.name = any (actions) then 'INSERT' end,
                  case when writes_anything or 'delete_' || s.name = any (actions) then 'DELETE' end] as needed
     from pg_temp.steep_repl_tables t
@@ -85,8 +98,12 @@ begin
            where r.names is not null order by s.at, s.no)),
          steep_repl._joined(array(
            select s.at || (q.value ->> 'name') from side s cross join lateral jsonb_array_elements(s.facts -> 'sequences') q
-           where q.value -> 'may' = 'false' and q.value ->> 'name' is not null and 'INSERT' = any (s.needed) order by s.at, s.no))
-  into row_security, not_writable, not_settable;
+           where q.value -> 'may' = 'false' and q.value ->> 'name' is not null and 'INSERT' = any (s.needed) order by s.at, s.no)),
+         steep_repl._joined(array(
+           select s.at || s.name from side s
+           where s.facts -> 'lacks_identity' = 'true'
+             and (writes_anything or array['update_' || s.name_of, 'delete_' || s.name_of, 'stamps'] && actions) order by s.at, s.no))
+  into row_security, not_writable, not_settable, unidentified;
 end
 $fn$;
 comment on function steep_repl._merge_lacks(boolean) is 'private: rights that are missing on the tables of a merge';
@@ -214,7 +231,7 @@ begin
     'tables', (select count(*) from pg_temp.steep_repl_tables),
     'skipped', steep_repl._joined(array(select format('%s (%s)', s.name, s.reason) from pg_temp.steep_repl_skipped s order by s.name)),
     'differing', steep_repl._joined(steep_repl._merge_differing(connection, array(select t.name from pg_temp.steep_repl_tables t))), 'rules', steep_repl._merge_rules(here, there),
-    'row_security', lacks.row_security, 'not_writable', lacks.not_writable, 'not_settable', lacks.not_settable, 'circle', circle,
+    'row_security', lacks.row_security, 'not_writable', lacks.not_writable, 'not_settable', lacks.not_settable, 'unidentified', lacks.unidentified, 'circle', circle,
     'unchecked', unchecked.harmful, 'unmatched', unchecked.unmatched, 'checked_as_text', steep_repl._merge_checked_as_text(), 'untested', steep_repl._merge_untested(),
     'read_only', steep_repl._sides(here -> 'is_standby' = 'true', there -> 'is_standby' = 'true'),
     -- here, a worker has its own setting
@@ -227,6 +244,7 @@ begin
     'without_origin', steep_repl._sides(here -> 'may_set_origin' = 'false', there -> 'may_set_origin' = 'false'),
     'without_stamps', steep_repl._sides(here -> 'has_stamps' = 'false', there -> 'has_stamps' = 'false'),
     'replicates', replication.replicates, 'backlog', replication.backlog, 'given_up', replication.given_up,
+    'lacks_to_discard', case when replication.backlog is not null then steep_repl._merge_lacks_to_discard(connection) end, 'without_slot', steep_repl._merge_without_slot(here, there),
     'busy_slots', replication.busy_slots, 'other_slots', replication.other_slots, 'waiting_slots', replication.waiting_slots,
     'apply_errors', failing.errors, 'skipping', failing.commands,
     'clock_difference', round(difference), 'role', here ->> 'role');

@@ -3,8 +3,9 @@
 
 -- Foreign keys of a table (is_child), or that refer to it (is_parent): how a row that violates one is found. Where the requester
 -- may not read both tables, condition is NULL. by_parent: how rows that refer to a parent are found by each of its columns, of
--- parent_types, if there is an index for that. One that a partition, or a table that this one is a partition of, has is one of the
--- rows that are in both. Under PERIOD the ranges of the parents have to cover that of the child together, as RI_FKey_check() has it.
+-- parent_types, if there is an index for that; matches: the same in any case, of a table that the requester may read. One that a
+-- partition, or a table that this one is a partition of, has is one of the rows that are in both. Under PERIOD the ranges of the parents
+-- have to cover that of the child together, as RI_FKey_check() has it.
 create function steep_repl._merge_foreign_keys_query(table_name text) returns text
 language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
 return format($sql$
@@ -26,6 +27,7 @@ select format('%%I of table %%s', k.conname, k.conrelid::regclass) as name, k.is
          where i.indrelid = k.conrelid and i.indisvalid and i.indpred is null and m.amname = 'btree'
            and (i.indkey::int2[])[0:cardinality(k.conkey) - 1] <@ k.conkey and (i.indkey::int2[])[0:cardinality(k.conkey) - 1] @> k.conkey)
          then u.by_parent end as by_parent,
+       case when not k.is_period and has_table_privilege(k.conrelid, 'SELECT') and u.casts_nothing then u.by_parent end as matches,
        case when (select r.relkind from pg_class r where r.oid = k.conrelid) = 'p' then '' else 'only ' end || k.conrelid::regclass as child, u.parents,
        case when has_table_privilege(k.conrelid, 'SELECT') and has_table_privilege(k.confrelid, 'SELECT') and u.casts_nothing then
          concat(case when k.is_part then format('t.tableoid = any (%%L::oid[]) and ', array(
@@ -74,7 +76,7 @@ begin
     raise exception '%merged rows violate foreign key %', case side when 'peer' then 'peer: ' else '' end, name
       using errcode = 'foreign_key_violation',
             detail = format('%s rows refer to none. Query: %s', n, left(query, 600)),
-            hint = 'Merge the table that it refers to as well, or take the merge back with steep_repl.undo_merge().';
+            hint = 'Merge the tables at both ends of that foreign key together, or mend the rows, then retry. A merge can be taken back with steep_repl.undo_merge().';
   end if;
   return true;
 end
@@ -150,9 +152,8 @@ end
 $fn$;
 comment on function steep_repl._merge_check_table(text, text, int) is 'private: checks the foreign keys that writes to a table may have broken; those that could not be checked';
 
--- After an undo all rows of tables that have a part in a foreign key of what was restored are checked: which of them is
--- without a parent now cannot be told from the rows that were restored.
-create function steep_repl._undo_check_foreign_keys(connection text, side text) returns setof text
+-- Of some tables, all rows that have a part in their foreign keys.
+create function steep_repl._merge_check_all_rows(connection text, side text, tables text[]) returns setof text
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
 @SET_VALUES@ @SET_SCAN@ @SET_READING@ as $fn$
 declare
@@ -160,11 +161,9 @@ declare
 begin
   for foreign_key in
     select distinct f.name, f.child, f.condition
-    from pg_temp.steep_repl_tables t
+    from unnest(tables) t(name)
     cross join lateral jsonb_to_recordset(steep_repl._merge_query(connection, side, steep_repl._merge_foreign_keys_query(t.name)))
       f(name text, child text, condition text)
-    where exists (select from pg_temp.steep_repl_undo u where u.no = t.no
-                  and u.action like '%' || case side when 'peer' then 'remote' else 'local' end)
   loop
     if foreign_key.condition is null or not steep_repl._merge_check_foreign_key(
          connection, side, foreign_key.name, format('select count(*) as n from %s t where %s', foreign_key.child, foreign_key.condition), false) then
@@ -173,7 +172,25 @@ begin
   end loop;
 end
 $fn$;
-comment on function steep_repl._undo_check_foreign_keys(text, text) is 'private: checks the foreign keys that an undo may have broken; those that could not be checked';
+comment on function steep_repl._merge_check_all_rows(text, text, text[]) is 'private: checks foreign keys of tables; those that could not be checked';
+
+-- Tables whose rows are all checked: which of them is without a parent now cannot be told from the rows that an undo has restored, nor
+-- from those that an earlier attempt of a merge has written.
+create function steep_repl._merge_checked_whole(side text) returns text[]
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  restored text[] := '{}';
+begin
+  if to_regclass('pg_temp.steep_repl_undo') is not null then
+    restored := array(
+      select t.name from pg_temp.steep_repl_tables t
+      where exists (select from pg_temp.steep_repl_undo u where u.no = t.no
+                    and u.action like '%' || case side when 'peer' then 'remote' else 'local' end));
+  end if;
+  return array(select unnest(restored) union select e.name from pg_temp.steep_repl_earlier e where e.side = _merge_checked_whole.side and e.no is not null);
+end
+$fn$;
+comment on function steep_repl._merge_checked_whole(text) is 'private: tables of which all rows are checked for their foreign keys';
 
 create function steep_repl._merge_not_checked(names text[]) returns text[]
 language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
@@ -189,18 +206,18 @@ language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, p
 declare
   is_off constant text := 'select current_setting(''session_replication_role'') as role';
   not_checked text[] := '{}';
-  side text;
+  at text;
   target int;
 begin
-  foreach side in array array['local', 'peer'] loop
-    continue when steep_repl._merge_query(connection, side, is_off) -> 0 ->> 'role' <> 'replica';
+  foreach at in array array['local', 'peer'] loop
+    continue when steep_repl._merge_query(connection, at, is_off) -> 0 ->> 'role' <> 'replica';
     for target in select t from steep_repl._merge_tables_with_rows() t loop
       perform steep_repl._merge_switch(target);
-      not_checked := not_checked || array(select c from steep_repl._merge_check_table(connection, side, target) c);
+      not_checked := not_checked || array(select c from steep_repl._merge_check_table(connection, at, target) c);
     end loop;
-    if to_regclass('pg_temp.steep_repl_undo') is not null then
-      not_checked := not_checked || array(select c from steep_repl._undo_check_foreign_keys(connection, side) c);
-    end if;
+    not_checked := not_checked || array(select c from steep_repl._merge_check_all_rows(connection, at, steep_repl._merge_checked_whole(at)) c)
+      || array(select format('%sthose of table %s', case e.side when 'peer' then 'peer: ' else '' end, e.name)
+               from pg_temp.steep_repl_earlier e where e.side = at and e.no is null);
   end loop;
   return steep_repl._merge_not_checked(not_checked);
 end

@@ -24,6 +24,7 @@ create function steep_repl._merge_begin(connection text, merge_id text, replicat
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 begin
   perform steep_repl._merge_prepare_peer(connection, merge_id, replicates);
+  perform steep_repl._merge_note_earlier(merge_id);
   if replicates then
     perform steep_repl._merge_use_origin_here(array(select l from steep_repl._overlap_links(connection) l));
   end if;
@@ -33,6 +34,20 @@ begin
 end
 $fn$;
 comment on function steep_repl._merge_begin(text, text, boolean, boolean) is 'private: prepares both sides of a merge';
+
+-- What earlier attempts of the merge have written is equal by now, so that comparing does not find it. Its foreign keys have yet to be
+-- checked, and its sequences to be moved.
+create function steep_repl._merge_note_earlier(merge_id text) returns void
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
+begin
+  update pg_temp.steep_repl_merge m set merge_id = _merge_note_earlier.merge_id;
+  insert into pg_temp.steep_repl_earlier (name, no, side)
+  select distinct a.table_name, t.no, case when a.action like '%remote' then 'peer' else 'local' end
+  from steep_repl.merge_audit_log a left join pg_temp.steep_repl_tables t on t.name = a.table_name
+  where a.merge_id = _merge_note_earlier.merge_id;
+end
+$fn$;
+comment on function steep_repl._merge_note_earlier(text) is 'private: notes the tables that earlier attempts of a merge have written to';
 
 -- All is compared, and nothing written yet: a table that was dropped or altered meanwhile is found now.
 create function steep_repl._merge_check_tables(connection text) returns void
@@ -75,6 +90,18 @@ exception when query_canceled or others then
 end
 $fn$;
 comment on function steep_repl._merge_changed_tables(text) is 'private: says which tables were changed since a merge began';
+
+-- Warnings about a merge that ends early, or an undo.
+create function steep_repl._merge_unfinished(connection text) returns text[]
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
+begin
+  return case when exists (
+    select from pg_temp.steep_repl_merge m join steep_repl.merge_audit_log a using (merge_id) where not m.has_moved_sequences) then array[
+    'of the rows that it has written, neither were foreign keys checked that triggers would have, nor sequences moved past them'
+    || ' (retry_operation() goes on, undo_merge() takes a merge back)'] else '{}' end || steep_repl._merge_changed_tables(connection);
+end
+$fn$;
+comment on function steep_repl._merge_unfinished(text) is 'private: warnings about a merge that ends early';
 
 create function steep_repl._merge_first_steps(connection text, out colliding bigint, out collisions text, out n_steps int)
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$

@@ -1,17 +1,18 @@
 -- What is written down of a merge. C calls these as the extension's owner, for whom alone row security and guards leave anything
 -- to write.
 
--- What comparing a table found, with what an earlier attempt has merged already, up to that batch. counts: of local_only,
--- remote_only, match, conflict, unsettled.
+-- What comparing a table found, with what an earlier attempt has merged already, up to that batch: each row once, by what it was
+-- first. counts: of local_only, remote_only, match, conflict, unsettled; see _merge_count_once.
 create function steep_repl._merge_keep_counts(merge_id text, table_name text, key_columns text, counts text[], last_batch bigint) returns void
 language sql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp
 begin atomic
   insert into steep_repl.merge_tables as t (merge_id, table_name, key_columns, local_only_count, remote_only_count,
                                             match_count, conflict_count, unsettled_count)
-  select $1, $2, $3::text[], $4[1]::bigint + d.l, $4[2]::bigint + d.r, $4[3]::bigint - d.n, $4[4]::bigint + d.c, $4[5]::bigint
+  select $1, $2, $3::text[], $4[1]::bigint + d.l, $4[2]::bigint + d.r, greatest($4[3]::bigint - d.n, 0), $4[4]::bigint + d.c, $4[5]::bigint
   from (select count(*) filter (where a.category = 'local_only') as l, count(*) filter (where a.category = 'remote_only') as r,
-               count(*) filter (where a.category = 'conflict') as c, count(*) filter (where a.action not like 'delete%') as n
-        from steep_repl.merge_audit_log a where $5 > 0 and a.merge_id = $1 and a.table_name = $2) d
+               count(*) filter (where a.category = 'conflict') as c, count(*) filter (where not a.is_gone) as n
+        from (select (array_agg(a.category order by a.id))[1] as category, (array_agg(a.action like 'delete%' order by a.id desc))[1] as is_gone
+              from steep_repl.merge_audit_log a where $5 > 0 and a.merge_id = $1 and a.table_name = $2 group by a.key) a) d
   on conflict (merge_id, table_name) do update
   set local_only_count = excluded.local_only_count, remote_only_count = excluded.remote_only_count, match_count = excluded.match_count,
       conflict_count = excluded.conflict_count, unsettled_count = excluded.unsettled_count, rows_left = 0;
@@ -68,6 +69,15 @@ create function steep_repl._merge_keep_conflicts(
   merge_id text, table_name text, here text, there text, numbers text, key_columns text, reason text) returns void
 language sql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp
 begin atomic
+  -- that an earlier merge has left the row is still true
+  insert into steep_repl._merge_left (merge_id, table_name, key, reason)
+  select c.merge_id, c.table_name, c.key, format('conflict %s, which is to be resolved, and which %s has found again', c.conflict_id, $1)
+  from unnest($5::int[]) n(no) left join steep_repl._merge_rows_of($3) l using (no) left join steep_repl._merge_rows_of($4) p using (no)
+  join steep_repl.merges m on m.merge_id = $1
+  join steep_repl.merge_conflicts c
+    on (c.requested_by_oid, coalesce(c.peer, ''), c.table_name, c.reason) = (m.requested_by_oid, coalesce(m.peer, ''), $2, $7)
+       and md5(c.key::text) = md5((select jsonb_object_agg(k.name, coalesce(l.image, p.image) -> k.name) from unnest($6::text[]) k(name))::text)
+  where c.status = 'open' and c.merge_id <> $1 and c.reason = 'conflict';
   insert into steep_repl.merge_conflicts as c (merge_id, requested_by_oid, peer, table_name, key, reason, local_row, remote_row)
   select $1, m.requested_by_oid, m.peer, $2,
          (select jsonb_object_agg(k.name, coalesce(l.image, p.image) -> k.name) from unnest($6::text[]) k(name)),

@@ -118,12 +118,7 @@ begin
     group by d.n
   loop
     incoming := steep_repl._fill(test -> 'incoming', steep_repl._merge_keys_of(plan, numbers));
-    if side = 'peer' then
-      incoming := steep_repl._merge_read_here(incoming);
-    else
-      perform steep_repl._peer_send(connection, steep_repl._by_keys(incoming));
-      incoming := steep_repl._peer_wait(connection, incoming);
-    end if;
+    incoming := steep_repl._merge_read_incoming(connection, side, incoming);
     update pg_temp.steep_repl_differences d set action = 'left', reason = u.reason
     from jsonb_to_recordset(steep_repl._merge_test_places(connection, side, incoming, test ->> 'test')) u(no int, reason text)
     where d.no = u.no and d.no = any (numbers);

@@ -15,7 +15,9 @@ begin
     peer_begins text not null default 'begin', made_origin boolean not null default false, round int not null default 1,
     current int not null default 1, actions jsonb not null, waiting_slots text[], not_covered text[],
     waits boolean not null default false, haste int not null default 0, was_locked boolean not null default false,
-    overlap_id text, scope jsonb) on commit preserve rows;
+    overlap_id text, scope jsonb, merge_id text,
+    has_moved_sequences boolean not null default false) on commit preserve rows;
+  create temp table steep_repl_earlier (name text, no int, side text) on commit preserve rows;
   create temp table steep_repl_seen (name text primary key, seen steep_repl._overlap_seen not null) on commit preserve rows;
   alter table pg_temp.steep_repl_differences add column action text, add column round int not null default 1, add column reason text,
     add column turn int not null default 0, add column partner int,

@@ -72,14 +72,15 @@ $fn$;
 comment on function steep_repl._merge_position(text, text, text) is 'private: where a sequence is on the other side; NULL where it has not begun';
 
 -- Moves a sequence to the last value that its column has, if it is behind: by whole increments, so that nodes
--- which share out the values among them go on to do so.
+-- which share out the values among them go on to do so. One that has not been called since it was restarted or set stands before the
+-- value that it gives next.
 create function steep_repl._merge_sequence_query(sequence text, highest text, lowest text) returns text
 language sql immutable strict parallel unsafe set search_path = pg_catalog, pg_temp
 return format($sql$
 select setval(s.seqrelid, least(greatest(v.next, s.seqmin), s.seqmax)::int8)::text as value
-from (select q.*, coalesce(pg_sequence_last_value(q.seqrelid), q.seqstart - q.seqincrement)::numeric as last,
+from (select q.*, p.last_value::numeric - case when p.is_called then 0 else q.seqincrement end as last,
              case when q.seqincrement > 0 then %2$L else %3$L end::numeric as bound
-      from pg_sequence q where q.seqrelid = %1$L::regclass) s
+      from pg_sequence q, %1$s p where q.seqrelid = %1$L::regclass) s
 cross join lateral (select s.last + ceil((s.bound - s.last) / s.seqincrement) * s.seqincrement as next) v
 where (s.bound - s.last) * sign(s.seqincrement) > 0$sql$, sequence, highest, lowest);
 comment on function steep_repl._merge_sequence_query(text, text, text) is 'private: a query that moves a sequence past the values of its column, for either side; NULL if there are none';
@@ -95,7 +96,7 @@ begin
   for sequence in
     select s.side, q.name, q."column", q.is_direct, q.may,
            coalesce(q.part, case p.plan -> 'merge' ->> 'relation' when 'p' then t.name else 'only ' || t.name end) as relation
-    from steep_repl._merge_tables_with_rows() r(no) join pg_temp.steep_repl_tables t using (no) join pg_temp.steep_repl_plans p using (no)
+    from (select no from steep_repl._merge_tables_with_rows() w(no) union select e.no from pg_temp.steep_repl_earlier e) r(no) join pg_temp.steep_repl_tables t using (no) join pg_temp.steep_repl_plans p using (no)
     cross join lateral (values ('local', t.local), ('peer', t.peer)) s(side, facts)
     cross join lateral jsonb_to_recordset(s.facts -> 'sequences') q(name text, "column" text, is_direct boolean, part text, may boolean)
   loop
@@ -113,6 +114,7 @@ begin
       perform steep_repl._merge_query(connection, sequence.side, query);
     end if;
   end loop;
+  update pg_temp.steep_repl_merge set has_moved_sequences = true;
   return case when cardinality(not_moved) > 0 then array[
     'sequences were not moved past what was merged: ' || steep_repl._joined(array(select distinct n.name from unnest(not_moved) n(name) order by 1))
     || ' (that takes SELECT and UPDATE on the sequence, and a default that names it as a constant)'] else '{}' end;

@@ -199,6 +199,7 @@ declare
   decided record;
   rows_written steep_repl._merge_rows_written;
   put_off steep_repl._merge_put_off := ('{}'::int[], '{}'::text[]);
+  referred steep_repl._merge_put_off;
   written steep_repl._merge_written;
 begin
   written.action := todo.action;
@@ -226,6 +227,11 @@ begin
   end;
   if put_off.numbers = batch then
     perform steep_repl._merge_be_hasty(connection, false);
+  end if;
+  if cardinality(written.numbers) > 0 and todo.action like 'delete%' then
+    referred := steep_repl._merge_referred_to(connection, todo, written.numbers);
+    written.numbers := array(select n from unnest(written.numbers) n where n <> all (referred.numbers) order by n);
+    put_off := (put_off.numbers || referred.numbers, put_off.reasons || referred.reasons);
   end if;
   if cardinality(written.numbers) > 0 then
     rows_written := steep_repl._merge_write_rows(connection, todo.plan, todo.action, written.numbers, restored, null);

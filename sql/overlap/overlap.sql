@@ -124,10 +124,10 @@ begin
 end
 $fn$;
 
-create function steep_repl._overlap_latest(peer text, table_name text, out overlap_id text, out key_columns text[])
+create function steep_repl._overlap_latest(peer text, table_name text, out overlap_id text, out key_columns text[], out completed_at timestamptz)
 language sql stable parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on
 as $fn$
-  select o.overlap_id, t.key_columns
+  select o.overlap_id, t.key_columns, o.completed_at
   from steep_repl.overlaps o join steep_repl.overlap_tables t using (overlap_id)
   where o.status = 'complete' and steep_repl._is_same_peer($1, o.peer) and t.table_name = $2 and t.reason is null
     and steep_repl._is_here(o.system_identifier, o.database_oid) and pg_has_role(o.requested_by_oid, 'MEMBER')
@@ -162,7 +162,7 @@ comment on function steep_repl._overlap_columns(text, jsonb) is 'private: names 
 
 create function steep_repl._overlap_rows(
   peer text, wanted_table text, wanted_category text, max_rows int, primary_keys jsonb,
-  out key jsonb, out category text, out differing_columns text[])
+  out key jsonb, out category text, out differing_columns text[], out compared_at timestamptz)
 returns setof record
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
 @SET_VALUES@ @SET_SCAN@ @SET_READING@ as $fn$
@@ -200,9 +200,11 @@ begin
     update pg_temp.steep_repl_differences set is_settled = false;
   end if;
   return query
-    select jsonb_object(array(select jsonb_array_elements_text(plan -> 'key')), d.key), d.category, c.names
+    select jsonb_object(array(select jsonb_array_elements_text(plan -> 'key')), d.key), d.category, c.names, coalesce(kept.completed_at, clock_timestamp())
     from pg_temp.steep_repl_differences d
     left join steep_repl._overlap_columns(connection, plan) c using (no)
+    -- what is equal by now is no difference any more
+    where c.names is distinct from '{}'
     order by d.no;
   perform steep_repl._overlap_end(connection);
 exception when query_canceled or others then
@@ -265,7 +267,7 @@ comment on function steep_repl._overlap_reviewed(text, text, text[]) is 'private
 
 create function steep_repl.overlap_rows(
   peer text, table_name text, category text default null, max_rows int default 1000, primary_keys jsonb default null,
-  out key jsonb, out category text, out differing_columns text[])
+  out key jsonb, out category text, out differing_columns text[], out compared_at timestamptz)
 returns setof record
 language sql volatile parallel unsafe set search_path = pg_catalog, pg_temp
 as 'select r.* from steep_repl._overlap_rows($1, $2, $3, $4, $5) r';

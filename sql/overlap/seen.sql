@@ -1,7 +1,7 @@
 -- A table that is compared a second time, while nobody can write to it: only what has changed since is read row by row.
 
 -- What was seen of a table when it was compared: how its rows were put into buckets, what the buckets were on each side, the oldest
--- transaction whose rows may not have been there yet, and the files that the rows are in.
+-- transaction whose rows may not have been there yet, the files that the rows are in, and its columns.
 create type steep_repl._overlap_seen as (
   expression text, boundaries text, shift int, here text, there text, here_xmin text, there_xmin text, files text);
 comment on type steep_repl._overlap_seen is 'private: what was seen of a table when it was compared';
@@ -10,10 +10,14 @@ comment on type steep_repl._overlap_seen is 'private: what was seen of a table w
 create function steep_repl._overlap_files_query(table_name text) returns text
 language sql stable parallel unsafe set search_path = pg_catalog, pg_temp
 return format($sql$
-  select case when bool_and(c.relkind = 'r' and a.amname = 'heap') then string_agg(format('%%s:%%s', c.oid, pg_relation_filenode(c.oid)), ' ' order by c.oid) end as files
+  select case when bool_and(c.relkind = 'r' and a.amname = 'heap') then string_agg(format('%%s:%%s', c.oid, pg_relation_filenode(c.oid)), ' ' order by c.oid)
+           -- a column may be another one than before without any row being written
+           || (select string_agg(format(' %%s:%%s:%%s:%%s', a.attrelid, a.attnum, a.attname, a.xmin), '' order by a.attrelid, a.attnum)
+               from pg_attribute a where a.attnum > 0 and a.attrelid in (select %1$L::regclass union select p.relid from pg_partition_tree(%1$L::regclass) p))
+           || (select format(' %%s:%%s', count(*), max(e.xmin::text::int8)) from pg_enum e) end as files
   from (select %1$L::regclass as oid union select p.relid from pg_partition_tree(%1$L::regclass) p where p.isleaf) l
   join pg_class c on c.oid = l.oid and c.relkind <> 'p' left join pg_am a on a.oid = c.relam$sql$, table_name);
-comment on function steep_repl._overlap_files_query(text) is 'private: a query for the files that the rows of a table are in, for either side';
+comment on function steep_repl._overlap_files_query(text) is 'private: a query for the files that the rows of a table are in, and for its columns, for either side';
 
 create function steep_repl._overlap_files(connection text, plan jsonb) returns text
 language plpgsql stable strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
@@ -23,7 +27,7 @@ begin
   return (steep_repl._query_here(query) -> 0 ->> 'files') || ' and there ' || (steep_repl._peer_json(connection, query) -> 0 ->> 'files');
 end
 $fn$;
-comment on function steep_repl._overlap_files(text, jsonb) is 'private: the files that the rows of a table are in, on both sides';
+comment on function steep_repl._overlap_files(text, jsonb) is 'private: the files that the rows of a table are in, and its columns, on both sides';
 
 -- Fills the gap of the statement that reads buckets once more. What an older epoch has written, and nobody has frozen since, may look late,
 -- and is then compared again.

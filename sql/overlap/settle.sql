@@ -4,15 +4,25 @@ create type steep_repl._replication_link as (
   slot text, is_here boolean, subscription text, is_enabled boolean, is_used boolean, lsn pg_lsn, origin text, pid int);
 comment on type steep_repl._replication_link is 'private: a subscription of one side to the other: its slot, whether that is here, whether a session uses it, how far it has come, and the replication origin of what it brings, with the process that has it in use';
 
+-- A FROM item: the subscriptions of this database that have a slot, and the process that is at work for each. Anybody may name a slot: of
+-- several that name one, it is the one that is at work, or the oldest.
+create function steep_repl._subscriptions() returns text
+language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
+return $sql$(
+  select distinct on (s.subslotname) s.oid, s.subname, s.subslotname, s.subenabled, s.subpublications, w.pid
+  from pg_subscription s
+  -- 16 and newer have rows of parallel workers, too
+  left join pg_stat_subscription w on w.subid = s.oid and w.relid is null and to_jsonb(w) ->> 'leader_pid' is null
+  where s.subslotname is not null and s.subdbid = (select d.oid from pg_database d where d.datname = current_database())
+  order by s.subslotname, w.pid is null, s.oid) s$sql$;
+comment on function steep_repl._subscriptions() is 'private: a FROM item of the subscriptions of a database, for either side';
+
 create function steep_repl._replication_query() returns text
 language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
 return $sql$
   select (select coalesce(json_agg(json_build_object('name', s.subname, 'slot', s.subslotname, 'is_enabled', s.subenabled,
-                                                     'origin', 'pg_' || s.oid, 'pid', w.pid)), '[]')
-          from pg_subscription s
-          -- 16 and newer have rows of parallel workers, too
-          left join pg_stat_subscription w on w.subid = s.oid and w.relid is null and to_jsonb(w) ->> 'leader_pid' is null
-          where s.subslotname is not null and s.subdbid = (select d.oid from pg_database d where d.datname = current_database())) as subscriptions,
+                                                     'origin', 'pg_' || s.oid, 'pid', s.pid)), '[]')
+          from $sql$ || steep_repl._subscriptions() || $sql$) as subscriptions,
          (select coalesce(json_agg(json_build_object('name', s.slot_name, 'lsn', s.confirmed_flush_lsn,
                                                      'is_used', s.active and s.wal_status is distinct from 'lost')), '[]')
           from pg_replication_slots s

@@ -41,7 +41,7 @@ return $sql$
   owner(oid, attnum, sequence) as (
     select s.owner, s.owner_attnum, min(s.name) from owned_sequence s where s.deptype = 'a' group by s.owner, s.owner_attnum),
   col as (
-    select t.oid, a.attnum, a.attname, a.atttypid as type_oid, a.attnotnull, format_type(a.atttypid, a.atttypmod) as type,
+    select t.oid, a.attnum, a.attname, a.atttypid as type_oid, a.atttypmod as modifier, a.attnotnull, format_type(a.atttypid, a.atttypmod) as type,
            format_type(a.atttypid, -1) as base, format('%I.%I', ln.nspname, l.collname) as collation, l.oid as has_collation,
            case when not t.relispartition then a.attidentity else '' end as identity, a.attgenerated as generated,
            pg_get_expr(d.adbin, d.adrelid) as expression, s.name as sequence, s.type as sequence_type,
@@ -97,16 +97,19 @@ return $sql$
              'cast', (
                -- what a domain is over
                with recursive g as (
-                 select y.* from pg_type y where y.oid = c.type_oid
+                 select y.*, c.modifier from pg_type y where y.oid = c.type_oid
                  union all
-                 select y.* from g join pg_type y on y.oid = g.typbasetype)
-               select json_build_object('from', format_type(g.oid, null), 'is_string', g.typcategory = 'S',
+                 select y.*, g.typtypmod from g join pg_type y on y.oid = g.typbasetype)
+               select json_build_object('from', format_type(g.oid, -1), 'type', format_type(g.oid, g.modifier),
+                 'is_string', g.typcategory = 'S', 'is_enum', coalesce(e.typtype, g.typtype) = 'e',
                  'to', (select coalesce(json_agg(x.target), '[]') from (
-                          select format_type(k.casttarget, null) as target from pg_cast k where k.castsource = g.oid
+                          select format_type(k.casttarget, -1) as target from pg_cast k where k.castsource = g.oid
                           union
-                          select format_type(e.typarray, null) from pg_cast k join pg_type e on e.oid = k.casttarget
-                          where g.typcategory = 'A' and k.castsource = g.typelem and e.typarray <> 0) x))
-               from g where g.typbasetype = 0),
+                          select format_type(e.typarray, -1) from pg_cast k join pg_type e on e.oid = k.casttarget
+                          where g.typcategory = 'A' and k.castsource = g.typelem and e.typarray <> 0) x),
+                 'made_to', (select coalesce(json_agg(format_type(k.casttarget, -1)), '[]') from pg_cast k
+                             where k.castsource in (g.oid, e.oid) and k.oid >= 16384 and k.castfunc <> 0))
+               from g left join pg_type e on g.typcategory = 'A' and e.oid = g.typelem where g.typbasetype = 0),
              'parents', (select coalesce(json_agg(p.relation), '[]') from parent p
                          where p.inhrelid = c.oid
                            and exists (select from pg_attribute pa where pa.attrelid = p.inhparent and pa.attname = c.attname)))

@@ -5,6 +5,7 @@ import {
   startSchemaPair,
   tally,
 } from "../support/schema-model.ts";
+import { changeTypes } from "../support/type-pairs.ts";
 
 let stage: SchemaPairServers;
 
@@ -24,3 +25,9 @@ test(`of ${pairs} random pairs of tables, suggestions mend what they do not expl
   if (process.env.STEEP_ONLY_PAIRS !== undefined) return;
   expect(outcomes.filter(({ reasons }) => reasons.length === 0).length).toBeGreaterThan(pairs / 3);
 }, 7_200_000);
+
+test("a change of type keeps each value, or raises an error, or is a comment", async () => {
+  const { lost, broken, ...counts } = await changeTypes(stage, { rare: true });
+  console.info(JSON.stringify(counts));
+  expect({ lost, broken }).toEqual({ lost: [], broken: [] });
+}, 600_000);

@@ -107,3 +107,43 @@ test("the error is shown to the subscription's owner, and to who may monitor", a
   expect(await seen("nobody_special")).toEqual([]);
   expect(await seen("watcher")).toHaveLength(1);
 });
+
+test("a slot that is lost is called so, and a merge that discards makes up for it", async () => {
+  await a.query("alter subscription from_b disable");
+  await b.query('alter subscription "From A" disable');
+  await b.query("insert into t values (30, 'lost')");
+  await b.query("alter system set max_slot_wal_keep_size = '1MB'");
+  await b.query("select pg_reload_conf()");
+  for (let i = 0; i < 4; i++) {
+    await b.query("select pg_logical_emit_message(false, '', ''); select pg_switch_wal()");
+    await b.query("checkpoint");
+  }
+  await waitUntil(
+    () => b.query("select wal_status from pg_replication_slots where slot_name = 'from_b'"),
+    ([slot]) => slot?.wal_status === "lost",
+    "the slot is lost",
+    { timeoutMs: 20_000 },
+  );
+  const refused = await runMerge(a, b.uri());
+  expect(refused.error_message).toContain(
+    "peer: slot from_b, subscription from_b here (lost: nothing of it will come",
+  );
+  const row = await runMerge(a, b.uri(), { args: "backlog => 'discard'" });
+  expect(row).toMatchObject({ error_message: null, status: "complete", rows_merged: "1" });
+  await b.query("select pg_drop_replication_slot('from_b')");
+  const without = await runMerge(a, b.uri(), { args: "backlog => 'discard'" });
+  expect(without).toMatchObject({ error_message: null, status: "complete" });
+  expect(without.warnings?.join("\n")).toContain("third node: from_b here (slot from_b)");
+  await a.query("alter subscription from_b set (slot_name = none); drop subscription from_b");
+  await a.query(
+    `create subscription from_b connection '${b.uri()}' publication everything with (copy_data = false, origin = none)`,
+  );
+  await b.query('alter subscription "From A" enable');
+  await b.query("insert into t values (31, 'comes')");
+  await waitUntil(
+    () => a.query("select id from t where id in (30, 31)"),
+    (rows) => rows.length === 2,
+    "replication goes on",
+    { timeoutMs: 20_000 },
+  );
+});

@@ -231,12 +231,24 @@ describe.each([{ name: "a foreign server" }, { name: "a connection string" }])(
       const whileCommitsWait = async (
         harm: (release: () => Promise<void>, xid: string) => Promise<void>,
       ) => {
-        const slow = `create function public.wait() returns trigger language plpgsql as $$ begin
-          perform pg_advisory_xact_lock_shared(${gate}); return null; end $$;
+        // what a trigger has put off fires when the row is read back; what that puts off once more, at the commit
+        await b.query(
+          `create table held (id int generated always as identity);
+           create function wait() returns trigger language plpgsql as $$ begin
+             perform pg_advisory_xact_lock_shared(${gate}); return null; end $$;
+           create constraint trigger held after insert on held deferrable initially deferred for each row execute function wait();
+           alter table held enable always trigger held`,
+        );
+        const slow = (
+          does: string,
+        ) => `create function put_off() returns trigger language plpgsql as $$ begin ${does} return null; end $$;
         create constraint trigger slow after insert or update on t deferrable initially deferred
-          for each row when (new.id in (20001, 25999)) execute function public.wait();
+          for each row when (new.id in (20001, 25999)) execute function public.put_off();
         alter table t enable always trigger slow`;
-        for (const server of [a, b]) await server.query(slow);
+        await a.query(slow(""));
+        await b.query(
+          slow("set constraints public.held deferred; insert into public.held default values;"),
+        );
         const holder = await b.connect();
         await holder.query("select pg_advisory_lock($1)", [gate]);
         let xid = "";
@@ -267,7 +279,8 @@ describe.each([{ name: "a foreign server" }, { name: "a connection string" }])(
         } finally {
           await release();
           for (const server of [a, b])
-            await server.query("drop trigger slow on t; drop function public.wait()");
+            await server.query("drop trigger slow on t; drop function put_off()");
+          await b.query("drop table held; drop function wait()");
         }
       };
 

@@ -243,7 +243,7 @@ describe("foreign keys of partitioned tables", () => {
   });
 
   test.each(["", "create index on c (t);"])(
-    "that refer to the table are checked where a partition of it loses rows: %s",
+    "that refer to the table keep rows of a partition of it: %s",
     async (index) => {
       await pair.both(
         `${make}; create table c (id int primary key, t int references t); ${index} insert into t values (1, null), (150, null);
@@ -251,7 +251,7 @@ describe("foreign keys of partitioned tables", () => {
       );
       await pair.b.query("delete from c where id = 1; delete from t where id = 1");
       expect(await pair.merge("local_only => 'delete'", only("t1"))).toMatchObject({
-        ...{ status: "failed", error_sqlstate: "23503" },
+        ...{ status: "complete", rows_merged: "0", rows_left: "1" },
       });
     },
   );
@@ -376,6 +376,7 @@ describe("a table that is changed meanwhile", () => {
     const row = await mergeWhile("insert into t values (2, 0)", () => pair.b.query("drop table u"));
     expect(row).toMatchObject({ status: "failed", error_sqlstate: "42P01", rows_merged: "1" });
     expect(row.warnings).toEqual([
+      expect.stringContaining("nor sequences moved past them"),
       expect.stringMatching(/^tables were changed while they were merged: public\.u/),
     ]);
   });

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, beforeEach, expect, test, vi } from "vitest";
 import { apart, makeOriginApart } from "../../support/apart.ts";
 import { applySnapshot } from "../../support/apply.ts";
 import { runMerge } from "../../support/merge.ts";
+import { createRole } from "../../support/roles.ts";
 import { type Server, startServer } from "../../support/server.ts";
 import { freshPath, takeSnapshot } from "../../support/snapshots.ts";
 import { waitUntil } from "../../support/wait-until.ts";
@@ -41,8 +42,8 @@ beforeAll(async () => {
 });
 afterAll(() => Promise.all([a?.destroy(), b?.destroy()]));
 beforeEach(async () => {
-  await a.query("truncate t");
-  await b.query("truncate t");
+  await setEnabled(true);
+  for (const server of [a, b]) await apart(server, "truncate t");
 });
 
 async function subscribe(options: string): Promise<void> {
@@ -63,10 +64,10 @@ const originOf = async (subscription: string) => {
   return row?.origin;
 };
 
-/** By id: the origin of each row, and when it was committed, apart from the first one, in ms. */
+/** By id: the origin of each row, and when it was committed, in ms. */
 const written = (server: Server) =>
   server.query<{ id: number; origin: string | null; ms: number }>(
-    `select t.id, o.roname as origin, extract(epoch from s."timestamp" - min(s."timestamp") over ())::float8 * 1000 as ms
+    `select t.id, o.roname as origin, extract(epoch from s."timestamp")::float8 * 1000 as ms
      from t cross join lateral pg_xact_commit_timestamp_origin(t.xmin) s left join pg_replication_origin o on o.roident = s.roident
      order by t.id`,
   );
@@ -191,7 +192,25 @@ test("where the peer cannot share one, rows have an origin of the merge, and eac
   expect(new Set(merged.map((row) => row.origin))).toEqual(new Set([null]));
   expect(new Set(merged.map((row) => row.ms)).size).toBeGreaterThan(1);
   await changeMergedRows();
-  expect(await conflicts()).toEqual([{ updates: 1, deletes: 1, errors: 0 }, before[1]]);
+  await waitUntil(
+    conflicts,
+    (now) =>
+      JSON.stringify(now) === JSON.stringify([{ updates: 1, deletes: 1, errors: 0 }, before[1]]),
+    "from_a has counted two conflicts",
+  );
+});
+
+test("their time is in the WAL", async () => {
+  await differ();
+  expect(await runMerge(a, b.uri())).toMatchObject({ error_message: null });
+  // what core's own session has written has none
+  const merged = async () => [(await written(a)).slice(3000), (await written(b)).slice(0, 3000)];
+  const before = await merged();
+  for (const server of [a, b]) {
+    await server.kill9();
+    await server.start();
+  }
+  expect(JSON.stringify(await merged())).toBe(JSON.stringify(before));
 });
 
 test("an undo of it restores rows with that origin, too", async () => {
@@ -239,6 +258,49 @@ test.each(["at work", "disabled"])(
     expect(await conflicts()).toEqual(before);
   },
 );
+
+test.each([
+  ["resets", "perform pg_replication_origin_session_reset()"],
+  [
+    "changes",
+    "perform pg_replication_origin_session_reset(); perform pg_replication_origin_session_setup('apart')",
+  ],
+])("a trigger that %s the origin fails its merge at most", async (_, does) => {
+  await differ();
+  await a.query(
+    `create function meddle() returns trigger language plpgsql as $$ begin ${does}; return new; exception when others then return new; end $$;
+     create trigger meddle before insert on t for each row when (new.id = 10001) execute function meddle(); alter table t enable always trigger meddle`,
+  );
+  await b.query(
+    "create function meddle() returns trigger language plpgsql as $$ begin return new; end $$",
+  );
+  await b.query(
+    "create trigger meddle before insert on t for each row when (new.id = 10001) execute function meddle(); alter table t enable always trigger meddle",
+  );
+  await setEnabled(false);
+  try {
+    const [before] = await a.query("select pg_postmaster_start_time() as at");
+    const row = await runMerge(a, b.uri(), { args: "backlog => 'discard'" });
+    expect(["complete", "failed"]).toContain(row.status);
+    expect(await a.query("select pg_postmaster_start_time() as at")).toEqual([before]);
+    expect(await a.log()).not.toContain("terminated by signal");
+  } finally {
+    for (const server of [a, b]) await server.query("drop function meddle() cascade");
+    await setEnabled(true);
+  }
+});
+
+test("only a superuser shares an origin, and nobody on a standby", async () => {
+  await createRole(a, "postgres", "sharer", "login");
+  await a.query(
+    `grant execute on function pg_replication_origin_session_setup, pg_replication_origin_session_reset to sharer;
+     grant usage on schema steep_repl to sharer`,
+  );
+  const use = (pid: string) =>
+    a.query(`select steep_repl._use_origin('apart', ${pid})`, [], { user: "sharer" });
+  await expect(use("1")).rejects.toMatchObject({ code: "42501" });
+  await use("0");
+});
 
 test("where a subscription is enabled and not at work, it finds its origin free", async () => {
   await differ();

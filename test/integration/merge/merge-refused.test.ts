@@ -350,3 +350,28 @@ describe("last-modified", () => {
     });
   });
 });
+
+test("published tables without a replica identity, whose rows PostgreSQL does not update", async () => {
+  await pair.both(
+    `create table nokey (id int not null, v text); create table parted (id int, v text) partition by range (id);
+     create table parted_1 partition of parted for values from (0) to (9)`,
+  );
+  await pair.a.query(
+    "insert into nokey values (1, 'a'), (2, 'a'); insert into parted values (1, 'a')",
+  );
+  await pair.b.query(
+    "insert into nokey values (1, 'b'); create publication p for table nokey; create publication q for table parted",
+  );
+  const keys = `primary_keys => '{"public.nokey": ["id"], "public.parted": ["id"]}'`;
+  for (const args of [keys, `${keys}, dry_run => true`]) {
+    const refused = await refusal({ args, tables: ["public.nokey", "public.parted"] });
+    expect(refused.code).toBe("55000");
+    expect(refused.text).toMatch(/peer: public.nokey, peer: public.parted\b/);
+    expect(refused.text).toContain("REPLICA IDENTITY USING INDEX");
+  }
+  await pair.both("alter table nokey replica identity full");
+  await pair.b.query("alter publication q set (publish = 'insert')");
+  const row = await pair.merge(keys, { tables: ["public.nokey", "public.parted"] });
+  expect(row).toMatchObject({ error_message: null, status: "complete", rows_merged: "3" });
+  await pair.b.query("drop publication p; drop publication q");
+});

@@ -304,18 +304,36 @@ describe("what the audit log says of a row is what the table has", () => {
     expect([await rowsOf("a"), await rowsOf("b")]).toEqual(before);
   });
 
-  test.each(["a", "b"] as const)(
-    "where a trigger changes what is written to side %s",
-    async (side) => {
+  const stamps = "new.v := new.v || ' stamped'; return new;";
+  const stampsLater = (which: string) =>
+    `if pg_trigger_depth() = 1 then update public.t set v = v || ' stamped' where ${which} and v !~ 'stamped'; end if; return null;`;
+  test.each([
+    ["a", stamps, "trigger stamp before insert or update on t for each row"],
+    ["b", stamps, "trigger stamp before insert or update on t for each row"],
+    ["a", stampsLater("id = new.id"), "trigger stamp after insert or update on t for each row"],
+    ["b", stampsLater("id = new.id"), "trigger stamp after insert or update on t for each row"],
+    [
+      "a",
+      stampsLater("id in (select n.id from n)"),
+      "trigger stamp after insert on t referencing new table as n for each statement",
+    ],
+    [
+      "b",
+      stampsLater("id = new.id"),
+      "constraint trigger stamp after insert or update on t deferrable initially deferred for each row",
+    ],
+  ] as const)(
+    "where a trigger changes what is written to side %s: %s %s",
+    async (side, body, trigger) => {
       await pair.both("create table t (id int primary key, v text)");
       await pair.a.query("insert into t values (1, 'a'), (2, 'a')");
       await pair.b.query("insert into t values (1, 'b'), (3, 'b')");
       await pair.both(
-        `create function stamp() returns trigger language plpgsql as $$ begin new.v := new.v || ' stamped'; return new; end $$;
-       create trigger stamp before insert or update on t for each row execute function stamp();
+        `create function stamp() returns trigger language plpgsql as $$ begin ${body} end $$;
+       create ${trigger} execute function stamp();
        alter table t enable always trigger stamp`,
       );
-      const before = [await rowsOf("a"), await rowsOf("b")];
+      const found = [await rowsOf("a"), await rowsOf("b")];
       const merge = await pair.merge(
         `strategy => '${side === "a" ? "prefer-remote" : "prefer-local"}'`,
       );
@@ -327,7 +345,7 @@ describe("what the audit log says of a row is what the table has", () => {
         status: "complete",
         rows_merged: "3",
       });
-      expect([await rowsOf("a"), await rowsOf("b")]).toEqual(before);
+      expect([await rowsOf("a"), await rowsOf("b")]).toEqual(found);
     },
   );
 });

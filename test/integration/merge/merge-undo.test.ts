@@ -126,6 +126,16 @@ test("rows that somebody has changed since, on either side, are left and listed"
     // 201 is gone, as it was before the merge
     ["1", "2", "202"].map((id) => ({ id, reason: "changed since", status: "open" })),
   );
+  const resolved = (choice: string) =>
+    pair.a.query(
+      `select (steep_repl.resolve_conflict(conflict_id, '${choice}')).status from steep_repl.merge_conflicts
+       where merge_id = $1 and key ->> 'id' = '202'`,
+      [undone.merge_id],
+    );
+  await expect(resolved("local")).rejects.toMatchObject({
+    ...{ code: "55000", hint: expect.stringContaining("'keep')") },
+  });
+  expect(await resolved("keep")).toEqual([{ status: "resolved" }]);
 });
 
 test("rows that it brought, and that somebody has changed since, are listed under their keys", async () => {
@@ -152,13 +162,15 @@ test("rows that it brought, and that somebody has changed since, are listed unde
   ]);
 });
 
-test("a foreign key that would not hold any more fails it, and names the key", async () => {
+test("a row that others refer to since is left, and the key is named", async () => {
   await differ();
   const merge = await pair.merge();
   await pair.a.query("insert into t values (301, 'new', null, null, null, 7)");
   const undone = await undo(merge);
-  expect(undone).toMatchObject({ status: "failed", error_sqlstate: "23503" });
-  expect(undone.error_message).toContain("t_parent_fkey");
+  expect(undone).toMatchObject({ error_message: null, status: "complete", rows_left: "1" });
+  expect(
+    await pair.a.query("select reason from steep_repl.merge_rows_left($1)", [undone.merge_id]),
+  ).toEqual([{ reason: "rows that stay refer to it by t_parent_fkey of table public.t" }]);
 });
 
 test("what is no merge of the caller's, or nothing that was written, is refused", async () => {

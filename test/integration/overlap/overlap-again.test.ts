@@ -62,6 +62,7 @@ const changes: ((key: (n: string) => string, from: number, to: number) => string
   (key, from) =>
     `begin; savepoint s; update t set v = 'lost' where id = ${key(String(from))}; rollback to s;
      update t set v = 'kept' where id = ${key(String(from + 1))}; commit`,
+  () => "alter table t drop column v; alter table t add column v text default 'later'",
   () => "vacuum t",
   () => "vacuum full t",
   () => "vacuum (freeze) t",

@@ -123,6 +123,34 @@ test("a sequence of a table that is somebody else's", async () => {
   expect(row).toEqual({ n: "2" });
 });
 
+test("a sequence whose number is beyond its new type ends in an error", async () => {
+  await setTables(
+    stage,
+    "",
+    "create table t (id serial)",
+    "create table t (id bigserial); select setval('t_id_seq', 3000000000)",
+  );
+  const rows = await diff(stage);
+  await expect(mend(stage, rows)).rejects.toThrow(/cannot be greater than MAXVALUE/);
+  const [row] = await stage.peer.query("select last_value::text from s.t_id_seq", [], {
+    database: "app",
+  });
+  expect(row).toEqual({ last_value: "3000000000" });
+});
+
+test("a cast with a function of somebody's own may do anything to values", async () => {
+  await setTables(
+    stage,
+    `create function f(text) returns uuid language sql immutable as $$select '${"0".repeat(32)}'::uuid$$;
+     create cast (text as uuid) with function f(text)`,
+    "create table t (a uuid, b uuid[])",
+    "create table t (a text, b text[])",
+  );
+  const [a, b] = (await diff(stage)).map(({ suggested_sql }) => suggested_sql);
+  expect(a).toMatch(/^-- alter table .*; -- values could become other ones$/);
+  expect(b).toMatch(/^-- alter table .*; -- values could become other ones$/);
+});
+
 test("defaults that no row can have", async () => {
   await setTables(
     stage,

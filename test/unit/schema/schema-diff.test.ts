@@ -23,6 +23,10 @@ const table: Table = {
   facts: { schema: "s", persistence: "p", parent: null, owner: null },
 };
 
+const castOf = (from: string, is_string = false): Cast => ({
+  ...{ from, type: from, is_string, is_enum: false, to: [], made_to: [] },
+});
+
 function column(name: string, facts: Partial<Column["facts"]> = {}): Column {
   const whole: Column["facts"] = {
     position: 1,
@@ -44,15 +48,13 @@ function column(name: string, facts: Partial<Column["facts"]> = {}): Column {
     not_null_not_valid: false,
     not_null_no_inherit: false,
     not_null_inherited: false,
-    cast: { from: "integer", is_string: false, to: [] },
+    cast: castOf("integer"),
     parents: [],
     ...facts,
   };
   const definition = JSON.stringify(whole);
   return { type: "column", name, quoted: name, definition, compared: definition, facts: whole };
 }
-
-const castOf = (from: string, is_string = false): Cast => ({ from, is_string, to: [] });
 
 function constraint(
   name: string,
@@ -149,14 +151,54 @@ describe("schemaDiff", () => {
     expect(sql).toMatch(/^-- alter table s\.t drop column g/);
   });
 
+  const typed = (type: string, from: string, facts: Partial<Column["facts"]> = {}) =>
+    column("v", { type, base: from, cast: { ...castOf(from, from === "text"), type }, ...facts });
+  const price = typed("numeric(4,1)", "numeric");
+  const exact = typed("numeric", "numeric");
+
   test("casts without a length, so that nothing is cut off silently", () => {
-    const [sql] = suggestions(
-      [column("v", { type: "character varying(5)", base: "character varying" })],
-      [column("v", { type: "text", base: "text" })],
-    );
+    const note = "-- spaces at the end of values may not be kept";
+    const text = typed("text", "text");
+    const [sql] = suggestions([typed("character varying(5)", "character varying")], [text]);
     expect(sql).toBe(
-      "alter table s.t alter column v type character varying(5) using v::character varying;",
+      `${note}\nalter table s.t alter column v type character varying(5) using v::character varying;`,
     );
+    const domain = { type: "s.d", base: "s.d" };
+    const [short] = suggestions([typed("character(5)", "bpchar", domain)], [text]);
+    expect(short).toBe(`${note}\nalter table s.t alter column v type s.d using v::bpchar;`);
+    const [same] = suggestions([typed("text", "text", domain)], [text]);
+    expect(same).toBe("alter table s.t alter column v type s.d;");
+  });
+
+  test("keeps values that another type would round, with all that goes with the type", () => {
+    const [sql] = suggestions([{ ...price, facts: { ...price.facts, not_null: true } }], [exact]);
+    expect(sql).toBe(
+      "-- alter table s.t alter column v type numeric(4,1), alter column v set not null; -- values could be rounded or cut off",
+    );
+    const check = constraint("c", "CHECK (v > 0)");
+    const ties: readonly Tie[] = [["constraint", "c", "column", "v"]];
+    const rows = schemaDiff({
+      local: side([price, check], 180000, ties),
+      peer: side([exact], 180000),
+    });
+    expect(rows[1]?.suggested_sql).toMatch(/^-- it needs column v, which is left as it is/);
+  });
+
+  test("says first why several statements are withheld", () => {
+    const identity = { ...exact, facts: { ...exact.facts, identity: "d" } as const, compared: "i" };
+    expect(suggestions([price], [identity])[0]).toMatch(
+      /^-- values could be rounded or cut off\n-- alter table s\.t alter column v drop identity;\n-- alter table/,
+    );
+  });
+
+  test("gives a generated column any type, but not one that is generated no longer", () => {
+    const generated = { generated: "s", expression: "a" } as const;
+    const from = { ...exact, facts: { ...exact.facts, ...generated }, compared: "from" };
+    const to = { ...price, facts: { ...price.facts, ...generated } };
+    expect(suggestions([to], [from])).toEqual([
+      "alter table s.t alter column v type numeric(4,1);",
+    ]);
+    expect(suggestions([price], [from])[0]).not.toMatch(/^[^-]/m);
   });
 
   test("validates where only that is missing", () => {
@@ -217,6 +259,8 @@ describe("schemaDiff", () => {
   describe("where something stands in the way", () => {
     const text = column("a", { type: "text", base: "text", cast: castOf("text", true) });
     const number = column("a", { cast: castOf("integer") });
+    const spelling =
+      "-- the spelling of values is not kept, such as zeros and spaces before a number";
     const check = constraint("c", "CHECK ((a > 1))");
     const onColumn: Tie = ["constraint", "c", "column", "a"];
     const run = (
@@ -234,6 +278,7 @@ describe("schemaDiff", () => {
       expect(run([number, check], [text, check], [onColumn])).toEqual([
         [
           "alter table s.t drop constraint c;",
+          spelling,
           "alter table s.t alter column a type integer using a::integer;",
           "alter table s.t add constraint c CHECK ((a > 1));",
         ].join("\n"),
@@ -243,7 +288,7 @@ describe("schemaDiff", () => {
     test("makes what differs in a row of its own", () => {
       const other = constraint("c", "CHECK ((a = 'x'))");
       expect(run([number, check], [text, other], [onColumn])).toEqual([
-        "alter table s.t drop constraint c;\nalter table s.t alter column a type integer using a::integer;",
+        `alter table s.t drop constraint c;\n${spelling}\nalter table s.t alter column a type integer using a::integer;`,
         "alter table s.t add constraint c CHECK ((a > 1));",
       ]);
     });
@@ -262,7 +307,9 @@ describe("schemaDiff", () => {
     test("leaves as it is what a view uses, and all that needs it", () => {
       const view = { type: "column", name: "a", kind: "other", what: "view v" } as const;
       const [change, add] = run([number, check], [text], [onColumn], [view]);
-      expect(change).toMatch(/^-- view v depends on it: .*\n-- alter table s\.t alter column a/);
+      expect(change).toMatch(
+        /^-- view v depends on it: .*\n-- .*\n-- alter table s\.t alter column a/,
+      );
       expect(add).toMatch(/^-- it needs column a, which is left as it is/);
     });
 
