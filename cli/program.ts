@@ -31,7 +31,16 @@ export function program(): Command {
   $ steep-repl merge start node-b --tables public.orders --dry-run
 ${exitCodes}`,
     );
-  for (const add of [addSnapshot, addSchema, addNode, addOverlap, addMerge, addOps, addHealth]) {
+  for (const add of [
+    addSnapshot,
+    addSchema,
+    addNode,
+    addOverlap,
+    addMerge,
+    addOps,
+    addHealth,
+    addDaemon,
+  ]) {
     add(root);
   }
   prepare(root);

@@ -132,7 +132,6 @@ function configOf(flat: Flat, file: string, env: Environment): DaemonConfig {
   const value = <T>(key: string, fallback: T): T => {
     const found = flat[key];
     if (found === undefined || found === null) return fallback;
-    // biome-ignore lint/suspicious/useValidTypeof: the kinds are those that typeof has
     if (typeof found !== known[key])
       throw usageError(`${file}: repl.${key} is no ${known[key]}: ${JSON.stringify(found)}`);
     return found as T;
