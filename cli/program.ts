@@ -8,6 +8,7 @@ import { addOps } from "./commands/ops.ts";
 import { addOverlap } from "./commands/overlap.ts";
 import { addSchema } from "./commands/schema.ts";
 import { addSnapshot } from "./commands/snapshot.ts";
+import { addTls } from "./commands/tls.ts";
 import { version } from "./version.ts";
 
 const exitCodes = `
@@ -40,6 +41,7 @@ ${exitCodes}`,
     addOps,
     addHealth,
     addDaemon,
+    addTls,
   ]) {
     add(root);
   }
