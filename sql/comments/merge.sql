@@ -105,7 +105,8 @@ comment on function steep_repl.undo_merge is $doc$
 Queues taking a merge back on both sides, and returns the row of the undo at once.
 
 Rows that were changed after the merge are left alone, and listed in `merge_conflicts` with reason
-`changed since`. The undo runs as the role that merged.
+`changed since`. The undo runs as the role that merged. If an undo has taken all of the merge back before, a warning
+names it; another one finds the rows as they were, and writes none.
 @arg merge_id  The merge.
 @arg peer  The peer again; required only if the merge was given a connection string.
 @returns The undo's row in `merges`, with status `pending`.

@@ -244,6 +244,7 @@ begin
     'without_stamps', steep_repl._sides(here -> 'has_stamps' = 'false', there -> 'has_stamps' = 'false'),
     'replicates', replication.replicates, 'backlog', replication.backlog, 'given_up', replication.given_up,
     'busy_slots', replication.busy_slots, 'other_slots', replication.other_slots, 'waiting_slots', replication.waiting_slots,
+    'lost', replication.lost, 'resuming', replication.resuming,
     'apply_errors', failing.errors, 'skipping', failing.commands,
     'clock_difference', round(difference), 'role', here ->> 'role');
 end

@@ -31,6 +31,16 @@ begin
 end
 $fn$;
 
+-- The latest undo of a merge that left no row, NULL for none.
+create function steep_repl._undone_by(merge_id text) returns text
+language sql stable parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on
+as $fn$
+  select u.merge_id from steep_repl.merges u
+  where u.undoes = $1 and u.status = 'complete' and u.rows_left = 0 and steep_repl._is_here(u.system_identifier, u.database_oid)
+  order by u.created_at desc limit 1
+$fn$;
+comment on function steep_repl._undone_by(text) is 'private: the undo that has taken all of a merge back';
+
 create function steep_repl.undo_merge(merge_id text, peer text default null) returns steep_repl.merges
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
 declare
@@ -49,7 +59,8 @@ begin
   end if;
   if merge.dry_run or merge.undoes is not null then
     raise exception 'merge "%" cannot be undone', merge_id using errcode = 'object_not_in_prerequisite_state',
-      detail = case when merge.dry_run then 'It was a dry run, which writes nothing.' else format('It is itself the undo of %s.', merge.undoes) end;
+      detail = case when merge.dry_run then 'It was a dry run, which writes nothing.' else format('It is itself the undo of %s.', merge.undoes) end,
+      hint = case when merge.undoes is not null then 'Start the merge again to have its rows merged once more.' end;
   end if;
   if not steep_repl._is_same_peer(target, merge.peer) then
     raise exception 'the merge was with another peer' using errcode = 'invalid_parameter_value', detail = format('It was %s.', merge.peer),
@@ -66,6 +77,10 @@ begin
     perform steep_repl._check_peer(target);
   else
     perform steep_repl._peer_target(target);
+  end if;
+  if steep_repl._undone_by(merge.merge_id) is not null then
+    raise warning 'merge "%" was taken back already, by %', merge_id, steep_repl._undone_by(merge.merge_id)
+      using hint = 'Rows are given back once more only where they are what the merge has written.';
   end if;
   job := steep_repl._queue_undo(merge.merge_id, target);
   if steep_repl._is_conninfo(target) then
