@@ -60,7 +60,7 @@ begin
   if merge.dry_run or merge.undoes is not null then
     raise exception 'merge "%" cannot be undone', merge_id using errcode = 'object_not_in_prerequisite_state',
       detail = case when merge.dry_run then 'It was a dry run, which writes nothing.' else format('It is itself the undo of %s.', merge.undoes) end,
-      hint = case when merge.undoes is not null then 'Start the merge again to have its rows merged once more.' end;
+      hint = case when merge.dry_run then 'There is nothing to take back.' else 'Start the merge again to have its rows merged once more.' end;
   end if;
   if not steep_repl._is_same_peer(target, merge.peer) then
     raise exception 'the merge was with another peer' using errcode = 'invalid_parameter_value', detail = format('It was %s.', merge.peer),
