@@ -71,10 +71,12 @@ function addTables(overlap: Command): void {
     action: (invocation, _, id = "") =>
       invocation.withSession(async (session) => {
         const found = await session.query(
-          `select overlap_id from steep_repl.overlaps where overlap_id = $1 and ${isHere}`,
+          `select pg_catalog.pg_has_role(requested_by_oid, 'MEMBER') as is_own from steep_repl.overlaps
+           where overlap_id = $1 and ${isHere}`,
           [id],
         );
-        if (found.rows.length === 0) {
+        // nothing would be shown of another role's, as if there were no table
+        if (found.rows[0]?.values.is_own !== "t") {
           throw new CliError(
             exitCode.failed,
             `comparison "${id}" does not exist`,

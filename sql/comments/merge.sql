@@ -129,6 +129,7 @@ Rows that the arguments leave on purpose (`keep`) are counted in `merge_tables`,
 @column key  What identifies the row: an object of column name to the type's own text output.
 @column reason  Why it was left: the error of the constraint that refuses it, that the other side has no place for it, that it is locked, or that it was changed.
 @error 42704  There is no such merge, or the caller may not see it.
+@error 42501  The merge belongs to a role that the caller is not a member of.
 @example
 SELECT table_name, key, reason FROM steep_repl.merge_rows_left(:'merge_id');
 $doc$;

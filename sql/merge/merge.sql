@@ -95,7 +95,10 @@ create function steep_repl.merge_rows_left(merge_id text, out table_name text, o
 language plpgsql stable parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
 #variable_conflict use_column
 begin
-  perform steep_repl._merge(merge_rows_left.merge_id);
+  if not pg_has_role((steep_repl._merge(merge_rows_left.merge_id)).requested_by_oid, 'MEMBER') then
+    raise exception 'permission denied for the rows of merge "%"', merge_rows_left.merge_id using errcode = 'insufficient_privilege',
+      detail = 'It was requested by another role, whose members alone see rows.';
+  end if;
   return query
     select l.table_name, l.key, l.reason from steep_repl._merge_left l where l.merge_id = merge_rows_left.merge_id
     union all
