@@ -48,6 +48,8 @@ const fine: MergeFacts = {
   taken_back: null,
   unidentified: null,
   given_up: null,
+  lacks_to_discard: null,
+  without_slot: null,
   apply_errors: null,
   skipping: null,
   busy_slots: null,
@@ -494,6 +496,17 @@ const refusals: readonly [
       message: "changes wait to be replicated between the two sides",
       detail: "slot s, 8 kB behind",
       hint: "Nothing of it comes any more to subscription s here. Disable the subscriptions, and merge: backlog => 'discard'",
+    },
+  ],
+  [
+    "rights to discard a backlog that are missing",
+    { backlog: "slot s", lacks_to_discard: "public.u (UPDATE)" },
+    discard,
+    {
+      sqlstate: "42501",
+      message: "permission denied to discard",
+      detail: "public.u (UPDATE)",
+      hint: "ALTER ROLE ... REPLICATION",
     },
   ],
   [
