@@ -3,6 +3,7 @@ import { type ExitCode, exitCode, usageError } from "../cli-error.ts";
 import { type JobOptions, jobOptions, option, yesOption } from "../command.ts";
 import { confirm, requireYes } from "../confirm.ts";
 import type { CommonOptions, Invocation } from "../invocation.ts";
+import { differs } from "../job/outcome.ts";
 import { rehearse } from "../rehearse.ts";
 import type { ResultRow, Session } from "../session.ts";
 import { call, type Statement } from "../sql-call.ts";
@@ -191,6 +192,12 @@ async function preview(
     await show(invocation, last, row, options);
   } finally {
     await last.end();
+  }
+  const overlapId = compared ?? options.overlapId;
+  if (overlapId !== undefined && differs(row.values)) {
+    invocation.output.message(
+      `to list the rows: steep-repl overlap rows PEER TABLE --overlap-id ${overlapId}${invocation.connectionFlags}`,
+    );
   }
   await confirm(options.yes, "Merge");
   return { compared };

@@ -52,6 +52,7 @@ describe("merges", () => {
     expect(merged.stderr).toContain(
       "1 rows that only the peer has are pulled: those that were deleted here come back",
     );
+    expect(merged.stderr).toMatch(/\nto list the rows: .* --overlap-id overlap_\w+ -c /);
     expect(merged.stdout).toMatch(/rows_merged +22\n/);
     const [{ merge_id: id } = { merge_id: "" }] = await pair.json<{ merge_id: string }[]>(0, [
       "merge",

@@ -118,7 +118,9 @@ describe("a job of one role", () => {
     try {
       await expect(seenBy("bare")).rejects.toMatchObject(denied);
       await expect(call("bare", "list_operations($1)", "failed")).rejects.toMatchObject(denied);
-      expect(await server.query("select status from steep_repl.health()", [], as("bare"))).toHaveLength(1);
+      expect(
+        await server.query("select status from steep_repl.health()", [], as("bare")),
+      ).toHaveLength(1);
       await server.query("grant select on all tables in schema steep_repl to bare", [], app);
       expect(await seenBy("bare")).toEqual([1, 1, 1, 1, 1]);
     } finally {
