@@ -4,11 +4,11 @@ import { type JobOptions, jobOptions, option, yesOption } from "../command.ts";
 import { confirm, requireYes } from "../confirm.ts";
 import type { CommonOptions, Invocation } from "../invocation.ts";
 import { differs } from "../job/outcome.ts";
-import { rehearse } from "../rehearse.ts";
 import type { ResultRow, Session } from "../session.ts";
 import { call, type Statement } from "../sql-call.ts";
 import { isLocalNode, placeOf } from "./local-node.ts";
 import { mergeSummary } from "./merge-summary.ts";
+import { refuseEarly } from "./merge-try.ts";
 import { type CompareOptions, compareOptions, scopeOf } from "./overlap.ts";
 import { peerOf } from "./peer.ts";
 
@@ -147,19 +147,6 @@ async function run(
   return failure;
 }
 
-/** What the merge would refuse before it compares, by its own words: the job is queued and asked, and never runs. */
-function refuseEarly(
-  invocation: Invocation,
-  session: Session,
-  peer: string,
-  { sql, params }: Statement,
-): Promise<void> {
-  return rehearse(invocation, session, {
-    sql: `select steep_repl._merge_try(m.operation_id, $${params.length + 1}) from (${sql}) m`,
-    params: [...params, peer],
-  });
-}
-
 /**
  * A comparison, a dry run of merging what it found, its counts, and the question; an exit code when there is no going
  * on. A backlog can only be discarded by a merge that compares by itself, and what was reviewed is not compared again.
@@ -174,7 +161,7 @@ async function preview(
   let compared: string | undefined;
   let current = session;
   if (options.backlog !== "discard" && options.overlapId === undefined) {
-    await refuseEarly(invocation, session, peer, statement(true));
+    await refuseEarly(invocation, session, statement(true), peer);
     invocation.output.message("dry run: comparing both sides, nothing is written");
     const comparison = call("start_overlap", {
       ...{ peer, ...scopeOf(options), primary_keys: options.primaryKeys },

@@ -2,10 +2,10 @@ import type { ExitCode } from "../cli-error.ts";
 import type { JobOptions } from "../command.ts";
 import { confirm, requireYes } from "../confirm.ts";
 import type { CommonOptions, Invocation } from "../invocation.ts";
-import { rehearse } from "../rehearse.ts";
 import type { Session } from "../session.ts";
 import { call } from "../sql-call.ts";
 import { placeOf } from "./local-node.ts";
+import { refuseEarly } from "./merge-try.ts";
 import type { PeerOptions } from "./peer.ts";
 
 type UndoOptions = PeerOptions & JobOptions & CommonOptions & { readonly yes?: boolean };
@@ -20,7 +20,7 @@ export async function undoMerge(
   const session = await invocation.open();
   try {
     const statement = call("undo_merge", { merge_id: id, peer: options.peer });
-    await rehearse(invocation, session, statement);
+    await refuseEarly(invocation, session, statement, options.peer);
     invocation.output.message(await summary(session, id));
     await confirm(options.yes, `Undo ${id}`);
     const { startAndFollow } = await import("../job/run-job.ts");

@@ -21,8 +21,8 @@ end
 $fn$;
 comment on function steep_repl._merge_open(text, jsonb, boolean) is 'private: plans the tables of a merge: how many, their names and keys, and what decides whether it may begin';
 
--- Whether a merge may begin that this transaction has queued, by what its job would ask: raises the error that the job would end with
--- before it compares. The command line asks so before a long comparison, and rolls the transaction back.
+-- Whether a merge, or an undo, may begin that this transaction has queued, by what its job would ask: raises the error that the job
+-- would end with before it compares. The command line asks so before a long comparison and a question, and rolls the transaction back.
 create function steep_repl._merge_try(operation_id bigint, peer text) returns void
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp @SET_READING@ as $fn$
 declare
@@ -31,7 +31,8 @@ declare
 begin
   connection := steep_repl._peer_open(peer);
   perform steep_repl._call('next_action', jsonb_build_object(
-    'operation', job.operation, 'done', 'open_peer', 'params', job.params, 'facts', (steep_repl._merge_open(connection, job.params, false)).facts::jsonb));
+    'operation', job.operation, 'done', 'open_peer', 'params', job.params, 'facts',
+    (steep_repl._merge_open(connection, job.params, job.operation = 'merge_undo')).facts::jsonb));
   perform steep_repl._peer_close(connection);
 exception when query_canceled or others then
   perform steep_repl._peer_close(connection);
