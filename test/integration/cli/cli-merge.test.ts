@@ -173,6 +173,8 @@ describe("merges", () => {
       /public\.orders +\{"id": "61"\} +\S/,
     );
 
+    // what is equal by now is no difference any more
+    expect(await pair.json(1, rows)).toMatchObject([{ key: { id: "61" } }]);
     const [mergeId = ""] = left.split(" ").slice(-1);
     const undone = await pair.on(0, ["merge", "undo", mergeId, "--yes"]);
     expect(undone.stderr).not.toContain("warning");
@@ -181,8 +183,6 @@ describe("merges", () => {
       again.stderr.match(/warning: merge "merge_\w+" was taken back already, by/g),
     ).toHaveLength(1);
     expect(again.stdout).toMatch(/warnings +\S*the merge was taken back already/);
-    await pair.on(0, ["merge", "start", "node-b", ...orders, "--yes"]);
-    expect(await pair.on(0, rows)).toMatchObject({ stdout: "", stderr: "no rows\n" });
   });
 
   test("nothing is left over", async () => {
@@ -193,7 +193,8 @@ describe("merges", () => {
     const [job] = await pair.a.query<{ id: string }>(
       "select operation_id as id from steep_repl.start_overlap('node-b', '{public.orders}')",
     );
-    expect((await pair.on(0, ["ops", "wait", job?.id ?? ""])).stdout).toContain("complete");
+    // 1, as where it is waited for from the beginning: rows differ
+    expect((await pair.on(1, ["ops", "wait", job?.id ?? ""])).stdout).toContain("complete");
   });
 
   test("a peer's password is in no list of processes and in no output", async () => {
