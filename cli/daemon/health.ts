@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { create } from "@bufbuild/protobuf";
 import { Code, ConnectError, type ServiceImpl } from "@connectrpc/connect";
 import {
@@ -6,6 +5,7 @@ import {
   HealthCheckResponseSchema,
   HealthCheckResponse_ServingStatus as ServingStatus,
 } from "../rpc/generated/health_pb.ts";
+import { pause } from "./pause.ts";
 import type { Sessions } from "./sessions.ts";
 
 const watchMs = 2000;
@@ -43,7 +43,7 @@ export function standardHealth(
         const now = isKnown(service) ? await status() : ServingStatus.SERVICE_UNKNOWN;
         if (now !== last) yield create(HealthCheckResponseSchema, { status: now });
         last = now;
-        await sleep(watchMs, undefined, { signal });
+        await pause(watchMs, signal);
       }
     },
   };

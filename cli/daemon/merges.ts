@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { Code, ConnectError, type ServiceImpl } from "@connectrpc/connect";
 import {
@@ -11,6 +10,7 @@ import {
 import type { ResultRow, Session } from "../session.ts";
 import { call } from "../sql-call.ts";
 import { isFailure, requireFields, textOf, toConnectError } from "./errors.ts";
+import { pause } from "./pause.ts";
 import type { Sessions } from "./sessions.ts";
 import { bigValue, textValue } from "./values.ts";
 
@@ -92,7 +92,7 @@ export function merges(sessions: Sessions): MergeRpcs {
         session.row("select * from steep_repl.merges where merge_id = $1", [id]),
       );
       if (["complete", "failed", "cancelled"].includes(textValue(row.values.status))) return row;
-      await sleep(pollMs, undefined, { signal });
+      await pause(pollMs, signal);
     }
   };
   return {

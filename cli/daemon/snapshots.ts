@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { create } from "@bufbuild/protobuf";
 import { Code, ConnectError, type HandlerContext, type ServiceImpl } from "@connectrpc/connect";
 import {
@@ -14,6 +13,7 @@ import type { ResultRow } from "../session.ts";
 import { call, type Statement } from "../sql-call.ts";
 import type { DaemonConfig } from "./config.ts";
 import { isFailure, requireFields, textOf, toConnectError } from "./errors.ts";
+import { pause } from "./pause.ts";
 import type { Sessions } from "./sessions.ts";
 import { bigValue, floatValue, intValue, textValue, timeValue } from "./values.ts";
 
@@ -101,7 +101,7 @@ export function snapshots(config: DaemonConfig, sessions: Sessions): SnapshotRpc
       if (row === undefined) return;
       yield row;
       if (isOver(row)) return;
-      await sleep(interval, undefined, { signal });
+      await pause(interval, signal);
     }
   }
 

@@ -1,4 +1,4 @@
-import { writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type CliOptions, type RunningCli, startCli } from "../cli.ts";
 import { freePort } from "../free-port.ts";
@@ -31,6 +31,12 @@ export class TestDaemon {
   async http(path: string): Promise<{ readonly status: number; readonly body: string }> {
     const response = await fetch(`http://127.0.0.1:${this.httpPort}${path}`);
     return { status: response.status, body: await response.text() };
+  }
+
+  /** Its resident memory, in MB. */
+  async residentMb(): Promise<number> {
+    const text = await readFile(`/proc/${this.cli.child.pid}/status`, "utf8");
+    return Number(/^VmRSS:\s+(\d+)/m.exec(text)?.[1]) / 1024;
   }
 
   async stop(signal: NodeJS.Signals = "SIGTERM"): Promise<void> {
