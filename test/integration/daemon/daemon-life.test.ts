@@ -160,8 +160,8 @@ test("frames that are none, and messages that are too long, are refused, and cos
   const inTens = async (times: number, action: () => Promise<void>) => {
     for (let i = 0; i < times; i += 10) await Promise.all(Array.from({ length: 10 }, action));
   };
-  await inTens(200, garble);
-  await inTens(100, async () => {
+  await inTens(100, garble);
+  await inTens(50, async () => {
     const session = connect(`http://${daemon.address}`);
     session.on("error", () => {});
     const call = session.request({

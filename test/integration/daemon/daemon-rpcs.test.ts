@@ -1,10 +1,18 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { status } from "@grpc/grpc-js";
+import {
+  credentials,
+  loadPackageDefinition,
+  type ServiceClientConstructor,
+  status,
+} from "@grpc/grpc-js";
+import { loadSync } from "@grpc/proto-loader";
+import { GrpcReflection } from "grpc-js-reflection-client";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type CliPair, setCliPair } from "../../support/cli-pair.ts";
 import { startDaemon, type TestDaemon } from "../../support/grpc/daemon.ts";
 import { WireClient } from "../../support/grpc/peer.ts";
+import { inProject } from "../../support/pg.ts";
 
 /* Each RPC, as a client of another library that knows the predecessor's contract sees it. */
 
@@ -296,6 +304,61 @@ describe("StartBidirectionalMerge", () => {
 describe("health and reflection", () => {
   test.each(["/health", "/ready", "/readyz", "/live", "/livez"])("GET %s", async (path) => {
     expect(await daemon.http(path)).toMatchObject({ status: 200 });
+  });
+
+  test("GET /metrics counts for Prometheus", async () => {
+    const { status: code, body } = await daemon.http("/metrics");
+    expect(code).toBe(200);
+    for (const line of [
+      "steep_repl_postgresql_up 1",
+      'steep_repl_health{status="healthy"} 1',
+      'steep_repl_jobs{status="running"} 0',
+      "# TYPE steep_repl_daemon_sessions gauge",
+    ])
+      expect(body.split("\n")).toContain(line);
+    // the format: a comment, or a name with labels and a number
+    for (const line of body.trimEnd().split("\n"))
+      expect(line).toMatch(/^(# (HELP|TYPE) \w+ .+|[a-z_]+(\{[a-z]+="[^"]*"\})? \d+)$/);
+  });
+
+  test("the standard health service answers the standard client", async () => {
+    const Health = loadPackageDefinition(
+      loadSync(inProject("node_modules/grpc-health-check/proto/health/v1/health.proto")),
+    ) as unknown as { grpc: { health: { v1: { Health: ServiceClientConstructor } } } };
+    const client = new Health.grpc.health.v1.Health(
+      daemon.address,
+      credentials.createInsecure(),
+    ) as unknown as Record<
+      "check",
+      (request: object, done: (...answer: unknown[]) => void) => void
+    >;
+    const check = (service: string) =>
+      new Promise((resolve) => {
+        client.check({ service }, (error, answer) =>
+          resolve(error ? (error as { code: number }).code : (answer as { status: number }).status),
+        );
+      });
+    expect(await check("")).toBe(1);
+    expect(await check("steep.repl.v1.InitService")).toBe(1);
+    expect(await check("nothing")).toBe(status.NOT_FOUND);
+    (client as unknown as { close(): void }).close();
+  });
+
+  test("reflection lists the services, and describes their methods", async () => {
+    const client = new GrpcReflection(
+      daemon.address,
+      credentials.createInsecure(),
+      undefined,
+      "v1",
+    );
+    expect([...(await client.listServices())].sort()).toEqual([
+      "grpc.health.v1.Health",
+      "grpc.reflection.v1.ServerReflection",
+      "steep.repl.v1.Coordinator",
+      "steep.repl.v1.InitService",
+    ]);
+    const methods = await client.listMethods("steep.repl.v1.Coordinator");
+    expect(methods.map((m) => m.name)).toContain("HealthCheck");
   });
 
   test("other paths are not found", async () => {
