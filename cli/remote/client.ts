@@ -17,6 +17,9 @@ import type { Security } from "./security.ts";
 /** Fingerprints of 100,000 tables are less. */
 const maxAnswerBytes = 256 * 1024 * 1024;
 
+/** A connection that is lost is closed so long after its streams. */
+const closingMs = 100;
+
 const directHint = "connect to PostgreSQL itself, with --direct and -c or the PG* variables";
 
 /** What becomes of work in the server when its RPC is cut. */
@@ -121,25 +124,29 @@ export class Remote {
     return `the daemon at ${this.place} says that it failed, and not why`;
   }
 
-  async #failure({ code, rawMessage }: ConnectError, timeoutHint: string): Promise<CliError> {
-    // a connection that ends says why after its streams have ended
-    await new Promise((resolve) => setImmediate(resolve));
-    const { failure } = this.#connection;
-    if (code === Code.DeadlineExceeded) {
+  async #failure(error: ConnectError, timeoutHint: string): Promise<CliError> {
+    const { code, rawMessage } = error;
+    if (code === Code.DeadlineExceeded && this.#timeout !== undefined) {
       return new CliError(exitCode.timeout, `timed out after ${this.#timeout} s`, timeoutHint);
     }
-    if (failure !== undefined && isOfConnection(code)) {
-      return connectFailure(failure, this.#address, this.#isTls);
-    }
-    return explainStatus(code, rawMessage, this.place);
+    const failure = await this.#lossBehind(error);
+    if (failure === undefined) return explainStatus(code, rawMessage, this.place);
+    if (!this.#connection.hasGreeted) return connectFailure(failure, this.#address, this.#isTls);
+    return connectionError(
+      `the connection to the daemon at ${this.place} was lost: ${failure.message}`,
+      "try again, or see the daemon's log",
+    );
   }
-}
 
-/** What connect makes of a stream that ends with its connection. */
-function isOfConnection(code: Code): boolean {
-  return [Code.Canceled, Code.Aborted, Code.Internal, Code.Unavailable, Code.Unknown].includes(
-    code,
-  );
+  /** How the connection was lost, if that is what ended a stream, and no status. */
+  async #lossBehind({ code, cause }: ConnectError): Promise<Error | undefined> {
+    if (!this.#connection.hasGreeted) return this.#connection.failure;
+    if (cause instanceof Error && "code" in cause && typeof cause.code === "string") {
+      return this.#connection.failure ?? cause;
+    }
+    // connect takes a stream that ends with its connection for one that the server has cut
+    return code === Code.Canceled ? await this.#connection.end(closingMs) : undefined;
+  }
 }
 
 /** The status that a daemon ended an RPC with. */

@@ -29,6 +29,7 @@ export class Connection {
   readonly #tls: SecureClientSessionOptions | undefined;
   #session: Promise<ClientHttp2Session> | undefined;
   #failure: Error | undefined;
+  #hasGreeted = false;
 
   constructor(authority: string, tls: SecureClientSessionOptions | undefined) {
     this.authority = new URL(authority).origin;
@@ -37,6 +38,25 @@ export class Connection {
 
   /** Why there is no connection, or none any more. */
   get failure(): Error | undefined {
+    return this.#failure;
+  }
+
+  /** Whether there was a connection. */
+  get hasGreeted(): boolean {
+    return this.#hasGreeted;
+  }
+
+  /** Wait for the end of the connection, and how it came; undefined where it stays. */
+  async end(forMs: number): Promise<Error | undefined> {
+    const session = await this.#session?.catch(() => undefined);
+    if (session === undefined || session.destroyed) return this.#failure;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, forMs);
+      session.once("close", () => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
     return this.#failure;
   }
 
@@ -85,6 +105,7 @@ export class Connection {
       session.on("close", () => fail(new Closed("the connection was closed")));
       session.once("remoteSettings", () => {
         clearTimeout(timer);
+        this.#hasGreeted = true;
         resolve(session);
       });
     });
