@@ -100,7 +100,11 @@ export class Connection {
         fail(new NoGreeting(`no answer within ${greetingMs / 1000} s`));
         session.destroy();
       }, greetingMs);
-      session.once("connect", (_, socket) => (socket as Socket).setKeepAlive(true, keepAliveMs));
+      session.once("connect", (_, socket) => {
+        (socket as Socket).setKeepAlive(true, keepAliveMs);
+        // an alert of TLS after the handshake, as of a missing certificate, reaches the session in no other way
+        socket.once("error", fail);
+      });
       session.on("error", fail);
       session.on("close", () => fail(new Closed("the connection was closed")));
       session.once("remoteSettings", () => {
