@@ -101,7 +101,8 @@ async function follow(
   const read = async (o: CallOptions) => {
     for await (const message of open(o)) {
       last = message;
-      view.show(stateOf(message));
+      // what was never begun has no progress
+      if (message.snapshotId !== "" || message.error === "") view.show(stateOf(message));
     }
   };
   const id = () => last?.snapshotId || "the job";
