@@ -265,8 +265,17 @@ describe("what cannot be done over RPC is said, with the direct way", () => {
 
 describe("without a flag", () => {
   const nowhere = { PGHOST: "127.0.0.1", PGPORT: "1" };
+  const run = async (args: readonly string[], env: Record<string, string | undefined>) => {
+    const before = { ...process.env };
+    Object.assign(process.env, nowhere, env);
+    try {
+      return await cliHere(args);
+    } finally {
+      process.env = before;
+    }
+  };
   const health = (env: Record<string, string | undefined>, args: readonly string[] = []) =>
-    cli(["health", ...args], { env: { ...nowhere, ...env } });
+    run(["health", ...args], env);
 
   test("it is PostgreSQL itself, where that can be reached", async () => {
     const env = { PGPORT: `${pair.a.port}`, PGUSER: "postgres", STEEP_REPL_REMOTE: "127.0.0.1:1" };
@@ -309,7 +318,7 @@ describe("without a flag", () => {
 
   test("no daemon is asked where its RPC could only ignore a flag, and that is said", async () => {
     const args = ["snapshot", "generate", "--output", "/x", "--tables", "public.orders"];
-    const { code, stderr } = await cli(args, { env: { ...nowhere, ...env() } });
+    const { code, stderr } = await run(args, env());
     expect(code).toBe(6);
     expect(stderr).toContain("is not asked instead: its RPC has no field for --tables");
   });
