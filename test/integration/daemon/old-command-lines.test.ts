@@ -80,7 +80,7 @@ test.each([
   [
     1,
     "analyze-overlap CA CB --tables public.orders --detailed",
-    /\npublic.orders\nkey +category[^]*\n\{"id": "1"\} +local_only/,
+    /\npublic.orders\nkey +category[\s\S]*\n\{"id": "1"\} +local_only/,
   ],
   [1, "analyze-overlap CA CB --tables public.orders --detailed --json", /"rows":\[\{"key"/],
   [1, "merge CA CB --tables public.orders --strategy prefer-local --dry-run", /dry_run +yes/],
