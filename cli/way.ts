@@ -32,7 +32,8 @@ export async function runCommand<O>(
   try {
     return await spec.action(invocation, options, ...args);
   } catch (error) {
-    if (!mayFallBack(error, invocation, options) || spec.remote === undefined) throw error;
+    const isPossible = spec.remote !== undefined && !namesDaemon(options, spec.daemonFlags);
+    if (!isPossible || !mayFallBack(error, invocation, options)) throw error;
     const { fallBack } = await import("./remote/choose.ts");
     const given = withoutField(command, spec);
     const remote = fallBack(invocation, error, given.join(", "));
@@ -70,13 +71,17 @@ function refuseContradictions(
     );
   }
   const given = tlsFlags.filter((flag) => options[flag] !== undefined);
-  const hasDaemon = daemonFlags.some((flag) => flag in options);
-  if (given.length > 0 && (direct || connection !== undefined) && !hasDaemon) {
+  const isDirect = direct || connection !== undefined;
+  if (given.length > 0 && isDirect && !namesDaemon(options, daemonFlags)) {
     throw usageError(
       `--${given[0]} is for --remote`,
       "for PostgreSQL itself, sslmode, sslrootcert, sslcert and sslkey belong into -c",
     );
   }
+}
+
+function namesDaemon(options: object, flags: readonly string[] = []): boolean {
+  return flags.some((flag) => flag in options);
 }
 
 /** Only where nothing was done yet, and nobody has named a database. */

@@ -22,6 +22,9 @@ export interface ApplyFlags {
   readonly verify?: boolean;
 }
 
+/** The result is printed without what a daemon does not tell for so long. */
+const detailsMs = 5000;
+
 /** What the result has besides what the stream tells. */
 type Facts = Readonly<Record<string, Value>>;
 
@@ -176,7 +179,8 @@ function summary(last: SnapshotProgress, facts: Facts): Facts {
 
 /** What only the row of the job has; a daemon of the predecessor has no RPC for that. */
 async function details(remote: Remote, snapshotId: string): Promise<Facts> {
-  const rpc = (o: CallOptions) => remote.init.getSnapshotProgress({ snapshotId }, o);
+  const rpc = (o: CallOptions) =>
+    remote.init.getSnapshotProgress({ snapshotId }, { ...o, timeoutMs: detailsMs });
   const answer = await remote.call(rpc).catch((error: unknown) => {
     if (error instanceof CliError && error.code === exitCode.interrupted) throw error;
     return undefined;
