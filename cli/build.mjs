@@ -5,6 +5,7 @@ import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 import { licensesOf } from "./licenses.mjs";
+import { packedPackages } from "./pack.mjs";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const out = `${root}build/cli`;
@@ -27,8 +28,10 @@ const common = {
 };
 
 mkdirSync(out, { recursive: true });
+const packed = await packedPackages(common);
 const { metafile } = await build({
   ...common,
+  plugins: [packed.plugin],
   entryPoints: [`${root}cli/main.ts`],
   outfile: `${out}/steep-repl.cjs`,
   minifySyntax: true,
@@ -37,7 +40,10 @@ const { metafile } = await build({
   metafile: true,
 });
 chmodSync(`${out}/steep-repl.cjs`, 0o755);
-writeFileSync(`${out}/LICENSES-OF-OTHERS`, licensesOf(Object.keys(metafile.inputs), root));
+writeFileSync(
+  `${out}/LICENSES-OF-OTHERS`,
+  licensesOf([...Object.keys(metafile.inputs), ...packed.inputs], root),
+);
 
 // the program itself says what the manual has
 const pageMaker = `${root}build/tools/man-page.cjs`;
