@@ -17,6 +17,7 @@ const begins: Readonly<Record<string, Prepared>> = {
   "docs/install.md": "bare",
   "docs/snapshots.md": "copy",
   "docs/functions.md": "pair",
+  "docs/migrate.md": "old",
 };
 
 const pages = manualPages()
