@@ -133,7 +133,7 @@ async function requireExtension(client: pg.Client): Promise<void> {
   if (String(extension).startsWith("0.1.")) {
     throw connectionError(
       `extension steep_repl ${extension} is the one that came with a daemon`,
-      "drop it and run CREATE EXTENSION steep_repl CASCADE",
+      "update it: ALTER EXTENSION steep_repl UPDATE; docs/migrate.md has all steps",
     );
   }
   if (allowed !== "t") {
