@@ -53,7 +53,7 @@ function partOfParents({ table }: Surroundings, { type, quoted }: Key): string {
 
 function changeConstraint(around: Surroundings, local: Constraint, peer: Constraint): Change {
   const { table } = around;
-  if (peer.definition === `${local.definition} NOT VALID`) {
+  if (peer.compared === `${local.compared} NOT VALID`) {
     return simply((isThere) =>
       isThere ? `alter table ${table} validate constraint ${local.quoted};` : create(table, local),
     );

@@ -2,9 +2,10 @@ import { changeAddition, createAddition, dropAddition } from "./addition-change.
 import { create } from "./addition-sql.ts";
 import { always, type Change, explained, never, type Pair, type Surroundings } from "./change.ts";
 import { addColumn, alterColumn, dropColumn } from "./column-sql.ts";
+import { settled } from "./obstacles.ts";
 import { checkPeerSide } from "./peer-objects.ts";
 import { namesake, phase } from "./phases.ts";
-import { settled, tableOf } from "./plan.ts";
+import { tableOf } from "./plan.ts";
 import { suggestions } from "./run.ts";
 import {
   type Addition,

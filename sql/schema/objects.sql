@@ -212,12 +212,8 @@ return $sql$
                                        when 'A' then ' (enabled always)' else '' end,
            json_build_object('statement', rtrim(pg_get_ruledef(r.oid), ';'), 'enabled', r.ev_enabled)
     from t join pg_rewrite r on r.ev_class = t.oid),
-  -- varchar IN ('a', 'b') is printed in one way, and in another after what was printed was read again.
   o as (
-    select b.*, case when b.definition not like '%character varying%' then b.definition
-      else regexp_replace(
-        regexp_replace(b.definition, $re$(ARRAY[[]|, )[(](E?'(?:[^']|'')*'::character varying)[)]::text$re$, e'\\1\\2', 'g'),
-        $re$[(](ARRAY[[](?:E?'(?:[^']|'')*'::character varying(?:, )?)+[]])[)]::text[[][]]$re$, e'\\1', 'g') end as compared
+    select b.*, $sql$ || steep_repl._schema_read_again('b.definition') || $sql$ as compared
     from object b),
   -- of bytes in UTF-8, sorted as bytes, so that encodings and collations do not matter; what SQL_ASCII
   -- holds is taken for that
