@@ -193,11 +193,11 @@ export interface Outside {
   readonly what: string;
 }
 
-/** What a child of the table has, which an addition to the table must agree with. */
+/** What a child of the table has, which an addition to the table must agree with, or the child itself. */
 export interface Lower {
   readonly type: string;
   readonly name: string;
-  /** of a column, its type */
+  /** of a column, its type; of a constraint, what is compared; of NOT NULL, NO INHERIT or NOT VALID */
   readonly definition: string;
   /** for people */
   readonly what: string;

@@ -266,3 +266,104 @@ test("a foreign key to a table that lacks the key is no statement until that has
   expect(await suggested("s.u")).toMatch(/^-- table s\.t has no unique constraint over \(a\)/);
   await mends("s.t", "s.u");
 });
+
+/** Nothing but comments, of which one says why; what they are beside can be run. */
+async function explains(why: string, table = "s.t"): Promise<void> {
+  const rows = await diff(stage, table);
+  expect(rows.map(({ suggested_sql }) => suggested_sql ?? "").join("\n")).toContain(`-- ${why}`);
+  await mend(stage, rows);
+  const said = (row: { suggested_sql: string | null }) => row.suggested_sql?.startsWith("-- ");
+  expect((await diff(stage, table)).filter((row) => !said(row))).toEqual([]);
+}
+
+const referred = "create table u (n int references t (a))";
+
+test.each([
+  [
+    "of the table",
+    "create table t (a int not null, b int not null)",
+    "alter table t add constraint x primary key (b)",
+    `alter table t add constraint z primary key (a); ${referred}`,
+    "constraint z is the primary key, and is left as it is",
+  ],
+  [
+    "that a partition has from its parent",
+    "create table root (a int not null, b int not null) partition by list (a); create table t partition of root default",
+    "alter table t add constraint x primary key (a, b)",
+    "alter table root add constraint z primary key (a)",
+    "constraint t_pkey on table s.t is in the way",
+  ],
+  [
+    "of a table that becomes a partition",
+    "create table root (a int, b int not null, primary key (a)) partition by list (a)",
+    "create table t partition of root default",
+    "create table t (a int not null, b int not null); alter table t add constraint z primary key (b); create table u (n int references t)",
+    "it needs constraint z, which is left as it is",
+  ],
+])("a primary key beside one %s", async (_, both, here, there, why) => {
+  await setTables(stage, both, here, there);
+  await explains(why);
+});
+
+const noInherit = "alter table kid add not null a no inherit";
+
+test.each([
+  ["SET NOT NULL", "alter table t alter a set not null", "", noInherit],
+  ["NOT NULL NOT VALID", "alter table t add not null a not valid", "", noInherit],
+  [
+    "an inherited NOT NULL",
+    "alter table t add not null a",
+    "alter table t add not null a no inherit",
+    noInherit,
+  ],
+  ["a primary key", "alter table t add primary key (a)", "", noInherit],
+  [
+    "a new column",
+    "alter table t add c int not null",
+    "",
+    "alter table kid add c int; alter table kid add not null c no inherit",
+  ],
+  [
+    "a new column beside one that may have NULL",
+    "alter table t add c int not null",
+    "",
+    "alter table kid add c int; alter table kid add not null c not valid",
+  ],
+  ["a collation", "alter table t add c text", "", 'alter table kid add c text collate "C"'],
+  ["an identity", "alter table t add c int generated always as identity", "", ""],
+])("a child that %s cannot come to", async (_, here, there, ofChild) => {
+  const kid = `create table kid () inherits (t)`;
+  await setTables(stage, "create table t (a int)", here, `${kid}; ${there}; ${ofChild}`);
+  expect(await suggested()).toMatch(/^-- .* s\.kid is in the way/m);
+  await explains("");
+});
+
+test("a parent whose NOT NULL is inherited there, and not here", async () => {
+  await setTables(
+    stage,
+    "create table p (a int)",
+    "alter table p add not null a no inherit; create table t (a int); alter table t add not null a no inherit, inherit p",
+    "alter table p add not null a; create table t (a int); alter table t add not null a no inherit",
+  );
+  await explains("table s.p is defined otherwise: see to it first");
+});
+
+test("a column that gets NOT NULL where a child has it already", async () => {
+  await setTables(
+    stage,
+    "create table t (a int, b int); create table kid () inherits (t); alter table kid add not null a, add not null b not valid",
+    "alter table t alter a set not null, alter b set not null",
+  );
+  await mends("s.t");
+});
+
+test.each([
+  ["character(3)", "c = any (array['a'::char(3), 'b'])", "alter table t alter c type text"],
+  ["int", "d = any (array[1, -2, a])", ""],
+  ["int, as it was", "d = any (array[1, -2, upper(upper(upper('7')))::int])", ""],
+  ["varchar", "c = any (array[upper(c)::varchar, 'a,b', '[(']::varchar[])", ""],
+])("an array of %s that is cast", async (_, condition, after) => {
+  const table = "create table t (a int, c char(3), d numeric(8, 2))";
+  await setTables(stage, table, `alter table t add check (${condition}); ${after}`, after);
+  await mends("s.t");
+});
