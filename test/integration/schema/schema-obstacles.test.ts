@@ -267,13 +267,11 @@ test("a foreign key to a table that lacks the key is no statement until that has
   await mends("s.t", "s.u");
 });
 
-/** Nothing but comments, of which one says why; what they are beside can be run. */
-async function explains(why: string, table = "s.t"): Promise<void> {
-  const rows = await diff(stage, table);
-  expect(rows.map(({ suggested_sql }) => suggested_sql ?? "").join("\n")).toContain(`-- ${why}`);
+/** One of the comments says why; the statements beside it can be run. */
+async function explains(why: RegExp): Promise<void> {
+  const rows = await diff(stage);
+  expect(rows.map(({ suggested_sql }) => suggested_sql ?? "").join("\n")).toMatch(why);
   await mend(stage, rows);
-  const said = (row: { suggested_sql: string | null }) => row.suggested_sql?.startsWith("-- ");
-  expect((await diff(stage, table)).filter((row) => !said(row))).toEqual([]);
 }
 
 const referred = "create table u (n int references t (a))";
@@ -284,21 +282,21 @@ test.each([
     "create table t (a int not null, b int not null)",
     "alter table t add constraint x primary key (b)",
     `alter table t add constraint z primary key (a); ${referred}`,
-    "constraint z is the primary key, and is left as it is",
+    /^-- constraint z is the primary key, and is left as it is$/m,
   ],
   [
     "that a partition has from its parent",
     "create table root (a int not null, b int not null) partition by list (a); create table t partition of root default",
     "alter table t add constraint x primary key (a, b)",
     "alter table root add constraint z primary key (a)",
-    "constraint t_pkey on table s.t is in the way",
+    /^-- constraint t_pkey on table s.t is in the way$/m,
   ],
   [
     "of a table that becomes a partition",
     "create table root (a int, b int not null, primary key (a)) partition by list (a)",
     "create table t partition of root default",
     "create table t (a int not null, b int not null); alter table t add constraint z primary key (b); create table u (n int references t)",
-    "it needs constraint z, which is left as it is",
+    /^-- it needs constraint z, which is left as it is/m,
   ],
 ])("a primary key beside one %s", async (_, both, here, there, why) => {
   await setTables(stage, both, here, there);
@@ -334,8 +332,7 @@ test.each([
 ])("a child that %s cannot come to", async (_, here, there, ofChild) => {
   const kid = `create table kid () inherits (t)`;
   await setTables(stage, "create table t (a int)", here, `${kid}; ${there}; ${ofChild}`);
-  expect(await suggested()).toMatch(/^-- .* s\.kid is in the way/m);
-  await explains("");
+  await explains(/^-- .* s\.kid is in the way$/m);
 });
 
 test("a parent whose NOT NULL is inherited there, and not here", async () => {
@@ -345,7 +342,7 @@ test("a parent whose NOT NULL is inherited there, and not here", async () => {
     "alter table p add not null a no inherit; create table t (a int); alter table t add not null a no inherit, inherit p",
     "alter table p add not null a; create table t (a int); alter table t add not null a no inherit",
   );
-  await explains("table s.p is defined otherwise: see to it first");
+  await explains(/^-- table s.p is defined otherwise: see to it first$/m);
 });
 
 test("a column that gets NOT NULL where a child has it already", async () => {
@@ -357,13 +354,18 @@ test("a column that gets NOT NULL where a child has it already", async () => {
   await mends("s.t");
 });
 
-test.each([
-  ["character(3)", "c = any (array['a'::char(3), 'b'])", "alter table t alter c type text"],
-  ["int", "d = any (array[1, -2, a])", ""],
-  ["int, as it was", "d = any (array[1, -2, upper(upper(upper('7')))::int])", ""],
-  ["varchar", "c = any (array[upper(c)::varchar, 'a,b', '[(']::varchar[])", ""],
-])("an array of %s that is cast", async (_, condition, after) => {
+test("arrays that are cast", async () => {
   const table = "create table t (a int, c char(3), d numeric(8, 2))";
-  await setTables(stage, table, `alter table t add check (${condition}); ${after}`, after);
+  const after = "alter table t alter c type text";
+  await setTables(
+    stage,
+    table,
+    `alter table t add check (c = any (array['a'::char(3), 'b'])), add check (d = any (array[1, -2, a])),
+       add check (d = any (array[1, -2, upper(upper(upper('7')))::int]));
+     ${after}; alter table t add check (c = any (array[upper(c)::varchar, 'a,b', '[(']::varchar[]));
+     create index i on t (a) where d = any (array[a]);
+     create policy p on t using (c = any (array['x'::varchar]))`,
+    after,
+  );
   await mends("s.t");
 });
