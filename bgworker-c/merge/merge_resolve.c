@@ -140,12 +140,49 @@ begin_resolving(int64 conflict_id, const char *choice, const char *connection)
 	return replicates;
 }
 
-Datum
-steep_repl_resolve_write(PG_FUNCTION_ARGS)
+/* The peer's transaction in which a call wrote the row of a conflict, that is not known to be committed; NULL if there is none. */
+static char *
+find_doubt(const char *merge_id, int64 conflict_id)
 {
-	int64 conflict_id = PG_GETARG_INT64(0);
-	char *choice = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	char *connection = text_to_cstring(PG_GETARG_TEXT_PP(2));
+	MemoryContext context = CurrentMemoryContext;
+	OwnerSession session;
+	char *peer_xid = NULL;
+
+	owner_begin(&session);
+	if (owner_execute(
+			"select peer_xid from steep_repl._merge_intents where merge_id = $1 and batch = $2",
+			SQL_ARGS(arg_text(merge_id), arg_int8(BATCH_OF(conflict_id)))) == 1)
+		peer_xid = MemoryContextStrdup(context, owner_text(0, 1));
+	owner_end(&session);
+	return peer_xid;
+}
+
+/* Nothing is written: the row stays on each side what it is. */
+static void
+keep_row(int64 conflict_id)
+{
+	MergeTable table;
+	char *merge_id = merge_of_conflict(conflict_id, &table);
+	const char *caller = GetUserNameFromId(GetUserId(), false);
+	OwnerSession session;
+
+	if (find_doubt(merge_id, conflict_id) != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("whether the peer has committed the row of conflict " INT64_FORMAT
+						" is not known",
+						conflict_id),
+				 errhint("Call resolve_conflict with choice 'local' again, which asks the peer.")));
+	owner_begin(&session);
+	owner_execute("select steep_repl._conflict_resolved($1, 'keep', $2)",
+				  SQL_ARGS(arg_int8(conflict_id), arg_text(caller)));
+	owner_end(&session);
+}
+
+/* By what a side has, for the choice of its row. The transaction at the peer; NULL if nothing was written there. */
+static char *
+write_chosen(int64 conflict_id, const char *choice, const char *connection)
+{
 	ReplOriginId before = transaction_origin;
 	volatile bool replicates = begin_resolving(conflict_id, choice, connection);
 	char *volatile peer_xid = NULL;
@@ -168,26 +205,23 @@ steep_repl_resolve_write(PG_FUNCTION_ARGS)
 	}
 	PG_END_TRY();
 	AtEOXact_GUC(true, level);
+	return peer_xid;
+}
+
+Datum
+steep_repl_resolve_write(PG_FUNCTION_ARGS)
+{
+	int64 conflict_id = PG_GETARG_INT64(0);
+	char *choice = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	char *peer_xid = NULL;
+
+	if (strcmp(choice, "keep") == 0)
+		keep_row(conflict_id);
+	else
+		peer_xid = write_chosen(conflict_id, choice, text_to_cstring(PG_GETARG_TEXT_PP(2)));
 	if (peer_xid == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(cstring_to_text(peer_xid));
-}
-
-/* The peer's transaction in which a call wrote the row of a conflict, that is not known to be committed; NULL if there is none. */
-static char *
-find_doubt(const char *merge_id, int64 conflict_id)
-{
-	MemoryContext context = CurrentMemoryContext;
-	OwnerSession session;
-	char *peer_xid = NULL;
-
-	owner_begin(&session);
-	if (owner_execute(
-			"select peer_xid from steep_repl._merge_intents where merge_id = $1 and batch = $2",
-			SQL_ARGS(arg_text(merge_id), arg_int8(BATCH_OF(conflict_id)))) == 1)
-		peer_xid = MemoryContextStrdup(context, owner_text(0, 1));
-	owner_end(&session);
-	return peer_xid;
 }
 
 /* As the caller. */

@@ -93,6 +93,7 @@ error_of(PeerConnection *peer, const PGresult *result)
 		psprintf("peer: %s", message != NULL ? message : peer_libpq_error(conn_of(peer)));
 	error->detail = error_field(result, PG_DIAG_MESSAGE_DETAIL);
 	error->hint = error_field(result, PG_DIAG_MESSAGE_HINT);
+	error->context = error_field(result, PG_DIAG_CONTEXT);
 	return error;
 }
 
@@ -186,7 +187,8 @@ steep_repl_peer_answer(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(answer.error->sqlerrcode), errmsg_internal("%s", answer.error->message),
 				 answer.error->detail ? errdetail_internal("%s", answer.error->detail) : 0,
-				 answer.error->hint ? errhint("%s", answer.error->hint) : 0));
+				 answer.error->hint ? errhint("%s", answer.error->hint) : 0,
+				 answer.error->context ? errcontext("%s", answer.error->context) : 0));
 	if (answer.text == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(answer.text);

@@ -71,11 +71,12 @@ function addConflicts(merge: Command): void {
 function addResolve(merge: Command): void {
   addCommand<PeerOptions & { readonly choice?: string }>(merge, {
     usage: "resolve <conflict-id>",
-    description: "settle a conflict: the row becomes on both sides what it is here, or at the peer",
+    description:
+      "settle a conflict: the row becomes on both sides what it is here, or at the peer, or stays",
     examples: ["merge resolve 12 --choice local", "merge resolve 12 --choice remote --peer node-b"],
     options: [
       option("--choice <side>", "which row to keep")
-        .choices(["local", "remote"])
+        .choices(["local", "remote", "keep"])
         .makeOptionMandatory(),
       peerOption(),
     ],

@@ -40,6 +40,10 @@ export interface PeerFacts {
   readonly backlog: string | null;
   /** tables that the subscriptions with a backlog replicate, and that the merge leaves out since it was told to */
   readonly given_up: string | null;
+  /** rights that are missing to discard the backlog */
+  readonly lacks_to_discard: string | null;
+  /** subscriptions that would be to the other side, if it had their slot */
+  readonly without_slot: string | null;
   /** changes that subscriptions between the two fail on, and the statements that leave them out */
   readonly apply_errors: string | null;
   readonly skipping: string | null;
@@ -146,6 +150,12 @@ export function refuseMerge(tolerance: Tolerance, facts: PeerFacts): void {
       hint: backlogHint(facts),
     },
     {
+      names: tolerance.backlog === "discard" ? facts.lacks_to_discard : null,
+      sqlstate: "42501",
+      message: "permission denied to discard what waits to be replicated",
+      hint: "On that side, ALTER ROLE ... REPLICATION for the role that merges, and GRANT SELECT, UPDATE on those tables, which the merge leaves out and compares all the same; or name them in exclude_tables.",
+    },
+    {
       names: facts.backlog === null ? null : facts.busy_slots,
       sqlstate: "55006",
       message: "changes that wait to be replicated cannot be discarded while they are being sent",
@@ -188,6 +198,11 @@ export function mergeWarnings(tolerance: Tolerance, facts: PeerFacts): readonly 
   if (tolerance.backlog === "discard" && facts.backlog !== null && facts.given_up !== null) {
     warnings.push(
       `changes of these tables that wait to be replicated are thrown away, too, though the merge leaves the tables as they are on each side: ${facts.given_up}`,
+    );
+  }
+  if (facts.without_slot !== null) {
+    warnings.push(
+      `subscriptions to publications of the other side have no slot there, so nothing will come by them unless they are to a third node: ${facts.without_slot}`,
     );
   }
   if (facts.unchecked !== null) {

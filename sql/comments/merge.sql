@@ -82,19 +82,19 @@ SELECT steep_repl.cancel_merge(:'merge_id');
 $doc$;
 
 comment on function steep_repl.resolve_conflict is $doc$
-Settles a conflict that strategy manual has left: both sides get the local row, or the peer's.
+Settles a conflict: both sides get the local row, or the peer's; or each keeps the row that it has by now.
 
 It runs in your session, and not in a transaction block: ROLLBACK would not reach the peer. If the call cannot
 find out whether the peer has committed the row, it warns and leaves the conflict open; call it again.
 @arg conflict_id  The conflict, from `merge_conflicts`.
-@arg choice  `local` or `remote`.
+@arg choice  `local` or `remote`: that side's row is written to the other. `keep`: nothing is written, and the conflict is no longer open; the one choice for what an undo has left.
 @arg peer  The peer again; required only if the merge was given a connection string.
 @returns The conflict's row, resolved.
 @error 22023  An argument is null or unknown, or the conflict is with another peer.
 @error 42704  There is no such conflict, or the caller may not see it.
 @error 25001  The call is in a transaction block.
 @error 40001  The row has changed since the conflict was found. Merge the table again.
-@error 55000  The conflict is resolved already, or was left by an undo; or the peer must be given again.
+@error 55000  The conflict is resolved already, or was left by an undo and `choice` is not `keep`; or the peer must be given again.
 @error 42501  Privileges to write the row are missing on one side.
 @example
 SELECT conflict_id FROM steep_repl.merge_conflicts WHERE status = 'open' LIMIT 1 \gset

@@ -67,6 +67,21 @@ end
 $fn$;
 comment on function steep_repl._merge_backlog(jsonb, jsonb, pg_lsn, pg_lsn) is 'private: what waits to be replicated between the two sides, and slots of others';
 
+-- Subscriptions that may be to the other side, by the publications that they name, if it had their slot; none where others are to it.
+create function steep_repl._merge_without_slot(here jsonb, there jsonb) returns text
+language plpgsql immutable strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  return steep_repl._joined(array(
+    select format('%I %s (slot %I)', u.name, x.at, u.slot)
+    from (values ('at the peer', here, there), ('here', there, here)) x(at, sender, subscriber)
+    cross join lateral jsonb_to_recordset(x.subscriber -> 'subscriptions') u(name text, slot text, publications text[])
+    where u.publications <@ steep_repl._texts(x.sender -> 'publications')
+      and not exists (select from jsonb_to_recordset(x.subscriber -> 'subscriptions') s(slot text)
+                      join jsonb_to_recordset(x.sender -> 'slots') l(name text) on l.name = s.slot) order by x.at, u.name));
+end
+$fn$;
+comment on function steep_repl._merge_without_slot(jsonb, jsonb) is 'private: subscriptions to the other side whose slot is not there';
+
 -- Where a subscription is still before the change that it has failed on: what went wrong, and what leaves that transaction out.
 -- here, there: what _merge_node_query answers. Who may not see an error is not told of it.
 create function steep_repl._merge_apply_errors(connection text, here jsonb, there jsonb, out errors text, out commands text)

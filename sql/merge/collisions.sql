@@ -123,6 +123,7 @@ declare
   target int;
   plan jsonb;
   side text;
+  context text;
   found record;
   swapping bigint := 0;
   shown text[] := '{}';
@@ -134,7 +135,12 @@ begin
     select p.plan into plan from pg_temp.steep_repl_plans p where p.no = target;
     continue when plan -> 'merge' -> 'unique_local' = '[]';
     foreach side in array '{local,peer}'::text[] loop
-      found := steep_repl._merge_check_side(connection, plan, side, is_undo);
+      begin
+        found := steep_repl._merge_check_side(connection, plan, side, is_undo);
+      exception when undefined_table or undefined_function or undefined_object then
+        get stacked diagnostics context = pg_exception_context;
+        perform steep_repl._merge_raise_missing(sqlstate, sqlerrm, context);
+      end;
       colliding := colliding + found.colliding;
       swapping := swapping + found.swapping;
       shown := shown || found.examples;

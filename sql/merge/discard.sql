@@ -8,6 +8,28 @@ end
 $fn$;
 comment on function steep_repl._merge_ignore_replication() is 'private: has tables compared as if nothing were in flight';
 
+-- What the roles of both sides lack to discard a backlog, if there is anything: slots are moved on, and tables that the merge leaves out
+-- are compared and locked as well.
+create function steep_repl._merge_lacks_to_discard(connection text) returns text
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  query constant text := format($sql$
+    select array(select 'the REPLICATION attribute' from pg_roles r where r.rolname = current_user and not r.rolsuper and not r.rolreplication)
+        || array(select format('%%s (%%s)', n.name, concat_ws(', ', case when not has_table_privilege(n.name, 'SELECT') then 'SELECT' end,
+                                                           case when not has_table_privilege(n.name, 'UPDATE, DELETE, TRUNCATE') then 'UPDATE' end))
+                 from unnest(%L::text[]) n(name)
+                 where to_regclass(n.name) is not null
+                   and not (has_table_privilege(n.name, 'SELECT') and has_table_privilege(n.name, 'UPDATE, DELETE, TRUNCATE')) order by n.name) as missing$sql$,
+    (select m.not_covered from pg_temp.steep_repl_merge m));
+begin
+  return steep_repl._joined(array(
+    select x.at || m.name
+    from (values ('', steep_repl._query_here(query)), ('peer: ', steep_repl._peer_json(connection, query))) x(at, answer)
+    cross join lateral jsonb_array_elements_text(x.answer -> 0 -> 'missing') with ordinality m(name, i) order by x.at, m.i));
+end
+$fn$;
+comment on function steep_repl._merge_lacks_to_discard(text) is 'private: rights that are missing to discard a backlog';
+
 -- Locks tables on both sides until the transactions there end, so that nobody writes to them. One statement locks them all, in an order that
 -- all merges have, the side with the smaller identity first.
 create function steep_repl._merge_lock_tables(connection text, tables text[]) returns void
@@ -87,8 +109,8 @@ end
 $fn$;
 comment on function steep_repl._merge_advance_slots(text) is 'private: moves slots between the two sides on to where they are now';
 
--- What has changed in the tables since they were compared is compared again while nobody can write to them, and then what waits is thrown away: so each change is either in the rows
--- that were compared, or in what will be sent. Counts of each table as JSON, as _merge_compare has them; and how many steps there are now.
+-- What has changed in the tables since they were compared is compared again while nobody can write to them, and then what waits is thrown
+-- away: so each change is either in the rows that were compared, or in what will be sent. Counts of each table as JSON, as _merge_compare has them; and how many steps there are now.
 create function steep_repl._merge_discard_backlog(connection text, out counts text, out n_steps int)
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare

@@ -60,11 +60,12 @@ select pg_is_in_recovery() as is_standby, current_setting('default_transaction_r
                             'pg_replication_origin_session_setup', 'pg_replication_origin_session_reset')) as may_set_origin,
        (select coalesce(json_agg(json_build_object('name', s.slot_name, 'active', s.active, 'lsn', s.confirmed_flush_lsn, 'plugin', s.plugin, 'is_lost', s.wal_status is not distinct from 'lost')), '[]')
         from pg_replication_slots s where s.slot_type = 'logical' and s.database = current_database()) as slots,
-       (select coalesce(json_agg(json_build_object('name', s.subname, 'slot', s.subslotname, 'enabled', s.subenabled, 'tables',
+       (select coalesce(json_agg(json_build_object('name', s.subname, 'slot', s.subslotname, 'enabled', s.subenabled, 'publications', s.subpublications, 'tables',
           array(select distinct format('%I.%I', n.nspname, c.relname)
                 from pg_subscription_rel r join pg_class c on c.oid = coalesce(pg_partition_root(r.srrelid), r.srrelid)
                 join pg_namespace n on n.oid = c.relnamespace where r.srsubid = s.oid))), '[]')
-        from $sql$ || steep_repl._subscriptions() || $sql$) as subscriptions
+        from $sql$ || steep_repl._subscriptions() || $sql$) as subscriptions,
+       array(select p.pubname from pg_publication p) as publications
 $sql$, '@may_skip_triggers@', case when version >= 150000 then $sql$has_parameter_privilege('session_replication_role', 'SET')$sql$
                               else '(select r.rolsuper from pg_roles r where r.rolname = current_user)' end);
 comment on function steep_repl._merge_node_query(int) is 'private: a query for what merging needs to know of a database, for either side';
@@ -243,6 +244,7 @@ begin
     'without_origin', steep_repl._sides(here -> 'may_set_origin' = 'false', there -> 'may_set_origin' = 'false'),
     'without_stamps', steep_repl._sides(here -> 'has_stamps' = 'false', there -> 'has_stamps' = 'false'),
     'replicates', replication.replicates, 'backlog', replication.backlog, 'given_up', replication.given_up,
+    'lacks_to_discard', case when replication.backlog is not null then steep_repl._merge_lacks_to_discard(connection) end, 'without_slot', steep_repl._merge_without_slot(here, there),
     'busy_slots', replication.busy_slots, 'other_slots', replication.other_slots, 'waiting_slots', replication.waiting_slots,
     'apply_errors', failing.errors, 'skipping', failing.commands,
     'clock_difference', round(difference), 'role', here ->> 'role');

@@ -3,8 +3,9 @@
 
 -- Foreign keys of a table (is_child), or that refer to it (is_parent): how a row that violates one is found. Where the requester
 -- may not read both tables, condition is NULL. by_parent: how rows that refer to a parent are found by each of its columns, of
--- parent_types, if there is an index for that; matches: the same in any case, of another table that the requester may read. One that a partition, or a table that this one is a partition of, has is one of the
--- rows that are in both. Under PERIOD the ranges of the parents have to cover that of the child together, as RI_FKey_check() has it.
+-- parent_types, if there is an index for that; matches: the same in any case, of a table that the requester may read. One that a
+-- partition, or a table that this one is a partition of, has is one of the rows that are in both. Under PERIOD the ranges of the parents
+-- have to cover that of the child together, as RI_FKey_check() has it.
 create function steep_repl._merge_foreign_keys_query(table_name text) returns text
 language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
 return format($sql$
@@ -26,7 +27,7 @@ select format('%%I of table %%s', k.conname, k.conrelid::regclass) as name, k.is
          where i.indrelid = k.conrelid and i.indisvalid and i.indpred is null and m.amname = 'btree'
            and (i.indkey::int2[])[0:cardinality(k.conkey) - 1] <@ k.conkey and (i.indkey::int2[])[0:cardinality(k.conkey) - 1] @> k.conkey)
          then u.by_parent end as by_parent,
-       case when not k.is_period and has_table_privilege(k.conrelid, 'SELECT') and u.casts_nothing and k.conrelid <> k.confrelid then u.by_parent end as matches,
+       case when not k.is_period and has_table_privilege(k.conrelid, 'SELECT') and u.casts_nothing then u.by_parent end as matches,
        case when (select r.relkind from pg_class r where r.oid = k.conrelid) = 'p' then '' else 'only ' end || k.conrelid::regclass as child, u.parents,
        case when has_table_privilege(k.conrelid, 'SELECT') and has_table_privilege(k.confrelid, 'SELECT') and u.casts_nothing then
          concat(case when k.is_part then format('t.tableoid = any (%%L::oid[]) and ', array(

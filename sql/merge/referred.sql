@@ -26,33 +26,55 @@ end
 $fn$;
 comment on function steep_repl._merge_ask_in_batch(text, text, text) is 'private: rows that a query in the middle of a batch answers';
 
--- Of rows that are to be deleted, those that rows of other tables refer to now: children are deleted before their parents. Not where the
--- other table has yet to be deleted from, as in a circle.
+-- Of rows that are to be deleted, those that a foreign key refers to from rows that stay: none of this batch, or of those in staying.
+create function steep_repl._merge_referred_query(todo steep_repl._merge_todo, foreign_key jsonb, numbers int[], staying int[]) returns text
+language sql stable strict parallel unsafe set search_path = pg_catalog, pg_temp
+return (
+  select format($sql$
+    with recursive x as materialized (select w.no, t.tableoid as part, t.ctid as place, %s from %s%s),
+    e as materialized (
+      select distinct x.no, y.no as child from x join %s t on %s left join x y on y.part = t.tableoid and y.place = t.ctid),
+    s as (select e.no from e where e.child is null or e.child = any (%L::int[]) union select e.no from e join s on s.no = e.child)
+    select s.no from s$sql$,
+    string_agg(format('t.%I as p%s', p.name, p.i), ', '), steep_repl._merge_keys_of(todo.plan, numbers),
+    todo.plan -> 'merge' -> case when todo.is_here then 'local' else 'peer' end -> 'stamps' ->> 1,
+    foreign_key ->> 'child', string_agg(format('x.p%s %s', p.i, p.match), ' and '), staying)
+  from rows from (jsonb_array_elements_text(foreign_key -> 'parents'), jsonb_array_elements_text(foreign_key -> 'matches'))
+    with ordinality p(name, match, i));
+comment on function steep_repl._merge_referred_query(steep_repl._merge_todo, jsonb, int[], int[]) is 'private: a query for rows that others refer to which stay';
+
+-- Those of all foreign keys: children are deleted before their parents. Not of a table that has yet to be deleted from, as in a circle;
+-- rows of the same table that later batches delete are no longer there when the next round comes to their parents.
 create function steep_repl._merge_referred_to(connection text, todo steep_repl._merge_todo, numbers int[]) returns steep_repl._merge_put_off
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
 @SET_VALUES@ @SET_SCAN@ @SET_READING@ as $fn$
 declare
   side constant text := case when todo.is_here then 'local' else 'peer' end;
   result steep_repl._merge_put_off := ('{}'::int[], '{}'::text[]);
-  foreign_key record;
+  foreign_keys constant jsonb[] := array(
+    select to_jsonb(f)
+    from jsonb_to_recordset(steep_repl._merge_query(connection, side, steep_repl._merge_foreign_keys_query(todo.plan ->> 'table')))
+      f(name text, is_parent boolean, is_child boolean, child text, parents text[], matches text[])
+    where f.is_parent and f.matches is not null and (f.is_child or not exists (
+      select from pg_temp.steep_repl_steps s join pg_temp.steep_repl_tables t using (no)
+      where t.name = regexp_replace(f.child, '^only ', '') and s.action = todo.action and s.step > todo.step)));
+  foreign_key jsonb;
+  known int;
   found int[];
 begin
-  for foreign_key in
-    select f.name, f.child,
-           (select string_agg(format('x.%I %s', p.name, p.match), ' and ') from unnest(f.parents, f.matches) p(name, match)) as condition
-    from jsonb_to_recordset(steep_repl._merge_query(connection, side, steep_repl._merge_foreign_keys_query(todo.plan ->> 'table')))
-      f(name text, is_parent boolean, child text, parents text[], matches text[])
-    where f.is_parent and f.matches is not null and not exists (
-      select from pg_temp.steep_repl_steps s join pg_temp.steep_repl_tables t using (no)
-      where t.name = regexp_replace(f.child, '^only ', '') and s.action = todo.action and s.step > todo.step)
-  loop
-    found := array(
-      select r.no from jsonb_to_recordset(steep_repl._merge_ask_in_batch(connection, side, format(
-        'select distinct x."row number" as no from (select w.no as "row number", t.* from %s%s) x join %s t on %s', steep_repl._merge_keys_of(todo.plan, numbers),
-        todo.plan -> 'merge' -> side -> 'stamps' ->> 1, foreign_key.child, foreign_key.condition))) r(no int)
-      where r.no = any (numbers) and r.no <> all (result.numbers) order by r.no);
-    result.numbers := result.numbers || found;
-    result.reasons := result.reasons || array_fill(format('rows that stay refer to it by %s', foreign_key.name), array[cardinality(found)]);
+  -- a row that stays may refer to others of the batch by another foreign key
+  while known is distinct from cardinality(result.numbers) loop
+    known := cardinality(result.numbers);
+    foreach foreign_key in array foreign_keys loop
+      found := array(
+        select r.no from jsonb_to_recordset(steep_repl._merge_ask_in_batch(
+          connection, side, steep_repl._merge_referred_query(todo, foreign_key, numbers, result.numbers))) r(no int)
+        where r.no = any (numbers) and r.no <> all (result.numbers) order by r.no);
+      result.numbers := result.numbers || found;
+      result.reasons := result.reasons
+        || array_fill(format('rows that stay refer to it by %s', foreign_key ->> 'name'), array[cardinality(found)]);
+    end loop;
+    exit when cardinality(foreign_keys) = 1;
   end loop;
   return result;
 end

@@ -146,13 +146,21 @@ declare
   target constant text := coalesce(resolve_conflict.peer, conflict.peer);
 begin
   perform steep_repl._check_no_transaction_block('resolve_conflict');
-  if choice is null or choice not in ('local', 'remote') then
-    raise exception 'unknown choice "%"', choice using errcode = 'invalid_parameter_value', hint = 'Use one of local, remote.';
+  if choice is null or choice not in ('local', 'remote', 'keep') then
+    raise exception 'unknown choice "%"', choice using errcode = 'invalid_parameter_value', hint = 'Use one of local, remote, keep.';
   end if;
-  if conflict.status <> 'open' or conflict.reason <> 'conflict' then
+  if conflict.status <> 'open' then
     raise exception 'conflict % cannot be resolved', conflict.conflict_id using errcode = 'object_not_in_prerequisite_state',
-      detail = case when conflict.status <> 'open' then format('It was resolved by %I.', conflict.resolved_by)
-                    else 'It is a row that had changed before a merge could be undone.' end;
+      detail = format('It was resolved by %I.', conflict.resolved_by);
+  elsif conflict.reason <> 'conflict' and choice <> 'keep' then
+    raise exception 'conflict % cannot be resolved', conflict.conflict_id using errcode = 'object_not_in_prerequisite_state',
+      detail = 'It is a row that had changed before a merge could be undone.',
+      hint = format('Change the row on the side where it should be another, or merge its table; then select steep_repl.resolve_conflict(%s, ''keep'').',
+                    conflict.conflict_id);
+  end if;
+  if choice = 'keep' then
+    perform steep_repl._resolve_write(conflict.conflict_id, choice, '');
+    return steep_repl._conflict(conflict.conflict_id);
   end if;
   if not steep_repl._is_same_peer(target, conflict.peer) then
     raise exception 'the conflict is with another peer' using errcode = 'invalid_parameter_value', detail = format('It is %s.', conflict.peer);

@@ -127,30 +127,6 @@ return case
         from (select string_to_array(one, chr(10)) as lines) o, (select string_to_array(two, chr(10)) as lines) t) end;
 comment on function steep_repl._merge_joined(text, text) is 'private: two answers to reading rows as one';
 
--- A lock was waited for in vain: from now on all that is written waits a moment only, so that the time is bounded whatever the number
--- of rows. The wait that a merge allows for locks lies between its rounds: see _merge_look_again.
-create function steep_repl._merge_be_hasty(connection text, is_at_peer boolean) returns void
-language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
-begin
-  update pg_temp.steep_repl_merge set haste = greatest(haste, 1), was_locked = true;
-  perform steep_repl._merge_set_haste(connection, is_at_peer);
-end
-$fn$;
-comment on function steep_repl._merge_be_hasty(text, boolean) is 'private: has locks waited for no longer';
-
-create function steep_repl._merge_set_haste(connection text, is_at_peer boolean) returns void
-language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
-begin
-  if (select m.haste from pg_temp.steep_repl_merge m) > 0 then
-    set local lock_timeout = '20ms';
-    if is_at_peer then
-      perform steep_repl._peer_command(connection, 'set local lock_timeout = 20');
-    end if;
-  end if;
-end
-$fn$;
-comment on function steep_repl._merge_set_haste(text, boolean) is 'private: has this transaction wait for locks a moment only, if the merge is in haste';
-
 -- What is filled into the statement of an action for some rows, whose images are in an answer.
 create function steep_repl._merge_filling(plan jsonb, action text, numbers int[], images_from text) returns text
 language sql volatile parallel unsafe set search_path = pg_catalog, pg_temp
@@ -163,7 +139,8 @@ create type steep_repl._merge_rows_written as (
 comment on type steep_repl._merge_rows_written is 'private: what was written of some rows';
 
 -- Writes rows, and if they cannot all be written, their halves, and so on, until only those are left that cannot, or whose partners
--- cannot. Where it is locks that are in the way of everything, it ends early.
+-- cannot. Where it is locks that are in the way of everything, it ends early. Keys that are already there in the first round have come
+-- since the rows were compared, and more of them may be coming, as from another merge of the same rows: all are looked at again first.
 create function steep_repl._merge_write_rows(connection text, plan jsonb, action text, numbers int[], images_from text, meanwhile text)
 returns steep_repl._merge_rows_written
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
@@ -172,13 +149,16 @@ declare
   reads_back constant boolean := action not like 'delete%'
     and coalesce((plan -> 'merge' -> case when is_at_peer then 'peer' else 'local' end -> 'reads_back')::boolean, false);
   waits constant boolean := (select m.waits from pg_temp.steep_repl_merge m);
+  is_first_round constant boolean := (select m.round = 1 from pg_temp.steep_repl_merge m);
   parts int[] := array[1, cardinality(numbers)]; -- the first and the last row of each, as a stack
   part int[];
   waited_in_vain int := 0; -- one time after the other
   all_waits int := 0;
   before text := 'savepoint steep_repl; ';
   why text;
+  context text;
   is_locked boolean;
+  is_late boolean;
   middle int;
   result text;
   run record;
@@ -197,7 +177,10 @@ begin
       perform steep_repl._merge_check_deferred(connection, plan, action, part);
       result := case when reads_back then
         steep_repl._merge_read_back(connection, plan, action, part, steep_repl._merge_keys_of(plan, part)) end;
-    exception when integrity_constraint_violation or lock_not_available or deadlock_detected or serialization_failure
+    exception when undefined_table or undefined_function or undefined_object then
+      get stacked diagnostics context = pg_exception_context;
+      perform steep_repl._merge_raise_missing(sqlstate, sqlerrm, context);
+    when integrity_constraint_violation or lock_not_available or deadlock_detected or serialization_failure
                 or plpgsql_error or data_exception then
       -- of a single row, in a session, the error is the answer
       if waits and sqlstate !~ '^(55|40)' then
@@ -205,6 +188,7 @@ begin
       end if;
       why := sqlerrm;
       is_locked := sqlstate in ('55P03', '40P01');
+      is_late := is_first_round and sqlstate = '23505';
     end;
     if why is null then
       written.numbers := written.numbers || part;
@@ -223,7 +207,7 @@ begin
         all_waits := all_waits + 1;
       end if;
       middle := steep_repl._merge_divide(numbers, parts[1], parts[2]);
-      if middle is not null and not (is_locked and steep_repl._merge_is_hopeless(waited_in_vain, all_waits)) then
+      if middle is not null and not is_late and not (is_locked and steep_repl._merge_is_hopeless(waited_in_vain, all_waits)) then
         parts := array[parts[1], middle, middle + 1, parts[2]] || parts[3:];
         continue;
       end if;
@@ -237,25 +221,6 @@ begin
 end
 $fn$;
 comment on function steep_repl._merge_write_rows(text, jsonb, text, int[], text, text) is 'private: writes rows, and of those that cannot all be written the others';
-
--- Whether parts of a batch are not tried any more: after so many waits as it takes to find one row among 5,000, or a few of them; or, when
--- a batch before could not be written for locks, after one.
-create function steep_repl._merge_is_hopeless(waited_in_vain int, all_waits int) returns boolean
-language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
-begin
-  return (select m.haste = 2 or waited_in_vain > 14 or all_waits > 64 from pg_temp.steep_repl_merge m);
-end
-$fn$;
-comment on function steep_repl._merge_is_hopeless(int, int) is 'private: whether locks are in the way of all that is to be written';
-
-create function steep_repl._merge_hope(was_written boolean) returns void
-language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
-begin
-  update pg_temp.steep_repl_merge set haste = case when was_written then 1 else 2 end
-  where haste = case when was_written then 2 else 1 end;
-end
-$fn$;
-comment on function steep_repl._merge_hope(boolean) is 'private: notes whether something of a batch could be written, where locks are in the way';
 
 -- Puts what the peer has written so far on its disk. Else a crash of the peer could lose all of a transaction, and its id be
 -- given to another one, whose commit would be taken for that of the batch. Before version 17 that takes a WAL page

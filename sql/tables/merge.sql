@@ -124,7 +124,7 @@ create table steep_repl.merge_conflicts (
   local_row jsonb,
   remote_row jsonb,
   status text not null default 'open' check (status in ('open', 'resolved')),
-  choice text check (choice in ('local', 'remote')),
+  choice text check (choice in ('local', 'remote', 'keep')),
   detected_at timestamptz not null default clock_timestamp(),
   resolved_at timestamptz,
   resolved_by name,

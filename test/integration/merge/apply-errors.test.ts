@@ -130,8 +130,11 @@ test("a slot that is lost is called so, and a merge that discards makes up for i
   );
   const row = await runMerge(a, b.uri(), { args: "backlog => 'discard'" });
   expect(row).toMatchObject({ error_message: null, status: "complete", rows_merged: "1" });
-  await a.query("alter subscription from_b set (slot_name = none); drop subscription from_b");
   await b.query("select pg_drop_replication_slot('from_b')");
+  const without = await runMerge(a, b.uri(), { args: "backlog => 'discard'" });
+  expect(without).toMatchObject({ error_message: null, status: "complete" });
+  expect(without.warnings?.join("\n")).toContain("third node: from_b here (slot from_b)");
+  await a.query("alter subscription from_b set (slot_name = none); drop subscription from_b");
   await a.query(
     `create subscription from_b connection '${b.uri()}' publication everything with (copy_data = false, origin = none)`,
   );

@@ -393,6 +393,39 @@ describe("rows that others refer to", () => {
     ]);
   });
 
+  test.each(["pair", "merger"])("in their own table are not either: %s", async (who) => {
+    await pair.both(
+      `create table tree (id int primary key, parent int references tree on delete cascade, other int references tree on delete set null);
+       create index on tree (parent); create index on tree (other); grant select, insert, update, delete on tree to merger`,
+    );
+    // chains through several batches
+    await pair.a.query(
+      `insert into tree select g, case when g > 100 then g - 100 end from generate_series(1, 700) g; insert into tree values (701, null, 450)`,
+    );
+    await pair.b.query(
+      "set session_replication_role = replica; insert into tree values (400, 300, null), (701, null, 450)",
+    );
+    const args = "local_only => 'delete'";
+    const row = await (who === "pair" ? pair.merge(args) : pair.mergeAsMerger(args));
+    expect(row).toMatchObject({
+      ...{ error_message: null, status: "complete", rows_merged: "691", rows_left: "8" },
+    });
+    expect(
+      await pair.a.query(
+        "select string_agg(id::text, ' ' order by id) as ids, max(other) as other from tree",
+      ),
+    ).toEqual([{ ids: "50 100 150 200 250 300 350 400 450 701", other: 450 }]);
+    expect(
+      await pair.a.query(
+        "select reason, count(*)::int as n from steep_repl.merge_rows_left($1) group by 1 order by 1",
+        [row.merge_id],
+      ),
+    ).toEqual([
+      { reason: "rows that stay refer to it by tree_other_fkey of table public.tree", n: 1 },
+      { reason: "rows that stay refer to it by tree_parent_fkey of table public.tree", n: 7 },
+    ]);
+  });
+
   test("go where those are deleted in the same merge", async () => {
     await fill();
     const row = await pair.merge("local_only => 'delete'");

@@ -73,6 +73,41 @@ describe.each(directions)("rows that come %s", (_, from, to) => {
     },
   );
 
+  test.each([
+    ["a check", "alter table t add check (wanted(id))"],
+    ["a unique index", "create unique index on t (wanted(id), id)"],
+    [
+      "a trigger",
+      `create function of_trigger() returns trigger language plpgsql as 'begin perform public.wanted(new.id); return new; end';
+       create trigger x before insert on t for each row execute function of_trigger();
+       alter table t enable always trigger x`,
+    ],
+  ])("and a function of %s relies on search_path: the job says so, and goes on", async (_, use) => {
+    await pair.both(
+      `create table t (id int primary key, v text, n int); create table unwanted (id int primary key);
+       create function wanted(id int) returns boolean immutable language plpgsql
+         as 'begin return not exists (select from unwanted u where u.id = wanted.id); end';
+       ${use}`,
+    );
+    await pair[from].query("insert into t select g from generate_series(1, 100) g");
+    const merge = await pair.merge("local_only => 'push'");
+    expect(merge).toMatchObject({
+      ...{ status: "failed", error_sqlstate: "42P01", rows_merged: "0" },
+      error_message: expect.stringMatching(
+        /relation "unwanted" does not exist: .*function public\.wanted\(integer\) line 1/,
+      ),
+      error_hint: expect.stringContaining("ALTER FUNCTION ... SET search_path"),
+    });
+    await pair.both("alter function wanted set search_path = public");
+    await pair.a.query("select steep_repl.retry_operation($1, $2)", [
+      merge.operation_id,
+      pair.b.uri(),
+    ]);
+    expect(await endOfMerge(pair.a, merge)).toMatchObject({
+      ...{ error_message: null, status: "complete", rows_merged: "100" },
+    });
+  });
+
   test("and are suppressed by a trigger, but for those", async () => {
     await fill(from);
     await pair.both(

@@ -13,6 +13,7 @@ import {
   startMerge,
 } from "../../support/merge.ts";
 import { createRandom, type Random } from "../../support/random.ts";
+import { createRole } from "../../support/roles.ts";
 import { type Server, startServer } from "../../support/server.ts";
 import { waitUntil } from "../../support/wait-until.ts";
 
@@ -36,7 +37,10 @@ const subscribe = (name: string, to: Server) =>
 
 beforeAll(async () => {
   a = await startServer({ name: "merge-pair-a", settings });
-  b = await startServer({ name: "merge-pair-b", identity: "peer", settings });
+  b = await startServer({
+    ...{ name: "merge-pair-b", identity: "peer", settings },
+    hba: ["host all plain 127.0.0.1/32 scram-sha-256"],
+  });
   for (const server of [a, b])
     await server.query(
       `create extension steep_repl cascade; ${makeOriginApart};
@@ -351,6 +355,46 @@ test("a backlog is refused by its names, and may be discarded by a merge of all 
     expect(await server.query("select id, v from t order by id")).toEqual(
       [1, 2, 3, 10, 11].map((id) => ({ id, v: id === 3 ? "old" : id === 11 ? "B" : "A" })),
     );
+});
+
+test("what a role lacks to discard a backlog is named before anything is compared", async () => {
+  await createRole(a, "postgres", "plain", "login");
+  await b.query("create role plain login password 'of plain'");
+  const origin = ["create", "drop", "session_setup", "session_reset", "xact_setup"];
+  const onBoth = async (sql: string) => {
+    for (const server of [a, b]) await server.query(sql);
+  };
+  await onBoth(
+    `grant select, insert, update, delete on t, marker to plain; grant select, update on sequence marker_id_seq to plain;
+     grant execute on function ${origin.map((f) => `pg_replication_origin_${f}`).join(", ")} to plain`,
+  );
+  const merge = () =>
+    runMerge(a, `host=127.0.0.1 port=${b.port} dbname=postgres user=plain password='of plain'`, {
+      user: "plain",
+      tables: ["public.t", "public.marker"],
+      args: "backlog => 'discard'",
+    });
+  await disable();
+  try {
+    await a.query("insert into t values (7, 'A', null)");
+    expect(await merge()).toMatchObject({
+      status: "failed",
+      error_sqlstate: "42501",
+      phase: "planning",
+      error_message: expect.stringMatching(
+        /: the REPLICATION attribute, public\.u \(UPDATE\), peer: the REPLICATION attribute, peer: public\.u \(SELECT, UPDATE\)$/,
+      ),
+      error_hint: expect.stringContaining("REPLICATION for the role that merges, and GRANT SELECT"),
+    });
+    await onBoth("alter role plain replication; grant select, update on u to plain");
+    expect(await merge()).toMatchObject({
+      ...{ error_message: null, status: "complete", rows_merged: "1" },
+    });
+  } finally {
+    await enable();
+  }
+  await caughtUp();
+  await onBoth("drop owned by plain; drop role plain");
 });
 
 test("a table that is left out by name stays as it is, and does not keep a backlog", async () => {

@@ -99,6 +99,20 @@ test("rows that are the same by now need no change", async () => {
   expect(await auditOf(pair.a, merge)).toEqual([]);
 });
 
+test("choice keep leaves both rows, needs no peer, and the conflict is no longer open", async () => {
+  const conflict = await conflictOf(1);
+  expect(
+    await pair.a.query(
+      "select status, choice, resolved_by from steep_repl.resolve_conflict($1, 'keep')",
+      [conflict.conflict_id],
+      { user: "merger" },
+    ),
+  ).toEqual([{ status: "resolved", choice: "keep", resolved_by: "merger" }]);
+  expect(await valuesOf(1)).toEqual(["a", "b"]);
+  expect(await auditOf(pair.a, merge)).toEqual([]);
+  await expect(resolve(conflict, "keep")).rejects.toMatchObject({ code: "55000" });
+});
+
 test("what cannot be settled is refused, and changes nothing", async () => {
   const conflict = await conflictOf(1);
   await expect(resolve(conflict, "both")).rejects.toMatchObject({ code: "22023" });
@@ -139,5 +153,11 @@ test("a role that has no part in the merge sees no conflict of it", async () => 
       user: "stranger",
     }),
   ).rejects.toMatchObject({ code: "42704" });
+  await expect(resolve(conflict, "keep", "stranger")).rejects.toMatchObject({ code: "42704" });
+  await expect(
+    pair.a.query("select steep_repl._resolve_write($1, 'keep', '')", [conflict.conflict_id], {
+      user: "stranger",
+    }),
+  ).rejects.toMatchObject({ code: "42501" });
   await pair.a.query("drop owned by stranger; drop role stranger");
 });

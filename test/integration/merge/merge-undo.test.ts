@@ -126,6 +126,16 @@ test("rows that somebody has changed since, on either side, are left and listed"
     // 201 is gone, as it was before the merge
     ["1", "2", "202"].map((id) => ({ id, reason: "changed since", status: "open" })),
   );
+  const resolved = (choice: string) =>
+    pair.a.query(
+      `select (steep_repl.resolve_conflict(conflict_id, '${choice}')).status from steep_repl.merge_conflicts
+       where merge_id = $1 and key ->> 'id' = '202'`,
+      [undone.merge_id],
+    );
+  await expect(resolved("local")).rejects.toMatchObject({
+    ...{ code: "55000", hint: expect.stringContaining("'keep')") },
+  });
+  expect(await resolved("keep")).toEqual([{ status: "resolved" }]);
 });
 
 test("rows that it brought, and that somebody has changed since, are listed under their keys", async () => {

@@ -45,6 +45,8 @@ const fine: MergeFacts = {
   backlog: null,
   unidentified: null,
   given_up: null,
+  lacks_to_discard: null,
+  without_slot: null,
   apply_errors: null,
   skipping: null,
   busy_slots: null,
@@ -466,6 +468,17 @@ const refusals: readonly [
       message: "changes wait to be replicated between the two sides",
       detail: "slot s, 8 kB behind",
       hint: "backlog => 'discard'",
+    },
+  ],
+  [
+    "rights to discard a backlog that are missing",
+    { backlog: "slot s", lacks_to_discard: "public.u (UPDATE)" },
+    discard,
+    {
+      sqlstate: "42501",
+      message: "permission denied to discard",
+      detail: "public.u (UPDATE)",
+      hint: "ALTER ROLE ... REPLICATION",
     },
   ],
   [
