@@ -3,6 +3,7 @@ import { parentOf } from "./change.ts";
 import { cleared, isLeft, nameOf, objectOf, type Row, type Table } from "./plan.ts";
 import {
   type Column,
+  isClone,
   isConstraintTrigger,
   type Lower,
   type SchemaObject,
@@ -24,7 +25,7 @@ function keeps(table: Table, { local, peer }: Pair): string | null {
   const isParents =
     (object.type === "column" || object.type === "constraint") &&
     parentOf(table.around, object) !== undefined;
-  if (isParents || (object.type === "trigger" && object.facts.is_clone)) {
+  if (isParents || isClone(object)) {
     return `${what}, which depends on it, is the parent's`;
   }
   const outside = table.peerSide.outside.find(
@@ -57,7 +58,8 @@ function waitsFor(table: Table, local: SchemaObject): string | null {
 function ofParent({ local: ties, localSide, rows }: Table, local: SchemaObject): string | null {
   const listed = new Set(localSide.objects.map(key));
   const partition = rows.find((row) => isLeft(row) && row.pair.local?.type === "partition");
-  return partition !== undefined && ties.below(key(local)).some((one) => !listed.has(one))
+  return partition !== undefined &&
+    (isClone(local) || ties.below(key(local)).some((one) => !listed.has(one)))
     ? nameOf(objectOf(partition.pair))
     : null;
 }
@@ -150,6 +152,8 @@ function disagrees(lower: Lower, { local, peer }: Pair): boolean {
         (isNew && isNamesake && (local.type === "constraint" || isConstraintTrigger(local))) ||
         (isKey && (losesNotNull(local, peer) || (isNew && isPrimaryKey(local))))
       );
+    case "own trigger":
+      return isNew && isNamesake && local.type === "trigger" && !isClone(local);
     case "constraint":
       return (
         (isKey && isNew && isPrimaryKey(local)) ||

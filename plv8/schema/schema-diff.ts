@@ -11,6 +11,7 @@ import {
   type Addition,
   type Constraint,
   type Difference,
+  isClone,
   ofType,
   type SchemaObject,
   type Side,
@@ -20,9 +21,9 @@ import { comment, script } from "./statements.ts";
 import { changePersistence, createTable, dropTable } from "./table-sql.ts";
 
 function pairs(local: readonly SchemaObject[], peer: readonly SchemaObject[]): readonly Pair[] {
-  // a primary key must be gone before another is made, whatever has its name
-  const key = (o: SchemaObject) =>
-    JSON.stringify([o.type, o.type === "constraint" ? o.facts.kind : "", o.name]);
+  // a primary key must be gone before another is made, whatever has its name, and so must a trigger before a partition gets one
+  const kind = (o: SchemaObject) => (o.type === "constraint" ? o.facts.kind : isClone(o));
+  const key = (o: SchemaObject) => JSON.stringify([o.type, kind(o), o.name]);
   const theirs = new Map(peer.map((o) => [key(o), o]));
   const ours = new Set(local.map(key));
   return [

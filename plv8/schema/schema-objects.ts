@@ -152,6 +152,10 @@ export interface Trigger extends Base {
 export const isConstraintTrigger = (object: SchemaObject | undefined): boolean =>
   object?.type === "trigger" && object.definition.startsWith("CREATE CONSTRAINT TRIGGER");
 
+/** A partition's, which comes and goes with that of its parent. */
+export const isClone = (object: SchemaObject): boolean =>
+  object.type === "trigger" && object.facts.is_clone;
+
 /** Of a typed table. */
 export interface OfType extends Base {
   readonly type: "type";

@@ -115,6 +115,9 @@ return $sql$
     union all
     -- what a partition has from its parent keeps its name, too
     select 'own constraint', k.conname::text, pg_get_constraintdef(k.oid), pg_describe_object('pg_constraint'::regclass, k.oid, 0)
-    from t join pg_constraint k on k.conrelid = t.oid and k.conparentid <> 0)
+    from t join pg_constraint k on k.conrelid = t.oid and k.conparentid <> 0
+    union all
+    select 'own trigger', g.tgname::text, '', pg_describe_object('pg_trigger'::regclass, g.oid, 0)
+    from t join pg_trigger g on g.tgrelid = t.oid and g.tgparentid <> 0 and not g.tgisinternal)
 $sql$;
 comment on function steep_repl._schema_tie_ctes() is 'private: CTEs of a query for what depends on the objects that tables consist of';

@@ -78,6 +78,11 @@ return $sql$
     join pg_class c on c.oid = k.confrelid
     cross join lateral pg_identify_object('pg_class'::regclass, c.oid, 0) i
     union all
+    -- the trigger of the parent that a partition has a copy of
+    select 'trigger', g.tgname::text, 'trigger', c.relname::text, i.identity, g.tgname::text
+    from t join pg_trigger g on g.tgrelid = t.oid join pg_trigger u on u.oid = g.tgparentid join pg_class c on c.oid = u.tgrelid
+    cross join lateral pg_identify_object('pg_class'::regclass, c.oid, 0) i
+    where u.tgenabled <> g.tgenabled    union all
     select c.type, c.name, 'name', s.relname::text, null, null
     from t join part c on c.type in ('constraint', 'index') and c.class = 'pg_class'::regclass and c.id <> t.oid
     join pg_class s on s.oid = c.id and s.relkind in ('i', 'I')
@@ -143,6 +148,11 @@ return format($sql$
               and (select json_agg(a.attname order by a.attname collate "C")::text
                    from unnest(i.indkey::int2[]) with ordinality u(attnum, n) join pg_attribute a on a.attrelid = c.oid and a.attnum = u.attnum
                    where u.n <= i.indnkeyatts) = w.shape))
+      when w.class = 'trigger' then (
+        select format('table %%s has no trigger %%I', w.identity, w.shape)
+        where not exists (
+          select from pg_trigger g join pg_class c on c.oid = g.tgrelid
+          where c.relname = w.bare and (pg_identify_object('pg_class'::regclass, c.oid, 0)).identity = w.identity and g.tgname = w.shape))
       when w.class = 'bound' then (
         select format('partition %%I.%%I of %%s, which is not here, may take some of the same rows', n.nspname, c.relname, w.identity)
         from pg_class p join pg_partitioned_table k on k.partrelid = p.oid

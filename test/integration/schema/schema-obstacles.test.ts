@@ -354,6 +354,45 @@ test("a column that gets NOT NULL where a child has it already", async () => {
   await mends("s.t");
 });
 
+const rooted = "create trigger rooted after insert on root for each row execute function touch()";
+const ownTrigger = "create trigger rooted before update on t for each row execute function touch()";
+const roots = `${touch}; create table root (a int) partition by list (a)`;
+const attached = "create table t partition of root default";
+
+test.each([
+  [
+    "does not become one",
+    `${rooted}; ${attached}; alter table t disable trigger rooted`,
+    `${rooted}; create table t (a date)`,
+    /^-- it needs partition s\.t, which is left as it is.*\n-- alter table s\.t disable trigger/m,
+  ],
+  [
+    "has a parent without it",
+    `${rooted}; ${attached}; alter table t disable trigger rooted`,
+    attached,
+    /^-- table s\.root has no trigger rooted$/m,
+  ],
+  [
+    "is to have one of its own",
+    `${attached}; ${ownTrigger}`,
+    `${attached}; ${rooted}`,
+    /^-- trigger rooted on table s\.t is in the way$/m,
+  ],
+])("a trigger of its parent's, of a partition that %s", async (_, here, there, why) => {
+  await setTables(stage, roots, here, there);
+  await explains(why);
+});
+
+test("a trigger with the name of one that a partition will have from its parent", async () => {
+  await setTables(
+    stage,
+    `${roots}; ${rooted}`,
+    `${attached}; alter table t disable trigger rooted`,
+    `create table t (a int); ${ownTrigger}`,
+  );
+  await mends("s.t");
+});
+
 test("arrays that are cast", async () => {
   const table = "create table t (a int, c char(3), d numeric(8, 2))";
   const after = "alter table t alter c type text";
