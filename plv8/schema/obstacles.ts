@@ -1,5 +1,4 @@
-import type { Pair } from "./change.ts";
-import { parentOf } from "./change.ts";
+import { type Pair, parentOf } from "./change.ts";
 import { cleared, isLeft, nameOf, objectOf, type Row, type Table } from "./plan.ts";
 import {
   type Column,
