@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { dropKinds, makeKinds, placeKinds } from "../../support/kind-tables.ts";
 import { hasOldStrings } from "../../support/old-strings.ts";
 import { kinds, rich } from "../../support/schema-kinds.ts";
 import { keyed } from "../../support/schema-obstacles.ts";
@@ -7,7 +8,6 @@ import {
   diff,
   mend,
   queryAndClose,
-  runPlainly,
   type SchemaStage,
   setTables,
   statuses,
@@ -166,47 +166,29 @@ describe("tables that are alike match", () => {
   });
 });
 
-/** One of the kinds of differences, in a schema of its own. */
-const kindsOfTables = kinds.map(([name, both, here, there, expected], at) => ({
-  ...{ name, schema: `k${at}`, both, here, there },
-  expected: expected.map((what) => what.replace(" s.", ` k${at}.`)).sort(),
-}));
+const placed = placeKinds(kinds);
 
 describe("compare_fingerprints and schema_diff see", () => {
   let before: Record<string, string>;
 
   beforeAll(async () => {
-    const statements = (side: "here" | "there") =>
-      kindsOfTables.map(
-        (kind) =>
-          `create schema ${kind.schema}; set search_path = ${kind.schema}; ${kind.both}; ${kind[side]}`,
-      );
-    await Promise.all([
-      runPlainly(server, ...statements("here")),
-      runPlainly(peer, ...statements("there")),
-    ]);
+    await makeKinds(stage, placed);
     before = await statuses(stage);
   });
-  afterAll(async () => {
-    const schemas = kindsOfTables.map(({ schema }) => schema).join();
-    for (const node of [server, peer]) await runPlainly(node, `drop schema ${schemas} cascade`);
-  });
+  afterAll(() => dropKinds(stage, placed));
 
-  test.each(kindsOfTables.map((kind) => [kind.name, kind] as const))(
-    "%s, and the suggestions run",
-    async (_, { schema, expected }) => {
-      expect(before).toMatchObject({ [`${schema}.t`]: "mismatch" });
-      const rows = await diff(stage, `${schema}.t`);
-      const differing = rows.filter((row) => row.status !== "order");
-      expect(summary(differing).sort()).toEqual(expected);
-      for (const row of differing) expect(row.local_definition).not.toBe(row.peer_definition);
-      await mend(stage, rows);
-    },
-  );
+  test.each(placed)("%s, and the suggestions run", async (_, { schema, expected }) => {
+    expect(before).toMatchObject({ [`${schema}.t`]: "mismatch" });
+    const rows = await diff(stage, `${schema}.t`);
+    const differing = rows.filter((row) => row.status !== "order");
+    expect(summary(differing).sort()).toEqual(expected);
+    for (const row of differing) expect(row.local_definition).not.toBe(row.peer_definition);
+    await mend(stage, rows);
+  });
 
   test("that all of these are mended then", async () => {
     const after = await statuses(stage);
-    for (const { name, schema } of kindsOfTables)
+    for (const [name, { schema }] of placed)
       expect(after, name).toMatchObject({ [`${schema}.t`]: "match" });
   });
 });
