@@ -1,7 +1,7 @@
 import { create, drop, fire, invalidIndex, otherPartitioning } from "./addition-sql.ts";
 import { always, type Change, explained, parentOf, type Surroundings, simply } from "./change.ts";
 import type { Addition, Constraint, Index } from "./schema-objects.ts";
-import { script } from "./statements.ts";
+import { comment, script } from "./statements.ts";
 
 /*
  * What makes what is added to a table at the peer like ours.
@@ -28,6 +28,9 @@ export function createAddition(around: Surroundings, local: Addition): Change {
   if (local.type === "index" && !local.facts.is_valid) {
     return explained(invalidIndex(local));
   }
+  if (local.type === "constraint" && local.facts.is_part && around.isPartition) {
+    return explained(anotherPart(around, local));
+  }
   return simply(create(around.table, local));
 }
 
@@ -51,6 +54,11 @@ function partOfParents({ table }: Surroundings, { type, quoted }: Key): string {
   return `${type} ${quoted} is a part of one of the parent of ${table}: see to that first`;
 }
 
+/** Which of a partition's keys is taken for one of the parent is decided when either comes. */
+function anotherPart({ table }: Surroundings, { quoted }: Constraint): string {
+  return `constraint ${quoted} is a part of one of the parent of ${table} here, and another one is there: see to that first`;
+}
+
 function changeConstraint(around: Surroundings, local: Constraint, peer: Constraint): Change {
   const { table } = around;
   if (peer.compared === `${local.compared} NOT VALID`) {
@@ -60,6 +68,13 @@ function changeConstraint(around: Surroundings, local: Constraint, peer: Constra
   }
   if (peer.facts.is_part) {
     return explained(partOfParents(around, peer));
+  }
+  if (local.facts.is_part && around.isPartition) {
+    return explained(anotherPart(around, local));
+  }
+  if (local.facts.is_part && local.facts.statement === peer.facts.statement) {
+    const text = comment("it becomes a part of one of the parent with the partition, see there");
+    return { kind: "none", text, isDone: true };
   }
   if (parentOf(around, peer) !== undefined) {
     return explained(`change constraint ${peer.quoted} of the parent of ${table}`);

@@ -81,6 +81,8 @@ export interface Cast {
 export interface Constraint extends Base {
   readonly type: "constraint";
   readonly facts: {
+    /** without that it is a part of another one */
+    readonly statement: string;
     /** check, primary key, unique, foreign key, exclusion */
     readonly kind: "c" | "p" | "u" | "f" | "x";
     readonly is_replica_identity: boolean;
