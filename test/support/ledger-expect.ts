@@ -14,6 +14,8 @@ export interface Course {
   readonly isSuperuser: boolean;
   readonly writesBeside: boolean;
   readonly locksUndo: boolean;
+  /** whether what subscriptions write is written down */
+  readonly notes: boolean;
 }
 
 /** Rows that nobody wrote to but the merge, and that it does not say to have left, are what its strategy makes of them. */
@@ -46,6 +48,27 @@ export function expectMerged(
       : [{ row, local, remote, expected, is }];
   });
   expect(wrong, says).toEqual([]);
+}
+
+/** What users wrote on their side is on the other one as well, of rows that both sides had, or neither. */
+export function expectReplicated(
+  users: readonly Written[],
+  before: State,
+  after: State,
+  left: ReadonlyMap<string, string>,
+  says: string,
+): void {
+  const has = (state: State, row: string) => sides.map((side) => tokenOf(state, `${side} ${row}`));
+  const apart = [...new Set(users.map(({ row }) => row.slice(row.indexOf(" ") + 1)))].flatMap(
+    (row) => {
+      const [first, second] = has(before, row);
+      const is = has(after, row);
+      return is[0] === is[1] || left.has(row) || (first === null) !== (second === null)
+        ? []
+        : [{ row, before: [first, second], is }];
+    },
+  );
+  expect(apart, says).toEqual([]);
 }
 
 /** Each row has what it had before the last writes of the merge that follow each other, unless somebody has changed it, or it is listed. */

@@ -1,12 +1,22 @@
 import { expect } from "vitest";
-import { auditOf, expectPaths, expectWholeRows, ledgerOf, leftOf, stateOf } from "./ledger-case.ts";
+import {
+  auditOf,
+  expectPaths,
+  expectWholeRows,
+  ledgerOf,
+  leftOf,
+  otherRow,
+  stateOf,
+} from "./ledger-case.ts";
 import {
   type Course,
   crashes,
   expectMerged,
+  expectReplicated,
   expectUndone,
   interruptions,
 } from "./ledger-expect.ts";
+import { LedgerPair, ownedRows } from "./ledger-pair.ts";
 import { type LedgerTable, ledgerKinds, ledgerTypes, sidesOf, tableSql } from "./ledger-tables.ts";
 import { LedgerWriter } from "./ledger-writer.ts";
 import { endOfMerge, type MergeRow, mergeRow, startMerge } from "./merge.ts";
@@ -23,16 +33,27 @@ const reasons =
 const isOver = (row: MergeRow | undefined) =>
   row !== undefined && !["pending", "running"].includes(row.status);
 
+/** Rows that users leave alone: replication does not wait for their locks. */
+function notUsers({ kind }: LedgerTable, isPeer: boolean): string {
+  const idents = [1, 2, 4, 5, 7, 8, 10].map((i) => {
+    const key = kind.keyOf(i, isPeer);
+    return `(${kind.ident((column) => key[kind.key.indexOf(column)] ?? "null")})`;
+  });
+  return `${kind.ident((column) => column)} in (${idents.join(", ")})`;
+}
+
 /** Merges and undoes tables of all kinds while users write to them, and holds what they did against what all have written down. */
 export class LedgerModel {
   readonly #servers: readonly [Server, Server];
   readonly #random: Random;
+  readonly #pair: LedgerPair | undefined;
   /** what was seen, for whoever counts */
   readonly seen: Record<string, number> = {};
 
-  constructor(a: Server, b: Server, random: Random) {
+  constructor(a: Server, b: Server, random: Random, replicates: boolean) {
     this.#servers = [a, b];
     this.#random = random;
+    this.#pair = replicates ? new LedgerPair(this.#servers) : undefined;
   }
 
   async prepare(): Promise<void> {
@@ -42,6 +63,7 @@ export class LedgerModel {
     await a.query("create extension steep_repl cascade");
     await createRole(a, "postgres", "merger");
     await b.query(`create role merger login password '${password}'`);
+    await this.#pair?.prepare();
   }
 
   /** Who merges, and the other side for him. */
@@ -62,7 +84,7 @@ export class LedgerModel {
   /** One case, of some kinds of tables; all of them are made and dropped. */
   async check({ mayCrash = false } = {}): Promise<void> {
     const random = this.#random;
-    const collides = random.next() < 0.25;
+    const collides = this.#pair === undefined && random.next() < 0.25;
     const usable = ledgerKinds.filter((kind) => collides || !kind.collides);
     const kinds = random.shuffle(usable).slice(0, 4);
     const tables = kinds.map((kind, at): LedgerTable => ({ name: `t${at}`, kind }));
@@ -74,17 +96,23 @@ export class LedgerModel {
       isSuperuser: random.next() < 0.6,
       writesBeside: random.next() < 0.7,
       locksUndo: random.next() < 0.3,
+      notes: this.#pair === undefined || random.next() < 0.6,
     };
     const [a, b] = this.#servers;
-    const rows = tables.map(({ kind }) => sidesOf(random, kind, rowsOfCase));
+    const rows = tables.map(({ kind }) => {
+      const both = sidesOf(random, kind, rowsOfCase);
+      return this.#pair === undefined ? both : ownedRows(both);
+    });
     await a.query(tables.map((t, at) => tableSql(t, rows[at]?.[0] ?? [], false)).join(";"));
     await b.query(tables.map((t, at) => tableSql(t, rows[at]?.[1] ?? [], true)).join(";"));
     for (const server of this.#servers)
       await server.query("grant all on all tables in schema public to merger");
     const says = `seed ${random.seed}: ${JSON.stringify({ kinds: kinds.map((k) => k.name), ...course })}`;
+    await this.#pair?.join(tables, course.notes);
     try {
       await this.#check(tables, course, says);
     } finally {
+      await this.#pair?.part();
       for (const server of this.#servers)
         await server.query(
           `${tables.map((t) => `drop table public.${t.name}`).join(";")}; delete from public.ledger`,
@@ -95,13 +123,14 @@ export class LedgerModel {
   async #check(tables: readonly LedgerTable[], course: Course, says: string): Promise<void> {
     const [a, b] = this.#servers;
     const writers = [
-      new LedgerWriter(a, false, tables, this.#random, rowsOfCase + 10),
-      new LedgerWriter(b, true, tables, this.#random, rowsOfCase + 10),
+      new LedgerWriter(a, false, tables, this.#random, rowsOfCase + 10, this.#pair !== undefined),
+      new LedgerWriter(b, true, tables, this.#random, rowsOfCase + 10, this.#pair !== undefined),
     ];
     const before = await stateOf(this.#servers, tables);
     if (course.writesBeside) for (const writer of writers) writer.start();
     const merge = await this.#merge(tables, course, writers);
     if (course.writesBeside) for (const writer of writers) await writer.stop();
+    await this.#pair?.caughtUp();
     const merged = await stateOf(this.#servers, tables);
     const audit = await auditOf(a, merge, tables);
     this.#count(
@@ -109,9 +138,18 @@ export class LedgerModel {
     );
     const left = await leftOf(a, merge, tables);
     const said = `${says} ${merge.merge_id} ${merge.status} ${merge.error_message}`;
-    expectPaths([...(await ledgerOf(this.#servers)), ...audit], before, merged, said);
-    if (merge.status === "complete")
-      expectMerged(course, before, merged, [...(await ledgerOf(this.#servers))], left, said);
+    const written = async () => [
+      ...(await ledgerOf(this.#servers)),
+      ...((await this.#pair?.replicated()) ?? []),
+    ];
+    const users = await ledgerOf(this.#servers);
+    // what subscriptions wrote of what users did on the other side
+    const unknown = async () =>
+      new Set(course.notes ? [] : (await ledgerOf(this.#servers)).map(({ row }) => otherRow(row)));
+    expectPaths([...(await written()), ...audit], before, merged, said, await unknown());
+    if (this.#pair !== undefined && merge.status === "complete")
+      expectReplicated(users, before, merged, left, said);
+    if (merge.status === "complete") expectMerged(course, before, merged, users, left, said);
     else
       expect(merge.error_message, said).toMatch(/^\d+ rows to be merged have values that a unique/);
     // nothing stands in the way of what the sides begin with
@@ -124,6 +162,7 @@ export class LedgerModel {
 
     await writers[0]?.write(10);
     await writers[1]?.write(10);
+    await this.#pair?.caughtUp();
     const found = await stateOf(this.#servers, tables);
     const undo = await this.#undo(merge, tables, course);
     const undone = await stateOf(this.#servers, tables);
@@ -132,10 +171,11 @@ export class LedgerModel {
     const toSay = `${said}, ${undo.merge_id} ${undo.status} ${undo.error_message}`;
     expect(undo, toSay).toMatchObject({ status: "complete", error_message: null });
     expectPaths(
-      [...(await ledgerOf(this.#servers)), ...audit, ...undoAudit],
+      [...(await written()), ...audit, ...undoAudit],
       before,
       undone,
       toSay,
+      await unknown(),
     );
     expectUndone(audit, found, undone, undoLeft, toSay);
     expectWholeRows([before, merged, found, undone], tables, toSay);
@@ -161,9 +201,9 @@ export class LedgerModel {
     if (course.interruption === "none") return endOfMerge(a, await startMerge(a, peer, options));
     // as long as some rows are locked, a merge does not end
     const lockers = await Promise.all(this.#servers.map((server) => server.connect()));
-    for (const locker of lockers)
+    for (const [at, locker] of lockers.entries())
       await locker.query(
-        `begin; ${tables.map((t) => `select from (select from public.${t.name} limit 3 for update) x`).join(";")}`,
+        `begin; ${tables.map((t) => `select from (select from public.${t.name} where ${notUsers(t, at === 1)} limit 3 for update) x`).join(";")}`,
       );
     const merge = await startMerge(a, peer, options);
     await waitUntil(
@@ -183,6 +223,7 @@ export class LedgerModel {
     for (const locker of lockers) await locker.end();
     if (row === undefined || row.status === "complete" || row.error_sqlstate === "23505")
       return row ?? merge;
+    await this.#pair?.caughtUp();
     await a.query("select steep_repl.retry_operation($1, $2)", [merge.operation_id, peer], {
       user,
     });

@@ -3,15 +3,22 @@ import { createRandom } from "./random.ts";
 import { type Server, startServer } from "./server.ts";
 
 /** Two servers for the model, before and after the tests of a file. */
-export function setLedgerModel(hooks: {
-  beforeAll(run: () => Promise<void>): void;
-  afterAll(run: () => Promise<void>): void;
-}): () => LedgerModel {
+export function setLedgerModel(
+  hooks: {
+    beforeAll(run: () => Promise<void>): void;
+    afterAll(run: () => Promise<void>): void;
+  },
+  { replicates = false } = {},
+): () => LedgerModel {
   const servers: Server[] = [];
   let model: LedgerModel | undefined;
   hooks.beforeAll(async () => {
-    const settings = { fsync: "off", max_worker_processes: 16, "steep_repl.lock_timeout": "300ms" };
-    for (const [at, name] of ["ledger-a", "ledger-b"].entries())
+    const settings = {
+      ...{ fsync: "off", max_worker_processes: 16, "steep_repl.lock_timeout": "300ms" },
+      ...(replicates ? { wal_level: "logical", track_commit_timestamp: "on" } : {}),
+    };
+    const prefix = replicates ? "ledger-pair" : "ledger";
+    for (const [at, name] of [`${prefix}-a`, `${prefix}-b`].entries())
       servers.push(
         await startServer({
           name,
@@ -22,7 +29,7 @@ export function setLedgerModel(hooks: {
         }),
       );
     const [a, b] = servers as [Server, Server];
-    model = new LedgerModel(a, b, createRandom());
+    model = new LedgerModel(a, b, createRandom(), replicates);
     await model.prepare();
   });
   hooks.afterAll(async () => {

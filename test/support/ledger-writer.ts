@@ -11,6 +11,7 @@ export class LedgerWriter {
   readonly #random: Random;
   readonly #isPeer: boolean;
   readonly #rows: number;
+  readonly #replicates: boolean;
   #count = 0;
   #stopped = false;
   #done: Promise<void> | undefined;
@@ -21,12 +22,14 @@ export class LedgerWriter {
     tables: readonly LedgerTable[],
     random: Random,
     rows: number,
+    replicates: boolean,
   ) {
     this.#server = server;
     this.#isPeer = isPeer;
     this.#tables = tables;
     this.#random = random;
     this.#rows = rows;
+    this.#replicates = replicates;
   }
 
   start(): void {
@@ -62,7 +65,7 @@ export class LedgerWriter {
       } catch (error) {
         // a session that a crash has ended; whether its last transaction was committed, the tables say
         const { code } = error as { code?: string };
-        if (code !== undefined && !/^(57P|08)/.test(code)) throw error;
+        if (code !== undefined && !/^(57P|08|ECONN|EPIPE)/.test(code)) throw error;
         session = (await waitUntil(
           () => this.#connect().catch(() => undefined),
           (client) => client !== undefined,
@@ -76,13 +79,15 @@ export class LedgerWriter {
   async #once(session: Client): Promise<void> {
     const random = this.#random;
     const { name, kind } = random.pick(this.#tables);
-    // the others are the merge's alone
-    const i = 3 * random.int(0, Math.floor(this.#rows / 3));
+    // the others are the merge's alone, and some the other side's: see ownerOf
+    const i = this.#replicates
+      ? 6 * random.int(0, Math.floor(this.#rows / 6) - 1) + (this.#isPeer ? 3 : 0)
+      : 3 * random.int(0, Math.floor(this.#rows / 3));
     const key = kind.keyOf(i, this.#isPeer);
     const token = `user ${this.#isPeer ? "b" : "a"} ${++this.#count}`;
     // mostly a number that nobody has; else maybe that of another row, which may be refused
     const n =
-      random.next() < 0.97
+      this.#replicates || random.next() < 0.97
         ? (this.#isPeer ? 800_001 : 200_001) + 2 * this.#count
         : random.int(1, this.#rows);
     const values = { token: `'${token}'`, ...kind.valuesOf(n) };

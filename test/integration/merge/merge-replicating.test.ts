@@ -397,6 +397,33 @@ test("what a role lacks to discard a backlog is named before anything is compare
   await onBoth("drop owned by plain; drop role plain");
 });
 
+test("rows that take values from each other are written together where a backlog is discarded", async () => {
+  for (const server of [a, b])
+    await server.query(
+      `create table swapped (id int primary key, u int unique deferrable, v text);
+       insert into swapped select g, g, 'same' from generate_series(1, 20) g;
+       alter publication everything add table swapped`,
+    );
+  await a.query("alter subscription from_b refresh publication with (copy_data = false)");
+  await b.query("alter subscription from_a refresh publication with (copy_data = false)");
+  await disable();
+  try {
+    await a.query("update swapped set u = 21 - u, v = 'turned' where id between 6 and 15");
+    await a.query("delete from swapped where id = 1; update swapped set u = 1 where id = 2");
+    const row = await runMerge(a, b.uri(), {
+      tables: null,
+      args: "backlog => 'discard', remote_only => 'delete'",
+    });
+    expect(row).toMatchObject({ error_message: null, status: "complete", rows_merged: "12" });
+    const [here, there] = await Promise.all([a, b].map((s) => imagesOf(s, ["public.swapped"])));
+    expect(here?.map(sorted)).toEqual(there?.map(sorted));
+  } finally {
+    await enable();
+  }
+  await caughtUp();
+  for (const server of [a, b]) await server.query("drop table swapped");
+});
+
 test("a table that is left out by name stays as it is, and does not keep a backlog", async () => {
   await apart(a, "insert into u values (1, 'old')");
   await apart(b, "insert into u values (1, 'old')");
