@@ -118,6 +118,8 @@ return $sql$
     from t join pg_constraint k on k.conrelid = t.oid and k.conparentid <> 0
     union all
     select 'own trigger', g.tgname::text, '', pg_describe_object('pg_trigger'::regclass, g.oid, 0)
-    from t join pg_trigger g on g.tgrelid = t.oid and g.tgparentid <> 0 and not g.tgisinternal)
+    from t join pg_trigger g on g.tgrelid = t.oid
+    -- before 15 the copies themselves count as internal
+    join pg_trigger u on u.oid = g.tgparentid and not u.tgisinternal)
 $sql$;
 comment on function steep_repl._schema_tie_ctes() is 'private: CTEs of a query for what depends on the objects that tables consist of';
