@@ -28,10 +28,8 @@ export function createAddition(around: Surroundings, local: Addition): Change {
   if (local.type === "index" && !local.facts.is_valid) {
     return explained(invalidIndex(local));
   }
-  if (local.type === "constraint" && local.facts.is_part && around.isPartition) {
-    return explained(anotherPart(around, local));
-  }
-  return simply(create(around.table, local));
+  const why = local.type === "constraint" ? whyNoPart(around, local) : null;
+  return why === null ? simply(create(around.table, local)) : explained(why);
 }
 
 /** What takes away what only the peer has. */
@@ -54,9 +52,11 @@ function partOfParents({ table }: Surroundings, { type, quoted }: Key): string {
   return `${type} ${quoted} is a part of one of the parent of ${table}: see to that first`;
 }
 
-/** Which of a partition's keys is taken for one of the parent is decided when either comes. */
-function anotherPart({ table }: Surroundings, { quoted }: Constraint): string {
-  return `constraint ${quoted} is a part of one of the parent of ${table} here, and another one is there: see to that first`;
+/** Why a partition's key would not become a part of one of its parent's, as ours is, or null: attaching takes one of the same kind. */
+function whyNoPart({ table, isPartition }: Surroundings, { quoted, facts }: Constraint) {
+  return facts.is_part && (isPartition || facts.part_kind !== facts.kind)
+    ? `constraint ${quoted} is a part of one of the parent of ${table} here: add it there before the parent gets that`
+    : null;
 }
 
 function changeConstraint(around: Surroundings, local: Constraint, peer: Constraint): Change {
@@ -69,8 +69,9 @@ function changeConstraint(around: Surroundings, local: Constraint, peer: Constra
   if (peer.facts.is_part) {
     return explained(partOfParents(around, peer));
   }
-  if (local.facts.is_part && around.isPartition) {
-    return explained(anotherPart(around, local));
+  const why = whyNoPart(around, local);
+  if (why !== null) {
+    return explained(why);
   }
   if (local.facts.is_part && local.facts.statement === peer.facts.statement) {
     const text = comment("it becomes a part of one of the parent with the partition, see there");

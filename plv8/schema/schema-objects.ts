@@ -88,6 +88,8 @@ export interface Constraint extends Base {
     readonly is_replica_identity: boolean;
     /** of a partition: of one of its parent's, and another one than that */
     readonly is_part: boolean;
+    /** what that of the parent is */
+    readonly part_kind: "p" | "u" | null;
     /** those that have such a check */
     readonly parents: readonly string[];
   };

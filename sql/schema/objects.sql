@@ -119,6 +119,7 @@ return $sql$
            -- PostgreSQL takes one for a key of the parent that has the same columns, whatever else it is
            pg_get_constraintdef(k.oid) || coalesce((select format(' (a part of %I)', u.conname) from pg_constraint u where u.oid = k.conparentid), ''),
            json_build_object('statement', pg_get_constraintdef(k.oid), 'kind', k.contype, 'is_replica_identity', coalesce(i.indisreplident, false), 'is_part', k.conparentid <> 0,
+             'part_kind', (select u.contype from pg_constraint u where u.oid = k.conparentid),
              'parents', (select coalesce(json_agg(p.relation), '[]') from parent p
                          where k.contype = 'c' and p.inhrelid = t.oid
                            and exists (select from pg_constraint pk where pk.conrelid = p.inhparent and pk.conname = k.conname

@@ -197,13 +197,24 @@ test("a partition's own key that is a part of one of its parent's", async () => 
   // it is decided when the parent gets the key, or the partition is attached, which of a partition's it is taken for
   await setTables(stage, both, `${own}; ${unique}`, `${plain}; ${unique}`);
   expect(await compare(stage)).toMatchObject({ t: "mismatch", root: "match" });
-  await explains(/^-- constraint t_pkey is a part of one of the parent of s\.t here, and another/m);
+  await explains(/^-- constraint t_pkey is a part of one of the parent of s\.t here: add it/m);
   await setTables(stage, both, `${plain}; ${unique}`, `${own}; ${unique}`);
   await explains(/^-- constraint t_pkey is a part of one of the parent of s\.t/m);
   for (const key of ["", "create table t (a int primary key)", "create table t (a int not null)"]) {
     await setTables(stage, `${both}; ${unique}`, own, key);
     await mends("s.t");
   }
+  const detached = "create table t (a int not null)";
+  await setTables(stage, both, `${own}; ${unique}`, `${unique}; ${detached}`);
+  await explains(/^-- constraint t_pkey is a part of one of the parent of s\.t here: add it/m);
+  // on attaching, one of the same kind is taken
+  const deferrable = "add constraint x unique (a) deferrable";
+  await setTables(
+    stage,
+    `${both}; create table t (a int); ${unique}`,
+    `alter table t ${deferrable}; alter table root attach partition t default`,
+  );
+  await mends("s.t");
   // a deferrable one is taken for a primary key, too, so that there is no primary key of the partition
   const deferred = "alter table t add constraint x unique (a) deferrable";
   const primary = "alter table root add primary key (a)";

@@ -65,7 +65,7 @@ function constraint(
     ...{ type: "constraint", name, quoted: name, definition, compared: definition },
     facts: {
       ...{ statement: definition, kind, is_replica_identity: false },
-      ...{ is_part: false, parents: [] },
+      ...{ is_part: false, part_kind: null, parents: [] },
     },
   };
 }
