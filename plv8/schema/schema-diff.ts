@@ -1,6 +1,14 @@
 import { changeAddition, createAddition, dropAddition } from "./addition-change.ts";
 import { create } from "./addition-sql.ts";
-import { always, type Change, explained, never, type Pair, type Surroundings } from "./change.ts";
+import {
+  always,
+  type Change,
+  explained,
+  never,
+  type Pair,
+  type Surroundings,
+  simply,
+} from "./change.ts";
 import { addColumn, alterColumn, dropColumn } from "./column-sql.ts";
 import { settled } from "./obstacles.ts";
 import { checkPeerSide } from "./peer-objects.ts";
@@ -13,6 +21,7 @@ import {
   type Difference,
   isClone,
   ofType,
+  type Partition,
   type SchemaObject,
   type Side,
   type Table,
@@ -54,6 +63,23 @@ function persistence(local: Table): Change {
   };
 }
 
+/** Attaching takes a key or index that the table has for one of its parent's, even if there are two of them here. */
+function attaching({ table }: Surroundings, local: Partition, all: readonly Pair[]): Change {
+  const isOwn = ({ local: one }: Pair) =>
+    (one?.type === "index" && !one.facts.is_part) ||
+    (one?.type === "constraint" && "pu".includes(one.facts.kind) && !one.facts.is_part);
+  return simply(
+    script(
+      all.some(isOwn)
+        ? comment(
+            "a key or index that it has may become a part of one of its parent's then: compare again",
+          )
+        : null,
+      create(table, local),
+    ),
+  );
+}
+
 function changeOf(around: Surroundings, pair: Pair, all: readonly Pair[]): Change {
   const { local, peer } = pair;
   if (comesAfterDetaching(pair, all)) {
@@ -77,6 +103,9 @@ function changeOf(around: Surroundings, pair: Pair, all: readonly Pair[]): Chang
   }
   if (local?.type === "table") {
     return persistence(local);
+  }
+  if (local?.type === "partition" && peer === undefined) {
+    return attaching(around, local, all);
   }
   return peer === undefined
     ? createAddition(around, local as Addition)

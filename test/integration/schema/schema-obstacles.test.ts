@@ -215,12 +215,32 @@ test("a partition's own key that is a part of one of its parent's", async () => 
     `alter table t ${deferrable}; alter table root attach partition t default`,
   );
   await mends("s.t");
+  // also where there are two of them here
+  await setTables(
+    stage,
+    `${both}; create table t (a int); ${unique}`,
+    `alter table root attach partition t default; alter table t ${deferrable}`,
+    `alter table t ${deferrable}`,
+  );
+  await explains(/a part of one of its parent's then: compare again$/m);
+  await explains(/^-- constraint x is a part of one of the parent of s\.t/m);
   // a deferrable one is taken for a primary key, too, so that there is no primary key of the partition
   const deferred = "alter table t add constraint x unique (a) deferrable";
   const primary = "alter table root add primary key (a)";
   await setTables(stage, `${both}; ${plain}`, `${primary}; ${deferred}`, `${deferred}; ${primary}`);
   expect(await compare(stage)).toMatchObject({ t: "mismatch", root: "match" });
   await explains(/^-- constraint x is a part of one of the parent of s\.t/m);
+});
+
+test("an index of a table that attaching takes for one of its parent's", async () => {
+  await setTables(
+    stage,
+    "create table root (a int) partition by list (a); create table t (a int); create index on root (a)",
+    "alter table root attach partition t default; create index x on t (a)",
+    "create index x on t (a)",
+  );
+  await explains(/a part of one of its parent's then: compare again$/m);
+  await explains(/^-- index s\.x has the name that it would get$/m);
 });
 
 test("an index of a partition that is a part of one made ON ONLY", async () => {
