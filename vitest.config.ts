@@ -1,12 +1,14 @@
 import { defineConfig } from "vitest/config";
 
+// esbuild puts the version of the control file here
+const define = { STEEP_VERSION: JSON.stringify("1.2.3") };
+
 // Integration tests each run a server; more than two at a time only slow each other down.
 export default defineConfig({
   test: {
     projects: [
       {
-        // esbuild puts the version of the control file here
-        define: { STEEP_VERSION: JSON.stringify("1.2.3") },
+        define: { ...define },
         test: {
           name: "unit",
           include: ["test/unit/**/*.test.ts"],
@@ -14,6 +16,7 @@ export default defineConfig({
         },
       },
       {
+        define: { ...define },
         test: {
           name: "integration",
           include: ["test/integration/**/*.test.ts"],

@@ -4,7 +4,7 @@ import type { Target } from "./connection/resolve.ts";
 import { onInterrupt } from "./interrupt.ts";
 import { Output } from "./output/output.ts";
 import { commandOptions } from "./output/shell-words.ts";
-import type { Session } from "./session.ts";
+import type { Notice, Session } from "./session.ts";
 
 /** Options of every command. */
 export interface CommonOptions {
@@ -21,6 +21,7 @@ export class Invocation {
   readonly output: Output;
   readonly options: CommonOptions;
   readonly #environment: Environment;
+  readonly #shown = new Set<string>();
   #target: Target | undefined;
 
   constructor(options: CommonOptions) {
@@ -41,9 +42,15 @@ export class Invocation {
       import("./session.ts"),
     ]);
     this.#target ??= resolveTarget(this.options.connection, this.#environment);
-    return Session.open(this.#target, this.#environment, ({ severity, message }) =>
-      this.output.message(`${severity.toLowerCase()}: ${message}`),
-    );
+    return Session.open(this.#target, this.#environment, (notice) => this.#show(notice));
+  }
+
+  /** What the server has to say besides its answers; the same is said once, as a rehearsal has it said first. */
+  #show({ severity = "NOTICE", message = "", detail, hint }: Notice): void {
+    const facts = detail ? ` (${detail})` : "";
+    const text = `${severity.toLowerCase()}: ${message}${facts}${hint ? `; hint: ${hint}` : ""}`;
+    if (!this.#shown.has(text)) this.output.message(text);
+    this.#shown.add(text);
   }
 
   #refuseRemote(): void {

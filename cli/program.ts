@@ -4,7 +4,8 @@ import { addHealth } from "./commands/health.ts";
 import { addMerge } from "./commands/merge.ts";
 import { addNode } from "./commands/node.ts";
 import { addOps } from "./commands/ops.ts";
-import { addOverlap } from "./commands/overlap.ts";
+import { addAnalyzeOverlap } from "./commands/overlap.ts";
+import { addOverlap } from "./commands/overlap-stored.ts";
 import { addSchema } from "./commands/schema.ts";
 import { addSnapshot } from "./commands/snapshot.ts";
 import { version } from "./version.ts";
@@ -30,9 +31,8 @@ export function program(): Command {
   $ steep-repl merge start node-b --tables public.orders --dry-run
 ${exitCodes}`,
     );
-  for (const add of [addSnapshot, addSchema, addNode, addOverlap, addMerge, addOps, addHealth]) {
-    add(root);
-  }
+  const subjects = [addSnapshot, addSchema, addNode, addAnalyzeOverlap, addOverlap, addMerge];
+  for (const add of [...subjects, addOps, addHealth]) add(root);
   prepare(root);
   return root;
 }

@@ -21,8 +21,10 @@ export interface Result {
 }
 
 export interface Notice {
-  readonly severity: string;
-  readonly message: string;
+  readonly severity?: string | undefined;
+  readonly message?: string | undefined;
+  readonly detail?: string | undefined;
+  readonly hint?: string | undefined;
 }
 
 const { INT2, INT4, INT8, OID, FLOAT4, FLOAT8, NUMERIC } = pg.types.builtins;
@@ -52,7 +54,7 @@ export class Session {
       client.end().catch(() => {});
       throw error;
     }
-    client.on("notice", ({ severity = "NOTICE", message = "" }) => onNotice({ severity, message }));
+    client.on("notice", onNotice);
     return new Session(client, candidate);
   }
 

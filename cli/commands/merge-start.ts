@@ -3,11 +3,13 @@ import { type ExitCode, exitCode, usageError } from "../cli-error.ts";
 import { type JobOptions, jobOptions, option, yesOption } from "../command.ts";
 import { confirm, requireYes } from "../confirm.ts";
 import type { CommonOptions, Invocation } from "../invocation.ts";
+import { differs } from "../job/outcome.ts";
 import type { ResultRow, Session } from "../session.ts";
 import { call, type Statement } from "../sql-call.ts";
 import { isLocalNode, placeOf } from "./local-node.ts";
 import { mergeSummary } from "./merge-summary.ts";
-import { type CompareOptions, compareOptions, differs, scopeOf } from "./overlap.ts";
+import { refuseEarly } from "./merge-try.ts";
+import { type CompareOptions, compareOptions, scopeOf } from "./overlap.ts";
 import { peerOf } from "./peer.ts";
 
 export interface StartMergeOptions extends CompareOptions, JobOptions {
@@ -19,6 +21,7 @@ export interface StartMergeOptions extends CompareOptions, JobOptions {
   readonly remoteOnly?: string;
   readonly backlog?: string;
   readonly otherSubscribers?: string;
+  readonly overlapId?: string;
   readonly yes?: boolean;
 }
 
@@ -35,6 +38,7 @@ export function startMergeOptions(): Option[] {
       "--other-subscribers <what>",
       "when others replicate from here: refuse (default) or ignore",
     ),
+    option("--overlap-id <id>", "merge the rows of this comparison, as they were reviewed"),
     option("--dry-run", "compare and count only; asks nothing, 1 if anything differs"),
     yesOption(),
     ...jobOptions(),
@@ -53,28 +57,22 @@ export async function startMerge(
   try {
     await checkLocal(session);
     const strategy = await strategyOf(session, peer, options);
-    const statement: MergeStatement = (dryRun, overlapId) =>
-      mergeStatement(peer, strategy, dryRun, overlapId, options);
+    const statement: MergeStatement = (dryRun, compared) =>
+      mergeStatement(peer, strategy, dryRun, compared, options);
     const { startAndFollow } = await import("../job/run-job.ts");
     if (options.dryRun) {
-      return await startAndFollow(invocation, session, statement(true), options, differs);
+      return await startAndFollow(invocation, session, statement(true), options);
     }
-    let reviewed: string | undefined;
+    let compared: string | undefined;
     // --yes --no-wait is for scripts that wait for nothing
     if (options.yes !== true || options.wait !== false) {
       const found = await preview(invocation, session, peer, statement, options);
       if (typeof found === "number") return found;
-      reviewed = found.overlapId;
+      compared = found.compared;
     }
     const current = await invocation.open();
     try {
-      return await startAndFollow(
-        invocation,
-        current,
-        statement(false, reviewed),
-        options,
-        leftRows,
-      );
+      return await startAndFollow(invocation, current, statement(false, compared), options);
     } finally {
       await current.end();
     }
@@ -105,14 +103,14 @@ async function strategyOf(
   );
 }
 
-/** The call of start_merge; overlapId: a stored comparison whose rows are merged. */
-type MergeStatement = (dryRun: boolean, overlapId?: string) => Statement;
+/** The call of start_merge; compared: the comparison that was made for it. */
+type MergeStatement = (dryRun: boolean, compared?: string) => Statement;
 
 function mergeStatement(
   peer: string,
   strategy: string | undefined,
   dryRun: boolean,
-  overlapId: string | undefined,
+  compared: string | undefined,
   options: StartMergeOptions,
 ): Statement {
   return call("start_merge", {
@@ -120,11 +118,11 @@ function mergeStatement(
     last_modified_column: options.lastModifiedColumn,
     ...{ local_only: options.localOnly, remote_only: options.remoteOnly },
     // the comparison says which tables there are, and what identifies a row
-    ...(overlapId === undefined
+    ...(compared === undefined
       ? { primary_keys: options.primaryKeys }
       : { schemas: undefined, exclude_tables: undefined }),
     ...{ backlog: options.backlog, other_subscribers: options.otherSubscribers },
-    overlap_id: overlapId,
+    overlap_id: compared ?? options.overlapId,
   });
 }
 
@@ -143,7 +141,7 @@ async function run(
   await subscribe(session);
   const job = await startJob(session, statement);
   const [last, row] = await follow(invocation, session, job, options);
-  const failure = judge(row.values, () => false);
+  const failure = judge(row.values);
   if (failure === exitCode.success) return [last, row];
   await last.end();
   return failure;
@@ -151,7 +149,7 @@ async function run(
 
 /**
  * A comparison, a dry run of merging what it found, its counts, and the question; an exit code when there is no going
- * on. A backlog can only be discarded by a merge that compares by itself.
+ * on. A backlog can only be discarded by a merge that compares by itself, and what was reviewed is not compared again.
  */
 async function preview(
   invocation: Invocation,
@@ -159,21 +157,22 @@ async function preview(
   peer: string,
   statement: MergeStatement,
   options: StartMergeOptions & CommonOptions,
-): Promise<{ readonly overlapId: string | undefined } | ExitCode> {
-  invocation.output.message("dry run: comparing both sides, nothing is written");
-  let overlapId: string | undefined;
+): Promise<{ readonly compared: string | undefined } | ExitCode> {
+  let compared: string | undefined;
   let current = session;
-  if (options.backlog !== "discard") {
+  if (options.backlog !== "discard" && options.overlapId === undefined) {
+    await refuseEarly(invocation, session, statement(true), peer);
+    invocation.output.message("dry run: comparing both sides, nothing is written");
     const comparison = call("start_overlap", {
       ...{ peer, ...scopeOf(options), primary_keys: options.primaryKeys },
     });
-    const compared = await run(invocation, session, comparison, options);
-    if (typeof compared === "number") return compared;
-    const [last, { values }] = compared;
-    overlapId = values.overlap_id ?? undefined;
+    const found = await run(invocation, session, comparison, options);
+    if (typeof found === "number") return found;
+    const [last, { values }] = found;
+    compared = values.overlap_id ?? undefined;
     current = last;
   }
-  const merged = await run(invocation, current, statement(true, overlapId), options);
+  const merged = await run(invocation, current, statement(true, compared), options);
   if (typeof merged === "number") return merged;
   const [last, row] = merged;
   try {
@@ -181,8 +180,14 @@ async function preview(
   } finally {
     await last.end();
   }
+  const overlapId = compared ?? options.overlapId;
+  if (overlapId !== undefined && differs(row.values)) {
+    invocation.output.message(
+      `to list the rows: steep-repl overlap rows PEER TABLE --overlap-id ${overlapId}${invocation.connectionFlags}`,
+    );
+  }
   await confirm(options.yes, "Merge");
-  return { overlapId };
+  return { compared };
 }
 
 async function show(
@@ -202,9 +207,4 @@ async function show(
     if (invocation.output.isJson) invocation.output.message(line);
     else invocation.output.note(line);
   }
-}
-
-/** Rows are still different: by choice, or because somebody has to decide. */
-function leftRows(values: ResultRow["values"]): boolean {
-  return (values.rows_left ?? "0") !== "0";
 }

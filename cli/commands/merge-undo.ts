@@ -5,6 +5,7 @@ import type { CommonOptions, Invocation } from "../invocation.ts";
 import type { Session } from "../session.ts";
 import { call } from "../sql-call.ts";
 import { placeOf } from "./local-node.ts";
+import { refuseEarly } from "./merge-try.ts";
 import type { PeerOptions } from "./peer.ts";
 
 type UndoOptions = PeerOptions & JobOptions & CommonOptions & { readonly yes?: boolean };
@@ -18,17 +19,12 @@ export async function undoMerge(
   requireYes(options.yes, `undoing ${id}`);
   const session = await invocation.open();
   try {
-    const progress = call("merge_progress", { merge_id: id });
-    // refuses a merge that does not exist
-    await session.row(progress.sql, progress.params);
+    const statement = call("undo_merge", { merge_id: id, peer: options.peer });
+    await refuseEarly(invocation, session, statement, options.peer);
     invocation.output.message(await summary(session, id));
     await confirm(options.yes, `Undo ${id}`);
     const { startAndFollow } = await import("../job/run-job.ts");
-    const statement = call("undo_merge", { merge_id: id, peer: options.peer });
-    return await startAndFollow(
-      ...([invocation, session, statement, options] as const),
-      ({ rows_left }) => (rows_left ?? "0") !== "0",
-    );
+    return await startAndFollow(invocation, session, statement, options);
   } finally {
     await session.end();
   }

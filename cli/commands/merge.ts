@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { exitCode } from "../cli-error.ts";
 import { addCommand, type JobOptions, jobOptions, option, yesOption } from "../command.ts";
+import type { Session } from "../session.ts";
 import { call } from "../sql-call.ts";
 import { type StartMergeOptions, startMerge, startMergeOptions } from "./merge-start.ts";
 import { undoMerge } from "./merge-undo.ts";
@@ -11,6 +12,7 @@ export function addMerge(root: Command): void {
   const merge = root.command("merge").description("make tables of two databases equal");
   addStart(merge);
   addProgress(merge);
+  addRowsLeft(merge);
   addConflicts(merge);
   addResolve(merge);
   addUndo(merge);
@@ -25,6 +27,7 @@ function addStart(merge: Command): void {
       "merge start node-b --tables public.orders --dry-run",
       "merge start node-a node-b --tables public.orders --prefer node-a",
       "merge start node-b --strategy last-modified --last-modified-column changed_at --yes",
+      "merge start node-b --overlap-id overlap_20261126_120000_1a2b3c4d",
     ],
     options: startMergeOptions(),
     action: (invocation, options, ...nodes) => startMerge(invocation, options, nodes),
@@ -45,6 +48,28 @@ function addProgress(merge: Command): void {
   });
 }
 
+function addRowsLeft(merge: Command): void {
+  addCommand(merge, {
+    usage: "rows-left <merge-id>",
+    description:
+      "list the rows that a merge or an undo has left, and why, but for those that it was told to keep; 1 if there are any",
+    examples: ["merge rows-left merge_20261126_120000_1a2b3c4d"],
+    action: (invocation, _, id) =>
+      invocation.withSession(async (session) => {
+        const { sql, params } = call("merge_rows_left", { merge_id: id });
+        const result = await session.query(sql, params);
+        await invocation.output.rows(result);
+        return result.rows.length > 0 ? exitCode.differs : exitCode.success;
+      }),
+  });
+}
+
+/** Throws where there is no such merge. */
+async function requireMerge(session: Session, id: string): Promise<void> {
+  const { sql, params } = call("merge_progress", { merge_id: id });
+  await session.query(sql, params);
+}
+
 function addConflicts(merge: Command): void {
   addCommand<{ readonly all?: boolean }>(merge, {
     usage: "conflicts [merge-id]",
@@ -61,6 +86,8 @@ function addConflicts(merge: Command): void {
            order by conflict_id`,
           [id ?? null, String(all === true)],
         );
+        // conflicts stay when the merge's row is pruned
+        if (id !== undefined && result.rows.length === 0) await requireMerge(session, id);
         await invocation.output.rows(result);
         const isOpen = result.rows.some(({ values }) => values.status === "open");
         return isOpen ? exitCode.differs : exitCode.success;

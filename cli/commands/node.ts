@@ -80,14 +80,16 @@ function addListAndStatus(node: Command): void {
   });
   addCommand<{ readonly probe?: boolean }>(node, {
     usage: "status [node-id]",
-    description: "tell which nodes were seen lately",
+    description: "tell which nodes were seen lately; with --probe, 1 if one is not online",
     examples: ["node status", "node status node-b --probe"],
     options: [option("--probe", "connect to the nodes to find out")],
     action: (invocation, { probe }, nodeId) =>
       invocation.withSession(async (session) => {
         const { sql, params } = call("node_status", { node_id: nodeId, probe });
-        await invocation.output.rows(await session.query(sql, params));
-        return exitCode.success;
+        const result = await session.query(sql, params);
+        await invocation.output.rows(result);
+        const isUnseen = result.rows.some(({ values }) => values.status !== "online");
+        return probe && isUnseen ? exitCode.differs : exitCode.success;
       }),
   });
 }

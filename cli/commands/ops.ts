@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import { CliError, exitCode } from "../cli-error.ts";
 import { addCommand, type JobOptions, jobOptions, option, reconnectOption } from "../command.ts";
 import { call } from "../sql-call.ts";
+import { formatFor } from "./format.ts";
 import { type PeerOptions, peerOption } from "./peer.ts";
 import { requireNumber } from "./require-number.ts";
 
@@ -14,6 +15,7 @@ export function addOps(root: Command): void {
   addCancel(ops);
   addRetry(ops);
   addWait(ops);
+  addLeftovers(ops);
 }
 
 function addList(ops: Command): void {
@@ -107,5 +109,20 @@ function addWait(ops: Command): void {
         await session.end();
       }
     },
+  });
+}
+
+function addLeftovers(ops: Command): void {
+  addCommand(ops, {
+    usage: "leftovers",
+    description: "list what no living job needs any more, and how to drop it; 1 if there is any",
+    examples: ["ops leftovers", "ops leftovers --json"],
+    action: (invocation) =>
+      invocation.withSession(async (session) => {
+        const { sql, params } = call("leftovers", {});
+        const result = await session.query(sql, params);
+        await invocation.output.rows(result, formatFor(session.serverName));
+        return result.rows.length > 0 ? exitCode.differs : exitCode.success;
+      }),
   });
 }

@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { exitCode } from "../cli-error.ts";
 import { addCommand, listOption, option } from "../command.ts";
-import type { ResultRow } from "../session.ts";
+import { differs } from "../job/outcome.ts";
 import { call } from "../sql-call.ts";
 import { type PeerOptions, peerOf, peerOption } from "./peer.ts";
 
@@ -13,7 +13,7 @@ export interface CompareOptions extends PeerOptions {
   readonly primaryKeys?: string;
 }
 
-interface OverlapOptions extends CompareOptions {
+export interface OverlapOptions extends CompareOptions {
   readonly catchUpTimeout?: string;
 }
 
@@ -31,7 +31,14 @@ export function compareOptions() {
   ];
 }
 
-export function addOverlap(root: Command): void {
+export function catchUpOption() {
+  return option(
+    "--catch-up-timeout <interval>",
+    "how long rows in flight are waited for (default: 1 min)",
+  );
+}
+
+export function addAnalyzeOverlap(root: Command): void {
   addCommand<OverlapOptions>(root, {
     usage: "analyze-overlap [nodes...]",
     description:
@@ -41,21 +48,12 @@ export function addOverlap(root: Command): void {
       "analyze-overlap node-a node-b --tables public.orders,public.customers",
       "analyze-overlap --peer node-b --json",
     ],
-    options: [
-      ...compareOptions(),
-      option(
-        "--catch-up-timeout <interval>",
-        "how long rows in flight are waited for (default: 1 min)",
-      ),
-    ],
+    options: [...compareOptions(), catchUpOption()],
     action: (invocation, options, ...nodes) => {
       const { peer, checkLocal } = peerOf(nodes, options, "analyze-overlap");
       return invocation.withSession(async (session) => {
         await checkLocal(session);
-        const { sql, params } = call("analyze_overlap", {
-          ...{ peer, ...scopeOf(options), primary_keys: options.primaryKeys },
-          catch_up_timeout: options.catchUpTimeout,
-        });
+        const { sql, params } = call("analyze_overlap", comparison(peer, options));
         const result = await session.query(sql, params);
         await invocation.output.rows(result);
         return result.rows.some(({ values }) => differs(values))
@@ -66,17 +64,18 @@ export function addOverlap(root: Command): void {
   });
 }
 
+/** The arguments of a comparison. */
+export function comparison(peer: string, options: OverlapOptions) {
+  return {
+    ...{ peer, ...scopeOf(options), primary_keys: options.primaryKeys },
+    catch_up_timeout: options.catchUpTimeout,
+  };
+}
+
 /** The arguments that say which tables are meant. */
 export function scopeOf({ tables, excludeTables, schemas, skipUnsuitable }: CompareOptions) {
   return {
     tables: tables ?? null,
     ...{ exclude_tables: excludeTables, schemas, skip_unsuitable: skipUnsuitable },
   };
-}
-
-const counts = ["local_only_count", "remote_only_count", "conflict_count", "unsettled_count"];
-
-/** Whether a comparison found rows that are not the same on both sides. */
-export function differs(values: ResultRow["values"]): boolean {
-  return counts.some((name) => (values[name] ?? "0") !== "0");
 }

@@ -2,6 +2,7 @@ import type { ExitCode } from "../cli-error.ts";
 import type { JobOptions } from "../command.ts";
 import { confirm, requireYes } from "../confirm.ts";
 import type { CommonOptions, Invocation } from "../invocation.ts";
+import { rehearse } from "../rehearse.ts";
 import type { Session } from "../session.ts";
 import { call } from "../sql-call.ts";
 import { refuseOtherNode } from "./local-node.ts";
@@ -33,17 +34,18 @@ export async function applySnapshot(
   const session = await invocation.open();
   try {
     await refuseOtherNode(session, node);
-    const peers = await replication(session, options);
-    if (options.truncate) invocation.output.message(await loss(session, options));
-    if (peers !== null) invocation.output.message(peers);
-    if (options.truncate) await confirm(options.yes, "Empty them and load the snapshot");
-    else if (peers !== null) await confirm(options.yes, "Load the snapshot");
     const statement = call("start_apply", {
       ...{ input_path: options.input, parallel: options.parallel, verify: options.verify },
       ...{ sections: options.sections, tables: options.tables, truncate: options.truncate },
       ...{ no_owner: !options.owner, no_privileges: !options.privileges },
       replicate: options.replicate,
     });
+    const peers = await replication(session, options);
+    if (options.truncate || peers !== null) await rehearse(invocation, session, statement);
+    if (options.truncate) invocation.output.message(await loss(session, options));
+    if (peers !== null) invocation.output.message(peers);
+    if (options.truncate) await confirm(options.yes, "Empty them and load the snapshot");
+    else if (peers !== null) await confirm(options.yes, "Load the snapshot");
     return await startAndFollow(invocation, session, statement, options);
   } finally {
     await session.end();

@@ -14,7 +14,7 @@ export function isConnectionLoss(error: unknown): boolean {
   if (error instanceof CliError) return error.code === exitCode.connection;
   if (!(error instanceof Error)) return false;
   const { code = "" } = error as NodeJS.ErrnoException;
-  // of the server: it shuts down, or ends this session
-  if ("severity" in error) return /^(57P0[1235]|08...)$/.test(code);
+  // of the server: it shuts down, or ends this session; what it says of its own connection to a peer is no loss of ours
+  if ("severity" in error) return /^57P0[1235]$/.test(code);
   return networkCodes.test(code) || messages.test(error.message);
 }

@@ -8,6 +8,7 @@ import type { ResultRow, Session } from "../session.ts";
 import type { Statement } from "../sql-call.ts";
 import { Follower, subscribe } from "./follow.ts";
 import { type Job, resultOf, startJob } from "./job.ts";
+import { hasLeftovers } from "./outcome.ts";
 import { progressView } from "./progress-view.ts";
 
 /** Columns that tell people nothing that the rest does not. */
@@ -16,16 +17,12 @@ const internal: ReadonlySet<string> = new Set([
   ...["error_message", "error_sqlstate", "error_hint", "eta_seconds"],
 ]);
 
-/** What a finished job means for the exit code. */
-export type Judge = (row: ResultRow["values"]) => boolean;
-
 /** Queue a job and see it to its end, or print its id with --no-wait. */
 export async function startAndFollow(
   invocation: Invocation,
   session: Session,
   statement: Statement,
   options: JobOptions & CommonOptions,
-  differs: Judge = () => false,
 ): Promise<ExitCode> {
   await subscribe(session);
   const job = await startJob(session, statement).catch(explainLostStart);
@@ -34,7 +31,7 @@ export async function startAndFollow(
     invocation.output.line(invocation.output.isJson ? idJson(job) : job.id);
     return exitCode.success;
   }
-  return followAndPrint(invocation, session, job, options, differs);
+  return followAndPrint(invocation, session, job, options);
 }
 
 function explainLostStart(error: unknown): never {
@@ -75,7 +72,6 @@ export async function followAndPrint(
   session: Session,
   job: Job,
   options: JobOptions & CommonOptions,
-  differs: Judge = () => false,
 ): Promise<ExitCode> {
   const [last, row] = await follow(invocation, session, job, options);
   const shown = Object.fromEntries(
@@ -83,11 +79,13 @@ export async function followAndPrint(
   );
   await invocation.output.record({ values: shown, json: row.json }, formatFor(last.serverName));
   await last.end();
-  return judge(row.values, differs);
+  const code = judge(row.values);
+  if (code !== exitCode.success) return code;
+  return hasLeftovers(invocation, row.values) ? exitCode.differs : code;
 }
 
-/** The exit code of a job that is over; says on stderr why it failed. */
-export function judge(values: ResultRow["values"], differs: Judge): ExitCode {
+/** The exit code of a job that is over, whatever it found; says on stderr why it failed. */
+export function judge(values: ResultRow["values"]): ExitCode {
   const { status, error_message, error_hint } = values;
   if (status === "failed") {
     process.stderr.write(`${errorLine(error_message ?? "the job failed", null, error_hint)}\n`);
@@ -97,5 +95,5 @@ export function judge(values: ResultRow["values"], differs: Judge): ExitCode {
     process.stderr.write(`${errorLine(error_message ?? "the job was cancelled")}\n`);
     return exitCode.cancelled;
   }
-  return differs(values) ? exitCode.differs : exitCode.success;
+  return exitCode.success;
 }

@@ -59,5 +59,7 @@ function codeOf(sqlstate: string): ExitCode {
   // the arguments were wrong
   if (sqlstate.startsWith("22")) return exitCode.usage;
   if (sqlstate === "57014") return exitCode.cancelled;
+  // the server does not reach the peer
+  if (/^(08(001|003|006)|28P01)$/.test(sqlstate)) return exitCode.connection;
   return exitCode.failed;
 }

@@ -41,6 +41,15 @@ const identify = `
     and (${isHere}) is distinct from (n.system_identifier is not distinct from steep_repl._system_identifier())
   returning n.node_id`;
 
+/** Somebody may have meant another node: what was this server is another one from now on. */
+const warn = `
+  select steep_repl._warn_moved(n.node_id) as warned from steep_repl.nodes n
+  where n.node_id = $1 ->> 'node_id' and n.system_identifier is distinct from steep_repl._system_identifier()`;
+
+const wasHere = `
+  select exists (select from steep_repl.nodes n where n.node_id = $1 ->> 'node_id'
+                 and n.system_identifier = steep_repl._system_identifier()) as here`;
+
 function requireId({ node_id: id }: { readonly [name: string]: Json }): void {
   if (typeof id !== "string" || id.trim() === "") {
     throw invalidArgument("node_id must not be null or empty");
@@ -140,11 +149,15 @@ export const registerNode: PublicFunction = {
     requireRange(args.port, "port", 1, 65535);
     requireRange(args.priority, "priority", 1, 100);
     requireForeignServer(args.foreign_server);
+    const { here } = queryOne<{ here: boolean }>(wasHere, args);
     if (query(update, args).length === 0 && query(insert, args).length === 0) {
       // Somebody registered it at the same moment.
       queryOne(update, args);
     }
     query(identify, args);
+    if (here) {
+      query(warn, args);
+    }
     return { node_id: args.node_id ?? null };
   },
 };

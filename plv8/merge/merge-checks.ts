@@ -38,6 +38,9 @@ export interface PeerFacts {
   /** one side replicates to the other */
   readonly replicates: boolean;
   readonly backlog: string | null;
+  /** of the subscriptions that have it: those that nothing will come to any more, and what has the others go on */
+  readonly lost: string | null;
+  readonly resuming: string | null;
   /** tables that the subscriptions with a backlog replicate, and that the merge leaves out since it was told to */
   readonly given_up: string | null;
   /** rights that are missing to discard the backlog */
@@ -57,6 +60,8 @@ export interface PeerFacts {
   readonly clock_difference: number;
   /** the requester, as SQL writes it */
   readonly role: string;
+  /** of an undo: the one that has taken the same merge back before */
+  readonly taken_back: string | null;
 }
 
 /** Clocks that are further apart say little about which change was the last one. */
@@ -174,9 +179,15 @@ function backlogOf(facts: PeerFacts): string | null {
 function backlogHint(facts: PeerFacts): string {
   const discard =
     "backlog => 'discard' throws them away instead, which merging all of those tables makes up for.";
-  return facts.skipping === null
+  if (facts.lost !== null) {
+    return `Nothing of it comes any more to ${facts.lost}. Disable the subscriptions, and merge: ${discard} Then make what is lost anew, with copy_data = false and origin = none.`;
+  }
+  if (facts.skipping !== null) {
+    return `Leave out the transactions that fail (${facts.skipping}), wait until replication has caught up, then merge the tables that they changed, while both sides replicate. Or ${discard}`;
+  }
+  return facts.resuming === null
     ? `Let replication catch up first, or a merge would be undone by them. ${discard}`
-    : `Leave out the transactions that fail (${facts.skipping}), wait until replication has caught up, then merge the tables that they changed, while both sides replicate. Or ${discard}`;
+    : `Have replication go on (${facts.resuming}), and let it catch up, or a merge would be undone by them. Or ${discard}`;
 }
 
 /** What the merge goes on without. */
@@ -223,6 +234,11 @@ export function mergeWarnings(tolerance: Tolerance, facts: PeerFacts): readonly 
   if (facts.untested !== null) {
     warnings.push(
       `whether the other side has what rows need there was not found out before they are written, so rows may still be left because of it: ${facts.untested}`,
+    );
+  }
+  if (facts.taken_back !== null) {
+    warnings.push(
+      `the merge was taken back already, by ${facts.taken_back}; rows that are as they were before it were left so`,
     );
   }
   if (tolerance.strategy === "last-modified" && facts.clock_difference > maxClockDifference) {

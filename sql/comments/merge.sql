@@ -105,7 +105,8 @@ comment on function steep_repl.undo_merge is $doc$
 Queues taking a merge back on both sides, and returns the row of the undo at once.
 
 Rows that were changed after the merge are left alone, and listed in `merge_conflicts` with reason
-`changed since`. The undo runs as the role that merged.
+`changed since`. The undo runs as the role that merged. If an undo has taken all of the merge back before, a warning
+names it; another one finds the rows as they were, and writes none.
 @arg merge_id  The merge.
 @arg peer  The peer again; required only if the merge was given a connection string.
 @returns The undo's row in `merges`, with status `pending`.
@@ -128,6 +129,7 @@ Rows that the arguments leave on purpose (`keep`) are counted in `merge_tables`,
 @column key  What identifies the row: an object of column name to the type's own text output.
 @column reason  Why it was left: the error of the constraint that refuses it, that the other side has no place for it, that it is locked, or that it was changed.
 @error 42704  There is no such merge, or the caller may not see it.
+@error 42501  The merge belongs to a role that the caller is not a member of.
 @example
 SELECT table_name, key, reason FROM steep_repl.merge_rows_left(:'merge_id');
 $doc$;

@@ -6,7 +6,8 @@ Registers a node, or changes the entry of one that is registered.
 A node is a name for a database, this one or another. Other functions take its `node_id` as their peer.
 Register the database that you are connected to without a host. For other databases, prefer
 `foreign_server`: the server's user mapping then holds the password. Only the role that registered a
-node, its members, and superusers may change the entry.
+node, its members, and superusers may change the entry. There is a warning where an entry that counted as this server
+is changed so that it does not any more.
 @arg node_id  Identifier, at most 63 bytes and without control characters.
 @arg node_name  Name for people, at most 63 bytes. NULL keeps the stored one; a new entry without one is called by its `node_id`.
 @arg host  Host name or address, at most 255 bytes. NULL keeps the stored one; a new entry without a host and a foreign server counts as this server.
@@ -34,7 +35,7 @@ Shows which nodes were seen lately, and with probe connects to them to find out.
 The local node is healthy as long as its launcher runs. Another node is healthy if a heartbeat or a
 probe has seen it within the last 30 seconds. A probe waits 3 seconds at most for each node. It connects only to
 nodes that the caller, a role that the caller is a member of, or a superuser has registered; a caller that is not a
-superuser needs a `foreign_server` whose user mapping has the password.
+superuser needs a `foreign_server` whose user mapping has the password. A warning says why a probe did not connect.
 @arg node_id  The node; NULL for all nodes.
 @arg probe  Whether to connect to the nodes that are not local.
 @column node_id  Identifier of the node.

@@ -57,19 +57,24 @@ $doc$;
 comment on function steep_repl.overlap_rows is $doc$
 Lists the rows behind the counts of a comparison.
 
-The rows are those that the latest complete `start_overlap` of this table with this peer has kept. Without one, the
-table is compared now. In both cases `differing_columns` is found out now, and rows that are equal by now are left out; rows that
-differ since are not found. `steep-repl merge start` keeps a comparison, too: `compared_at` says how old it is.
+The rows are those that a complete `start_overlap` of this table with this peer has kept: the one that `overlap_id`
+names, else the latest one. `steep-repl merge start` makes such a comparison, too. Without any, the table is compared
+now. In each case `differing_columns` is found out now, and rows that are equal by now are left out; rows that differ
+since are not found. Each row says which comparison it is of, and how old that is.
 @arg peer  The other database.
 @arg table_name  The table, as `schema.table`.
 @arg category  `local_only`, `remote_only`, `conflict` or `unsettled`; NULL for all.
 @arg max_rows  The most rows to return, 1 to 100000.
-@arg primary_keys  As for `analyze_overlap`; not needed where a comparison was kept.
+@arg primary_keys  As for `analyze_overlap`; not needed where a comparison was kept. Given, only one counts that has told rows apart by these columns.
+@arg overlap_id  The comparison to list; NULL for the latest.
 @column key  The row's key, an object of column name to text.
 @column category  One of the four above.
 @column differing_columns  Columns that differ now; NULL for rows that one side lacks.
 @column compared_at  When the comparison was complete that the row is of.
-@error 22023  The category is unknown, or `max_rows` out of range; else as `analyze_overlap`.
+@column overlap_id  That comparison; NULL where the table was compared now.
+@error 22023  The category is unknown, `max_rows` out of range, or the comparison was with another peer or has not compared this table; else as `analyze_overlap`.
+@error 42704  There is no such comparison, or the caller may not see it.
+@error 55000  The comparison is not complete.
 @error 42809, 42704, 42501, 23505, 0A000, 2F003, 55P03, 55000  As `analyze_overlap`.
 @example
 SELECT * FROM steep_repl.overlap_rows('node_b', 'public.orders', 'conflict', max_rows => 10);

@@ -24,7 +24,8 @@ comment on function steep_repl._merge_wait_for_replication(text, jsonb, jsonb) i
 -- the peer's subscriptions' is the peer's word: of other plugins it cannot be. Those here are kept for when they are discarded.
 create function steep_repl._merge_backlog(
   here jsonb, there jsonb, local_lsn pg_lsn, peer_lsn pg_lsn,
-  out replicates boolean, out backlog text, out given_up text, out busy_slots text, out other_slots text, out waiting_slots text)
+  out replicates boolean, out backlog text, out given_up text, out busy_slots text, out other_slots text, out waiting_slots text,
+  out lost text, out resuming text)
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
   waiting_here text[];
@@ -54,8 +55,13 @@ begin
            select l.at || quote_ident(l.name) from link l
            where l.subscription is null and (sided.replicates or not l.active) order by 1)),
          steep_repl._joined(array(select w.at || quote_ident(w.name) from waiting w order by 1)),
-         array(select w.name from waiting w where w.at = '')
-  into replicates, backlog, left_out, busy_slots, other_slots, waiting_slots, waiting_here from sided;
+         array(select w.name from waiting w where w.at = ''),
+         steep_repl._joined(array(select format('subscription %I %s', w.subscription, w.subscriber) from waiting w where w.is_lost order by 1)),
+         steep_repl._joined(array(
+           select case when w.enabled then format('the server''s log %s says why subscription %I is not connected', w.subscriber, w.subscription)
+                       else format('%s: ALTER SUBSCRIPTION %I ENABLE;', w.subscriber, w.subscription) end
+           from waiting w where not w.is_lost and (not w.enabled or not w.active) order by 1))
+  into replicates, backlog, left_out, busy_slots, other_slots, waiting_slots, waiting_here, lost, resuming from sided;
   given_up := steep_repl._joined(array(
     select t.name from unnest(left_out) t(name), pg_temp.steep_repl_merge m
     where not steep_repl._in_scope(t.name, m.scope) or t.name in (select s.name from pg_temp.steep_repl_skipped s)));

@@ -246,6 +246,7 @@ begin
     'replicates', replication.replicates, 'backlog', replication.backlog, 'given_up', replication.given_up,
     'lacks_to_discard', case when replication.backlog is not null then steep_repl._merge_lacks_to_discard(connection) end, 'without_slot', steep_repl._merge_without_slot(here, there),
     'busy_slots', replication.busy_slots, 'other_slots', replication.other_slots, 'waiting_slots', replication.waiting_slots,
+    'lost', replication.lost, 'resuming', replication.resuming,
     'apply_errors', failing.errors, 'skipping', failing.commands,
     'clock_difference', round(difference), 'role', here ->> 'role');
 end

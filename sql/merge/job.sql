@@ -14,11 +14,32 @@ begin
   into names, keys
   from pg_temp.steep_repl_tables t join pg_temp.steep_repl_plans p using (no)
   cross join lateral (select steep_repl._texts(p.plan -> 'key')::text as key) k;
-  facts := steep_repl._merge_facts(connection, is_undo);
+  facts := steep_repl._merge_facts(connection, is_undo)
+           || jsonb_build_object('taken_back', case when is_undo then steep_repl._undone_by(params ->> 'undoes') end);
   skipped := steep_repl._skipped_tables();
 end
 $fn$;
 comment on function steep_repl._merge_open(text, jsonb, boolean) is 'private: plans the tables of a merge: how many, their names and keys, and what decides whether it may begin';
+
+-- Whether a merge, or an undo, may begin that this transaction has queued, by what its job would ask: raises the error that the job
+-- would end with before it compares. The command line asks so before a long comparison and a question, and rolls the transaction back.
+create function steep_repl._merge_try(operation_id bigint, peer text) returns void
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp @SET_READING@ as $fn$
+declare
+  job constant steep_repl.work_queue := steep_repl._operation(operation_id);
+  connection text;
+begin
+  connection := steep_repl._peer_open(peer);
+  perform steep_repl._call('next_action', jsonb_build_object(
+    'operation', job.operation, 'done', 'open_peer', 'params', job.params, 'facts',
+    (steep_repl._merge_open(connection, job.params, job.operation = 'merge_undo')).facts::jsonb));
+  perform steep_repl._peer_close(connection);
+exception when query_canceled or others then
+  perform steep_repl._peer_close(connection);
+  raise;
+end
+$fn$;
+comment on function steep_repl._merge_try(bigint, text) is 'private: refuses what a merge would refuse before it compares';
 
 create function steep_repl._merge_begin(connection text, merge_id text, replicates boolean, discards boolean) returns void
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$

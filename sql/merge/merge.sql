@@ -31,6 +31,16 @@ begin
 end
 $fn$;
 
+-- The latest undo of a merge that left no row, NULL for none.
+create function steep_repl._undone_by(merge_id text) returns text
+language sql stable parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on
+as $fn$
+  select u.merge_id from steep_repl.merges u
+  where u.undoes = $1 and u.status = 'complete' and u.rows_left = 0 and steep_repl._is_here(u.system_identifier, u.database_oid)
+  order by u.created_at desc limit 1
+$fn$;
+comment on function steep_repl._undone_by(text) is 'private: the undo that has taken all of a merge back';
+
 create function steep_repl.undo_merge(merge_id text, peer text default null) returns steep_repl.merges
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
 declare
@@ -49,7 +59,8 @@ begin
   end if;
   if merge.dry_run or merge.undoes is not null then
     raise exception 'merge "%" cannot be undone', merge_id using errcode = 'object_not_in_prerequisite_state',
-      detail = case when merge.dry_run then 'It was a dry run, which writes nothing.' else format('It is itself the undo of %s.', merge.undoes) end;
+      detail = case when merge.dry_run then 'It was a dry run, which writes nothing.' else format('It is itself the undo of %s.', merge.undoes) end,
+      hint = case when merge.dry_run then 'There is nothing to take back.' else 'Start the merge again to have its rows merged once more.' end;
   end if;
   if not steep_repl._is_same_peer(target, merge.peer) then
     raise exception 'the merge was with another peer' using errcode = 'invalid_parameter_value', detail = format('It was %s.', merge.peer),
@@ -67,6 +78,10 @@ begin
   else
     perform steep_repl._peer_target(target);
   end if;
+  if steep_repl._undone_by(merge.merge_id) is not null then
+    raise warning 'merge "%" was taken back already, by %', merge_id, steep_repl._undone_by(merge.merge_id)
+      using hint = 'Rows are given back once more only where they are what the merge has written.';
+  end if;
   job := steep_repl._queue_undo(merge.merge_id, target);
   if steep_repl._is_conninfo(target) then
     perform steep_repl._keep_peer(job, target);
@@ -80,7 +95,10 @@ create function steep_repl.merge_rows_left(merge_id text, out table_name text, o
 language plpgsql stable parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
 #variable_conflict use_column
 begin
-  perform steep_repl._merge(merge_rows_left.merge_id);
+  if not pg_has_role((steep_repl._merge(merge_rows_left.merge_id)).requested_by_oid, 'MEMBER') then
+    raise exception 'permission denied for the rows of merge "%"', merge_rows_left.merge_id using errcode = 'insufficient_privilege',
+      detail = 'It was requested by another role, whose members alone see rows.';
+  end if;
   return query
     select l.table_name, l.key, l.reason from steep_repl._merge_left l where l.merge_id = merge_rows_left.merge_id
     union all

@@ -7,7 +7,7 @@ declare
   line constant text := split_part(context, chr(10), 1);
 begin
   perform steep_repl._raise(
-    state, message, case when line like '% function %' and line not like '%steep\_repl.%' then line || '.' end,
+    state, message, case when line like '% function %' and position('steep_repl.' in line) = 0 then line || '.' end,
     'Where a function of the table''s (of a trigger, a constraint, an index, a column) relies on the caller''s search_path: that is pg_catalog here, as it is for'
     || ' subscriptions. Give the function its own, on both sides (ALTER FUNCTION ... SET search_path = schema, ...), then retry_operation() goes on.');
 end

@@ -6,6 +6,16 @@ begin
 end
 $fn$;
 
+create function steep_repl._warn_moved(node_id text) returns void
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  raise warning 'node "%" was this server, and is another one from now on', node_id
+    using detail = 'Its host, port or foreign server are not those of this server.',
+          hint = 'If you meant another node, remove this one with steep_repl.remove_node(), and register both again. This server is registered without a host.';
+end
+$fn$;
+comment on function steep_repl._warn_moved(text) is 'private: says that a node is no longer taken for this server';
+
 create function steep_repl._quote_conninfo(value text) returns text
 language sql immutable strict parallel unsafe set search_path = pg_catalog, pg_temp
 return '''' || replace(replace(value, E'\\', E'\\\\'), '''', E'\\''') || '''';
@@ -43,6 +53,9 @@ begin
   reachable := true;
 exception
   when sqlclient_unable_to_establish_sqlconnection or connection_failure then
+    get stacked diagnostics why = pg_exception_detail;
+    raise warning 'cannot connect to node "%"', node.node_id
+      using detail = case when steep_repl._is_of_connecting(why) then why else sqlerrm || '.' end;
     reachable := false;
   when others then
     -- We may not connect, such as without a password: that says nothing of the node.

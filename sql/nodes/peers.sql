@@ -143,12 +143,18 @@ return $sql$
 $sql$;
 comment on function steep_repl._peer_settings() is 'private: what the session at the peer sets';
 
+create function steep_repl._is_of_connecting(detail text) returns boolean
+language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
+return coalesce(detail ~ '^(connection to server|could not translate host name|could not look up)', false);
+comment on function steep_repl._is_of_connecting(text) is 'private: whether libpq says why there is no connection, and not what it cannot read of a string with a password';
+
 create function steep_repl._peer_open(peer text) returns text
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
   target constant text := steep_repl._peer_target(peer);
   connection text;
   detail text;
+  state text;
   facts jsonb;
 begin
   begin
@@ -156,15 +162,18 @@ begin
   exception
     when connection_failure then
       raise exception 'peer does not answer' using errcode = 'sqlclient_unable_to_establish_sqlconnection',
-        detail = format('It is %s, and 10 s passed.', steep_repl._peer_label(peer));
-    when sqlclient_unable_to_establish_sqlconnection or invalid_parameter_value then
-      get stacked diagnostics detail = pg_exception_detail;
+        detail = format('It is %s, and 10 s passed.', steep_repl._peer_label(peer)),
+        hint = 'Check host, port and firewalls: this server connects to it, and not your program.';
+    when sqlclient_unable_to_establish_sqlconnection or invalid_parameter_value or invalid_password then
+      get stacked diagnostics detail = pg_exception_detail, state = returned_sqlstate;
       -- What libpq says of a string that it cannot read may hold any part of it.
-      if steep_repl._peer_label(peer) = '...' or detail !~ '^(connection to server|could not translate host name|could not look up)' then
+      if steep_repl._peer_label(peer) = '...' or not steep_repl._is_of_connecting(detail) then
         raise exception 'peer is not a valid connection string' using errcode = 'invalid_parameter_value',
           hint = 'Write keyword=value pairs, with quotes around a value that has spaces, or a postgresql:// address.';
       end if;
-      raise exception 'could not connect to the peer' using errcode = 'sqlclient_unable_to_establish_sqlconnection', detail = detail;
+      raise exception 'could not connect to the peer' using detail = detail,
+        errcode = case state when '28P01' then 'invalid_password' else 'sqlclient_unable_to_establish_sqlconnection' end,
+        hint = 'Check host, port, database, user and password of the peer, as this server sees them, and pg_hba.conf there.';
   end;
   begin
     perform steep_repl._peer_command(connection, steep_repl._peer_first_settings());

@@ -124,16 +124,19 @@ begin
 end
 $fn$;
 
-create function steep_repl._overlap_latest(peer text, table_name text, out overlap_id text, out key_columns text[], out completed_at timestamptz)
+-- With a key, one that told rows apart by it.
+create function steep_repl._overlap_latest(
+  peer text, table_name text, key jsonb, only_id text, out overlap_id text, out key_columns text[], out completed_at timestamptz)
 language sql stable parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on
 as $fn$
   select o.overlap_id, t.key_columns, o.completed_at
   from steep_repl.overlaps o join steep_repl.overlap_tables t using (overlap_id)
   where o.status = 'complete' and steep_repl._is_same_peer($1, o.peer) and t.table_name = $2 and t.reason is null
+    and ($3 is null or $3 = to_jsonb(t.key_columns)) and ($4 is null or $4 = o.overlap_id)
     and steep_repl._is_here(o.system_identifier, o.database_oid) and pg_has_role(o.requested_by_oid, 'MEMBER')
   order by o.created_at desc limit 1
 $fn$;
-comment on function steep_repl._overlap_latest(text, text) is 'private: the latest queued comparison of a table with this peer that is complete';
+comment on function steep_repl._overlap_latest(text, text, jsonb, text) is 'private: the latest queued comparison of a table with this peer that is complete, or the one of this id';
 
 -- Digests of each column of the rows that differ are compared, not the values. NULL where one side has no such row.
 create function steep_repl._overlap_columns(connection text, plan jsonb, out no int, out names text[])
@@ -161,8 +164,8 @@ $fn$;
 comment on function steep_repl._overlap_columns(text, jsonb) is 'private: names of the columns that differ now, of rows that both sides have';
 
 create function steep_repl._overlap_rows(
-  peer text, wanted_table text, wanted_category text, max_rows int, primary_keys jsonb,
-  out key jsonb, out category text, out differing_columns text[], out compared_at timestamptz)
+  peer text, wanted_table text, wanted_category text, max_rows int, primary_keys jsonb, only_id text,
+  out key jsonb, out category text, out differing_columns text[], out compared_at timestamptz, out overlap_id text)
 returns setof record
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
 @SET_VALUES@ @SET_SCAN@ @SET_READING@ as $fn$
@@ -180,7 +183,14 @@ begin
     raise exception 'max_rows must be between 1 and 100000' using errcode = 'invalid_parameter_value';
   end if;
   select * into target from steep_repl._overlap_targets(array[wanted_table], primary_keys);
-  select * into kept from steep_repl._overlap_latest(peer, target.name);
+  if only_id is not null then
+    perform from steep_repl._overlap_reviewed(only_id, peer, array[target.name]);
+    if primary_keys is not null then
+      raise exception 'primary_keys cannot be given with overlap_id' using errcode = 'invalid_parameter_value',
+        detail = 'The comparison says what identifies a row.';
+    end if;
+  end if;
+  select * into kept from steep_repl._overlap_latest(peer, target.name, nullif(target.key, 'null'), only_id);
   connection := steep_repl._peer_open(peer);
   perform steep_repl._overlap_plans(connection, array[target.name],
     case when kept.overlap_id is null then primary_keys else jsonb_build_object(target.name, kept.key_columns) end);
@@ -200,7 +210,7 @@ begin
     update pg_temp.steep_repl_differences set is_settled = false;
   end if;
   return query
-    select jsonb_object(array(select jsonb_array_elements_text(plan -> 'key')), d.key), d.category, c.names, coalesce(kept.completed_at, clock_timestamp())
+    select jsonb_object(array(select jsonb_array_elements_text(plan -> 'key')), d.key), d.category, c.names, coalesce(kept.completed_at, clock_timestamp()), kept.overlap_id
     from pg_temp.steep_repl_differences d
     left join steep_repl._overlap_columns(connection, plan) c using (no)
     -- what is equal by now is no difference any more
@@ -212,7 +222,7 @@ exception when query_canceled or others then
   raise;
 end
 $fn$;
-comment on function steep_repl._overlap_rows(text, text, text, int, jsonb) is 'private: overlap_rows';
+comment on function steep_repl._overlap_rows(text, text, text, int, jsonb, text) is 'private: overlap_rows';
 
 -- Row security is on for our own tables, and off for the user's.
 create function steep_repl._overlap_kept_rows(overlap_id text, table_name text, category text, max_rows int)
@@ -244,7 +254,7 @@ begin
   end if;
   if reviewed.status <> 'complete' then
     raise exception 'comparison "%" is %', overlap_id, reviewed.status using errcode = 'object_not_in_prerequisite_state',
-      hint = 'Only a complete comparison can be merged.';
+      hint = 'Name one that is complete: see steep_repl.overlaps.';
   end if;
   if not steep_repl._is_same_peer(peer, reviewed.peer) then
     raise exception 'the comparison was with another peer' using errcode = 'invalid_parameter_value', detail = format('It was %s.', reviewed.peer);
@@ -253,7 +263,7 @@ begin
   from (select format('%I.%I', (parse_ident(t.name))[1], (parse_ident(t.name))[2]) as name from unnest(tables) t(name)) n
   where n.name not in (select t.table_name from steep_repl.overlap_tables t where t.overlap_id = reviewed.overlap_id and t.reason is null);
   if missing is not null then
-    raise exception 'the comparison has not compared all tables that are to be merged' using errcode = 'invalid_parameter_value',
+    raise exception 'the comparison has not compared all of these tables' using errcode = 'invalid_parameter_value',
       detail = format('It lacks %s.', missing);
   end if;
   select array_agg(t.table_name order by t.table_name), jsonb_object_agg(t.table_name, t.key_columns) into tables, primary_keys
@@ -267,7 +277,8 @@ comment on function steep_repl._overlap_reviewed(text, text, text[]) is 'private
 
 create function steep_repl.overlap_rows(
   peer text, table_name text, category text default null, max_rows int default 1000, primary_keys jsonb default null,
-  out key jsonb, out category text, out differing_columns text[], out compared_at timestamptz)
+  overlap_id text default null,
+  out key jsonb, out category text, out differing_columns text[], out compared_at timestamptz, out overlap_id text)
 returns setof record
 language sql volatile parallel unsafe set search_path = pg_catalog, pg_temp
-as 'select r.* from steep_repl._overlap_rows($1, $2, $3, $4, $5) r';
+as 'select r.* from steep_repl._overlap_rows($1, $2, $3, $4, $5, $6) r';

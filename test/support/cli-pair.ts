@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect } from "vitest";
 import { type CliOptions, type CliResult, cli } from "./cli.ts";
+import { cliHere } from "./cli-here.ts";
 import { type Server, startServer } from "./server.ts";
 
 /** The next one is no double. */
@@ -9,7 +10,7 @@ const twoTo53 = "9007199254740992";
 export interface CliPair {
   readonly a: Server;
   readonly b: Server;
-  /** Run a command on the first server, and expect its exit code. */
+  /** Run a command on the first server, and expect its exit code; with options as a program of its own. */
   on(code: number, args: readonly string[], options?: CliOptions): Promise<CliResult>;
   /** The same with --json; what it prints. */
   json<T>(code: number, args: readonly string[]): Promise<T>;
@@ -51,8 +52,9 @@ async function prepare(a: Server, b: Server): Promise<void> {
 }
 
 function pairOf(a: Server, b: Server): CliPair {
-  const on: CliPair["on"] = async (code, args, options = {}) => {
-    const result = await cli([...args, "-c", a.uri()], options);
+  const on: CliPair["on"] = async (code, args, options) => {
+    const words = [...args, "-c", a.uri()];
+    const result = await (options === undefined ? cliHere(words) : cli(words, options));
     expect(result, `steep-repl ${args.join(" ")}`).toMatchObject({ code });
     return result;
   };

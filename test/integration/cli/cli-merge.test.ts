@@ -52,6 +52,7 @@ describe("merges", () => {
     expect(merged.stderr).toContain(
       "1 rows that only the peer has are pulled: those that were deleted here come back",
     );
+    expect(merged.stderr).toMatch(/\nto list the rows: .* --overlap-id overlap_\w+ -c /);
     expect(merged.stdout).toMatch(/rows_merged +22\n/);
     const [{ merge_id: id } = { merge_id: "" }] = await pair.json<{ merge_id: string }[]>(0, [
       "merge",
@@ -136,16 +137,69 @@ describe("merges", () => {
     await pair.on(0, ["merge", "start", "node-b", ...orders, "--prefer", "node-a", "--yes"]);
   });
 
+  test("a comparison is kept, listed, and merged as it was reviewed; what was left is listed", async () => {
+    await pair.a.query("insert into public.orders values (61, 'here', 1), (62, 'here', 1)");
+    await pair.b.query("insert into public.orders values (61, 'there', 1)");
+    type Kept = { overlap_id: string; [count: string]: unknown };
+    const reviewed = await pair.json<Kept>(1, ["overlap", "start", "node-b", ...orders]);
+    expect(reviewed).toMatchObject({ local_only_count: 1, conflict_count: 1, status: "complete" });
+    const { overlap_id: id } = reviewed;
+    await pair.on(1, ["overlap", "start", "node-b", ...orders]);
+    const kept = await pair.json<Kept[]>(0, ["overlap", "list"]);
+    expect(kept.length).toBeGreaterThan(1);
+    expect(kept.map(({ overlap_id }) => overlap_id)).toContain(id);
+    expect(await pair.json(0, ["overlap", "tables", id])).toMatchObject([
+      { table_name: "public.orders", local_only_count: 1, conflict_count: 1 },
+    ]);
+
+    const rows = ["overlap", "rows", "node-b", "public.orders"];
+    const [latest] = await pair.json<Kept[]>(1, [...rows, "--category", "conflict"]);
+    expect(latest).toMatchObject({ overlap_id: kept[0]?.overlap_id, key: { id: "61" } });
+    expect(latest?.overlap_id).not.toBe(id);
+    expect(await pair.json(1, [...rows, "--overlap-id", id, "--max-rows", "5"])).toMatchObject([
+      { category: "conflict", overlap_id: id },
+      { category: "local_only", overlap_id: id },
+    ]);
+
+    await pair.b.query("update public.orders set note = 'newer' where id = 61");
+    const merge = ["merge", "start", "node-b", "--overlap-id", id];
+    expect((await pair.on(1, [...merge, "--dry-run"])).stdout).toMatch(/rows_merged +1\n/);
+    const merged = await pair.on(1, [...merge, "--yes"]);
+    expect(merged.stderr).not.toContain("comparing");
+    const [, left = ""] = /1 rows were left .* steep-repl (merge rows-left merge_\w+) -c /.exec(
+      merged.stderr,
+    ) as readonly string[];
+    expect((await pair.on(1, left.split(" "))).stdout).toMatch(
+      /public\.orders +\{"id": "61"\} +\S/,
+    );
+
+    // what is equal by now is no difference any more
+    expect(await pair.json(1, rows)).toMatchObject([{ key: { id: "61" } }]);
+    const [mergeId = ""] = left.split(" ").slice(-1);
+    const undone = await pair.on(0, ["merge", "undo", mergeId, "--yes"]);
+    expect(undone.stderr).not.toContain("warning");
+    const again = await pair.on(0, ["merge", "undo", mergeId, "--yes"]);
+    expect(
+      again.stderr.match(/warning: merge "merge_\w+" was taken back already, by/g),
+    ).toHaveLength(1);
+    expect(again.stdout).toMatch(/warnings +\S*the merge was taken back already/);
+  });
+
+  test("nothing is left over", async () => {
+    expect(await pair.json(0, ["ops", "leftovers"])).toEqual([]);
+  });
+
   test("ops wait shows a comparison, too", async () => {
     const [job] = await pair.a.query<{ id: string }>(
       "select operation_id as id from steep_repl.start_overlap('node-b', '{public.orders}')",
     );
-    expect((await pair.on(0, ["ops", "wait", job?.id ?? ""])).stdout).toContain("complete");
+    // 1, as where it is waited for from the beginning: rows differ
+    expect((await pair.on(1, ["ops", "wait", job?.id ?? ""])).stdout).toContain("complete");
   });
 
   test("a peer's password is in no list of processes and in no output", async () => {
     const peer = `host=127.0.0.1 port=${pair.b.port} dbname=postgres user=postgres password=topsecret`;
-    const result = await pair.on(0, ["merge", "start", "--peer", peer, ...orders, "--yes"]);
+    const result = await pair.on(0, ["merge", "start", "--peer", peer, ...orders, "--yes"], {});
     expect(result.stdout + result.stderr).not.toContain("topsecret");
     expect(result.stdout).toContain(`port=${pair.b.port}`);
   });

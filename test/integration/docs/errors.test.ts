@@ -90,6 +90,7 @@ const cases: readonly (readonly [sqlstate: string, call: string, user?: string])
   ["22023", `overlap_rows('${peer}', 'public.t', 'other')`],
   ["22023", `overlap_rows('${peer}', 'public.t', max_rows => 0)`],
   ["42704", "overlap_rows('none', 'public.t')"],
+  ["42704", `overlap_rows('${peer}', 'public.t', overlap_id => 'none')`],
   ["22023", `start_merge('${peer}', '{public.t}', strategy => 'best')`],
   ["22023", `start_merge('${peer}', '{public.t}', last_modified_column => 'id')`],
   ["42704", "start_merge('none', '{public.t}')"],

@@ -109,6 +109,25 @@ describe("a job of one role", () => {
     ]);
   });
 
+  test("is in sight of pg_monitor with the right to read the tables only", async () => {
+    await server.query(
+      "create role bare login; grant pg_monitor to bare; grant usage on schema steep_repl to bare",
+      [],
+      app,
+    );
+    try {
+      await expect(seenBy("bare")).rejects.toMatchObject(denied);
+      await expect(call("bare", "list_operations($1)", "failed")).rejects.toMatchObject(denied);
+      expect(
+        await server.query("select status from steep_repl.health()", [], as("bare")),
+      ).toHaveLength(1);
+      await server.query("grant select on all tables in schema steep_repl to bare", [], app);
+      expect(await seenBy("bare")).toEqual([1, 1, 1, 1, 1]);
+    } finally {
+      await server.query("drop owned by bare; drop role bare", [], app);
+    }
+  });
+
   test("can be cancelled and waited for by pg_signal_backend, and not retried", async () => {
     expect(await seenBy("signaller")).toEqual([0, 0, 0, 0, 0]);
     await expect(

@@ -264,6 +264,13 @@ test("only members of the role that merged see what was left", async () => {
       user: "stranger",
     }),
   ).rejects.toMatchObject({ code: "42704" });
+  // sees the merge, and must not be told that it has left nothing
+  await pair.a.query("grant pg_monitor to stranger");
+  await expect(
+    pair.a.query("select * from steep_repl.merge_rows_left($1)", [merge.merge_id], {
+      user: "stranger",
+    }),
+  ).rejects.toMatchObject({ code: "42501" });
   await pair.a.query("drop owned by stranger; drop role stranger");
 });
 

@@ -320,6 +320,9 @@ test("a backlog is refused by its names, and may be discarded by a merge of all 
       /peer: slot from_b, subscription from_b here \(disabled\), \d+ (bytes|kB) behind/,
     );
     expect(refused.error_hint).toContain("backlog => 'discard'");
+    // what catches up where nothing is sent?
+    expect(refused.error_hint).toContain("here: ALTER SUBSCRIPTION from_b ENABLE;");
+    expect(refused.error_hint).toContain("at the peer: ALTER SUBSCRIPTION from_a ENABLE;");
 
     await a.query("insert into u values (500, 'only here')");
     const positions = "select slot_name, confirmed_flush_lsn from pg_replication_slots order by 1";

@@ -92,6 +92,9 @@ describe.each([
 
     const again = await undo(merge, { user: "merger", peer: pair.asMerger });
     expect(again).toMatchObject({ status: "complete", rows_merged: "0", rows_left: "0" });
+    expect(again.warnings).toEqual([
+      expect.stringContaining(`taken back already, by ${undone.merge_id}`),
+    ]);
     expect(await rows()).toEqual(before);
   });
 });

@@ -105,6 +105,29 @@ describe("register_node", () => {
     expect(await one("register_node('m', port => 7777)")).toMatchObject({ port: 7777 });
   });
 
+  test("warns where an entry of this server is one of another server from now on", async () => {
+    const client = await server.connect(app);
+    let warnings: string[] = [];
+    client.on("notice", ({ severity, message }) => warnings.push(`${severity}: ${message}`));
+    const said = async (args: string) => {
+      warnings = [];
+      await client.query(`select steep_repl.register_node('n', ${args})`);
+      return warnings;
+    };
+    const warning = ['WARNING: node "n" was this server, and is another one from now on'];
+    await client.query("create server elsewhere foreign data wrapper dblink_fdw");
+    expect(await said("'Node'")).toEqual([]);
+    expect(await said("host => 'localhost'")).toEqual([]);
+    for (const moved of ["host => '192.0.2.1'", "port => 1", "foreign_server => 'elsewhere'"]) {
+      expect(await said(`priority => 7`), moved).toEqual([]);
+      expect(await said(moved), moved).toEqual(warning);
+      expect(await said(moved), moved).toEqual([]);
+      await client.query("delete from steep_repl.nodes");
+      await said(`host => 'localhost', port => ${server.port}`);
+    }
+    await client.query("drop server elsewhere");
+  });
+
   test("takes names as long as they may be, and the table none beyond, whoever writes it", async () => {
     const longest = { node_id: 63, node_name: 63, host: 255, dbname: 63, username: 63 };
     const bytes = Object.values(longest);

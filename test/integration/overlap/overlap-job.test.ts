@@ -155,6 +155,47 @@ test("overlap_rows compares now where nothing was kept", async () => {
   ).rejects.toMatchObject({ code: "22023" });
 });
 
+test("overlap_rows says which comparison it answers from, and can be told", async () => {
+  const rows = (more: string, table = "public.t") =>
+    a.query(
+      `select key ->> 'id' as id, overlap_id from steep_repl.overlap_rows($1, '${table}', 'local_only'${more})`,
+      [peer],
+    );
+  const of = (found: Awaited<ReturnType<typeof rows>>) => [
+    ...new Set(found.map((row) => row.overlap_id)),
+  ];
+  const compare = async (keys = "null") => {
+    const [queued] = await a.query<{ overlap_id: string; operation_id: string }>(
+      `select * from steep_repl.start_overlap($1, '{public.t}', ${keys})`,
+      [peer],
+    );
+    await endOfOverlap(a, queued?.operation_id ?? "");
+    return queued?.overlap_id ?? "";
+  };
+  const first = await compare();
+  const byKey = await compare(`'{"public.t": ["id"]}'`);
+  const latest = await compare();
+  expect(of(await rows(""))).toEqual([latest]);
+  expect(of(await rows(`, overlap_id => '${first}'`))).toEqual([first]);
+  // the key that was asked for, or none that was kept
+  expect(of(await rows(`, primary_keys => '{"public.t": ["id"]}'`))).toEqual([latest]);
+  expect(of(await rows(`, overlap_id => '${byKey}'`))).toEqual([byKey]);
+  const now = await rows(`, primary_keys => '{"public.t": ["id", "v"]}'`);
+  expect([of(now), now.length > 0]).toEqual([[null], true]);
+
+  const refusal = (more: string, table?: string) => expect(rows(more, table)).rejects;
+  await refusal(`, overlap_id => 'none'`).toMatchObject({ code: "42704" });
+  await refusal(`, overlap_id => '${first}'`, "public.other").toMatchObject({ code: "22023" });
+  await refusal(`, overlap_id => '${first}', primary_keys => '{"public.t": ["id"]}'`).toMatchObject(
+    { code: "22023", message: "primary_keys cannot be given with overlap_id" },
+  );
+  await expect(
+    a.query(`select steep_repl.overlap_rows('host=127.0.0.1', 'public.t', overlap_id => $1)`, [
+      first,
+    ]),
+  ).rejects.toMatchObject({ code: "22023", message: "the comparison was with another peer" });
+});
+
 test("no table, log line or session shows the password", async () => {
   const queued = await startOverlap(a, peer, ["public.t"]);
   await endOfOverlap(a, queued.operation_id);

@@ -43,6 +43,9 @@ const fine: MergeFacts = {
   without_stamps: null,
   replicates: false,
   backlog: null,
+  lost: null,
+  resuming: null,
+  taken_back: null,
   unidentified: null,
   given_up: null,
   lacks_to_discard: null,
@@ -467,7 +470,32 @@ const refusals: readonly [
       sqlstate: "55000",
       message: "changes wait to be replicated between the two sides",
       detail: "slot s, 8 kB behind",
-      hint: "backlog => 'discard'",
+      hint: "Let replication catch up first",
+    },
+  ],
+  [
+    "a backlog of subscriptions that are not at work",
+    {
+      backlog: "slot s, 8 kB behind",
+      resuming: "here: ALTER SUBSCRIPTION s ENABLE;",
+    },
+    {},
+    {
+      sqlstate: "55000",
+      message: "changes wait to be replicated between the two sides",
+      detail: "slot s, 8 kB behind",
+      hint: "Have replication go on (here: ALTER SUBSCRIPTION s ENABLE;)",
+    },
+  ],
+  [
+    "a backlog that will never come",
+    { backlog: "slot s, 8 kB behind", lost: "subscription s here", resuming: "x" },
+    {},
+    {
+      sqlstate: "55000",
+      message: "changes wait to be replicated between the two sides",
+      detail: "slot s, 8 kB behind",
+      hint: "Nothing of it comes any more to subscription s here. Disable the subscriptions, and merge: backlog => 'discard'",
     },
   ],
   [
@@ -509,7 +537,9 @@ describe("a merge is refused for", () => {
     const [first, second] = [refusals[i], refusals[i + 1]];
     const facts = { ...second?.[1], ...first?.[1] };
     // a backlog is refused where it may not be discarded, and what follows where it may
-    const both = first?.[0] === "a backlog" ? {} : { ...second?.[2], ...first?.[2] };
+    const both = first?.[3].message.startsWith("changes wait")
+      ? {}
+      : { ...second?.[2], ...first?.[2] };
     expect(refusal(facts, both).message).toContain(messageOf(i));
     expect(refusal(second?.[1] ?? {}, second?.[2]).message).toContain(messageOf(i + 1));
   });
