@@ -21,13 +21,12 @@ import {
   type Difference,
   isClone,
   ofType,
-  type Partition,
   type SchemaObject,
   type Side,
   type Table,
 } from "./schema-objects.ts";
 import { comment, script } from "./statements.ts";
-import { changePersistence, createTable, dropTable } from "./table-sql.ts";
+import { attach, changePersistence, createTable, dropTable } from "./table-sql.ts";
 
 function pairs(local: readonly SchemaObject[], peer: readonly SchemaObject[]): readonly Pair[] {
   // a primary key must be gone before another is made, whatever has its name, and so must a trigger before a partition gets one
@@ -63,23 +62,6 @@ function persistence(local: Table): Change {
   };
 }
 
-/** Attaching takes a key or index that the table has for one of its parent's, even if there are two of them here. */
-function attaching({ table }: Surroundings, local: Partition, all: readonly Pair[]): Change {
-  const isOwn = ({ local: one }: Pair) =>
-    (one?.type === "index" && !one.facts.is_part) ||
-    (one?.type === "constraint" && "pu".includes(one.facts.kind) && !one.facts.is_part);
-  return simply(
-    script(
-      all.some(isOwn)
-        ? comment(
-            "a key or index that it has may become a part of one of its parent's then: compare again",
-          )
-        : null,
-      create(table, local),
-    ),
-  );
-}
-
 function changeOf(around: Surroundings, pair: Pair, all: readonly Pair[]): Change {
   const { local, peer } = pair;
   if (comesAfterDetaching(pair, all)) {
@@ -105,7 +87,8 @@ function changeOf(around: Surroundings, pair: Pair, all: readonly Pair[]): Chang
     return persistence(local);
   }
   if (local?.type === "partition" && peer === undefined) {
-    return attaching(around, local, all);
+    const ours = all.flatMap((one) => one.local ?? []);
+    return simply(attach(around.table, local, ours));
   }
   return peer === undefined
     ? createAddition(around, local as Addition)

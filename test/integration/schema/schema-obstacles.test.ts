@@ -241,6 +241,13 @@ test("an index of a table that attaching takes for one of its parent's", async (
   );
   await explains(/a part of one of its parent's then: compare again$/m);
   await explains(/^-- index s\.x has the name that it would get$/m);
+  // a table that is made whole is attached, too
+  await setTables(
+    stage,
+    "create table root (a int) partition by list (a); create index on root (a)",
+    "create table t partition of root default; create index x on t (a)",
+  );
+  await explains(/a part of one of its parent's then: compare again$/m);
 });
 
 test("an index of a partition that is a part of one made ON ONLY", async () => {
