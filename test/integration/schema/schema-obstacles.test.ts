@@ -352,6 +352,16 @@ test.each([
   await explains(why);
 });
 
+test("a column that may be NULL, and is of the index of the replica identity there", async () => {
+  await setTables(
+    stage,
+    "create table t (a int); create unique index x on t (a)",
+    "",
+    "alter table t alter a set not null; alter table t replica identity using index x",
+  );
+  await mends("s.t");
+});
+
 const noInherit = "alter table kid add not null a no inherit";
 
 test.each([
