@@ -31,6 +31,7 @@ export const sqlAfter: readonly string[] = [
   "overlap/facts.sql",
   "schema/sides.sql",
   "schema/defaults.sql",
+  "schema/read-again.sql",
   "schema/objects.sql",
   "schema/ties.sql",
   "schema/wanted.sql",
