@@ -36,6 +36,7 @@ export const sqlAfter: readonly string[] = [
   "overlap/facts.sql",
   "schema/sides.sql",
   "schema/defaults.sql",
+  "schema/read-again.sql",
   "schema/objects.sql",
   "schema/ties.sql",
   "schema/wanted.sql",
