@@ -91,7 +91,10 @@ test("the steps, in their order", { timeout: 120_000 }, async () => {
   expect(running.printed).toMatch(/repl\.initialization\.of_a_later_version is not known/);
   const client = new WireClient("Coordinator", daemon.address);
   await expect(client.call("HealthCheck")).rejects.toMatchObject({
-    ...{ code: status.UNAVAILABLE, details: expect.stringContaining("ALTER EXTENSION steep_repl UPDATE") },
+    ...{
+      code: status.UNAVAILABLE,
+      details: expect.stringContaining("ALTER EXTENSION steep_repl UPDATE"),
+    },
   });
 
   for (const server of [a, b]) await server.query("alter extension steep_repl update");
