@@ -40,7 +40,10 @@ const { metafile } = await build({
   metafile: true,
 });
 chmodSync(`${out}/steep-repl.cjs`, 0o755);
-writeFileSync(`${out}/LICENSES-OF-OTHERS`, licensesOf([...Object.keys(metafile.inputs), ...lazyInputs], root));
+writeFileSync(
+  `${out}/LICENSES-OF-OTHERS`,
+  licensesOf([...Object.keys(metafile.inputs), ...lazyInputs], root),
+);
 
 // the program itself says what the manual has
 const pageMaker = `${root}build/tools/man-page.cjs`;

@@ -13,7 +13,11 @@ const sets = {
 };
 
 const setOf = new Map(Object.entries(sets).flatMap(([set, names]) => names.map((n) => [n, set])));
-const packageOf = (name) => name.split("/").slice(0, name.startsWith("@") ? 2 : 1).join("/");
+const packageOf = (name) =>
+  name
+    .split("/")
+    .slice(0, name.startsWith("@") ? 2 : 1)
+    .join("/");
 const packages = new Set([...setOf.keys()].map(packageOf));
 
 /** What is bundled as text is added to `inputs`, for its licenses. */

@@ -58,6 +58,15 @@ export class Session {
     return new Session(client, candidate);
   }
 
+  /** End it whatever it is doing: what waits for an answer fails. */
+  cut(reason: string): void {
+    this.lossReason ??= reason;
+    const { connection } = this.client as unknown as {
+      readonly connection: { readonly stream: { destroy(error: Error): void } };
+    };
+    connection.stream.destroy(new Error(reason));
+  }
+
   /** The server as people call it; a path is one "on server" this. */
   get serverName(): string {
     return this.candidate.isSocket ? "localhost" : this.candidate.host;

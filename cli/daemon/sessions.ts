@@ -11,6 +11,8 @@ import { commandPassword } from "./password.ts";
 const maxSessions = 20;
 /** One that nobody needs for so long is closed. */
 const idleMs = 60_000;
+/** A server that does not answer for so long is taken for gone, where nobody says otherwise. */
+const answerMs = 15_000;
 
 /**
  * Sessions with PostgreSQL, which RPCs borrow. Where the server is down, an RPC is told so at once; the
@@ -35,11 +37,17 @@ export class Sessions {
   }
 
   /**
-   * @throws ConnectError UNAVAILABLE where there is no connection
+   * Do something in a session, which is cut off if it takes longer than `within` ms.
+   *
+   * @throws ConnectError UNAVAILABLE where there is no connection, or no answer
    */
-  async use<T>(action: (session: Session) => Promise<T>): Promise<T> {
+  async use<T>(action: (session: Session) => Promise<T>, within = answerMs): Promise<T> {
     const session = await this.#borrow();
     let isSound = false;
+    const timer = setTimeout(
+      () => session.cut(`the server has not answered for ${within / 1000} s`),
+      within,
+    );
     try {
       const result = await action(session);
       isSound = true;
@@ -49,6 +57,7 @@ export class Sessions {
       if (!isSound) throw unavailable(session.lossReason ?? (error as Error).message);
       throw error;
     } finally {
+      clearTimeout(timer);
       this.#giveBack(session, isSound);
     }
   }

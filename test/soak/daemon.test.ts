@@ -1,11 +1,13 @@
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { status } from "@grpc/grpc-js";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startDaemon } from "../support/grpc/daemon.ts";
 import { WireClient } from "../support/grpc/peer.ts";
+import { descendants, signal } from "../support/processes.ts";
 import { type Server, startServer } from "../support/server.ts";
 
-/* Snapshots one after the other: the daemon keeps nothing of them. */
+/* What takes longer than the other tests of the daemon may. */
 
 const times = Number(process.env.STEEP_CASES ?? 1000);
 let server: Server;
@@ -45,5 +47,24 @@ test(`${times} snapshots leave no memory, sockets or sessions behind`, async () 
   expect(after.mb).toBeLessThan(before.mb + 40);
   expect(after.files).toBeLessThan(before.files + 5);
   expect(after.sessions).toBeLessThanOrEqual(before.sessions + 1);
+  await daemon.stop();
+});
+
+test("a server that is frozen is taken for gone, and then found again", async () => {
+  const daemon = await startDaemon(server);
+  const client = new WireClient("Coordinator", daemon.address);
+  expect((await client.call("HealthCheck")).status).toBe("SERVING");
+  const frozen = [server.pid, ...descendants(server.pid)];
+  for (const pid of frozen) signal(pid, "SIGSTOP");
+  try {
+    const began = performance.now();
+    await expect(client.call("HealthCheck")).rejects.toMatchObject({ code: status.UNAVAILABLE });
+    await expect(client.call("GetNodes")).rejects.toMatchObject({ code: status.UNAVAILABLE });
+    expect(performance.now() - began).toBeLessThan(30_000);
+  } finally {
+    for (const pid of frozen) signal(pid, "SIGCONT");
+  }
+  expect((await client.call("HealthCheck")).status).toBe("SERVING");
+  client.close();
   await daemon.stop();
 });
