@@ -4,8 +4,8 @@ import { chmodSync, copyFileSync, mkdirSync, readFileSync, writeFileSync } from 
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
+import { lazyPackages } from "./lazy-packages.mjs";
 import { licensesOf } from "./licenses.mjs";
-import { packedPackages } from "./pack.mjs";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const out = `${root}build/cli`;
@@ -28,21 +28,21 @@ const common = {
 };
 
 mkdirSync(out, { recursive: true });
-const packed = await packedPackages(common);
+const lazyInputs = [];
 const { metafile } = await build({
   ...common,
-  plugins: [packed.plugin],
   entryPoints: [`${root}cli/main.ts`],
   outfile: `${out}/steep-repl.cjs`,
   minifySyntax: true,
   minifyWhitespace: true,
   banner: { js: "#!/usr/bin/env node" },
+  plugins: [lazyPackages(common, lazyInputs)],
   metafile: true,
 });
 chmodSync(`${out}/steep-repl.cjs`, 0o755);
 writeFileSync(
   `${out}/LICENSES-OF-OTHERS`,
-  licensesOf([...Object.keys(metafile.inputs), ...packed.inputs], root),
+  licensesOf([...Object.keys(metafile.inputs), ...lazyInputs], root),
 );
 
 // the program itself says what the manual has

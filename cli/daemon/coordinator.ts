@@ -15,6 +15,7 @@ import type { ResultRow, Session } from "../session.ts";
 import { call } from "../sql-call.ts";
 import type { DaemonConfig } from "./config.ts";
 import { isFailure, requireFields, textOf, toConnectError } from "./errors.ts";
+import { healthMs } from "./health.ts";
 import type { Sessions } from "./sessions.ts";
 import { boolValue, intValue, textValue, timeValue } from "./values.ts";
 
@@ -69,9 +70,12 @@ export function coordinator(
   sessions: Sessions,
   startedAt: number,
 ): ServiceImpl<typeof Coordinator> {
-  const answer = async <T>(action: (session: Session) => Promise<T>): Promise<T> => {
+  const answer = async <T>(
+    action: (session: Session) => Promise<T>,
+    within?: number,
+  ): Promise<T> => {
     try {
-      return await sessions.use(action);
+      return await sessions.use(action, within);
     } catch (error) {
       throw toConnectError(error);
     }
@@ -93,7 +97,7 @@ export function coordinator(
           version: textValue(row.values.extension_version),
           uptimeSince: timestampFromMs(startedAt),
         });
-      }),
+      }, healthMs),
 
     registerNode: async ({ nodeId, nodeName, host, port, priority }) => {
       requireFields({ node_id: nodeId, node_name: nodeName });

@@ -9,12 +9,15 @@ import { pause } from "./pause.ts";
 import type { Sessions } from "./sessions.ts";
 
 const watchMs = 2000;
+/** Who asks for health does not wait longer for it, in ms. */
+export const healthMs = 5000;
 
 /** `healthy`, `degraded` or `unhealthy`; unhealthy where PostgreSQL does not answer. */
 export async function healthOf(sessions: Sessions): Promise<string> {
   try {
-    const row = await sessions.use((session) =>
-      session.row("select status from steep_repl.health()"),
+    const row = await sessions.use(
+      (session) => session.row("select status from steep_repl.health()"),
+      healthMs,
     );
     return row.values.status ?? "unhealthy";
   } catch {

@@ -1,3 +1,4 @@
+import { healthMs } from "./health.ts";
 import type { Sessions } from "./sessions.ts";
 
 /** A gauge of Prometheus: what it is, and its values by their labels. */
@@ -44,7 +45,7 @@ export async function metrics(sessions: Sessions): Promise<string> {
   const add = (name: string, help: string, value: number) =>
     gauges.push([name, { help, values: [[{}, value]] }]);
   try {
-    const { rows } = await sessions.use((session) => session.query(query));
+    const { rows } = await sessions.use((session) => session.query(query), healthMs);
     add("postgresql_up", "Whether the daemon reaches PostgreSQL", 1);
     for (const name of Object.keys(helps))
       gauges.push([

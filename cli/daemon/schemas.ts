@@ -23,6 +23,9 @@ const statuses: Readonly<Record<string, ComparisonStatus>> = {
   peer_only: ComparisonStatus.REMOTE_ONLY,
 };
 
+/** Thousands of tables, on both sides. */
+const comparingMs = 600_000;
+
 type SchemaRpcs = Pick<
   ServiceImpl<typeof InitService>,
   "compareSchemas" | "getSchemaFingerprints" | "getColumnDiff" | "captureFingerprints"
@@ -97,7 +100,7 @@ export function schemas(sessions: Sessions): SchemaRpcs {
     failure: (failed: { success: boolean; error: string }) => T,
   ): Promise<T> => {
     try {
-      return await sessions.use(action);
+      return await sessions.use(action, comparingMs);
     } catch (error) {
       if (!isFailure(error)) throw toConnectError(error);
       return failure({ success: false, error: textOf(error) });

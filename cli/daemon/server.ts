@@ -25,6 +25,9 @@ import { snapshots } from "./snapshots.ts";
 
 /** No request of ours is longer. */
 const maxRequestBytes = 4 * 1024 * 1024;
+/** More are refused: of one client at once, and of clients. */
+const maxStreams = 100;
+const maxClients = 1000;
 /** Streams that a stop has told to end have so long. */
 const stopMs = 10_000;
 
@@ -95,9 +98,11 @@ export async function startDaemon(
     shutdownSignal: stopping.signal,
   });
   const { tls } = config.grpc;
+  const settings = { maxConcurrentStreams: maxStreams };
   const server: Http2Server = tls
-    ? createSecureServer(secureOptions(tls), handler)
-    : createServer({}, handler);
+    ? createSecureServer({ ...secureOptions(tls), settings }, handler)
+    : createServer({ settings }, handler);
+  server.maxConnections = maxClients;
   const open = new Set<ServerHttp2Session>();
   server.on("session", (session) => {
     open.add(session);

@@ -9,8 +9,12 @@ import { commandPassword } from "./password.ts";
 
 /** So many sessions are open at most; who comes later waits for one. */
 const maxSessions = 20;
+/** So many wait at most. */
+const maxWaiting = 1000;
 /** One that nobody needs for so long is closed. */
 const idleMs = 60_000;
+/** A server that does not answer for so long is taken for gone, where nobody says otherwise. */
+const answerMs = 15_000;
 
 /**
  * Sessions with PostgreSQL, which RPCs borrow. Where the server is down, an RPC is told so at once; the
@@ -20,7 +24,8 @@ export class Sessions {
   readonly #config: DaemonConfig;
   readonly #env: Environment;
   readonly #idle: { readonly session: Session; readonly timer: NodeJS.Timeout }[] = [];
-  readonly #waiting: (() => void)[] = [];
+  /** Each gets a session, or the place of one that was closed. */
+  readonly #waiting: ((session: Session | undefined) => void)[] = [];
   #open = 0;
   #isClosed = false;
 
@@ -35,11 +40,17 @@ export class Sessions {
   }
 
   /**
-   * @throws ConnectError UNAVAILABLE where there is no connection
+   * Do something in a session, which is cut off if it takes longer than `within` ms.
+   *
+   * @throws ConnectError UNAVAILABLE where there is no connection, or no answer
    */
-  async use<T>(action: (session: Session) => Promise<T>): Promise<T> {
+  async use<T>(action: (session: Session) => Promise<T>, within = answerMs): Promise<T> {
     const session = await this.#borrow();
     let isSound = false;
+    const timer = setTimeout(
+      () => session.cut(`the server has not answered for ${within / 1000} s`),
+      within,
+    );
     try {
       const result = await action(session);
       isSound = true;
@@ -49,6 +60,7 @@ export class Sessions {
       if (!isSound) throw unavailable(session.lossReason ?? (error as Error).message);
       throw error;
     } finally {
+      clearTimeout(timer);
       this.#giveBack(session, isSound);
     }
   }
@@ -69,9 +81,14 @@ export class Sessions {
       if (session.lossReason === undefined) return session;
       this.#close(session);
     }
-    if (this.#open >= maxSessions)
-      await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    this.#open++;
+    if (this.#waiting.length >= maxWaiting)
+      throw new ConnectError("too many requests wait for a session", Code.ResourceExhausted);
+    if (this.#open >= maxSessions) {
+      const given = await new Promise<Session | undefined>((resolve) =>
+        this.#waiting.push(resolve),
+      );
+      if (given) return given;
+    } else this.#open++;
     try {
       return await this.#connect();
     } catch (error) {
@@ -96,8 +113,13 @@ export class Sessions {
   }
 
   #giveBack(session: Session, isSound: boolean): void {
-    if (!isSound || this.#isClosed || this.#waiting.length > 0) {
+    if (!isSound || this.#isClosed) {
       this.#close(session);
+      return;
+    }
+    const next = this.#waiting.shift();
+    if (next) {
+      next(session);
       return;
     }
     const timer = setTimeout(() => {
@@ -115,8 +137,9 @@ export class Sessions {
   }
 
   #release(): void {
-    this.#open--;
-    this.#waiting.shift()?.();
+    const next = this.#waiting.shift();
+    if (next) next(undefined);
+    else this.#open--;
   }
 }
 

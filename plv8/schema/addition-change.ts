@@ -1,7 +1,7 @@
 import { create, drop, fire, invalidIndex, otherPartitioning } from "./addition-sql.ts";
 import { always, type Change, explained, parentOf, type Surroundings, simply } from "./change.ts";
 import type { Addition, Constraint, Index } from "./schema-objects.ts";
-import { script } from "./statements.ts";
+import { comment, script } from "./statements.ts";
 
 /*
  * What makes what is added to a table at the peer like ours.
@@ -28,7 +28,8 @@ export function createAddition(around: Surroundings, local: Addition): Change {
   if (local.type === "index" && !local.facts.is_valid) {
     return explained(invalidIndex(local));
   }
-  return simply(create(around.table, local));
+  const why = local.type === "constraint" ? whyNoPart(around, local) : null;
+  return why === null ? simply(create(around.table, local)) : explained(why);
 }
 
 /** What takes away what only the peer has. */
@@ -51,15 +52,30 @@ function partOfParents({ table }: Surroundings, { type, quoted }: Key): string {
   return `${type} ${quoted} is a part of one of the parent of ${table}: see to that first`;
 }
 
+/** Why a partition's key would not become a part of one of its parent's, as ours is, or null: attaching takes one of the same kind. */
+function whyNoPart({ table, isPartition }: Surroundings, { quoted, facts }: Constraint) {
+  return facts.is_part && (isPartition || facts.part_kind !== facts.kind)
+    ? `constraint ${quoted} is a part of one of the parent of ${table} here: add it there before the parent gets that`
+    : null;
+}
+
 function changeConstraint(around: Surroundings, local: Constraint, peer: Constraint): Change {
   const { table } = around;
-  if (peer.definition === `${local.definition} NOT VALID`) {
+  if (peer.compared === `${local.compared} NOT VALID`) {
     return simply((isThere) =>
       isThere ? `alter table ${table} validate constraint ${local.quoted};` : create(table, local),
     );
   }
   if (peer.facts.is_part) {
     return explained(partOfParents(around, peer));
+  }
+  const why = whyNoPart(around, local);
+  if (why !== null) {
+    return explained(why);
+  }
+  if (local.facts.is_part && local.facts.statement === peer.facts.statement) {
+    const text = comment("it becomes a part of one of the parent with the partition, see there");
+    return { kind: "none", text, isDone: true };
   }
   if (parentOf(around, peer) !== undefined) {
     return explained(`change constraint ${peer.quoted} of the parent of ${table}`);

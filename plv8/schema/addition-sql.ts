@@ -43,7 +43,7 @@ export function create(table: string, object: Addition): string {
   switch (object.type) {
     case "constraint":
       return script(
-        `alter table ${table} add constraint ${object.quoted} ${object.definition};`,
+        `alter table ${table} add constraint ${object.quoted} ${object.facts.statement};`,
         object.facts.is_replica_identity
           ? replicaIdentity(table, `using index ${object.quoted}`)
           : null,

@@ -189,7 +189,10 @@ function clearsForType(local: Column, peer: Column): (dependent: Dependent) => b
 }
 
 function clearsForNull({ object }: Dependent): boolean {
-  return object.type === "constraint" && object.facts.kind === "p";
+  return (
+    object.type === "replica identity" ||
+    (object.type === "constraint" && object.facts.kind === "p")
+  );
 }
 
 /** What makes a column that both have like ours. */

@@ -1,27 +1,37 @@
 import { changeAddition, createAddition, dropAddition } from "./addition-change.ts";
 import { create } from "./addition-sql.ts";
-import { always, type Change, explained, never, type Pair, type Surroundings } from "./change.ts";
+import {
+  always,
+  type Change,
+  explained,
+  never,
+  type Pair,
+  type Surroundings,
+  simply,
+} from "./change.ts";
 import { addColumn, alterColumn, dropColumn } from "./column-sql.ts";
+import { settled } from "./obstacles.ts";
 import { checkPeerSide } from "./peer-objects.ts";
 import { namesake, phase } from "./phases.ts";
-import { settled, tableOf } from "./plan.ts";
+import { tableOf } from "./plan.ts";
 import { suggestions } from "./run.ts";
 import {
   type Addition,
   type Constraint,
   type Difference,
+  isClone,
   ofType,
   type SchemaObject,
   type Side,
   type Table,
 } from "./schema-objects.ts";
 import { comment, script } from "./statements.ts";
-import { changePersistence, createTable, dropTable } from "./table-sql.ts";
+import { attach, changePersistence, createTable, dropTable } from "./table-sql.ts";
 
 function pairs(local: readonly SchemaObject[], peer: readonly SchemaObject[]): readonly Pair[] {
-  // a primary key must be gone before another is made, whatever has its name
-  const key = (o: SchemaObject) =>
-    JSON.stringify([o.type, o.type === "constraint" ? o.facts.kind : "", o.name]);
+  // a primary key must be gone before another is made, whatever has its name, and so must a trigger before a partition gets one
+  const kind = (o: SchemaObject) => (o.type === "constraint" ? o.facts.kind : isClone(o));
+  const key = (o: SchemaObject) => JSON.stringify([o.type, kind(o), o.name]);
   const theirs = new Map(peer.map((o) => [key(o), o]));
   const ours = new Set(local.map(key));
   return [
@@ -75,6 +85,10 @@ function changeOf(around: Surroundings, pair: Pair, all: readonly Pair[]): Chang
   }
   if (local?.type === "table") {
     return persistence(local);
+  }
+  if (local?.type === "partition" && peer === undefined) {
+    const ours = all.flatMap((one) => one.local ?? []);
+    return simply(attach(around.table, local, ours));
   }
   return peer === undefined
     ? createAddition(around, local as Addition)

@@ -81,11 +81,15 @@ export interface Cast {
 export interface Constraint extends Base {
   readonly type: "constraint";
   readonly facts: {
+    /** without that it is a part of another one */
+    readonly statement: string;
     /** check, primary key, unique, foreign key, exclusion */
     readonly kind: "c" | "p" | "u" | "f" | "x";
     readonly is_replica_identity: boolean;
     /** of a partition: of one of its parent's, and another one than that */
     readonly is_part: boolean;
+    /** what that of the parent is */
+    readonly part_kind: "p" | "u" | null;
     /** those that have such a check */
     readonly parents: readonly string[];
   };
@@ -152,6 +156,10 @@ export interface Trigger extends Base {
 export const isConstraintTrigger = (object: SchemaObject | undefined): boolean =>
   object?.type === "trigger" && object.definition.startsWith("CREATE CONSTRAINT TRIGGER");
 
+/** A partition's, which comes and goes with that of its parent. */
+export const isClone = (object: SchemaObject): boolean =>
+  object.type === "trigger" && object.facts.is_clone;
+
 /** Of a typed table. */
 export interface OfType extends Base {
   readonly type: "type";
@@ -193,11 +201,11 @@ export interface Outside {
   readonly what: string;
 }
 
-/** What a child of the table has, which an addition to the table must agree with. */
+/** What a child of the table has, which an addition to the table must agree with, or the child itself. */
 export interface Lower {
   readonly type: string;
   readonly name: string;
-  /** of a column, its type */
+  /** of a column, its type; of a constraint, what is compared; of NOT NULL, NO INHERIT or NOT VALID */
   readonly definition: string;
   /** for people */
   readonly what: string;

@@ -4,10 +4,11 @@ import {
   type Addition,
   isConstraintTrigger,
   ofType,
+  type Partition,
   type SchemaObject,
   type Table,
 } from "./schema-objects.ts";
-import { script, withheld } from "./statements.ts";
+import { comment, script, withheld } from "./statements.ts";
 
 const persistence = { p: "", u: "unlogged " } as const;
 
@@ -48,6 +49,25 @@ function rank(object: Addition): number {
   }
 }
 
+/** Attaches a partition, which takes a key or index that it has for one of its parent's, even if there are two of them here. */
+export function attach(
+  table: string,
+  partition: Partition,
+  objects: readonly SchemaObject[],
+): string {
+  const isOwn = (one: SchemaObject) =>
+    (one.type === "index" && !one.facts.is_part) ||
+    (one.type === "constraint" && "pu".includes(one.facts.kind) && !one.facts.is_part);
+  return script(
+    objects.some(isOwn)
+      ? comment(
+          "a key or index that it has may become a part of one of its parent's then: compare again",
+        )
+      : null,
+    create(table, partition),
+  );
+}
+
 /** All statements that make a table as it is here. */
 export function createTable(
   table: Table,
@@ -71,7 +91,11 @@ export function createTable(
     ...additions
       .filter((object) => !(hasIdentity && object.type === "replica identity"))
       .sort((a, b) => rank(a) - rank(b))
-      .map((object) => create(table.quoted, object)),
+      .map((object) =>
+        object.type === "partition"
+          ? attach(table.quoted, object, objects)
+          : create(table.quoted, object),
+      ),
   );
 }
 

@@ -115,8 +115,11 @@ return $sql$
                            and exists (select from pg_attribute pa where pa.attrelid = p.inhparent and pa.attname = c.attname)))
     from col c
     union all
-    select t.oid, 3, 'constraint', k.conname::text, quote_ident(k.conname), pg_get_constraintdef(k.oid),
-           json_build_object('kind', k.contype, 'is_replica_identity', coalesce(i.indisreplident, false), 'is_part', k.conparentid <> 0,
+    select t.oid, 3, 'constraint', k.conname::text, quote_ident(k.conname),
+           -- PostgreSQL takes one for a key of the parent that has the same columns, whatever else it is
+           pg_get_constraintdef(k.oid) || coalesce((select format(' (a part of %I)', u.conname) from pg_constraint u where u.oid = k.conparentid), ''),
+           json_build_object('statement', pg_get_constraintdef(k.oid), 'kind', k.contype, 'is_replica_identity', coalesce(i.indisreplident, false), 'is_part', k.conparentid <> 0,
+             'part_kind', (select u.contype from pg_constraint u where u.oid = k.conparentid),
              'parents', (select coalesce(json_agg(p.relation), '[]') from parent p
                          where k.contype = 'c' and p.inhrelid = t.oid
                            and exists (select from pg_constraint pk where pk.conrelid = p.inhparent and pk.conname = k.conname
@@ -212,12 +215,8 @@ return $sql$
                                        when 'A' then ' (enabled always)' else '' end,
            json_build_object('statement', rtrim(pg_get_ruledef(r.oid), ';'), 'enabled', r.ev_enabled)
     from t join pg_rewrite r on r.ev_class = t.oid),
-  -- varchar IN ('a', 'b') is printed in one way, and in another after what was printed was read again.
   o as (
-    select b.*, case when b.definition not like '%character varying%' then b.definition
-      else regexp_replace(
-        regexp_replace(b.definition, $re$(ARRAY[[]|, )[(](E?'(?:[^']|'')*'::character varying)[)]::text$re$, e'\\1\\2', 'g'),
-        $re$[(](ARRAY[[](?:E?'(?:[^']|'')*'::character varying(?:, )?)+[]])[)]::text[[][]]$re$, e'\\1', 'g') end as compared
+    select b.*, $sql$ || steep_repl._schema_read_again('b.definition') || $sql$ as compared
     from object b),
   -- of bytes in UTF-8, sorted as bytes, so that encodings and collations do not matter; what SQL_ASCII
   -- holds is taken for that

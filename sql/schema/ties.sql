@@ -94,14 +94,32 @@ return $sql$
                   and a.attnum = any (k.conkey))
        or exists (select from pg_index i where i.indrelid = b.oid and i.indisreplident and a.attnum = any (i.indkey::int2[]))),
   lower(type, name, definition, what) as (
-    select 'column', a.attname::text, format_type(a.atttypid, a.atttypmod), pg_describe_object('pg_class'::regclass, b.oid, a.attnum)
+    select 'column', a.attname::text, concat(format_type(a.atttypid, a.atttypmod), (
+             select format(' COLLATE %I.%I', n.nspname, l.collname)
+             from pg_collation l join pg_namespace n on n.oid = l.collnamespace join pg_type y on y.oid = a.atttypid
+             where l.oid = a.attcollation and l.oid <> y.typcollation)), pg_describe_object('pg_class'::regclass, b.oid, a.attnum)
     from below b join pg_attribute a on a.attrelid = b.oid and a.attnum > 0 and not a.attisdropped
     union all
-    select 'constraint', k.conname::text, pg_get_constraintdef(k.oid), pg_describe_object('pg_constraint'::regclass, k.oid, 0)
+    select 'not null', a.attname::text, case when k.connoinherit then 'NO INHERIT' else 'NOT VALID' end, pg_describe_object('pg_constraint'::regclass, k.oid, 0)
+    from below b join pg_constraint k on k.conrelid = b.oid and k.contype = 'n'
+    join pg_attribute a on a.attrelid = b.oid and k.conkey = array[a.attnum]
+    where k.connoinherit or not k.convalidated
+    union all
+    -- not a partition
+    select 'table', c.relname::text, '', pg_describe_object('pg_class'::regclass, c.oid, 0)
+    from below b join pg_class c on c.oid = b.oid and not c.relispartition
+    union all
+    select 'constraint', k.conname::text, $sql$ || steep_repl._schema_read_again('d.definition') || $sql$, pg_describe_object('pg_constraint'::regclass, k.oid, 0)
     from below b join pg_constraint k on k.conrelid = b.oid and k.contype <> 'n' and k.conparentid = 0
+    cross join lateral (select pg_get_constraintdef(k.oid) as definition offset 0) d
     union all
     -- what a partition has from its parent keeps its name, too
     select 'own constraint', k.conname::text, pg_get_constraintdef(k.oid), pg_describe_object('pg_constraint'::regclass, k.oid, 0)
-    from t join pg_constraint k on k.conrelid = t.oid and k.conparentid <> 0)
+    from t join pg_constraint k on k.conrelid = t.oid and k.conparentid <> 0
+    union all
+    select 'own trigger', g.tgname::text, '', pg_describe_object('pg_trigger'::regclass, g.oid, 0)
+    from t join pg_trigger g on g.tgrelid = t.oid
+    -- before 15 the copies themselves count as internal
+    join pg_trigger u on u.oid = g.tgparentid and not u.tgisinternal)
 $sql$;
 comment on function steep_repl._schema_tie_ctes() is 'private: CTEs of a query for what depends on the objects that tables consist of';

@@ -1,5 +1,25 @@
 -- What the statements for a table would need at the other side, and may not find there.
 
+-- A query for what a table, given by its oid, demands of its children.
+create function steep_repl._schema_shape(relation text) returns text
+language sql immutable strict parallel unsafe set search_path = pg_catalog, pg_temp
+return replace($sql$
+  select string_agg(x.line, ', ' order by x.line collate "C")
+  from (
+    select format('%I %s %s %s %s', a.attname, format_type(a.atttypid, a.atttypmod), a.attcollation::regcollation,
+                  concat(a.attnotnull, case when k.connoinherit then ' no inherit' end, case when not k.convalidated then ' not valid' end),
+                  a.attgenerated) as line
+    from pg_attribute a
+    left join pg_constraint k on k.conrelid = a.attrelid and k.contype = 'n' and k.conkey = array[a.attnum]
+    where a.attrelid = @relation@ and a.attnum > 0 and not a.attisdropped
+    union all
+    select format('%I %s', k.conname, $sql$ || steep_repl._schema_read_again('d.definition') || $sql$)
+    from pg_constraint k cross join lateral (select pg_get_constraintdef(k.oid) as definition offset 0) d
+    where k.conrelid = @relation@ and k.contype = 'c'
+    union all
+    select pg_get_partkeydef(@relation@)) x$sql$, '@relation@', relation);
+comment on function steep_repl._schema_shape(text) is 'private: a query for what a table demands of its children';
+
 -- wanted, a CTE that stands behind those of _schema_tie_ctes: what objects of a table need that is none of it, by
 -- catalog and identity; and the names of relations that come with them.
 create function steep_repl._schema_wanted_cte() returns text
@@ -21,13 +41,7 @@ return $sql$
              select string_agg(format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)), ', ' order by a.attnum)
              from pg_type y join pg_attribute a on a.attrelid = y.typrelid where y.oid = n.id and a.attnum > 0 and not a.attisdropped)
            when n.type in ('partition', 'inheritance') then (
-             select string_agg(x.line, ', ' order by x.line collate "C") from (
-               select format('%I %s %s %s %s', a.attname, format_type(a.atttypid, a.atttypmod), a.attcollation::regcollation, a.attnotnull, a.attgenerated) as line
-               from pg_attribute a where a.attrelid = n.id and a.attnum > 0 and not a.attisdropped
-               union all
-               select format('%I %s', k.conname, pg_get_constraintdef(k.oid)) from pg_constraint k where k.conrelid = n.id and k.contype = 'c'
-               union all
-               select pg_get_partkeydef(n.id)) x) end
+             $sql$ || steep_repl._schema_shape('n.id') || $sql$) end
     from needed n cross join lateral pg_identify_object(n.class, n.id, 0) i
     cross join lateral (
       select case n.class when 'pg_type'::regclass then (select y.typname from pg_type y where y.oid = n.id)
@@ -64,6 +78,11 @@ return $sql$
     join pg_class c on c.oid = k.confrelid
     cross join lateral pg_identify_object('pg_class'::regclass, c.oid, 0) i
     union all
+    -- the trigger of the parent that a partition has a copy of
+    select 'trigger', g.tgname::text, 'trigger', c.relname::text, i.identity, g.tgname::text
+    from t join pg_trigger g on g.tgrelid = t.oid join pg_trigger u on u.oid = g.tgparentid join pg_class c on c.oid = u.tgrelid
+    cross join lateral pg_identify_object('pg_class'::regclass, c.oid, 0) i
+    where u.tgenabled <> g.tgenabled    union all
     select c.type, c.name, 'name', s.relname::text, null, null
     from t join part c on c.type in ('constraint', 'index') and c.class = 'pg_class'::regclass and c.id <> t.oid
     join pg_class s on s.oid = c.id and s.relkind in ('i', 'I')
@@ -129,6 +148,11 @@ return format($sql$
               and (select json_agg(a.attname order by a.attname collate "C")::text
                    from unnest(i.indkey::int2[]) with ordinality u(attnum, n) join pg_attribute a on a.attrelid = c.oid and a.attnum = u.attnum
                    where u.n <= i.indnkeyatts) = w.shape))
+      when w.class = 'trigger' then (
+        select format('table %%s has no trigger %%I', w.identity, w.shape)
+        where not exists (
+          select from pg_trigger g join pg_class c on c.oid = g.tgrelid
+          where c.relname = w.bare and (pg_identify_object('pg_class'::regclass, c.oid, 0)).identity = w.identity and g.tgname = w.shape))
       when w.class = 'bound' then (
         select format('partition %%I.%%I of %%s, which is not here, may take some of the same rows', n.nspname, c.relname, w.identity)
         from pg_class p join pg_partitioned_table k on k.partrelid = p.oid
@@ -160,16 +184,8 @@ return format($sql$
         where x.typname = w.bare and (pg_identify_object('pg_type'::regclass, x.oid, 0)).identity = w.identity
           and a.attnum > 0 and not a.attisdropped) then 'type ' || w.identity || ' is defined otherwise'
       when w.type in ('partition', 'inheritance') and w.shape is distinct from (
-        select string_agg(x.line, ', ' order by x.line collate "C")
-        from pg_class n
-        cross join lateral (
-          select format('%%I %%s %%s %%s %%s', a.attname, format_type(a.atttypid, a.atttypmod), a.attcollation::regcollation, a.attnotnull, a.attgenerated) as line
-          from pg_attribute a where a.attrelid = n.oid and a.attnum > 0 and not a.attisdropped
-          union all
-          select format('%%I %%s', k.conname, pg_get_constraintdef(k.oid)) from pg_constraint k where k.conrelid = n.oid and k.contype = 'c'
-               union all
-               select pg_get_partkeydef(n.oid)) x
+        select (%s) from pg_class n
         where n.relname = w.bare and (pg_identify_object('pg_class'::regclass, n.oid, 0)).identity = w.identity)
         then 'table ' || w.identity || ' is defined otherwise: see to it first' end as why) y
-  where y.why is not null$sql$, wanted, schema_name, table_name, table_name, schema_name, table_name, steep_repl._schema_bounds_overlap());
+  where y.why is not null$sql$, wanted, schema_name, table_name, table_name, schema_name, table_name, steep_repl._schema_bounds_overlap(), steep_repl._schema_shape('n.oid'));
 comment on function steep_repl._schema_lacks(text, text, jsonb) is 'private: a subquery for what of that which a table needs is not there';

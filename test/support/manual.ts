@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { shellWord } from "../../cli/output/shell-words.ts";
 import type { Block } from "./docs.ts";
 import { ManualDaemon } from "./manual-daemon.ts";
+import { offerOldExtension } from "./old-extension.ts";
 import { bin, inProject, pgConfig, run } from "./pg.ts";
 import { type Server, startServer } from "./server.ts";
 import { waitUntil } from "./wait-until.ts";
@@ -12,8 +13,9 @@ import { waitUntil } from "./wait-until.ts";
 /**
  * What a page finds. `bare`: tables on node_a. `copy`: also the extension on both, and node_a and node_b registered
  * on node_a. `differ`: also the tables on node_b, where some rows differ. `pair`: as `differ`, with no node registered.
+ * `old`: also the predecessor's extension on node_a, with both nodes.
  */
-export type Prepared = "bare" | "copy" | "differ" | "pair";
+export type Prepared = "bare" | "copy" | "differ" | "pair" | "old";
 
 const database = "shop";
 
@@ -62,9 +64,17 @@ export class Manual {
       await server.createDatabase(database);
       const psql = new Psql(server);
       this.#psql.set(server, psql);
-      if (prepared !== "bare") await psql.say("create extension steep_repl cascade;");
+      if (prepared !== "bare" && !(prepared === "old" && server === this.#a))
+        await psql.say("create extension steep_repl cascade;");
       if (server === this.#a || prepared === "differ" || prepared === "pair")
         await psql.say(tables);
+    }
+    if (prepared === "old") {
+      await offerOldExtension(this.#a, "all");
+      await this.#on("a").say(`\\connect
+        create extension steep_repl version '0.1.0';
+        insert into steep_repl.nodes (node_id, node_name, host, priority) values
+          ('node_a', 'Node A', 'node-a.example', 80), ('node_b', 'Node B', 'node-b.example', 50);`);
     }
     if (prepared === "differ" || prepared === "pair") await this.#on("b").say(`${differences};`);
     if (prepared === "copy" || prepared === "differ") {

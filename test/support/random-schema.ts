@@ -92,7 +92,9 @@ const shapes: readonly Shape[] = [
       (r) =>
         `alter table par add constraint x check (a < 9) ${r.pick(["", "not valid", "no inherit", "not enforced"])}`,
       () => "alter table t validate constraint x",
-      () => "alter table par add constraint nn not null b not valid",
+      (r) =>
+        `alter table par add constraint nn not null ${r.pick(["a", "b"])} ${r.pick(["not valid", "no inherit", ""])}`,
+      () => "alter table par add primary key (a)",
     ],
   },
   {
@@ -100,9 +102,20 @@ const shapes: readonly Shape[] = [
     weight: 1,
     create: (r, columns) => [
       `create table t (${columns})`,
-      `create table kid (z int${r.pick(["", ", k int generated always as (z) stored"])}) inherits (t)`,
+      ...(r.next() < 0.2
+        ? []
+        : [
+            `create table kid (z int${r.pick(["", ", k int generated always as (z) stored"])}) inherits (t)`,
+          ]),
     ],
     own: [
+      (r) =>
+        `create table kid (z int${r.pick(["", ", h int", ', h text collate "C"'])}) inherits (t)`,
+      (r) => `create table kid2 (h int) inherits (${r.pick(["t", "kid"])})`,
+      (r) =>
+        `alter table kid add constraint nnk not null ${pickers(r).plain()} ${r.pick(["", "no inherit", "not valid"])}`,
+      (r) => `alter table kid add constraint k primary key (${pickers(r).plain()})`,
+      (r) => `alter table kid ${r.pick(["no inherit t", "inherit t"])}`,
       () => "create index on kid (a)",
       (r) => `alter table kid add constraint k check (${r.pick(conditions)})`,
       () => "alter table kid add g2 int generated always as (a + 1) stored",
@@ -138,6 +151,8 @@ const shapes: readonly Shape[] = [
       () => "alter table root alter b set default 'r'",
       () => "create index on root (b)",
       () => "alter table root add constraint x check (a < 99)",
+      (r) =>
+        `alter table root ${r.pick(["drop constraint root_pkey", "add unique (a)", "add primary key (a)"])}`,
       () => "alter table root add constraint y foreign key (a) references ref",
     ],
   },

@@ -25,10 +25,10 @@ const isOfTable =
 const isLeftOut =
   / SET (STORAGE|COMPRESSION|STATISTICS|\()| CLUSTER ON | ATTACH PARTITION s\.\S+_idx\d*;$|^ALTER TABLE s\.\w+ OWNER/;
 
-/** `varchar IN (…)` is printed in one way, and in another after what was printed was read again. */
+/** An array that is cast is printed in one way, and in another after what was printed was read again. */
 function readAgain(statement: string): string {
-  return statement.replace(/.*= ANY \(.*ARRAY.*/g, (line) =>
-    line.replace(/::(text|character varying)(\[\])?|[()]/g, ""),
+  return statement.replace(/.*ARRAY\[.*/g, (line) =>
+    line.replace(/::(?:"[^"]*"|[a-z_. ])+(?:\(\d+(?:,-?\d+)?\))?(?:\[\])?|[()]/g, ""),
   );
 }
 

@@ -66,6 +66,8 @@ export const conditions = [
     "d > 0.5",
     "a <> -1",
     "b ~ '^x\\d'",
+    "d = any (array[1, -2, a])",
+    "c = any (array['a'::char(3), 'b'])",
   ],
 ];
 

@@ -1,3 +1,4 @@
+import type { Client } from "pg";
 import { expect } from "vitest";
 import type { ConnectOptions, Row } from "./node.ts";
 import type { Server } from "./server.ts";
@@ -22,6 +23,8 @@ export interface Difference extends Row {
   readonly suggested_sql: string | null;
 }
 
+const fresh = "drop schema if exists s, s2 cascade; create schema s; set search_path = s;";
+
 /** Empty schema s on both sides, then statements: on both, here, at the peer. */
 export async function setTables(
   { server, peer }: SchemaStage,
@@ -29,25 +32,30 @@ export async function setTables(
   here = "",
   there = "",
 ): Promise<void> {
-  const fresh = "drop schema if exists s, s2 cascade; create schema s; set search_path = s;";
   await Promise.all([
     runPlainly(server, `${fresh} ${both}; ${here}`),
     runPlainly(peer, `${fresh} ${both}; ${there}`),
   ]);
 }
 
+/** Sessions that are kept, of each node one to work in and one to ask in: the latter has JavaScript loaded. */
+const kept = { work: new WeakMap<PlainNode, Promise<Client>>(), ask: new WeakMap() };
+
+function session(node: PlainNode, what: keyof typeof kept): Promise<Client> {
+  const known = kept[what].get(node) ?? node.connect(app);
+  kept[what].set(node, known);
+  return known;
+}
+
 /** Run statements in which a backslash is one, whatever the database has set. */
 export async function runPlainly(node: PlainNode, ...statements: readonly string[]): Promise<void> {
-  const client = await node.connect(app);
-  try {
-    await client.query("set standard_conforming_strings = on");
-    for (const sql of statements) {
-      await client.query(sql).catch((error: Error) => {
-        throw new Error(`${error.message}: ${sql}`);
-      });
-    }
-  } finally {
-    await client.end();
+  const client = await session(node, "work");
+  await client.query("discard all");
+  await client.query("set standard_conforming_strings = on");
+  for (const sql of statements) {
+    await client.query(sql).catch((error: Error) => {
+      throw new Error(`${error.message}: ${sql}`);
+    });
   }
 }
 
@@ -56,15 +64,28 @@ export async function queryAndClose<R extends Row>(
   server: Server,
   sql: string,
   params: readonly unknown[] = [],
-  options: ConnectOptions = app,
+  options?: ConnectOptions,
 ): Promise<R[]> {
-  const client = await server.connect(options);
+  const client = await (options === undefined ? session(server, "ask") : server.connect(options));
   try {
     return (await client.query<R>(sql, [...params])).rows;
   } finally {
     expect(await openConnections(client)).toBe(0);
-    await client.end();
+    if (options !== undefined) await client.end();
   }
+}
+
+/** Status by schema and table. */
+export async function statuses(
+  { server }: SchemaStage,
+  peer = "b",
+): Promise<Record<string, string>> {
+  const rows = await queryAndClose<{ name: string; status: string }>(
+    server,
+    "select schema_name || '.' || table_name as name, status from steep_repl.compare_fingerprints('a', $1)",
+    [peer],
+  );
+  return Object.fromEntries(rows.map((row) => [row.name, row.status]));
 }
 
 /** Status by table, of what is in schema s. */

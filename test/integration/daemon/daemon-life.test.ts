@@ -117,6 +117,33 @@ test("200 clients at once are answered, with the sessions that it has", async ()
   await daemon.stop();
 });
 
+test("progress comes at the interval that was asked for", async () => {
+  const daemon = await startDaemon(server);
+  const { id, release } = await blocked(daemon, "interval");
+  const client = new WireClient("InitService", daemon.address);
+  const times: Record<number, number[]> = { 200: [], 1000: [] };
+  const streams = [200, 1000].map((interval_ms) => {
+    const stream = client.open("StreamSnapshotProgress", { snapshot_id: id, interval_ms });
+    stream.on("error", () => {});
+    stream.on("data", () => times[interval_ms]?.push(performance.now()));
+    return stream;
+  });
+  await waitUntil(
+    () => times[1000]?.length ?? 0,
+    (n) => n >= 3,
+    "three messages a second apart came",
+  );
+  for (const stream of streams) stream.cancel();
+  const gaps = (list: number[] = []) => list.slice(1).map((t, i) => t - (list[i] ?? 0));
+  expect(Math.min(...gaps(times[1000]))).toBeGreaterThan(900);
+  expect(Math.min(...gaps(times[200]))).toBeGreaterThan(150);
+  expect(times[200]?.length).toBeGreaterThan((times[1000]?.length ?? 0) + 2);
+  await release();
+  await untilComplete(id);
+  client.close();
+  await daemon.stop();
+});
+
 test("a client that reads slowly gets all of a stream, and holds up nobody", async () => {
   const daemon = await startDaemon(server);
   const { end, id, release } = await blocked(daemon, "slow");

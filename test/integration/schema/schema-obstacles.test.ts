@@ -189,16 +189,65 @@ test("what is run of defaults to find that out is nobody else's", async () => {
   expect(await stage.server.query(number, [], { database: "app" })).toEqual(before);
 });
 
-test("a partition's own primary key that is a part of its parent's unique constraint", async () => {
+test("a partition's own key that is a part of one of its parent's", async () => {
   const both = "create table root (a int) partition by list (a)";
   const own = "create table t (a int primary key); alter table root attach partition t default";
   const plain = "create table t (a int not null); alter table root attach partition t default";
   const unique = "alter table root add constraint u unique (a)";
+  // it is decided when the parent gets the key, or the partition is attached, which of a partition's it is taken for
   await setTables(stage, both, `${own}; ${unique}`, `${plain}; ${unique}`);
   expect(await compare(stage)).toMatchObject({ t: "mismatch", root: "match" });
-  await mends("s.t");
+  await explains(/^-- constraint t_pkey is a part of one of the parent of s\.t here: add it/m);
   await setTables(stage, both, `${plain}; ${unique}`, `${own}; ${unique}`);
-  expect(await suggested()).toMatch(/^-- constraint t_pkey is a part of one of the parent of s\.t/);
+  await explains(/^-- constraint t_pkey is a part of one of the parent of s\.t/m);
+  for (const key of ["", "create table t (a int primary key)", "create table t (a int not null)"]) {
+    await setTables(stage, `${both}; ${unique}`, own, key);
+    await mends("s.t");
+  }
+  const detached = "create table t (a int not null)";
+  await setTables(stage, both, `${own}; ${unique}`, `${unique}; ${detached}`);
+  await explains(/^-- constraint t_pkey is a part of one of the parent of s\.t here: add it/m);
+  // on attaching, one of the same kind is taken
+  const deferrable = "add constraint x unique (a) deferrable";
+  await setTables(
+    stage,
+    `${both}; create table t (a int); ${unique}`,
+    `alter table t ${deferrable}; alter table root attach partition t default`,
+  );
+  await mends("s.t");
+  // also where there are two of them here
+  await setTables(
+    stage,
+    `${both}; create table t (a int); ${unique}`,
+    `alter table root attach partition t default; alter table t ${deferrable}`,
+    `alter table t ${deferrable}`,
+  );
+  await explains(/a part of one of its parent's then: compare again$/m);
+  await explains(/^-- constraint x is a part of one of the parent of s\.t/m);
+  // a deferrable one is taken for a primary key, too, so that there is no primary key of the partition
+  const deferred = "alter table t add constraint x unique (a) deferrable";
+  const primary = "alter table root add primary key (a)";
+  await setTables(stage, `${both}; ${plain}`, `${primary}; ${deferred}`, `${deferred}; ${primary}`);
+  expect(await compare(stage)).toMatchObject({ t: "mismatch", root: "match" });
+  await explains(/^-- constraint x is a part of one of the parent of s\.t/m);
+});
+
+test("an index of a table that attaching takes for one of its parent's", async () => {
+  await setTables(
+    stage,
+    "create table root (a int) partition by list (a); create table t (a int); create index on root (a)",
+    "alter table root attach partition t default; create index x on t (a)",
+    "create index x on t (a)",
+  );
+  await explains(/a part of one of its parent's then: compare again$/m);
+  await explains(/^-- index s\.x has the name that it would get$/m);
+  // a table that is made whole is attached, too
+  await setTables(
+    stage,
+    "create table root (a int) partition by list (a); create index on root (a)",
+    "create table t partition of root default; create index x on t (a)",
+  );
+  await explains(/a part of one of its parent's then: compare again$/m);
 });
 
 test("an index of a partition that is a part of one made ON ONLY", async () => {
@@ -265,4 +314,156 @@ test("a foreign key to a table that lacks the key is no statement until that has
   );
   expect(await suggested("s.u")).toMatch(/^-- table s\.t has no unique constraint over \(a\)/);
   await mends("s.t", "s.u");
+});
+
+/** One of the comments says why; the statements beside it can be run. */
+async function explains(why: RegExp): Promise<void> {
+  const rows = await diff(stage);
+  expect(rows.map(({ suggested_sql }) => suggested_sql ?? "").join("\n")).toMatch(why);
+  await mend(stage, rows);
+}
+
+const referred = "create table u (n int references t (a))";
+
+test.each([
+  [
+    "of the table",
+    "create table t (a int not null, b int not null)",
+    "alter table t add constraint x primary key (b)",
+    `alter table t add constraint z primary key (a); ${referred}`,
+    /^-- constraint z is the primary key, and is left as it is$/m,
+  ],
+  [
+    "that a partition has from its parent",
+    "create table root (a int not null, b int not null) partition by list (a); create table t partition of root default",
+    "alter table t add constraint x primary key (a, b)",
+    "alter table root add constraint z primary key (a)",
+    /^-- constraint t_pkey on table s.t is in the way$/m,
+  ],
+  [
+    "of a table that becomes a partition",
+    "create table root (a int, b int not null, primary key (a)) partition by list (a)",
+    "create table t partition of root default",
+    "create table t (a int not null, b int not null); alter table t add constraint z primary key (b); create table u (n int references t)",
+    /^-- it needs constraint z, which is left as it is/m,
+  ],
+])("a primary key beside one %s", async (_, both, here, there, why) => {
+  await setTables(stage, both, here, there);
+  await explains(why);
+});
+
+test("a column that may be NULL, and is of the index of the replica identity there", async () => {
+  await setTables(
+    stage,
+    "create table t (a int); create unique index x on t (a)",
+    "",
+    "alter table t alter a set not null; alter table t replica identity using index x",
+  );
+  await mends("s.t");
+});
+
+const noInherit = "alter table kid add not null a no inherit";
+
+test.each([
+  ["SET NOT NULL", "alter table t alter a set not null", "", noInherit],
+  ["NOT NULL NOT VALID", "alter table t add not null a not valid", "", noInherit],
+  [
+    "an inherited NOT NULL",
+    "alter table t add not null a",
+    "alter table t add not null a no inherit",
+    noInherit,
+  ],
+  ["a primary key", "alter table t add primary key (a)", "", noInherit],
+  [
+    "a new column",
+    "alter table t add c int not null",
+    "",
+    "alter table kid add c int; alter table kid add not null c no inherit",
+  ],
+  [
+    "a new column beside one that may have NULL",
+    "alter table t add c int not null",
+    "",
+    "alter table kid add c int; alter table kid add not null c not valid",
+  ],
+  ["a collation", "alter table t add c text", "", 'alter table kid add c text collate "C"'],
+  ["an identity", "alter table t add c int generated always as identity", "", ""],
+])("a child that %s cannot come to", async (_, here, there, ofChild) => {
+  const kid = `create table kid () inherits (t)`;
+  await setTables(stage, "create table t (a int)", here, `${kid}; ${there}; ${ofChild}`);
+  await explains(/^-- .* s\.kid is in the way$/m);
+});
+
+test("a parent whose NOT NULL is inherited there, and not here", async () => {
+  await setTables(
+    stage,
+    "create table p (a int)",
+    "alter table p add not null a no inherit; create table t (a int); alter table t add not null a no inherit, inherit p",
+    "alter table p add not null a; create table t (a int); alter table t add not null a no inherit",
+  );
+  await explains(/^-- table s.p is defined otherwise: see to it first$/m);
+});
+
+test("a column that gets NOT NULL where a child has it already", async () => {
+  await setTables(
+    stage,
+    "create table t (a int, b int); create table kid () inherits (t); alter table kid add not null a, add not null b not valid",
+    "alter table t alter a set not null, alter b set not null",
+  );
+  await mends("s.t");
+});
+
+const rooted = "create trigger rooted after insert on root for each row execute function touch()";
+const ownTrigger = "create trigger rooted before update on t for each row execute function touch()";
+const roots = `${touch}; create table root (a int) partition by list (a)`;
+const attached = "create table t partition of root default";
+
+test.each([
+  [
+    "does not become one",
+    `${rooted}; ${attached}; alter table t disable trigger rooted`,
+    `${rooted}; create table t (a date)`,
+    /^-- it needs partition s\.t, which is left as it is.*\n-- alter table s\.t disable trigger/m,
+  ],
+  [
+    "has a parent without it",
+    `${rooted}; ${attached}; alter table t disable trigger rooted`,
+    attached,
+    /^-- table s\.root has no trigger rooted$/m,
+  ],
+  [
+    "is to have one of its own",
+    `${attached}; ${ownTrigger}`,
+    `${attached}; ${rooted}`,
+    /^-- trigger rooted on table s\.t is in the way$/m,
+  ],
+])("a trigger of its parent's, of a partition that %s", async (_, here, there, why) => {
+  await setTables(stage, roots, here, there);
+  await explains(why);
+});
+
+test("a trigger with the name of one that a partition will have from its parent", async () => {
+  await setTables(
+    stage,
+    `${roots}; ${rooted}`,
+    `${attached}; alter table t disable trigger rooted`,
+    `create table t (a int); ${ownTrigger}`,
+  );
+  await mends("s.t");
+});
+
+test("arrays that are cast", async () => {
+  const table = "create table t (a int, c char(3), d numeric(8, 2))";
+  const after = "alter table t alter c type text";
+  await setTables(
+    stage,
+    table,
+    `alter table t add check (c = any (array['a'::char(3), 'b'])), add check (d = any (array[1, -2, a])),
+       add check (d = any (array[1, -2, upper(upper(upper('7')))::int]));
+     ${after}; alter table t add check (c = any (array[upper(c)::varchar, 'a,b', '[(']::varchar[]));
+     create index i on t (a) where d = any (array[a]);
+     create policy p on t using (c = any (array['x'::varchar]))`,
+    after,
+  );
+  await mends("s.t");
 });

@@ -63,7 +63,10 @@ function constraint(
 ): Constraint {
   return {
     ...{ type: "constraint", name, quoted: name, definition, compared: definition },
-    facts: { kind, is_replica_identity: false, is_part: false, parents: [] },
+    facts: {
+      ...{ statement: definition, kind, is_replica_identity: false },
+      ...{ is_part: false, part_kind: null, parents: [] },
+    },
   };
 }
 
