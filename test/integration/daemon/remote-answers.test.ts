@@ -4,10 +4,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { status } from "@grpc/grpc-js";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
-import { type CliResult, jsonLines } from "../../support/cli.ts";
+import { type CliResult, jsonLines, startCli } from "../../support/cli.ts";
 import { cliHere } from "../../support/cli-here.ts";
 import { fails, type Methods, WireServer } from "../../support/grpc/server.ts";
 import { createRandom } from "../../support/random.ts";
+import { waitUntil } from "../../support/wait-until.ts";
 
 /* What the command line makes of a daemon's answers, here of one of another library: as the predecessor gives them, and worse. */
 
@@ -452,6 +453,21 @@ describe("merge start", () => {
     expect(server?.requests).toEqual([]);
     server?.stop();
     expect((await ask(["merge", "start", "b", "--yes"], answers)).code).toBe(2);
+  });
+
+  test("goes on after Ctrl-C, and that is said", async () => {
+    server = await WireServer.start({ "InitService.StartBidirectionalMerge": () => undefined });
+    const flags = ["--remote", server.address, "--insecure"];
+    const running = startCli(["merge", "start", "a", "b", "--dry-run", ...flags]);
+    await waitUntil(
+      () => server?.requests.length,
+      (count) => count === 1,
+      "the merge is asked for",
+    );
+    running.interrupt();
+    const { code, stdout, stderr } = await running.end;
+    expect({ code, stdout }).toEqual({ code: 130, stdout: "" });
+    expect(stderr.replace(deprecation, "")).toMatch(/^the merge goes on in the server; [^\n]+\n$/);
   });
 
   test("a success without a result is none", async () => {
