@@ -88,6 +88,25 @@ end
 $fn$;
 comment on function steep_repl._merge_without_slot(jsonb, jsonb) is 'private: subscriptions to the other side whose slot is not there';
 
+-- Subscriptions by which a side would get back what the merge takes from it and writes to the other: those that are sent rows of any
+-- origin. A row that is inserted there a second time stops them.
+create function steep_repl._merge_echoing(here jsonb, there jsonb, writes_anything boolean) returns text
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  return steep_repl._joined(array(
+    select format('%s (of %s)', format('%I %s', u.name, x.at), case when x.writes = 'local' then 'what comes here' else 'what goes to the peer' end)
+    from (values ('at the peer', 'local', here, there), ('here', 'remote', there, here)) x(at, writes, sender, subscriber)
+    cross join lateral jsonb_to_recordset(x.subscriber -> 'subscriptions') u(name text, slot text, origin text)
+    join lateral jsonb_to_recordset(x.sender -> 'slots') s(name text) on s.name = u.slot
+    -- before version 16 there is no other
+    where coalesce(u.origin, 'any') = 'any'
+      and (writes_anything or exists (
+        select from pg_temp.steep_repl_merge m cross join lateral jsonb_each_text(m.actions) a where split_part(a.value, '_', 2) = x.writes or a.value = 'stamps'))
+    order by x.at, u.name));
+end
+$fn$;
+comment on function steep_repl._merge_echoing(jsonb, jsonb, boolean) is 'private: subscriptions by which merged rows would come back';
+
 -- Where a subscription is still before the change that it has failed on: what went wrong, and what leaves that transaction out.
 -- here, there: what _merge_node_query answers. Who may not see an error is not told of it.
 create function steep_repl._merge_apply_errors(connection text, here jsonb, there jsonb, out errors text, out commands text)

@@ -9,7 +9,7 @@ comment on type steep_repl._replication_link is 'private: a subscription of one 
 create function steep_repl._subscriptions() returns text
 language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
 return $sql$(
-  select distinct on (s.subslotname) s.oid, s.subname, s.subslotname, s.subenabled, s.subpublications, w.pid
+  select distinct on (s.subslotname) s.oid, s.subname, s.subslotname, s.subenabled, s.subpublications, to_jsonb(s) ->> 'suborigin' as origin, w.pid
   from pg_subscription s
   -- 16 and newer have rows of parallel workers, too
   left join pg_stat_subscription w on w.subid = s.oid and w.relid is null and to_jsonb(w) ->> 'leader_pid' is null

@@ -637,3 +637,24 @@ test("opposite merges that start at once both end, and leave both nodes the same
     expect(written, says).toBe(ends.reduce((sum, end) => sum + Number(end.rows_merged), 0));
   }
 });
+
+test("subscriptions that would send merged rows back refuse a merge that writes to where they come from", async () => {
+  await b.query("alter subscription from_a set (origin = any)");
+  try {
+    await apart(b, "insert into t values (1, 'b', null)");
+    const pulling = await runMerge(a, b.uri());
+    expect(pulling).toMatchObject({
+      ...{ status: "failed", error_sqlstate: "55000", rows_merged: "0" },
+      error_message: expect.stringContaining("from_a at the peer (of what comes here)"),
+      error_hint: expect.stringContaining("SET (origin = none)"),
+    });
+    // to the peer only, which sends nothing of another origin
+    const pushing = await runMerge(a, b.uri(), { args: "remote_only => 'keep'" });
+    expect(pushing).toMatchObject({ error_message: null, status: "complete" });
+  } finally {
+    await b.query("alter subscription from_a set (origin = none)");
+  }
+  expect(await runMerge(a, b.uri())).toMatchObject({ error_message: null, status: "complete" });
+  await caughtUp();
+  await expectSame();
+});
