@@ -98,8 +98,7 @@ begin
     from (values ('at the peer', 'local', here, there), ('here', 'remote', there, here)) x(at, writes, sender, subscriber)
     cross join lateral jsonb_to_recordset(x.subscriber -> 'subscriptions') u(name text, slot text, origin text)
     join lateral jsonb_to_recordset(x.sender -> 'slots') s(name text) on s.name = u.slot
-    -- before version 16 there is no other
-    where coalesce(u.origin, 'any') = 'any'
+    where u.origin = 'any'
       and (writes_anything or exists (
         select from pg_temp.steep_repl_merge m cross join lateral jsonb_each_text(m.actions) a where split_part(a.value, '_', 2) = x.writes or a.value = 'stamps'))
     order by x.at, u.name));
