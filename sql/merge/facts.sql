@@ -58,7 +58,7 @@ select pg_is_in_recovery() as is_standby, current_setting('default_transaction_r
         where p.pronamespace = 'pg_catalog'::regnamespace
           and p.proname in ('pg_replication_origin_create', 'pg_replication_origin_drop',
                             'pg_replication_origin_session_setup', 'pg_replication_origin_session_reset')) as may_set_origin,
-       (select coalesce(json_agg(json_build_object('name', s.slot_name, 'active', s.active, 'lsn', s.confirmed_flush_lsn, 'plugin', s.plugin, 'is_lost', s.wal_status is not distinct from 'lost')), '[]')
+       (select coalesce(json_agg(json_build_object('name', s.slot_name, 'active', s.active, 'lsn', s.confirmed_flush_lsn, 'plugin', s.plugin, 'client', (select r.application_name from pg_stat_replication r where r.pid = s.active_pid), 'is_lost', s.wal_status is not distinct from 'lost')), '[]')
         from pg_replication_slots s where s.slot_type = 'logical' and s.database = current_database()) as slots,
        (select coalesce(json_agg(json_build_object('name', s.subname, 'slot', s.subslotname, 'enabled', s.subenabled, 'publications', s.subpublications, 'origin', s.origin, 'tables',
           array(select distinct format('%I.%I', n.nspname, c.relname)

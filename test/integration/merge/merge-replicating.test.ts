@@ -658,3 +658,28 @@ test("subscriptions that would send merged rows back refuse a merge that writes 
   await caughtUp();
   await expectSame();
 });
+
+test("a slot that somebody else uses than the subscription that names it may be a third node's", async () => {
+  const connect = (more: string) =>
+    b.query(`alter subscription from_a connection '${a.uri()}${more}'`);
+  await connect("?application_name=somebody");
+  try {
+    await waitUntil(
+      () => a.query("select from pg_stat_replication where application_name = 'somebody'"),
+      (rows) => rows.length === 1,
+      "the subscription is connected by another name",
+    );
+    expect(await runMerge(a, b.uri())).toMatchObject({
+      ...{ status: "failed", error_sqlstate: "55000" },
+      error_message: expect.stringContaining(
+        "from_a (used by somebody, and named by subscription from_a at the peer)",
+      ),
+    });
+    expect(await runMerge(a, b.uri(), { args: "other_subscribers => 'ignore'" })).toMatchObject({
+      ...{ error_message: null, status: "complete" },
+    });
+  } finally {
+    await connect("");
+  }
+  await caughtUp();
+});
