@@ -9,8 +9,11 @@
 #include "miscadmin.h"
 #include "jobs/owner.h"
 #include "jobs/requester.h"
+#include "jobs/run.h"
+#include "utils/timestamp.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/wait_event.h"
 
 static const char *
 param(JobRun *run, const char *name)
@@ -109,6 +112,62 @@ merge_open_peer(JobRun *run, Jsonb *action)
 	appendBinaryStringInfo(&run->facts, opened[FACTS] + 1, strlen(opened[FACTS]) - 2);
 }
 
+/* Any role can hold the locks of a turn: unless a merge of this database does, they are not waited for longer. */
+#define STRANGER_WAIT_MS (10 * 60 * 1000)
+
+static bool
+another_merge_runs(JobRun *run)
+{
+	OwnerSession session;
+	bool isnull;
+	bool result;
+
+	owner_begin_transaction(&session);
+	owner_execute("select steep_repl._merge_others_run($1)",
+				  SQL_ARGS(arg_text(run->job->object_id)));
+	result = DatumGetBool(owner_value(0, 1, &isnull));
+	owner_commit_transaction(&session);
+	return result;
+}
+
+static bool
+try_turn(JobRun *run)
+{
+	bool result;
+
+	requester_begin();
+	result = requester_count(run, "select steep_repl._merge_take_turn($1)::int",
+							 SQL_ARGS(arg_text(run->merge->connection))) == 1;
+	requester_commit();
+	return result;
+}
+
+/* No transaction is open, on either side, while others are waited for. */
+static void
+take_turn(JobRun *run)
+{
+	static uint32 event = 0;
+	TimestampTz began = GetCurrentTimestamp();
+
+	if (event == 0)
+		event = WaitEventExtensionNew("SteepReplMergeTurn");
+	while (!try_turn(run))
+	{
+		run_set_waiting(run, "another merge of the same tables");
+		if (TimestampDifferenceExceeds(began, GetCurrentTimestamp(), STRANGER_WAIT_MS) &&
+			!another_merge_runs(run))
+		{
+			record_warnings(run,
+							"[\"another session has held the turn of these tables for ten minutes, "
+							"so that they were merged beside it: compare them again\"]");
+			break;
+		}
+		run_wait(run, event);
+		CHECK_FOR_INTERRUPTS();
+	}
+	run_set_waiting(run, NULL);
+}
+
 /* All is well: prepare both sessions for writing. */
 void
 merge_begin(JobRun *run, Jsonb *action)
@@ -117,6 +176,8 @@ merge_begin(JobRun *run, Jsonb *action)
 
 	merge->replicates = action_flag(action, "replicates");
 	merge->discards = action_flag(action, "discards");
+	if (!merge->dry_run)
+		take_turn(run);
 	requester_begin();
 	requester_call(run, "select steep_repl._merge_begin($1, $2, $3, $4)",
 				   SQL_ARGS(arg_text(merge->connection), arg_text(run->job->object_id),

@@ -187,8 +187,8 @@ begin
       put_off := steep_repl._merge_put_off_changed(connection, todo, writes, written.numbers, written.here, written.there);
     end if;
   end if;
-  if cardinality(written.numbers) > 0 and writes and todo.action like 'delete%' then
-    referred := steep_repl._merge_referred_to(connection, todo, written.numbers);
+  if cardinality(written.numbers) > 0 and writes and todo.action not like 'insert%' then
+    referred := steep_repl._merge_referred_to(connection, todo, written.numbers, written.here, written.there);
     written.numbers := array(select n from unnest(written.numbers) n where n <> all (referred.numbers) order by n);
     put_off := (put_off.numbers || referred.numbers, put_off.reasons || referred.reasons);
   end if;
@@ -199,6 +199,8 @@ begin
     written.peer_xid := rows_written.peer_xid;
     written.read_ahead := rows_written.read_here;
     written.result := rows_written.result;
+    perform steep_repl._merge_note_differing(steep_repl._merge_written_otherwise(
+      rows_written.result, case when todo.is_here then written.there else written.here end));
     put_off := (put_off.numbers || rows_written.refused, put_off.reasons || rows_written.reasons);
   end if;
   written.n_written := cardinality(written.numbers);

@@ -228,8 +228,8 @@ begin
   if put_off.numbers = batch then
     perform steep_repl._merge_be_hasty(connection, false);
   end if;
-  if cardinality(written.numbers) > 0 and todo.action like 'delete%' then
-    referred := steep_repl._merge_referred_to(connection, todo, written.numbers);
+  if cardinality(written.numbers) > 0 and todo.action not like 'insert%' then
+    referred := steep_repl._merge_referred_to(connection, todo, written.numbers, found, restored);
     written.numbers := array(select n from unnest(written.numbers) n where n <> all (referred.numbers) order by n);
     put_off := (put_off.numbers || referred.numbers, put_off.reasons || referred.reasons);
   end if;
@@ -238,6 +238,7 @@ begin
     written.numbers := rows_written.numbers;
     written.peer_xid := rows_written.peer_xid;
     written.result := rows_written.result;
+    perform steep_repl._merge_note_differing(steep_repl._undo_written_otherwise(rows_written.result, restored));
     put_off := (put_off.numbers || rows_written.refused, put_off.reasons || rows_written.reasons);
   end if;
   written.n_written := cardinality(written.numbers);
