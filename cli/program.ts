@@ -10,6 +10,7 @@ import { addOverlap } from "./commands/overlap-stored.ts";
 import { addSchema } from "./commands/schema.ts";
 import { addSnapshot } from "./commands/snapshot.ts";
 import { addTls } from "./commands/tls.ts";
+import { modernized } from "./old-command-lines.ts";
 import { version } from "./version.ts";
 
 const exitCodes = `
@@ -50,7 +51,9 @@ function prepare(command: Command): void {
 export async function runProgram(argv: readonly string[]): Promise<ExitCode> {
   const root = program();
   try {
-    await root.parseAsync([...argv], { from: "user" });
+    const merge = root.commands.find((command) => command.name() === "merge");
+    const subcommands = merge?.commands.map((command) => command.name()) ?? [];
+    await root.parseAsync([...modernized(argv, subcommands)], { from: "user" });
     return (process.exitCode ?? exitCode.success) as ExitCode;
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;

@@ -18,7 +18,12 @@ export interface DaemonConfig {
     /** A program and its arguments, without a shell, that prints the password. */
     readonly passwordCommand: readonly string[];
   };
-  readonly grpc: { readonly port: number; readonly tls: TlsFiles | undefined };
+  readonly grpc: {
+    readonly port: number;
+    readonly tls: TlsFiles | undefined;
+    /** What a client on this machine speaks to it with. */
+    readonly clientTls: ClientTlsFiles;
+  };
   readonly http: { readonly enabled: boolean; readonly port: number; readonly bind: string };
   readonly initialization: { readonly parallelWorkers: number; readonly compression: string };
 }
@@ -28,6 +33,13 @@ export interface TlsFiles {
   readonly cert: string;
   readonly key: string;
   readonly ca: string | undefined;
+}
+
+/** Paths. */
+export interface ClientTlsFiles {
+  readonly ca: string | undefined;
+  readonly cert: string | undefined;
+  readonly key: string | undefined;
 }
 
 export const defaultGrpcPort = 15460;
@@ -156,7 +168,15 @@ function configOf(flat: Flat, file: string, env: Environment): DaemonConfig {
       sslmode: setting("postgresql.sslmode", "PGSSLMODE", "prefer"),
       passwordCommand: value("postgresql.password_command", "").split(/\s+/).filter(Boolean),
     },
-    grpc: { port: port("grpc.port", defaultGrpcPort), tls: tlsOf(path, file) },
+    grpc: {
+      port: port("grpc.port", defaultGrpcPort),
+      tls: tlsOf(path, file),
+      clientTls: {
+        ca: path("grpc.tls.ca_file") || undefined,
+        cert: path("grpc.tls.client_cert_file") || undefined,
+        key: path("grpc.tls.client_key_file") || undefined,
+      },
+    },
     http: {
       enabled: value("http.enabled", true),
       port: port("http.port", 8080),

@@ -41,6 +41,9 @@ async function nodes(session: Session): Promise<MessageInitShape<typeof NodeInfo
   });
 }
 
+const healthQuery =
+  "select h.*, pg_catalog.array_to_string(h.reasons, '; ') as all_reasons from steep_repl.health() h";
+
 /** Health by its parts, as the predecessor's clients list them. */
 function componentsOf({ values }: ResultRow) {
   const component = (healthy: boolean, message: string) => ({
@@ -50,10 +53,12 @@ function componentsOf({ values }: ResultRow) {
   });
   return {
     postgresql: component(true, `PostgreSQL ${textValue(values.pg_version)}`),
-    background_worker: component(
-      boolValue(values.background_worker_running),
-      textValue(values.reasons).replace(/^\{|\}$/g, ""),
-    ),
+    background_worker: component(boolValue(values.background_worker_running), ""),
+    steep_repl: {
+      healthy: values.status === "healthy",
+      status: textValue(values.status),
+      message: textValue(values.all_reasons),
+    },
     shared_memory: component(boolValue(values.shared_memory_available), ""),
     js_engine: component(values.js_engine !== null, textValue(values.js_engine)),
   };
@@ -82,7 +87,7 @@ export function coordinator(
   return {
     healthCheck: () =>
       answer(async (session) => {
-        const row = await session.row("select * from steep_repl.health()");
+        const row = await session.row(healthQuery);
         return create(HealthCheckResponseSchema, {
           status:
             row.values.status === "unhealthy" ? ServingStatus.NOT_SERVING : ServingStatus.SERVING,

@@ -29,11 +29,20 @@ const strategies: Readonly<Record<ConflictStrategy, readonly [aIsHere: string, b
 /** The merge as this server calls it: with whom, and by which strategy. */
 async function planOf(session: Session, request: StartBidirectionalMergeRequest) {
   const row = await session.row(
-    `select exists (select from steep_repl.node_status($1) s where s.is_local) as a_is_here,
-            exists (select from steep_repl.node_status($2) s where s.is_local) as b_is_here`,
+    `select coalesce(pg_catalog.bool_or(n.node_id = $1), false) as a_is_here,
+            coalesce(pg_catalog.bool_or(n.node_id = $2), false) as b_is_here
+     from steep_repl.node_status() s join steep_repl.nodes n using (node_id)
+     where s.is_local
+       and coalesce(n.dbname, pg_catalog.current_database()) = pg_catalog.current_database()`,
     [request.nodeAId, request.nodeBId],
   );
-  const bIsHere = row.values.b_is_here === "t" && row.values.a_is_here !== "t";
+  const aIsHere = row.values.a_is_here === "t";
+  const bIsHere = row.values.b_is_here === "t" && !aIsHere;
+  if (!aIsHere && !bIsHere)
+    throw new ConnectError(
+      `neither "${request.nodeAId}" nor the other node is the server of this daemon`,
+      Code.InvalidArgument,
+    );
   const strategy = strategies[request.strategy];
   if (strategy === undefined)
     throw new ConnectError(`strategy ${request.strategy} is not known`, Code.InvalidArgument);

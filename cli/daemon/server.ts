@@ -16,6 +16,7 @@ import type { DaemonConfig } from "./config.ts";
 import { coordinator } from "./coordinator.ts";
 import { standardHealth } from "./health.ts";
 import { httpServer } from "./http.ts";
+import { initialization } from "./initialization.ts";
 import { merges } from "./merges.ts";
 import { reflection } from "./reflection.ts";
 import { schemas } from "./schemas.ts";
@@ -44,6 +45,7 @@ function routes(config: DaemonConfig, sessions: Sessions) {
       ...snapshots(config, sessions),
       ...schemas(sessions),
       ...merges(sessions),
+      ...initialization,
     });
     router.service(Health, standardHealth(sessions, [Coordinator.typeName, InitService.typeName]));
     router.service(ServerReflection, reflection([file_steep_repl, file_health, file_reflection]));

@@ -9,7 +9,7 @@ import {
   SnapshotProgressSchema,
   SnapshotProgressUpdateSchema,
 } from "../rpc/generated/steep_repl_pb.ts";
-import type { ResultRow } from "../session.ts";
+import type { ResultRow, Session } from "../session.ts";
 import { call, type Statement } from "../sql-call.ts";
 import type { DaemonConfig } from "./config.ts";
 import { isFailure, requireFields, textOf, toConnectError } from "./errors.ts";
@@ -130,6 +130,7 @@ export function snapshots(config: DaemonConfig, sessions: Sessions): SnapshotRpc
           .catch(() => {});
     }
     if (last === undefined) throw new ConnectError("the job's row is gone", Code.Internal);
+    if (last.values.status === "cancelled") throw new ConnectError(errorOf(last), Code.Canceled);
     if (last.values.status !== "complete") throw new ConnectError(errorOf(last), Code.Internal);
   }
 
@@ -150,6 +151,7 @@ export function snapshots(config: DaemonConfig, sessions: Sessions): SnapshotRpc
 
     async *applySnapshot(request, context) {
       requireFields({ input_path: request.inputPath });
+      await requireThisServer(sessions, request.targetNodeId);
       yield* run(
         call("start_apply", {
           input_path: request.inputPath,
@@ -181,6 +183,25 @@ export function snapshots(config: DaemonConfig, sessions: Sessions): SnapshotRpc
       if (isFirst) throw new ConnectError(`there is no snapshot ${snapshotId}`, Code.NotFound);
     },
   };
+}
+
+/** An unregistered name is a label; that of another server shows that the request was sent to the wrong daemon. */
+async function requireThisServer(sessions: Sessions, nodeId: string): Promise<void> {
+  const find = (session: Session) =>
+    session.query(
+      `select n.node_id from steep_repl.nodes n where n.node_id = $1
+       and n.system_identifier <> (select c.system_identifier::text from pg_catalog.pg_control_system() c)`,
+      [nodeId],
+    );
+  const { rows } = await sessions.use(find).catch((error: unknown) => {
+    throw toConnectError(error);
+  });
+  if (rows.length > 0) {
+    throw new ConnectError(
+      `node "${nodeId}" is registered as another server than that of this daemon`,
+      Code.InvalidArgument,
+    );
+  }
 }
 
 /** Whether a stream ends because the daemon does. */

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { shellWord } from "../../cli/output/shell-words.ts";
 import type { Block } from "./docs.ts";
+import { ManualDaemon } from "./manual-daemon.ts";
 import { offerOldExtension } from "./old-extension.ts";
 import { bin, inProject, pgConfig, run } from "./pg.ts";
 import { type Server, startServer } from "./server.ts";
@@ -29,11 +30,13 @@ export class Manual {
   readonly #b: Server;
   readonly #programs: string;
   readonly #psql = new Map<Server, Psql>();
+  readonly #daemon: ManualDaemon;
 
   private constructor(a: Server, b: Server, programs: string) {
     this.#a = a;
     this.#b = b;
     this.#programs = programs;
+    this.#daemon = new ManualDaemon(programs);
   }
 
   static async start(name: string, prepared: Prepared): Promise<Manual> {
@@ -93,7 +96,8 @@ export class Manual {
 
   /** Hosts and paths of the manual, as they are here. */
   #local(text: string): string {
-    return text
+    return this.#daemon
+      .local(text)
       .replaceAll(
         /host '(?:node-)(a|b)\.example'/g,
         (_, n) => `host '127.0.0.1', port '${this.#port(n)}'`,
@@ -165,7 +169,14 @@ export class Manual {
     if (shown !== actual) throw new Error(`the manifest has\n${actual}\nand not\n${shown}`);
   }
 
+  /** Start the daemon with a configuration file on node_a, where the environment says how to connect. */
+  startDaemon(block: Block): Promise<void> {
+    const env = { PGHOST: "127.0.0.1", PGPORT: `${this.#a.port}`, PGPASSWORD: "secret" };
+    return this.#daemon.start(block.text, env);
+  }
+
   async end(): Promise<void> {
+    await this.#daemon.end();
     for (const psql of this.#psql.values()) psql.end();
     await this.#a.destroy();
     await this.#b.destroy();
