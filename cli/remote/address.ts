@@ -34,6 +34,6 @@ export function parseAddress(given: string, what: string): Address {
 }
 
 /** Whether it can be no other machine than this one. */
-export function isThisMachine({ host }: Address): boolean {
+export function isThisMachine({ host }: Pick<Address, "host">): boolean {
   return /^(localhost\.?|127(\.\d{1,3}){3}|::1)$/i.test(host);
 }

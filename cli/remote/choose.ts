@@ -1,6 +1,7 @@
 import type { CliError } from "../cli-error.ts";
+import type { Environment } from "../connection/environment.ts";
 import type { CommonOptions, Invocation } from "../invocation.ts";
-import { type Address, parseAddress } from "./address.ts";
+import { type Address, isThisMachine, parseAddress } from "./address.ts";
 import { Remote } from "./client.ts";
 import { type KnownConfig, knownConfig } from "./known-config.ts";
 import { securityOf } from "./security.ts";
@@ -48,6 +49,14 @@ export function fallBack(
   return remoteAt(invocation, address, found.config);
 }
 
+/** Whether libpq's variables name a server that is not this machine's, whose daemon is not to be asked in its place. */
+function namesAnother({ variables }: Environment): boolean {
+  const { PGHOST, PGHOSTADDR, PGSERVICE } = variables;
+  const isElsewhere = (host = "") =>
+    host !== "" && !host.startsWith("/") && !isThisMachine({ host });
+  return isElsewhere(PGHOST) || isElsewhere(PGHOSTADDR) || Boolean(PGSERVICE);
+}
+
 interface Known {
   readonly address: Address;
   readonly source: string;
@@ -57,6 +66,7 @@ interface Known {
 function known({ environment }: Invocation): Known | undefined {
   const named = environment.variables[variable];
   if (named) return { address: parseAddress(named, variable), source: variable };
+  if (namesAnother(environment)) return undefined;
   const config = knownConfig(environment);
   if (config === undefined) return undefined;
   const address = parseAddress(`localhost:${config.config.grpc.port}`, config.file);

@@ -301,6 +301,13 @@ describe("without a flag", () => {
       `asking the daemon at localhost:${daemon.port} instead, which ${file}`,
     );
     expect(stderr).toContain("is spoken to in plaintext");
+    // another server than that of this machine is meant
+    const elsewhere = await health({ HOME: home, PGHOST: "192.0.2.1,127.0.0.1" }, [
+      "--timeout",
+      "5",
+    ]);
+    expect(elsewhere.code).not.toBe(0);
+    expect(elsewhere.stderr).not.toContain("asking the daemon");
     rmSync(file);
   });
 
