@@ -66,6 +66,31 @@ function statements(text: string): string[] {
     .map(withoutNames);
 }
 
+const key =
+  /^ALTER TABLE ONLY (\S+)\s+ADD CONSTRAINT (\S+) ((?:PRIMARY KEY|UNIQUE|EXCLUDE)[\s\S]*)/;
+
+/**
+ * A partition's key is attached to that of its parent by name. Where the parent has two of the same definition, nothing
+ * but their names tells them apart: which of the partition's two belongs to which follows from the order in which they
+ * were made, cannot be said in a statement but for new ones, and makes no difference to any row or query. So the
+ * parent's is called by what it is.
+ */
+function withoutNamesOfParents(all: readonly string[]): string[] {
+  const keys = new Map(
+    all.flatMap((statement) => {
+      const [, table, name, definition] = key.exec(statement) ?? [];
+      return table === undefined
+        ? []
+        : [[`${table.split(".")[0]}.${name}`, `${table} ${definition}`]];
+    }),
+  );
+  return all.map((statement) =>
+    statement.replace(/^ALTER INDEX (\S+) ATTACH/, (line, name) =>
+      keys.has(name) ? `ALTER INDEX ${keys.get(name)} ATTACH` : line,
+    ),
+  );
+}
+
 const inherits = /^CREATE (?:UNLOGGED )?TABLE (\S+) \([\s\S]*^INHERITS \(([^)]*)\)/m;
 
 /** What a child has from its parents is printed only if it is its own as well, which does not count. */
@@ -107,7 +132,7 @@ function differences(here: readonly string[], there: readonly string[]): string[
 export async function tableDifferences(server: Server, peer: Server): Promise<string[]> {
   const dumps = await Promise.all([server, peer].map((node) => dump(node, "app", ofTables)));
   const [here = [], there = []] = dumps.map((text) =>
-    withoutInherited(statements(text)).map(sorted),
+    withoutNamesOfParents(withoutInherited(statements(text))).map(sorted),
   );
   return differences(here, there);
 }

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { printAndRead } from "../../support/expressions.ts";
 import { type SchemaPairServers, startSchemaPair } from "../../support/schema-model.ts";
 import { compare, diff, mend, setTables } from "../../support/schemas.ts";
 
@@ -300,7 +301,7 @@ test("a foreign key to a key that a partition would have from its parent, and do
   );
   const rows = await diff(stage);
   const key = rows.find((row) => row.object_name === "x");
-  expect(key?.suggested_sql).toMatch(/^-- it needs partition s\.t, which is left as it is/);
+  expect(key?.suggested_sql).toMatch(/^-- it needs constraint t_pkey, which is left as it is/);
   await mend(stage, rows);
 });
 
@@ -317,8 +318,8 @@ test("a foreign key to a table that lacks the key is no statement until that has
 });
 
 /** One of the comments says why; the statements beside it can be run. */
-async function explains(why: RegExp): Promise<void> {
-  const rows = await diff(stage);
+async function explains(why: RegExp, table?: string): Promise<void> {
+  const rows = await diff(stage, table);
   expect(rows.map(({ suggested_sql }) => suggested_sql ?? "").join("\n")).toMatch(why);
   await mend(stage, rows);
 }
@@ -466,4 +467,118 @@ test("arrays that are cast", async () => {
     after,
   );
   await mends("s.t");
+});
+
+test("what PostgreSQL prints of checks is read as it is thought to be", async () => {
+  const { tried, changed, wrong } = await printAndRead(stage.server);
+  expect(wrong).toEqual([]);
+  expect(tried).toBeGreaterThan(80);
+  expect(changed).toBeGreaterThan(8);
+});
+
+// printed as a cast of an array, or as casts of its elements
+const first = "check (c in ('a', 'b'))";
+const again = "check (c::text = any (array['a'::varchar::text, 'b'::varchar::text]))";
+
+test.each([
+  ["of a partition that is made", first, "", true],
+  ["of one whose parent was read again", again, "", true],
+  ["of one that is a table already", first, "create table t (c varchar)", true],
+  ["of one that has the same", first, `create table t (c varchar, constraint z ${first})`, true],
+  ["that was read again", first, `create table t (c varchar, constraint z ${again})`, false],
+  ["beside its parent's", again, `create table t (c varchar, constraint z ${first})`, false],
+])("a check %s is printed as that of its parent", async (_, parents, there, isMended) => {
+  const root = (check: string) =>
+    `create table root (c varchar, constraint z ${check}) partition by list (c)`;
+  await setTables(
+    stage,
+    "",
+    `${root(first)}; create table t partition of root default`,
+    `${root(parents)}; ${there}`,
+  );
+  expect(await compare(stage)).toMatchObject({ root: "match" });
+  if (isMended) await mends("s.t");
+  else await explains(/^-- constraint z on table s\.root means the same and is printed otherwise/m);
+});
+
+test("a check is printed as those of children", async () => {
+  const kid = (check: string) =>
+    `create table t (c varchar); create table kid (constraint z ${check}) inherits (t)`;
+  const own = `alter table t add constraint z ${first}`;
+  for (const there of [first, again]) {
+    await setTables(stage, "", `${kid(first)}; ${own}`, kid(there));
+    await mends("s.t");
+  }
+  await setTables(
+    stage,
+    "",
+    `${kid(first)}; ${own}`,
+    `${kid(first)}; create table kid2 (constraint z ${again}) inherits (t)`,
+  );
+  await explains(/^-- constraint z on table s\.kid2? means the same and is printed otherwise/m);
+});
+
+test("a partition's key is called alike, whatever made it", async () => {
+  const root = "create table root (a int, b int) partition by list (a)";
+  const own =
+    "create table t (a int constraint k primary key, b int); alter table root attach partition t default";
+  const key = "alter table root add primary key (a)";
+  await setTables(stage, root, `${own}; ${key}`, `${attached}; ${key}`);
+  expect(await compare(stage)).toMatchObject({ t: "mismatch", root: "match" });
+  expect(await suggested()).toMatch(/^alter table s\.t rename constraint t_pkey to k;$/m);
+  await mends("s.t");
+  // made whole, or attached
+  for (const there of [
+    "",
+    "create table t (a int not null, b int)",
+    own.replace(/;.*/, "").replace(" constraint k", ""),
+  ]) {
+    await setTables(stage, `${root}; ${key}`, own, there);
+    await mends("s.t");
+  }
+  // it comes with its parent's, and can be called otherwise then
+  await setTables(stage, root, `${own}; ${key}`, attached);
+  await explains(/^-- constraint k comes with that of the parent of s\.t: see to that first$/m);
+  await mends("s.root", "s.t");
+  await setTables(stage, root, `${own}; ${key}`, "");
+  await explains(/^-- table s\.root has no PRIMARY KEY \(a\): see to it first$/m);
+  await mends("s.root", "s.t");
+  // of two equal ones, which belongs to which counts for nothing
+  const unique = (...names: string[]) =>
+    names.map((name) => `alter table root add constraint ${name} unique (a, b)`).join("; ");
+  await setTables(stage, `${root}; ${attached}`, unique("x", "y"), unique("y", "x"));
+  expect(await compare(stage)).toMatchObject({ t: "match", root: "match" });
+});
+
+test("a partition's own key whose index is a part of an index of its parent", async () => {
+  const root = "create table root (a int) partition by list (a)";
+  const [own, index] = [
+    "alter table t add constraint k primary key (a)",
+    "create unique index x on root (a)",
+  ];
+  await setTables(stage, `${root}; ${attached}`, `${own}; ${index}`, `${index}; ${own}`);
+  expect(await compare(stage)).toMatchObject({ t: "mismatch", root: "match" });
+  await explains(/^-- constraint k is a part of one of the parent of s\.t here: add it/m);
+  await setTables(stage, `${root}; ${index}`, `${attached}; ${own}`, "");
+  expect(await suggested()).toMatch(/compare again/);
+});
+
+test("what depends on a part of a key keeps the key", async () => {
+  await setTables(
+    stage,
+    `create table root (a int) partition by list (a); ${attached}; create table r (a int)`,
+    "",
+    "alter table root add primary key (a); alter table r add constraint f foreign key (a) references t (a)",
+  );
+  await explains(/^-- constraint f on table s\.r depends on it: drop it before/m, "s.root");
+});
+
+test("a constraint that cannot be renamed keeps its name from another one", async () => {
+  await setTables(
+    stage,
+    "create table t (a int); create table kid () inherits (t)",
+    "alter table t add constraint x check (a > 0), add constraint y unique (a)",
+    "alter table kid add constraint x check (a > 1); alter table t add constraint y check (a > 0)",
+  );
+  await explains(/^-- constraint y has its name, and is left as it is$/m);
 });
