@@ -187,8 +187,8 @@ begin
       put_off := steep_repl._merge_put_off_changed(connection, todo, writes, written.numbers, written.here, written.there);
     end if;
   end if;
-  if cardinality(written.numbers) > 0 and writes and todo.action like 'delete%' then
-    referred := steep_repl._merge_referred_to(connection, todo, written.numbers);
+  if cardinality(written.numbers) > 0 and writes and todo.action not like 'insert%' then
+    referred := steep_repl._merge_referred_to(connection, todo, written.numbers, written.here, written.there);
     written.numbers := array(select n from unnest(written.numbers) n where n <> all (referred.numbers) order by n);
     put_off := (put_off.numbers || referred.numbers, put_off.reasons || referred.reasons);
   end if;

@@ -3,7 +3,8 @@
 
 -- Foreign keys of a table (is_child), or that refer to it (is_parent): how a row that violates one is found. Where the requester
 -- may not read both tables, condition is NULL. by_parent: how rows that refer to a parent are found by each of its columns, of
--- parent_types, if there is an index for that; matches: the same in any case, of a table that the requester may read. One that a
+-- parent_types, if there is an index for that; matches: the same in any case, of a table that the requester may read. Of one that is not
+-- valid, only rows that are written now have to satisfy it. acts_on_delete, acts_on_update: what it does then to rows that refer. One that a
 -- partition, or a table that this one is a partition of, has is one of the rows that are in both. Under PERIOD the ranges of the parents
 -- have to cover that of the child together, as RI_FKey_check() has it.
 create function steep_repl._merge_foreign_keys_query(table_name text) returns text
@@ -19,9 +20,10 @@ k as (
   from pg_constraint c
   left join (select a.oid, false as is_part from above a union all select t.oid, true from tree t where t.oid <> %1$L::regclass) child
     on child.oid = c.conrelid
-  where c.contype = 'f' and c.convalidated and c.conparentid = 0 and coalesce((to_jsonb(c) ->> 'conenforced')::boolean, true)
+  where c.contype = 'f' and c.conparentid = 0 and coalesce((to_jsonb(c) ->> 'conenforced')::boolean, true)
     and (child.oid is not null or c.confrelid in (select oid from above union all select oid from tree)))
-select format('%%I of table %%s', k.conname, k.conrelid::regclass) as name, k.is_child, k.is_parent,
+select format('%%I of table %%s', k.conname, k.conrelid::regclass) as name, k.is_child, k.is_parent, k.convalidated as is_valid,
+       k.confdeltype in ('c', 'n', 'd') as acts_on_delete, k.confupdtype in ('c', 'n', 'd') as acts_on_update,
        u.parent_types, case when not k.is_period and exists (
          select from pg_index i join pg_class x on x.oid = i.indexrelid join pg_am m on m.oid = x.relam
          where i.indrelid = k.conrelid and i.indisvalid and i.indpred is null and m.amname = 'btree'
@@ -123,10 +125,13 @@ declare
 begin
   for foreign_key in
     select * from jsonb_to_recordset(steep_repl._merge_query(connection, side, steep_repl._merge_foreign_keys_query(plan ->> 'table')))
-      f(name text, is_child boolean, is_parent boolean, child text, parents text[], parent_types text[], by_parent text[], condition text)
+      f(name text, is_child boolean, is_parent boolean, is_valid boolean, child text, parents text[], parent_types text[], by_parent text[], condition text)
   loop
     is_checked := foreign_key.condition is not null;
-    for numbers in select n from steep_repl._merge_numbers_of(written) n where foreign_key.is_child loop
+    -- of one that is not valid, rows that are updated may have violated it before
+    for numbers in
+      select n from steep_repl._merge_numbers_of(case when foreign_key.is_valid then written else written[1:1] end) n where foreign_key.is_child
+    loop
       is_checked := is_checked and steep_repl._merge_check_foreign_key(
         connection, side, foreign_key.name, 'select count(*) as n from ' || steep_repl._merge_keys_of(plan, numbers)
         || (plan -> 'merge' -> side -> 'stamps' ->> 1) || ' where ' || foreign_key.condition, true);
@@ -141,10 +146,10 @@ begin
       select from steep_repl._merge_numbers_of(
         case when by_keys is null then array['delete_' || at_side] else '{}' end
         || case when foreign_key.parents <@ key then '{}' else array['update_' || at_side] end)) then
-      is_checked := steep_repl._merge_check_foreign_key(
+      is_checked := foreign_key.is_valid and steep_repl._merge_check_foreign_key(
         connection, side, foreign_key.name, format('select count(*) as n from %s t where %s', foreign_key.child, foreign_key.condition), false);
     end if;
-    if not is_checked then
+    if not is_checked or foreign_key.is_child and not foreign_key.is_valid and exists (select from steep_repl._merge_numbers_of(written[2:2])) then
       return next case side when 'peer' then 'peer: ' else '' end || foreign_key.name;
     end if;
   end loop;
@@ -160,12 +165,12 @@ declare
   foreign_key record;
 begin
   for foreign_key in
-    select distinct f.name, f.child, f.condition
+    select distinct f.name, f.is_valid, f.child, f.condition
     from unnest(tables) t(name)
     cross join lateral jsonb_to_recordset(steep_repl._merge_query(connection, side, steep_repl._merge_foreign_keys_query(t.name)))
-      f(name text, child text, condition text)
+      f(name text, is_valid boolean, child text, condition text)
   loop
-    if foreign_key.condition is null or not steep_repl._merge_check_foreign_key(
+    if foreign_key.condition is null or not foreign_key.is_valid or not steep_repl._merge_check_foreign_key(
          connection, side, foreign_key.name, format('select count(*) as n from %s t where %s', foreign_key.child, foreign_key.condition), false) then
       return next case side when 'peer' then 'peer: ' else '' end || foreign_key.name;
     end if;

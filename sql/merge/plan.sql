@@ -14,6 +14,7 @@ begin
     is_local_first boolean not null, replicates boolean not null default false,
     peer_begins text not null default 'begin', made_origin boolean not null default false, round int not null default 1,
     current int not null default 1, actions jsonb not null, waiting_slots text[], not_covered text[],
+    fires_here boolean not null default false, fires_there boolean not null default false,
     waits boolean not null default false, haste int not null default 0, was_locked boolean not null default false,
     overlap_id text, scope jsonb, merge_id text,
     has_moved_sequences boolean not null default false) on commit preserve rows;

@@ -1,7 +1,7 @@
 -- Rows that others refer to are not deleted from under them: they would go along by a cascade that nobody has asked for, or be left
 -- without a parent.
 
--- Rows that a query in the middle of a batch answers; none where it would run code of others, which a check at the end says, if nothing else.
+-- Rows that a query in the middle of a batch answers; NULL where it would run code of others, or may not read them.
 create function steep_repl._merge_ask_in_batch(connection text, side text, query text) returns jsonb
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
@@ -16,7 +16,7 @@ begin
     if side = 'peer' then
       perform steep_repl._merge_command_there(connection, 'rollback to savepoint steep_repl_question');
     end if;
-    answer := '[]';
+    answer := null;
   end;
   if side = 'peer' then
     perform steep_repl._merge_command_there(connection, 'release savepoint steep_repl_question');
@@ -43,40 +43,80 @@ return (
     with ordinality p(name, match, i));
 comment on function steep_repl._merge_referred_query(steep_repl._merge_todo, jsonb, int[], int[]) is 'private: a query for rows that others refer to which stay';
 
--- Those of all foreign keys: children are deleted before their parents. Not of a table that has yet to be deleted from, as in a circle;
--- rows of the same table that later batches delete are no longer there when the next round comes to their parents.
-create function steep_repl._merge_referred_to(connection text, todo steep_repl._merge_todo, numbers int[]) returns steep_repl._merge_put_off
+-- Foreign keys that a table is the parent of, and that an action there may concern: all where rows are deleted; where they are updated, those
+-- that would write to tables that the merge leaves out.
+create function steep_repl._merge_referring(connection text, todo steep_repl._merge_todo, fires boolean) returns jsonb[]
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  if todo.action not like 'delete%' and not fires then
+    return '{}';
+  end if;
+  return array(
+    select to_jsonb(f)
+    from jsonb_to_recordset(steep_repl._merge_query(
+           connection, case when todo.is_here then 'local' else 'peer' end, steep_repl._merge_foreign_keys_query(todo.plan ->> 'table')))
+      f(name text, is_parent boolean, is_child boolean, acts_on_delete boolean, acts_on_update boolean, child text, parents text[], matches text[])
+    where f.is_parent and case
+      when todo.action not like 'delete%' then f.acts_on_update
+        and not exists (select from pg_temp.steep_repl_tables t where t.name = regexp_replace(f.child, '^only ', ''))
+      else (f.matches is not null or fires and f.acts_on_delete)
+        and (f.is_child or not exists (
+          select from pg_temp.steep_repl_steps s join pg_temp.steep_repl_tables t using (no)
+          where t.name = regexp_replace(f.child, '^only ', '') and s.action = todo.action and s.step > todo.step)) end);
+end
+$fn$;
+comment on function steep_repl._merge_referring(text, steep_repl._merge_todo, boolean) is 'private: foreign keys that an action on a table may concern';
+
+-- Rows whose columns that are referred to get other values.
+create function steep_repl._merge_moving(columns jsonb, numbers int[], here text, there text) returns int[]
+language sql immutable strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+  select array(
+    select h.no from steep_repl._merge_rows_of(here) h join steep_repl._merge_rows_of(there) t using (no)
+    where h.no = any (numbers) and exists (
+      select from jsonb_array_elements_text(columns) c(name)
+      where not h.image ? c.name or not t.image ? c.name or h.image -> c.name is distinct from t.image -> c.name)
+    order by h.no)
+$fn$;
+comment on function steep_repl._merge_moving(jsonb, int[], text, text) is 'private: rows that get other values in some columns';
+
+-- Rows that are not written now, since others refer to them by some foreign key: children are deleted before their parents. Not of a table
+-- that has yet to be deleted from, as in a circle; rows of the same table that later batches delete are no longer there when the next round
+-- comes to their parents. Where rows that refer cannot be seen, and would be written to, none of these is written.
+create function steep_repl._merge_referred_to(connection text, todo steep_repl._merge_todo, numbers int[], here text, there text)
+returns steep_repl._merge_put_off
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
 @SET_VALUES@ @SET_SCAN@ @SET_READING@ as $fn$
 declare
   side constant text := case when todo.is_here then 'local' else 'peer' end;
+  is_delete constant boolean := todo.action like 'delete%';
+  fires constant boolean := (select case when todo.is_here then m.fires_here else m.fires_there end from pg_temp.steep_repl_merge m);
+  foreign_keys constant jsonb[] := steep_repl._merge_referring(connection, todo, fires);
   result steep_repl._merge_put_off := ('{}'::int[], '{}'::text[]);
-  foreign_keys constant jsonb[] := array(
-    select to_jsonb(f)
-    from jsonb_to_recordset(steep_repl._merge_query(connection, side, steep_repl._merge_foreign_keys_query(todo.plan ->> 'table')))
-      f(name text, is_parent boolean, is_child boolean, child text, parents text[], matches text[])
-    where f.is_parent and f.matches is not null and (f.is_child or not exists (
-      select from pg_temp.steep_repl_steps s join pg_temp.steep_repl_tables t using (no)
-      where t.name = regexp_replace(f.child, '^only ', '') and s.action = todo.action and s.step > todo.step)));
   foreign_key jsonb;
   known int;
+  asked int[];
+  answer jsonb;
   found int[];
 begin
   -- a row that stays may refer to others of the batch by another foreign key
-  while known is distinct from cardinality(result.numbers) loop
+  while known is distinct from cardinality(result.numbers) and cardinality(foreign_keys) > 0 loop
     known := cardinality(result.numbers);
     foreach foreign_key in array foreign_keys loop
-      found := array(
-        select r.no from jsonb_to_recordset(steep_repl._merge_ask_in_batch(
-          connection, side, steep_repl._merge_referred_query(todo, foreign_key, numbers, result.numbers))) r(no int)
-        where r.no = any (numbers) and r.no <> all (result.numbers) order by r.no);
+      asked := case when is_delete then numbers else steep_repl._merge_moving(foreign_key -> 'parents', numbers, here, there) end;
+      continue when cardinality(asked) = 0;
+      answer := case when foreign_key -> 'matches' <> 'null' then steep_repl._merge_ask_in_batch(
+        connection, side, steep_repl._merge_referred_query(todo, foreign_key, asked, case when is_delete then result.numbers else '{}' end)) end;
+      continue when answer is null and not (fires and (foreign_key -> case when is_delete then 'acts_on_delete' else 'acts_on_update' end)::boolean);
+      found := case when answer is null then asked else array(select r.no from jsonb_to_recordset(answer) r(no int) where r.no = any (asked)) end;
+      found := array(select n from unnest(found) n where n <> all (result.numbers) order by n);
       result.numbers := result.numbers || found;
-      result.reasons := result.reasons
-        || array_fill(format('rows that stay refer to it by %s', foreign_key ->> 'name'), array[cardinality(found)]);
+      result.reasons := result.reasons || array_fill(
+        format(case when answer is null then 'rows that may not be read may refer to it by %s, and would be written to'
+                    else 'rows that stay refer to it by %s' end, foreign_key ->> 'name'), array[cardinality(found)]);
     end loop;
     exit when cardinality(foreign_keys) = 1;
   end loop;
   return result;
 end
 $fn$;
-comment on function steep_repl._merge_referred_to(text, steep_repl._merge_todo, int[]) is 'private: rows that are not deleted, since others refer to them';
+comment on function steep_repl._merge_referred_to(text, steep_repl._merge_todo, int[], text, text) is 'private: rows that are not written, since others refer to them';

@@ -228,8 +228,8 @@ begin
   if put_off.numbers = batch then
     perform steep_repl._merge_be_hasty(connection, false);
   end if;
-  if cardinality(written.numbers) > 0 and todo.action like 'delete%' then
-    referred := steep_repl._merge_referred_to(connection, todo, written.numbers);
+  if cardinality(written.numbers) > 0 and todo.action not like 'insert%' then
+    referred := steep_repl._merge_referred_to(connection, todo, written.numbers, found, restored);
     written.numbers := array(select n from unnest(written.numbers) n where n <> all (referred.numbers) order by n);
     put_off := (put_off.numbers || referred.numbers, put_off.reasons || referred.reasons);
   end if;

@@ -105,6 +105,8 @@ language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, p
 declare
   side record;
 begin
+  update pg_temp.steep_repl_merge
+  set fires_here = here -> 'may_skip_triggers' is distinct from 'true', fires_there = there -> 'may_skip_triggers' is distinct from 'true';
   for side in select * from (values ('local', here), ('peer', there)) s(name, node) loop
     update pg_temp.steep_repl_plans p
     set plan = jsonb_set(p.plan, array['merge', side.name, 'reads_back'], 'true')
