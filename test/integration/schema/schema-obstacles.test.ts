@@ -480,74 +480,87 @@ test("what PostgreSQL prints of checks is read as it is thought to be", async ()
 const first = "check (c in ('a', 'b'))";
 const again = "check (c::text = any (array['a'::varchar::text, 'b'::varchar::text]))";
 
-test.each([
-  ["of a partition that is made", first, "", true],
-  ["of one whose parent was read again", again, "", true],
-  ["of one that is a table already", first, "create table t (c varchar)", true],
-  ["of one that has the same", first, `create table t (c varchar, constraint z ${first})`, true],
-  ["that was read again", first, `create table t (c varchar, constraint z ${again})`, false],
-  ["beside its parent's", again, `create table t (c varchar, constraint z ${first})`, false],
-])("a check %s is printed as that of its parent", async (_, parents, there, isMended) => {
-  const root = (check: string) =>
-    `create table root (c varchar, constraint z ${check}) partition by list (c)`;
+test("a check is printed as that of its parent", async () => {
+  // as the parent has it there, the table there, and whether it is mended
+  const cases = [
+    [first, "", true],
+    [again, "", true],
+    [first, "(c varchar)", true],
+    [first, `(c varchar, constraint z ${first})`, true],
+    [first, `(c varchar, constraint z ${again})`, false],
+    [again, `(c varchar, constraint z ${first})`, false],
+  ] as const;
+  const root = (check: string, i: number) =>
+    `create table root${i} (c varchar, constraint z ${check}) partition by list (c)`;
   await setTables(
     stage,
     "",
-    `${root(first)}; create table t partition of root default`,
-    `${root(parents)}; ${there}`,
+    cases
+      .map((_, i) => `${root(first, i)}; create table t${i} partition of root${i} default`)
+      .join(";"),
+    cases
+      .map(([check, table], i) => `${root(check, i)}; ${table && `create table t${i} ${table}`}`)
+      .join(";"),
   );
-  expect(await compare(stage)).toMatchObject({ root: "match" });
-  if (isMended) await mends("s.t");
-  else await explains(/^-- constraint z on table s\.root means the same and is printed otherwise/m);
+  expect(await compare(stage)).toMatchObject({ root0: "match", root1: "match", root5: "match" });
+  await mends(...cases.flatMap(([, , isMended], i) => (isMended ? [`s.t${i}`] : [])));
+  for (const i of [4, 5]) {
+    const why = `-- constraint z on table s.root${i} means the same and is printed otherwise`;
+    expect(await suggested(`s.t${i}`)).toContain(why);
+  }
 });
 
 test("a check is printed as those of children", async () => {
-  const kid = (check: string) =>
-    `create table t (c varchar); create table kid (constraint z ${check}) inherits (t)`;
-  const own = `alter table t add constraint z ${first}`;
-  for (const there of [first, again]) {
-    await setTables(stage, "", `${kid(first)}; ${own}`, kid(there));
-    await mends("s.t");
-  }
+  const kids = (i: number, ...checks: string[]) =>
+    [
+      `create table t${i} (c varchar)`,
+      ...checks.map(
+        (check, n) => `create table kid${i}${n} (constraint z ${check}) inherits (t${i})`,
+      ),
+    ].join("; ");
+  const own = [1, 2, 3].map((i) => `alter table t${i} add constraint z ${first}`).join("; ");
+  const here = [1, 2, 3].map((i) => kids(i, first)).join("; ");
   await setTables(
     stage,
     "",
-    `${kid(first)}; ${own}`,
-    `${kid(first)}; create table kid2 (constraint z ${again}) inherits (t)`,
+    `${here}; ${own}`,
+    [kids(1, first), kids(2, again), kids(3, first, again)].join("; "),
   );
-  await explains(/^-- constraint z on table s\.kid2? means the same and is printed otherwise/m);
+  await mends("s.t1", "s.t2");
+  expect(await suggested("s.t3")).toMatch(
+    /^-- constraint z on table s\.kid3. means the same and is printed otherwise/m,
+  );
 });
 
 test("a partition's key is called alike, whatever made it", async () => {
-  const root = "create table root (a int, b int) partition by list (a)";
-  const own =
-    "create table t (a int constraint k primary key, b int); alter table root attach partition t default";
-  const key = "alter table root add primary key (a)";
-  await setTables(stage, root, `${own}; ${key}`, `${attached}; ${key}`);
-  expect(await compare(stage)).toMatchObject({ t: "mismatch", root: "match" });
-  expect(await suggested()).toMatch(/^alter table s\.t rename constraint t_pkey to k;$/m);
-  await mends("s.t");
-  // made whole, or attached
-  for (const there of [
-    "",
-    "create table t (a int not null, b int)",
-    own.replace(/;.*/, "").replace(" constraint k", ""),
-  ]) {
-    await setTables(stage, `${root}; ${key}`, own, there);
-    await mends("s.t");
-  }
-  // it comes with its parent's, and can be called otherwise then
-  await setTables(stage, root, `${own}; ${key}`, attached);
-  await explains(/^-- constraint k comes with that of the parent of s\.t: see to that first$/m);
-  await mends("s.root", "s.t");
-  await setTables(stage, root, `${own}; ${key}`, "");
+  const root = (i: number) => `create table root${i} (a int, b int) partition by list (a)`;
+  const key = (i: number) => `alter table root${i} add primary key (a)`;
+  const attach = (i: number) => `create table t${i} partition of root${i} default`;
+  const own = (i: number) =>
+    `create table t${i} (a int constraint k${i} primary key, b int); alter table root${i} attach partition t${i} default; ${key(i)}`;
+  const unique = (...names: string[]) =>
+    names.map((name) => `alter table root5 add constraint ${name} unique (a, b)`).join("; ");
+  await setTables(
+    stage,
+    `${[1, 2, 3, 4, 5].map(root).join("; ")}; ${attach(5)}`,
+    `${[1, 2, 3, 4].map(own).join("; ")}; ${unique("x", "y")}`,
+    // attached, made whole, not attached yet, and without its parent's
+    `${attach(1)}; ${key(1)}; ${key(2)}; ${key(3)}; create table t3 (a int primary key, b int); ${attach(4)}; ${unique("y", "x")}`,
+  );
+  // of two equal ones, which belongs to which counts for nothing
+  expect(await compare(stage)).toMatchObject({ t1: "mismatch", root1: "match", t5: "match" });
+  expect(await suggested("s.t1")).toContain("alter table s.t1 rename constraint t1_pkey to k1;");
+  expect(await suggested("s.t4")).toMatch(
+    /^-- constraint k4 comes with that of the parent of s\.t4: see to that first$/m,
+  );
+  await mends("s.t1", "s.t2", "s.t3", "s.root4", "s.t4");
+});
+
+test("a partition whose parent lacks its key is made after that", async () => {
+  const root = "create table root (a int) partition by list (a)";
+  await setTables(stage, root, `alter table root add primary key (a); ${attached}`);
   await explains(/^-- table s\.root has no PRIMARY KEY \(a\): see to it first$/m);
   await mends("s.root", "s.t");
-  // of two equal ones, which belongs to which counts for nothing
-  const unique = (...names: string[]) =>
-    names.map((name) => `alter table root add constraint ${name} unique (a, b)`).join("; ");
-  await setTables(stage, `${root}; ${attached}`, unique("x", "y"), unique("y", "x"));
-  expect(await compare(stage)).toMatchObject({ t: "match", root: "match" });
 });
 
 test("a partition's own key whose index is a part of an index of its parent", async () => {
