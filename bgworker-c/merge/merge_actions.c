@@ -181,7 +181,8 @@ static void
 check_foreign_keys(JobRun *run, Jsonb *action)
 {
 	if (!run->merge->dry_run)
-		merge_ask_for_warnings(run, "select to_json(steep_repl._merge_check_foreign_keys($1))");
+		merge_ask_for_warnings(run, "select to_json(steep_repl._merge_check_foreign_keys($1)"
+									" || steep_repl._merge_changed_tables($1))");
 }
 
 static const Action actions[] = {

@@ -9,8 +9,11 @@
 #include "miscadmin.h"
 #include "jobs/owner.h"
 #include "jobs/requester.h"
+#include "jobs/run.h"
+#include "utils/timestamp.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/wait_event.h"
 
 static const char *
 param(JobRun *run, const char *name)
@@ -109,6 +112,37 @@ merge_open_peer(JobRun *run, Jsonb *action)
 	appendBinaryStringInfo(&run->facts, opened[FACTS] + 1, strlen(opened[FACTS]) - 2);
 }
 
+/* How long a merge waits for others of its tables: with a peer that never says yes, not for ever. */
+#define MAX_WAIT_MS (60 * 60 * 1000)
+
+/* No transaction is open, on either side, while others are waited for. */
+static void
+take_turn(JobRun *run)
+{
+	static uint32 event = 0;
+	TimestampTz began = GetCurrentTimestamp();
+	bool is_ours = false;
+
+	if (event == 0)
+		event = WaitEventExtensionNew("SteepReplMergeTurn");
+	while (!is_ours)
+	{
+		requester_begin();
+		is_ours = requester_count(run, "select steep_repl._merge_take_turn($1)::int",
+								  SQL_ARGS(arg_text(run->merge->connection))) == 1;
+		requester_commit();
+		run_set_waiting(run, is_ours ? NULL : "another merge of the same tables");
+		if (is_ours)
+			break;
+		if (TimestampDifferenceExceeds(began, GetCurrentTimestamp(), MAX_WAIT_MS))
+			ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+							errmsg("another merge has these tables, here or at the peer"),
+							errhint("Wait for it, or cancel it, then retry.")));
+		run_wait(run, event);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
 /* All is well: prepare both sessions for writing. */
 void
 merge_begin(JobRun *run, Jsonb *action)
@@ -117,6 +151,8 @@ merge_begin(JobRun *run, Jsonb *action)
 
 	merge->replicates = action_flag(action, "replicates");
 	merge->discards = action_flag(action, "discards");
+	if (!merge->dry_run)
+		take_turn(run);
 	requester_begin();
 	requester_call(run, "select steep_repl._merge_begin($1, $2, $3, $4)",
 				   SQL_ARGS(arg_text(merge->connection), arg_text(run->job->object_id),

@@ -53,6 +53,8 @@ export const sqlAfter: readonly string[] = [
   "merge/discard.sql",
   "merge/choose.sql",
   "merge/rows.sql",
+  "merge/turns.sql",
+  "merge/still-differing.sql",
   "merge/haste.sql",
   "merge/write.sql",
   "merge/batch.sql",

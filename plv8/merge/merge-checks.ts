@@ -50,6 +50,8 @@ export interface PeerFacts {
   /** changes that subscriptions between the two fail on, and the statements that leave them out */
   readonly apply_errors: string | null;
   readonly skipping: string | null;
+  /** subscriptions by which merged rows would come back to where they came from */
+  readonly echoing: string | null;
   /** slots with a backlog that a session uses, which therefore cannot be moved on */
   readonly busy_slots: string | null;
   /** slots whose backlog is discarded, if one is */
@@ -147,6 +149,13 @@ export function refuseMerge(tolerance: Tolerance, facts: PeerFacts): void {
       sqlstate: "55000",
       message: "other subscribers would miss the rows that are merged",
       hint: "Merge with each of them as well, and pass other_subscribers => 'ignore'.",
+    },
+    {
+      names: facts.echoing,
+      sqlstate: "55000",
+      message:
+        "subscriptions with origin = any would get merged rows back, and stop at the first that is there already",
+      hint: "ALTER SUBSCRIPTION ... SET (origin = none) on that side; before PostgreSQL 16, drop them for the merge.",
     },
     {
       names: tolerance.backlog === "refuse" ? backlogOf(facts) : null,

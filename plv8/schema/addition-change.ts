@@ -116,7 +116,10 @@ export function changeAddition(around: Surroundings, local: Addition, peer: Addi
   }
   const replaces =
     local.type !== "replica identity" && local.type !== "row security" && local.type !== "type";
+  // what cannot be created does not leave the table without what was there: rows of a partition would be gone from it
   const sql = (isThere: boolean) =>
-    script(isThere && replaces ? drop(table, peer) : null, create(table, local));
+    isThere && replaces
+      ? script("begin;", drop(table, peer), create(table, local), "commit;")
+      : create(table, local);
   return isKey(peer) ? guarded(sql) : simply(sql);
 }

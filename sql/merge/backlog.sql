@@ -21,7 +21,8 @@ comment on function steep_repl._merge_wait_for_replication(text, jsonb, jsonb) i
 
 -- What waits to be replicated between the two sides, and whether a merge may make up for losing it; given_up: tables that it is about
 -- and that the caller leaves out by name. That a slot here is one of
--- the peer's subscriptions' is the peer's word: of other plugins it cannot be. Those here are kept for when they are discarded.
+-- the peer's subscriptions' is the peer's word: of other plugins it cannot be, and one that somebody of another name uses may be that
+-- one's as well, since names of slots are unique for a server only. Those here are kept for when they are discarded.
 create function steep_repl._merge_backlog(
   here jsonb, there jsonb, local_lsn pg_lsn, peer_lsn pg_lsn,
   out replicates boolean, out backlog text, out given_up text, out busy_slots text, out other_slots text, out waiting_slots text,
@@ -32,13 +33,13 @@ declare
   left_out text[];
 begin
   with link as (
-    select '' as at, 'at the peer' as subscriber, s.name, s.active, s.is_lost, pg_wal_lsn_diff(local_lsn, s.lsn) as behind,
+    select '' as at, 'at the peer' as subscriber, s.name, s.client, s.active, s.is_lost, pg_wal_lsn_diff(local_lsn, s.lsn) as behind,
            u.name as subscription, u.enabled, u.tables
-    from jsonb_to_recordset(here -> 'slots') s(name text, active boolean, is_lost boolean, lsn pg_lsn, plugin text)
+    from jsonb_to_recordset(here -> 'slots') s(name text, client text, active boolean, is_lost boolean, lsn pg_lsn, plugin text)
     left join jsonb_to_recordset(there -> 'subscriptions') u(name text, slot text, enabled boolean, tables text[]) on u.slot = s.name and s.plugin = 'pgoutput'
     union all
-    select 'peer: ', 'here', s.name, s.active, s.is_lost, pg_wal_lsn_diff(peer_lsn, s.lsn), u.name, u.enabled, u.tables
-    from jsonb_to_recordset(there -> 'slots') s(name text, active boolean, is_lost boolean, lsn pg_lsn, plugin text)
+    select 'peer: ', 'here', s.name, s.client, s.active, s.is_lost, pg_wal_lsn_diff(peer_lsn, s.lsn), u.name, u.enabled, u.tables
+    from jsonb_to_recordset(there -> 'slots') s(name text, client text, active boolean, is_lost boolean, lsn pg_lsn, plugin text)
     left join jsonb_to_recordset(here -> 'subscriptions') u(name text, slot text, enabled boolean, tables text[]) on u.slot = s.name and s.plugin = 'pgoutput'),
   waiting as (
     select l.* from link l where l.subscription is not null and (not l.enabled or not l.active or l.behind > 0)),
@@ -52,8 +53,10 @@ begin
                where t.name not in (select m.name from pg_temp.steep_repl_tables m) order by 1),
          steep_repl._joined(array(select w.at || quote_ident(w.name) from waiting w where w.active order by 1)),
          steep_repl._joined(array(
-           select l.at || quote_ident(l.name) from link l
-           where l.subscription is null and (sided.replicates or not l.active) order by 1)),
+           select l.at || quote_ident(l.name) || case when l.subscription is null then ''
+                    else format(' (used by %I, and named by subscription %I %s)', l.client, l.subscription, l.subscriber) end
+           from link l
+           where l.subscription is null and (sided.replicates or not l.active) or l.client <> l.subscription order by 1)),
          steep_repl._joined(array(select w.at || quote_ident(w.name) from waiting w order by 1)),
          array(select w.name from waiting w where w.at = ''),
          steep_repl._joined(array(select format('subscription %I %s', w.subscription, w.subscriber) from waiting w where w.is_lost order by 1)),
@@ -87,6 +90,24 @@ begin
 end
 $fn$;
 comment on function steep_repl._merge_without_slot(jsonb, jsonb) is 'private: subscriptions to the other side whose slot is not there';
+
+-- Subscriptions by which a side would get back what the merge takes from it and writes to the other: those that are sent rows of any
+-- origin. A row that is inserted there a second time stops them.
+create function steep_repl._merge_echoing(here jsonb, there jsonb, writes_anything boolean) returns text
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  return steep_repl._joined(array(
+    select format('%s (of %s)', format('%I %s', u.name, x.at), case when x.writes = 'local' then 'what comes here' else 'what goes to the peer' end)
+    from (values ('at the peer', 'local', here, there), ('here', 'remote', there, here)) x(at, writes, sender, subscriber)
+    cross join lateral jsonb_to_recordset(x.subscriber -> 'subscriptions') u(name text, slot text, origin text)
+    join lateral jsonb_to_recordset(x.sender -> 'slots') s(name text) on s.name = u.slot
+    where u.origin = 'any'
+      and (writes_anything or exists (
+        select from pg_temp.steep_repl_merge m cross join lateral jsonb_each_text(m.actions) a where split_part(a.value, '_', 2) = x.writes or a.value = 'stamps'))
+    order by x.at, u.name));
+end
+$fn$;
+comment on function steep_repl._merge_echoing(jsonb, jsonb, boolean) is 'private: subscriptions by which merged rows would come back';
 
 -- Where a subscription is still before the change that it has failed on: what went wrong, and what leaves that transaction out.
 -- here, there: what _merge_node_query answers. Who may not see an error is not told of it.

@@ -58,9 +58,9 @@ select pg_is_in_recovery() as is_standby, current_setting('default_transaction_r
         where p.pronamespace = 'pg_catalog'::regnamespace
           and p.proname in ('pg_replication_origin_create', 'pg_replication_origin_drop',
                             'pg_replication_origin_session_setup', 'pg_replication_origin_session_reset')) as may_set_origin,
-       (select coalesce(json_agg(json_build_object('name', s.slot_name, 'active', s.active, 'lsn', s.confirmed_flush_lsn, 'plugin', s.plugin, 'is_lost', s.wal_status is not distinct from 'lost')), '[]')
+       (select coalesce(json_agg(json_build_object('name', s.slot_name, 'active', s.active, 'lsn', s.confirmed_flush_lsn, 'plugin', s.plugin, 'client', (select r.application_name from pg_stat_replication r where r.pid = s.active_pid), 'is_lost', s.wal_status is not distinct from 'lost')), '[]')
         from pg_replication_slots s where s.slot_type = 'logical' and s.database = current_database()) as slots,
-       (select coalesce(json_agg(json_build_object('name', s.subname, 'slot', s.subslotname, 'enabled', s.subenabled, 'publications', s.subpublications, 'tables',
+       (select coalesce(json_agg(json_build_object('name', s.subname, 'slot', s.subslotname, 'enabled', s.subenabled, 'publications', s.subpublications, 'origin', s.origin, 'tables',
           array(select distinct format('%I.%I', n.nspname, c.relname)
                 from pg_subscription_rel r join pg_class c on c.oid = coalesce(pg_partition_root(r.srrelid), r.srrelid)
                 join pg_namespace n on n.oid = c.relnamespace where r.srsubid = s.oid))), '[]')
@@ -245,6 +245,7 @@ begin
     'without_stamps', steep_repl._sides(here -> 'has_stamps' = 'false', there -> 'has_stamps' = 'false'),
     'replicates', replication.replicates, 'backlog', replication.backlog, 'given_up', replication.given_up,
     'lacks_to_discard', case when replication.backlog is not null then steep_repl._merge_lacks_to_discard(connection) end, 'without_slot', steep_repl._merge_without_slot(here, there),
+    'echoing', steep_repl._merge_echoing(here, there, writes_anything),
     'busy_slots', replication.busy_slots, 'other_slots', replication.other_slots, 'waiting_slots', replication.waiting_slots,
     'lost', replication.lost, 'resuming', replication.resuming,
     'apply_errors', failing.errors, 'skipping', failing.commands,

@@ -38,11 +38,11 @@ begin
     insert into pg_temp.steep_repl_left (name, key, reason)
     select target.name, jsonb_object(array(select jsonb_array_elements_text(target.plan -> 'key')), d.key),
            coalesce(d.reason, 'changes of it had yet to be replicated')
-    from pg_temp.steep_repl_differences d where d.action in ('again', 'left') order by d.no;
+    from pg_temp.steep_repl_differences d where d.action in ('again', 'left') or d.differs order by d.no;
     result := result || jsonb_build_object(target.name,
       (select coalesce(sum(d.n), 0)::bigint
-       from (select d.action, d.category, count(*) as n from pg_temp.steep_repl_differences d group by 1, 2) d
-       where coalesce(d.action, actions ->> d.category) in ('keep', 'manual', 'left', 'again')));
+       from (select d.action, d.category, d.differs, count(*) as n from pg_temp.steep_repl_differences d group by 1, 2, 3) d
+       where coalesce(d.action, actions ->> d.category) in ('keep', 'manual', 'left', 'again') or d.differs));
   end loop;
   for target in select s.name, s.reason from pg_temp.steep_repl_skipped s where undoes is not null loop
     insert into pg_temp.steep_repl_left (name, key, reason)

@@ -105,7 +105,7 @@ begin
   end loop;
   changed := changed || steep_repl._merge_differing(connection, array(select t.name from pg_temp.steep_repl_tables t));
   return case when cardinality(changed) > 0 then array['tables were changed while they were merged: ' || steep_repl._joined(
-    array(select distinct c.name from unnest(changed) c(name) order by 1)) || ' (merge_audit_log has what was written before)'] else '{}' end;
+    array(select distinct c.name from unnest(changed) c(name) order by 1)) || ' (compare them again; merge_audit_log has what was written before)'] else '{}' end;
 exception when query_canceled or others then
   return '{}';
 end

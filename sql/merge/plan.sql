@@ -21,7 +21,7 @@ begin
   create temp table steep_repl_earlier (name text, no int, side text) on commit preserve rows;
   create temp table steep_repl_seen (name text primary key, seen steep_repl._overlap_seen not null) on commit preserve rows;
   alter table pg_temp.steep_repl_differences add column action text, add column round int not null default 1, add column reason text,
-    add column turn int not null default 0, add column partner int,
+    add column turn int not null default 0, add column partner int, add column differs boolean not null default false,
     add column reviewed_local bigint, add column reviewed_peer bigint;
   insert into pg_temp.steep_repl_merge (is_local_first, actions)
   select (i.local, i.local_database) < (i.peer, i.peer_database), actions

@@ -124,6 +124,10 @@ begin
     return;
   end if;
   peer_xid := steep_repl._resolve_write(conflict.conflict_id, choice, connection);
+  if exists (select from pg_temp.steep_repl_differences d where d.differs) then
+    raise warning 'the row of conflict % was written, and differs still', conflict.conflict_id
+      using hint = 'Something at its table, such as a trigger, makes another row of it.';
+  end if;
   foreach warning in array steep_repl._merge_not_checked(array(
     select c from (values ('local'), ('peer')) s(side) cross join lateral steep_repl._merge_check_table(connection, s.side, 1) c)) loop
     raise warning '%', warning;

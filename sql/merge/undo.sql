@@ -238,6 +238,7 @@ begin
     written.numbers := rows_written.numbers;
     written.peer_xid := rows_written.peer_xid;
     written.result := rows_written.result;
+    perform steep_repl._merge_note_differing(steep_repl._undo_written_otherwise(rows_written.result, restored));
     put_off := (put_off.numbers || rows_written.refused, put_off.reasons || rows_written.reasons);
   end if;
   written.n_written := cardinality(written.numbers);

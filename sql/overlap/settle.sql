@@ -9,8 +9,10 @@ comment on type steep_repl._replication_link is 'private: a subscription of one 
 create function steep_repl._subscriptions() returns text
 language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
 return $sql$(
-  select distinct on (s.subslotname) s.oid, s.subname, s.subslotname, s.subenabled, s.subpublications, w.pid
-  from pg_subscription s
+  select distinct on (s.subslotname) s.oid, s.subname, s.subslotname, s.subenabled, s.subpublications,
+         -- before 16 there is no such column, and it is that of the list of values; all of a row may not be read
+         (select suborigin::text from pg_subscription o where o.oid = s.oid) as origin, w.pid
+  from pg_subscription s cross join (values ('any')) before_16(suborigin)
   -- 16 and newer have rows of parallel workers, too
   left join pg_stat_subscription w on w.subid = s.oid and w.relid is null and to_jsonb(w) ->> 'leader_pid' is null
   where s.subslotname is not null and s.subdbid = (select d.oid from pg_database d where d.datname = current_database())

@@ -1,5 +1,12 @@
 import { describe, expect, test } from "vitest";
-import { auditOf, endOfMerge, type MergeRow, runMerge, startMerge } from "../../support/merge.ts";
+import {
+  auditOf,
+  endOfMerge,
+  type MergeRow,
+  mergeRow,
+  runMerge,
+  startMerge,
+} from "../../support/merge.ts";
 import { type MergePair, setMergePair } from "../../support/merge-pair.ts";
 import { waitUntil } from "../../support/wait-until.ts";
 
@@ -316,4 +323,25 @@ test("a row that a replicating pair keeps changing does not hold back its batch"
     for (const server of [pair.a, pair.b])
       await server.query("drop publication p; select pg_replication_origin_drop('apart')");
   }
+});
+
+test("a column that comes while rows are written is warned about, since rows to come lack it", async () => {
+  await fill("b", 10);
+  await pair.both("create table u (id int primary key, v text); insert into u values (1, 'same')");
+  await pair.b.query("update u set v = 'b'");
+  const session = await pair.a.connect();
+  await session.query("begin; select from u for update");
+  const merge = await startMerge(pair.a, pair.b.uri(), { args: "strategy => 'prefer-remote'" });
+  await waitUntil(
+    () => mergeRow(pair.a, merge),
+    (row) => row?.rows_merged === "10",
+    "the rows of t are merged",
+  );
+  await pair.both("alter table t add price int");
+  await session.end();
+  const row = await endOfMerge(pair.a, merge);
+  expect(row).toMatchObject({ error_message: null, status: "complete" });
+  expect(row.warnings?.join("\n")).toContain(
+    "tables were changed while they were merged: public.t",
+  );
 });

@@ -637,3 +637,49 @@ test("opposite merges that start at once both end, and leave both nodes the same
     expect(written, says).toBe(ends.reduce((sum, end) => sum + Number(end.rows_merged), 0));
   }
 });
+
+test("subscriptions that would send merged rows back refuse a merge that writes to where they come from", async () => {
+  await b.query("alter subscription from_a set (origin = any)");
+  try {
+    await apart(b, "insert into t values (1, 'b', null)");
+    const pulling = await runMerge(a, b.uri());
+    expect(pulling).toMatchObject({
+      ...{ status: "failed", error_sqlstate: "55000", rows_merged: "0" },
+      error_message: expect.stringContaining("from_a at the peer (of what comes here)"),
+      error_hint: expect.stringContaining("SET (origin = none)"),
+    });
+    // to the peer only, which sends nothing of another origin
+    const pushing = await runMerge(a, b.uri(), { args: "remote_only => 'keep'" });
+    expect(pushing).toMatchObject({ error_message: null, status: "complete" });
+  } finally {
+    await b.query("alter subscription from_a set (origin = none)");
+  }
+  expect(await runMerge(a, b.uri())).toMatchObject({ error_message: null, status: "complete" });
+  await caughtUp();
+  await expectSame();
+});
+
+test("a slot that somebody else uses than the subscription that names it may be a third node's", async () => {
+  const connect = (more: string) =>
+    b.query(`alter subscription from_a connection '${a.uri()}${more}'`);
+  await connect("?application_name=somebody");
+  try {
+    await waitUntil(
+      () => a.query("select from pg_stat_replication where application_name = 'somebody'"),
+      (rows) => rows.length === 1,
+      "the subscription is connected by another name",
+    );
+    expect(await runMerge(a, b.uri())).toMatchObject({
+      ...{ status: "failed", error_sqlstate: "55000" },
+      error_message: expect.stringContaining(
+        "from_a (used by somebody, and named by subscription from_a at the peer)",
+      ),
+    });
+    expect(await runMerge(a, b.uri(), { args: "other_subscribers => 'ignore'" })).toMatchObject({
+      ...{ error_message: null, status: "complete" },
+    });
+  } finally {
+    await connect("");
+  }
+  await caughtUp();
+});

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { printAndRead } from "../../support/expressions.ts";
+import { bin, run } from "../../support/pg.ts";
 import { type SchemaPairServers, startSchemaPair } from "../../support/schema-model.ts";
 import { compare, diff, mend, setTables } from "../../support/schemas.ts";
 
@@ -594,4 +595,33 @@ test("a constraint that cannot be renamed keeps its name from another one", asyn
     "alter table kid add constraint x check (a > 1); alter table t add constraint y check (a > 0)",
   );
   await explains(/^-- constraint y has its name, and is left as it is$/m);
+});
+
+test.each([
+  [
+    "a partition whose rows its new bounds would not take",
+    "create table root (k int) partition by range (k)",
+    "create table t partition of root for values from (0) to (10)",
+    "create table t partition of root for values from (0) to (20); insert into root select g from generate_series(0, 19) g",
+    "select count(*)::int as n from s.root",
+    20,
+  ],
+  [
+    "an index whose rows are not unique",
+    "create table t (k int)",
+    "create unique index i on t (k)",
+    "create index i on t (k); insert into t values (1), (1)",
+    "select count(*)::int as n from pg_index where indrelid = 's.t'::regclass",
+    1,
+  ],
+])("%s stays as it was where that is refused", async (_, table, here, there, query, n) => {
+  await setTables(stage, table, here, there);
+  const [row] = await diff(stage, "s.t");
+  const psql = await run(
+    bin("psql"),
+    ["-X", "-q", "-v", "ON_ERROR_STOP=0", "-d", stage.peer.uri("app")],
+    { input: row?.suggested_sql ?? "", allowFailure: true },
+  );
+  expect(psql.stderr).toContain("ERROR");
+  expect(await stage.peer.query(query, [], { database: "app" })).toEqual([{ n }]);
 });

@@ -50,6 +50,7 @@ const fine: MergeFacts = {
   given_up: null,
   lacks_to_discard: null,
   without_slot: null,
+  echoing: null,
   apply_errors: null,
   skipping: null,
   busy_slots: null,
@@ -460,6 +461,15 @@ const refusals: readonly [
       message: "other subscribers would miss",
       detail: "third",
       hint: "other_subscribers => 'ignore'",
+    },
+  ],
+  [
+    "subscriptions that would echo",
+    { replicates: true, echoing: "s at the peer" },
+    {},
+    {
+      ...{ sqlstate: "55000", message: "would get merged rows back", detail: "s at the peer" },
+      hint: "SET (origin = none)",
     },
   ],
   [

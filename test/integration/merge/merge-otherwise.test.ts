@@ -1,0 +1,95 @@
+import { describe, expect, test } from "vitest";
+import { endOfMerge, type MergeRow } from "../../support/merge.ts";
+import { type MergePair, setMergePair } from "../../support/merge-pair.ts";
+
+/* Rows that a table makes others of as they are written: they differ still, and a merge does not say that it is done with them. */
+
+let pair: MergePair;
+setMergePair("merge-otherwise", (p) => {
+  pair = p;
+});
+
+const leftOf = (merge: MergeRow) =>
+  pair.a.query<{ id: string; reason: string }>(
+    "select key ->> 'id' as id, reason from steep_repl.merge_rows_left($1) order by 1",
+    [merge.merge_id],
+  );
+const still = (id: string) => ({ id, reason: expect.stringContaining("differs still") });
+
+const triggers = [
+  ["changes another column", "new.changed := current_setting('port'); return new"],
+  ["returns the old row", "return case when tg_op = 'UPDATE' then old else new end"],
+] as const;
+
+describe.each([
+  ["as a superuser, ENABLE ALWAYS", "enable always", (args?: string) => pair.merge(args)],
+  ["as a role for which triggers fire", "enable", (args?: string) => pair.mergeAsMerger(args)],
+] as const)("%s", (_, enable, merge) => {
+  const make = async (does: string) => {
+    await pair.both(
+      `create table t (id int primary key, v text, changed text); insert into t values (9, 'same', 'x');
+       create function change() returns trigger language plpgsql as $$ begin ${does}; end $$;
+       create trigger change before insert or update on t for each row execute function change();
+       alter table t ${enable} trigger change; grant select, insert, update, delete on t to merger`,
+    );
+    for (const [server, v] of [
+      [pair.a, "a"],
+      [pair.b, "b"],
+    ] as const)
+      await server.query(
+        `alter table t disable trigger change; insert into t values (1, '${v}', 'x'), (2, '${v}', 'x'); alter table t ${enable} trigger change`,
+      );
+  };
+
+  test.each(triggers)("rows whose trigger %s are listed", async (__, does) => {
+    await make(does);
+    const row = await merge();
+    expect(row).toMatchObject({ error_message: null, status: "complete", rows_left: "2" });
+    expect(await leftOf(row)).toEqual([still("1"), still("2")]);
+  });
+
+  test("those that come out the same are not", async () => {
+    await make("new.changed := 'x'; return new");
+    const row = await merge();
+    expect(row).toMatchObject({ error_message: null, status: "complete", rows_left: "0" });
+  });
+});
+
+test("an undo lists them, too", async () => {
+  await pair.both("create table t (id int primary key, v text, changed text)");
+  await pair.a.query("insert into t values (1, 'a', 'x')");
+  await pair.b.query("insert into t values (1, 'b', 'x')");
+  const merge = await pair.merge();
+  await pair.both(
+    `create function change() returns trigger language plpgsql as 'begin new.changed := ''now''; return new; end';
+     create trigger change before update on t for each row execute function change(); alter table t enable always trigger change`,
+  );
+  const [undo] = await pair.a.query<MergeRow>(
+    "select * from steep_repl.undo_merge($1, peer => $2)",
+    [merge.merge_id, pair.b.uri()],
+  );
+  if (!undo) throw new Error("no undo");
+  const row = await endOfMerge(pair.a, undo);
+  expect(row).toMatchObject({ error_message: null, status: "complete", rows_left: "1" });
+  expect(await leftOf(row)).toEqual([still("1")]);
+});
+
+test("and a conflict that is resolved says so", async () => {
+  await pair.both(
+    `create table t (id int primary key, v text, changed text);
+     create function change() returns trigger language plpgsql as 'begin new.changed := current_setting(''port''); return new; end';
+     create trigger change before update on t for each row execute function change(); alter table t enable always trigger change`,
+  );
+  await pair.a.query("insert into t values (1, 'a', 'x')");
+  await pair.b.query("insert into t values (1, 'b', 'x')");
+  await pair.merge("strategy => 'manual'");
+  const session = await pair.a.connect();
+  const notices: string[] = [];
+  session.on("notice", (notice) => notices.push(`${notice.message}`));
+  await session.query(
+    "select steep_repl.resolve_conflict(conflict_id, 'local', $1) from steep_repl.merge_conflicts where status = 'open'",
+    [pair.b.uri()],
+  );
+  await session.end();
+  expect(notices.join("\n")).toContain("was written, and differs still");
+});
