@@ -21,9 +21,13 @@ const ofTables = ["-n", "s", "--no-owner", "--no-acl", "--no-comments", "--no-pu
 const isOfTable =
   /^(CREATE (UNLOGGED )?TABLE|ALTER TABLE|CREATE (UNIQUE )?INDEX|ALTER INDEX|CREATE (CONSTRAINT )?TRIGGER|CREATE POLICY|CREATE RULE)/;
 
+/** A key of a table. */
+const key =
+  /^ALTER TABLE ONLY (\S+)\s+ADD CONSTRAINT (\S+) ((?:PRIMARY KEY|UNIQUE|EXCLUDE)[\s\S]*)/;
+
 /** Storage, what helps the planner, and sequences' own things count for no fingerprint. */
 const isLeftOut =
-  / SET (STORAGE|COMPRESSION|STATISTICS|\()| CLUSTER ON | ATTACH PARTITION s\.\S+_idx\d*;$|^ALTER TABLE s\.\w+ OWNER/;
+  / SET (STORAGE|COMPRESSION|STATISTICS|\()| CLUSTER ON | ATTACH PARTITION s\._idx;$|^ALTER TABLE s\.\w+ OWNER/;
 
 /** An array that is cast is printed in one way, and in another after what was printed was read again. */
 function readAgain(statement: string): string {
@@ -34,8 +38,9 @@ function readAgain(statement: string): string {
 
 function withoutNames(statement: string): string {
   const plain = statement
-    // of partitions, in the order in which those of their parent were made
+    // that PostgreSQL made for partitions, in the order in which those of their parent were made
     .replace(/^(CREATE (?:UNIQUE )?INDEX) \w+_idx\d* /, "$1 _idx ")
+    .replace(/ ATTACH PARTITION s\.\w+_idx\d*;$/, " ATTACH PARTITION s._idx;")
     .replace(/CONSTRAINT (\w+|"[^"]+") NOT NULL/g, "NOT NULL")
     .replace(/nextval\('[^']*'::regclass\)/g, "nextval(…)")
     .replace(/ AS IDENTITY \([^)]*\)/g, " AS IDENTITY")
@@ -58,16 +63,28 @@ function split(text: string): string[] {
   );
 }
 
-function statements(text: string): string[] {
-  return split(text)
-    .filter((statement) => isOfTable.test(statement))
-    .map((statement) => `${statement};`)
-    .filter((statement) => !isLeftOut.test(statement))
-    .map(withoutNames);
+/** No query names an index, so one that a partition has of its parent's is told by that, whatever it is called; a key is not. */
+function withoutNamesOfParts(all: readonly string[]): string[] {
+  const keys = new Set(all.flatMap((statement) => key.exec(statement)?.[2] ?? []));
+  const parts = all.flatMap((one) => / ATTACH PARTITION s\.(\S+);$/.exec(one)?.[1] ?? []);
+  const indexes = new Set(parts.filter((name) => !keys.has(name)));
+  return all.map((statement) =>
+    statement
+      .replace(/^(CREATE (?:UNIQUE )?INDEX) (\S+) /, (line, create, name) =>
+        indexes.has(name) ? `${create} _idx ` : line,
+      )
+      .replace(/ ATTACH PARTITION s\.(\S+);$/, (line, name) =>
+        indexes.has(name) ? " ATTACH PARTITION s._idx;" : line,
+      ),
+  );
 }
 
-const key =
-  /^ALTER TABLE ONLY (\S+)\s+ADD CONSTRAINT (\S+) ((?:PRIMARY KEY|UNIQUE|EXCLUDE)[\s\S]*)/;
+function statements(text: string): string[] {
+  const all = split(text).filter((statement) => isOfTable.test(statement));
+  return withoutNamesOfParts(all.map((statement) => `${statement};`))
+    .map(withoutNames)
+    .filter((statement) => !isLeftOut.test(statement));
+}
 
 /**
  * A partition's key is attached to that of its parent by name. Where the parent has two of the same definition, nothing
