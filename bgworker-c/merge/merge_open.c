@@ -112,8 +112,35 @@ merge_open_peer(JobRun *run, Jsonb *action)
 	appendBinaryStringInfo(&run->facts, opened[FACTS] + 1, strlen(opened[FACTS]) - 2);
 }
 
-/* How long a merge waits for others of its tables: with a peer that never says yes, not for ever. */
-#define MAX_WAIT_MS (60 * 60 * 1000)
+/* Any role can hold the locks of a turn: unless a merge of this database does, they are not waited for longer. */
+#define STRANGER_WAIT_MS (10 * 60 * 1000)
+
+static bool
+another_merge_runs(JobRun *run)
+{
+	OwnerSession session;
+	bool isnull;
+	bool result;
+
+	owner_begin_transaction(&session);
+	owner_execute("select steep_repl._merge_others_run($1)",
+				  SQL_ARGS(arg_text(run->job->object_id)));
+	result = DatumGetBool(owner_value(0, 1, &isnull));
+	owner_commit_transaction(&session);
+	return result;
+}
+
+static bool
+try_turn(JobRun *run)
+{
+	bool result;
+
+	requester_begin();
+	result = requester_count(run, "select steep_repl._merge_take_turn($1)::int",
+							 SQL_ARGS(arg_text(run->merge->connection))) == 1;
+	requester_commit();
+	return result;
+}
 
 /* No transaction is open, on either side, while others are waited for. */
 static void
@@ -121,26 +148,24 @@ take_turn(JobRun *run)
 {
 	static uint32 event = 0;
 	TimestampTz began = GetCurrentTimestamp();
-	bool is_ours = false;
 
 	if (event == 0)
 		event = WaitEventExtensionNew("SteepReplMergeTurn");
-	while (!is_ours)
+	while (!try_turn(run))
 	{
-		requester_begin();
-		is_ours = requester_count(run, "select steep_repl._merge_take_turn($1)::int",
-								  SQL_ARGS(arg_text(run->merge->connection))) == 1;
-		requester_commit();
-		run_set_waiting(run, is_ours ? NULL : "another merge of the same tables");
-		if (is_ours)
+		run_set_waiting(run, "another merge of the same tables");
+		if (TimestampDifferenceExceeds(began, GetCurrentTimestamp(), STRANGER_WAIT_MS) &&
+			!another_merge_runs(run))
+		{
+			record_warnings(run,
+							"[\"another session has held the turn of these tables for ten minutes, "
+							"so that they were merged beside it: compare them again\"]");
 			break;
-		if (TimestampDifferenceExceeds(began, GetCurrentTimestamp(), MAX_WAIT_MS))
-			ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-							errmsg("another merge has these tables, here or at the peer"),
-							errhint("Wait for it, or cancel it, then retry.")));
+		}
 		run_wait(run, event);
 		CHECK_FOR_INTERRUPTS();
 	}
+	run_set_waiting(run, NULL);
 }
 
 /* All is well: prepare both sessions for writing. */
