@@ -75,6 +75,12 @@ return $sql$
     where r.class = 'pg_class'::regclass and r.type in ('constraint', 'index') and d.deptype = 'n'
       and not exists (select from pg_constraint k where d.classid = 'pg_constraint'::regclass and k.oid = d.objid and k.conparentid <> 0)
     union
+    -- a key of its own that one of these belongs to
+    select r.type, r.name, 'pg_constraint'::regclass, k.oid, 0
+    from part r join part_below b on b.id = r.id and b.class = 'pg_class'::regclass
+    join pg_constraint k on k.conindid = b.oid and k.contype in ('p', 'u', 'x') and k.conparentid = 0
+    where r.class = 'pg_class'::regclass and r.type in ('constraint', 'index')
+    union
     select 'table', t.relation, 'pg_publication_rel'::regclass, r.oid, 0 from t join pg_publication_rel r on r.prrelid = t.oid
     union
     select 'table', t.relation, 'pg_constraint'::regclass, k.oid, 0

@@ -573,6 +573,8 @@ test("a partition's own key whose index is a part of an index of its parent", as
   await setTables(stage, `${root}; ${attached}`, `${own}; ${index}`, `${index}; ${own}`);
   expect(await compare(stage)).toMatchObject({ t: "mismatch", root: "match" });
   await explains(/^-- constraint k is a part of one of the parent of s\.t here: add it/m);
+  await setTables(stage, `${root}; ${attached}; ${own}`, "", index);
+  await explains(/^-- constraint k on table s\.t depends on it: drop it before/m, "s.root");
   await setTables(stage, `${root}; ${index}`, `${attached}; ${own}`, "");
   expect(await suggested()).toMatch(/compare again/);
 });
