@@ -54,7 +54,13 @@ function partOfParents({ table }: Surroundings, { type, quoted }: Key): string {
 
 /** Why a partition's key would not become a part of one of its parent's, as ours is, or null: attaching takes one of the same kind. */
 function whyNoPart({ table, isPartition }: Surroundings, { quoted, facts }: Constraint) {
-  return facts.is_part && (isPartition || facts.part_kind !== facts.kind)
+  if (facts.is_same_part) {
+    return isPartition
+      ? `constraint ${quoted} comes with that of the parent of ${table}: see to that first`
+      : null;
+  }
+  const isTaken = facts.part_kind === facts.kind || facts.part_kind === "i";
+  return facts.is_part && (isPartition || !isTaken)
     ? `constraint ${quoted} is a part of one of the parent of ${table} here: add it there before the parent gets that`
     : null;
 }

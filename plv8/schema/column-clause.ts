@@ -81,12 +81,26 @@ export function dropColumnNote({ facts, quoted }: Column): string | null {
     : null;
 }
 
-/** The next number must be none that rows have. */
+const numbers: readonly string[] = [
+  "smallint",
+  "integer",
+  "bigint",
+  "numeric",
+  "real",
+  "double precision",
+];
+
+/** The next number must be none that rows have; of values that are no numbers, which a default may be cast to, it is not known. */
 export function startSequence(table: string, column: Column): string {
   const sequence =
     column.facts.sequence === null
       ? `pg_catalog.pg_get_serial_sequence(${literal(table)}, ${literal(column.name)})`
       : literal(column.facts.sequence);
+  if (!numbers.includes(column.facts.cast.from)) {
+    return comment(
+      `values of ${column.quoted} are no numbers: have its sequence start behind those that rows have`,
+    );
+  }
   return `select pg_catalog.setval(${sequence}, (coalesce(max(${column.quoted}), 0) + 1)::bigint, false) from ${table};`;
 }
 

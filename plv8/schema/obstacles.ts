@@ -58,10 +58,13 @@ function ofParent({ local: ties, localSide, rows }: Table, local: SchemaObject):
   const listed = new Set(localSide.objects.map(key));
   const partition = rows.find((row) => isLeft(row) && row.pair.local?.type === "partition");
   return partition !== undefined &&
-    (isClone(local) || ties.below(key(local)).some((one) => !listed.has(one)))
+    (isClone(local) || isPart(local) || ties.below(key(local)).some((one) => !listed.has(one)))
     ? nameOf(objectOf(partition.pair))
     : null;
 }
+
+/** Of a key of the parent, as the same. */
+const isPart = (local: SchemaObject) => local.type === "constraint" && local.facts.is_same_part;
 
 const isPartOfAnother = ({ type }: SchemaObject) =>
   type === "partition" || type === "inheritance" || type === "type";
@@ -140,11 +143,13 @@ const losesNotNull = (local: SchemaObject | undefined, peer: SchemaObject | unde
 const typeOf = ({ facts }: Column) =>
   facts.collation === null ? facts.type : `${facts.type} COLLATE ${facts.collation}`;
 
+const isPrimary = ({ definition }: Lower) => definition.startsWith("PRIMARY KEY");
+
 /** Whether a child has something that cannot become one with what a row makes, or cannot be beside it. */
 function disagrees(lower: Lower, { local, peer }: Pair): boolean {
   const isNew = peer === undefined;
   const isNamesake = local !== undefined && lower.name === local.name;
-  const isKey = lower.definition.startsWith("PRIMARY KEY");
+  const isKey = isPrimary(lower);
   switch (lower.type) {
     case "own constraint":
       return (
@@ -175,8 +180,12 @@ function disagrees(lower: Lower, { local, peer }: Pair): boolean {
 }
 
 /** What of the peer's children is in the way, or null. */
-function disagreement({ peerSide }: Table, pair: Pair): string | null {
-  const one = peerSide.lower.find((lower) => disagrees(lower, pair));
+function disagreement({ peerSide }: Table, { pair, change }: Row): string | null {
+  // what is renamed is there already
+  const isRenamed = change.kind === "statements" && change.renames !== undefined;
+  const one = peerSide.lower.find(
+    (lower) => !(isRenamed && isPrimary(lower)) && disagrees(lower, pair),
+  );
   return one === undefined ? null : `${one.what} is in the way`;
 }
 
@@ -201,7 +210,7 @@ function reasonAgainst(table: Table, at: number): string | null {
       ? `${outside.what} needs NOT NULL: see to it first`
       : `${outside.what} depends on it: drop it before, and make it again afterwards`;
   }
-  const missing = lack(table, local) ?? disagreement(table, pair);
+  const missing = lack(table, local) ?? disagreement(table, table.rows[at] as Row);
   if (missing !== null) {
     return missing;
   }
@@ -219,6 +228,14 @@ function reasonAgainst(table: Table, at: number): string | null {
   );
 }
 
+/** What is not renamed after all has its name. */
+function keepName(rows: Row[], peer: SchemaObject, what: string): void {
+  const at = rows.findIndex(({ pair }) => pair.local === undefined && pair.peer === peer);
+  const row = rows[at];
+  if (row === undefined) return;
+  rows[at] = { ...row, change: { kind: "none", text: comment(`it is left: see ${what}`) } };
+}
+
 /** The same table, where what cannot be done is only explained. */
 export function settled(table: Table): Table {
   const rows = [...table.rows];
@@ -233,6 +250,7 @@ export function settled(table: Table): Table {
       const text = script(comment(why), comment(change.sql(true)));
       rows[at] = { pair, change: { kind: "none", text } };
       left.add(key(objectOf(pair)));
+      if (change.renames !== undefined) keepName(rows, change.renames, nameOf(objectOf(pair)));
       // others may need it
       isSettled = false;
     }

@@ -63,12 +63,13 @@ const areTexts = (list: unknown, members: readonly string[]) =>
   list.every((one: Record<string, unknown> | null) => members.every((name) => isText(one?.[name])));
 
 /** What it says of objects that depend on each other is only compared, or printed in comments. */
-function checkTies({ ties, outside, lower, lacks }: Side): void {
+function checkTies({ ties, outside, lower, kin, lacks }: Side): void {
   const isSound =
     Array.isArray(ties) &&
     ties.every((tie) => Array.isArray(tie) && tie.every(isText)) &&
     areTexts(outside, ["type", "name", "what"]) &&
     areTexts(lower, ["type", "name", "definition", "what"]) &&
+    areTexts(kin, ["type", "of", "name", "definition", "compared", "what"]) &&
     areTexts(lacks, ["type", "name", "why"]);
   if (!isSound) {
     refuse("what depends on an object");

@@ -41,7 +41,9 @@ export function phase(pair: Pair, all: readonly Pair[]): number {
       if (local === undefined) return isForeign ? 1 : 1.5;
       if (namesake(pair, all) !== undefined) return 1.6;
       // a key that it refers to may be the parent's
-      return isForeign ? 7.5 : object.facts.kind === "c" ? 4 : 3;
+      if (isForeign) return 7.5;
+      // attaching takes the first one of several
+      return object.facts.kind === "c" ? 4 : object.facts.is_part ? 2.9 : 3;
     }
     case "index":
       return local === undefined ? 1.5 : 4;

@@ -10,6 +10,7 @@ import {
   simply,
 } from "./change.ts";
 import { addColumn, alterColumn, dropColumn } from "./column-sql.ts";
+import { agreed } from "./kin.ts";
 import { settled } from "./obstacles.ts";
 import { checkPeerSide } from "./peer-objects.ts";
 import { namesake, phase } from "./phases.ts";
@@ -207,12 +208,11 @@ export interface Sides {
  * peer. A table that one side lacks is one difference.
  */
 export function schemaDiff(sides: Sides): readonly Difference[] {
-  const { local } = sides;
-  const peer = checkPeerSide(sides.peer);
+  const { local, peer } = agreed(sides.local, checkPeerSide(sides.peer));
   const here = ofType(local.objects, "table")[0];
   const there = ofType(peer.objects, "table")[0];
   if (here === undefined || there === undefined) {
-    return [missing(here, there, sides)];
+    return [missing(here, there, { local, peer })];
   }
   const order = orderDifference(here, local, peer);
   return [...differences(here, local, peer), ...(order === null ? [] : [order])];

@@ -83,13 +83,17 @@ export interface Constraint extends Base {
   readonly facts: {
     /** without that it is a part of another one */
     readonly statement: string;
+    /** a statement that is printed as this one is once it was read, or null where none is known */
+    readonly kept: string | null;
     /** check, primary key, unique, foreign key, exclusion */
     readonly kind: "c" | "p" | "u" | "f" | "x";
     readonly is_replica_identity: boolean;
-    /** of a partition: of one of its parent's, and another one than that */
+    /** of a partition: of one of its parent's, or of an index of that */
     readonly is_part: boolean;
-    /** what that of the parent is */
-    readonly part_kind: "p" | "u" | null;
+    /** and it is what that is */
+    readonly is_same_part: boolean;
+    /** what that of the parent is, or that it is only an index */
+    readonly part_kind: "p" | "u" | "x" | "i" | null;
     /** those that have such a check */
     readonly parents: readonly string[];
   };
@@ -211,6 +215,19 @@ export interface Lower {
   readonly what: string;
 }
 
+/** A check of a parent or child. */
+export interface Kin {
+  /** what makes the table part of the parent, and its name */
+  readonly type: "partition" | "inheritance" | "child";
+  readonly of: string;
+  readonly name: string;
+  /** as it is printed there: only one that is printed the same becomes one with it */
+  readonly definition: string;
+  readonly compared: string;
+  /** for people */
+  readonly what: string;
+}
+
 /** Why an object of ours cannot be made at the peer: what it needs is not there. */
 export interface Lack {
   readonly type: string;
@@ -226,6 +243,7 @@ export interface Side {
   readonly ties: readonly Tie[];
   readonly outside: readonly Outside[];
   readonly lower: readonly Lower[];
+  readonly kin: readonly Kin[];
   /** of the peer's side only */
   readonly lacks: readonly Lack[];
 }

@@ -34,6 +34,8 @@ function isDefault(object: Addition): boolean {
 function rank(object: Addition): number {
   switch (object.type) {
     case "constraint":
+      // the first one of several is taken for that of the parent
+      if (object.facts.is_part) return 0;
       return object.facts.kind === "f" ? 4 : object.facts.kind === "c" ? 2 : 1;
     case "index":
       return 2;

@@ -119,6 +119,7 @@ language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp 
 declare
   parts text[];
   ctes text;
+  wanted jsonb;
 begin
   perform steep_repl._check_local_node(local_node);
   if table_name is null or btrim(table_name) = '' then
@@ -137,6 +138,7 @@ begin
   ctes := format('with %s, %s, %s',
     steep_repl._schema_ctes(format('n.nspname = %L and c.relname = %L', parts[1], parts[2])),
     steep_repl._schema_tie_ctes(), steep_repl._schema_wanted_cte());
+  wanted := steep_repl._query_here(ctes || ' select w.* from wanted w');
   select q.here -> 0, q.there -> 0 into here, there
   from steep_repl._query_both(peer_node, ctes || format($sql$
          select current_setting('server_version_num')::int as version,
@@ -152,8 +154,8 @@ begin
                 (select coalesce(json_agg(json_build_object('type', x.type, 'name', x.name, 'definition', x.definition, 'what', x.what)
                           order by x.what collate "C"), '[]')
                  from lower x) as lower,
-                (%s) as lacks$sql$, parts[1], steep_repl._schema_lacks(parts[1], parts[2],
-           steep_repl._query_here(ctes || ' select w.* from wanted w')))) q;
+                (%s) as kin, (%s) as lacks$sql$,
+         parts[1], steep_repl._schema_kin(wanted), steep_repl._schema_lacks(parts[1], parts[2], wanted))) q;
   here := jsonb_set(here, '{objects}', steep_repl._schema_with_default_errors(here -> 'objects'));
   if here -> 'objects' = '[]' and there -> 'objects' = '[]' then
     raise exception 'table "%.%" exists neither here nor at the peer', parts[1], parts[2] using errcode = 'undefined_table',

@@ -9,7 +9,8 @@
 -- Left out on purpose: what is storage (tablespaces, options, compression, access methods, statistics), the
 -- order and numbers of columns, names of NOT NULL constraints (18 has them, 17 not), a sequence's name and
 -- numbers where the column owns it (nodes want disjoint numbers), and what a partition has from its
--- parent, which the parent's row tells: its keys, indexes, triggers, identity.
+-- parent, which the parent's row tells: its indexes, foreign keys, triggers, identity. Its keys are listed, since
+-- ON CONFLICT ON CONSTRAINT may say their names; of two that are the same but for their names, not which belongs to which.
 -- Runs on 14 and newer.
 create function steep_repl._schema_ctes(condition text) returns text
 language sql immutable strict parallel unsafe set search_path = pg_catalog, pg_temp
@@ -116,18 +117,25 @@ return $sql$
     from col c
     union all
     select t.oid, 3, 'constraint', k.conname::text, quote_ident(k.conname),
-           -- PostgreSQL takes one for a key of the parent that has the same columns, whatever else it is
-           pg_get_constraintdef(k.oid) || coalesce((select format(' (a part of %I)', u.conname) from pg_constraint u where u.oid = k.conparentid), ''),
-           json_build_object('statement', pg_get_constraintdef(k.oid), 'kind', k.contype, 'is_replica_identity', coalesce(i.indisreplident, false), 'is_part', k.conparentid <> 0,
-             'part_kind', (select u.contype from pg_constraint u where u.oid = k.conparentid),
+           d.statement || case
+             when h.inhrelid is null then ''
+             when d.statement = d.of_parent then ' (a part of the same one of its parent)'
+             -- PostgreSQL takes one for a key of the parent that has the same columns, whatever else it is
+             else (select format(' (a part of %I)', x.relname) from pg_class x where x.oid = h.inhparent) end,
+           json_build_object('statement', d.statement, 'kept', $sql$ || steep_repl._schema_kept('d.statement') || $sql$, 'kind', k.contype,
+             'is_replica_identity', coalesce(i.indisreplident, false), 'is_part', h.inhrelid is not null,
+             'is_same_part', h.inhrelid is not null and d.statement is not distinct from d.of_parent,
+             'part_kind', case when h.inhrelid is not null then coalesce((select u.contype from pg_constraint u where u.oid = k.conparentid), 'i') end,
              'parents', (select coalesce(json_agg(p.relation), '[]') from parent p
                          where k.contype = 'c' and p.inhrelid = t.oid
                            and exists (select from pg_constraint pk where pk.conrelid = p.inhparent and pk.conname = k.conname
                                        and pk.contype = 'c' and not pk.connoinherit)))
     from t join pg_constraint k on k.conrelid = t.oid and k.contype in ('c', 'p', 'u', 'f', 'x')
     left join pg_index i on i.indexrelid = k.conindid and i.indrelid = t.oid and k.contype <> 'f'
-    -- a partition's own key may be another one than that of its parent which it is a part of
-    where k.conparentid = 0 or k.contype in ('p', 'u') and pg_get_constraintdef(k.oid) <> pg_get_constraintdef(k.conparentid)
+    left join pg_inherits h on h.inhrelid = i.indexrelid
+    cross join lateral (select pg_get_constraintdef(k.oid) as statement, pg_get_constraintdef(k.conparentid) as of_parent offset 0) d
+    -- nobody says the name of what a partition has of its parent's foreign key
+    where k.conparentid = 0 or k.contype <> 'f'
     union all
     select t.oid, 4, 'index', x.relname::text, format('%I.%I', t.nspname, x.relname),
            case when left(e.definition, length(e.only_head)) = e.only_head

@@ -48,6 +48,18 @@ return $sql$
       union
       select i.inhrelid from b join pg_inherits i on i.inhparent = b.oid)
     select b.oid from b),
+  -- indexes of partitions, which go with those of the table
+  part_below as (
+    with recursive b(id, oid) as (
+      select p.id, i.inhrelid from part p join pg_inherits i on i.inhparent = p.id
+      where p.class = 'pg_class'::regclass and p.type in ('constraint', 'index')
+      union
+      select b.id, i.inhrelid from b join pg_inherits i on i.inhparent = b.oid)
+    select b.id, x.class, x.oid
+    from b cross join lateral (
+      select 'pg_class'::regclass::oid as class, b.oid
+      union all
+      select 'pg_constraint'::regclass, k.oid from pg_constraint k where k.conindid = b.oid and k.contype in ('p', 'u', 'x')) x),
   held(type, name, classid, objid, objsubid) as (
     select r.type, r.name, d.classid, d.objid, d.objsubid
     from part r join pg_depend d on d.refclassid = r.class and d.refobjid = r.id and d.refobjsubid = r.sub
@@ -57,6 +69,17 @@ return $sql$
                       and k.conrelid = r.rel)
       and not exists (select from pg_trigger g where d.classid = 'pg_trigger'::regclass and g.oid = d.objid and g.tgrelid = r.rel)
       and d.classid <> 'pg_class'::regclass
+    union
+    select r.type, r.name, d.classid, d.objid, d.objsubid
+    from part r join part_below b on b.id = r.id join pg_depend d on d.refclassid = b.class and d.refobjid = b.oid
+    where r.class = 'pg_class'::regclass and r.type in ('constraint', 'index') and d.deptype = 'n'
+      and not exists (select from pg_constraint k where d.classid = 'pg_constraint'::regclass and k.oid = d.objid and k.conparentid <> 0)
+    union
+    -- a key of its own that one of these belongs to
+    select r.type, r.name, 'pg_constraint'::regclass, k.oid, 0
+    from part r join part_below b on b.id = r.id and b.class = 'pg_class'::regclass
+    join pg_constraint k on k.conindid = b.oid and k.contype in ('p', 'u', 'x') and k.conparentid = 0
+    where r.class = 'pg_class'::regclass and r.type in ('constraint', 'index')
     union
     select 'table', t.relation, 'pg_publication_rel'::regclass, r.oid, 0 from t join pg_publication_rel r on r.prrelid = t.oid
     union

@@ -82,7 +82,15 @@ return $sql$
     select 'trigger', g.tgname::text, 'trigger', c.relname::text, i.identity, g.tgname::text
     from t join pg_trigger g on g.tgrelid = t.oid join pg_trigger u on u.oid = g.tgparentid join pg_class c on c.oid = u.tgrelid
     cross join lateral pg_identify_object('pg_class'::regclass, c.oid, 0) i
-    where u.tgenabled <> g.tgenabled    union all
+    where u.tgenabled <> g.tgenabled
+    union all
+    -- the key of the parent that one of a partition is a part of
+    select 'constraint', k.conname::text, 'part', c.relname::text, i.identity, pg_get_constraintdef(k.oid)
+    from t join pg_constraint k on k.conrelid = t.oid and k.contype in ('p', 'u', 'x') join pg_constraint u on u.oid = k.conparentid
+    join pg_class c on c.oid = u.conrelid
+    cross join lateral pg_identify_object('pg_class'::regclass, c.oid, 0) i
+    where pg_get_constraintdef(u.oid) = pg_get_constraintdef(k.oid)
+    union all
     select c.type, c.name, 'name', s.relname::text, null, null
     from t join part c on c.type in ('constraint', 'index') and c.class = 'pg_class'::regclass and c.id <> t.oid
     join pg_class s on s.oid = c.id and s.relkind in ('i', 'I')
@@ -153,6 +161,12 @@ return format($sql$
         where not exists (
           select from pg_trigger g join pg_class c on c.oid = g.tgrelid
           where c.relname = w.bare and (pg_identify_object('pg_class'::regclass, c.oid, 0)).identity = w.identity and g.tgname = w.shape))
+      when w.class = 'part' then (
+        select format('table %%s has no %%s: see to it first', w.identity, w.shape)
+        where not exists (
+          select from pg_constraint k join pg_class c on c.oid = k.conrelid
+          where c.relname = w.bare and (pg_identify_object('pg_class'::regclass, c.oid, 0)).identity = w.identity
+            and k.contype in ('p', 'u', 'x') and pg_get_constraintdef(k.oid) = w.shape))
       when w.class = 'bound' then (
         select format('partition %%I.%%I of %%s, which is not here, may take some of the same rows', n.nspname, c.relname, w.identity)
         from pg_class p join pg_partitioned_table k on k.partrelid = p.oid
@@ -189,3 +203,21 @@ return format($sql$
         then 'table ' || w.identity || ' is defined otherwise: see to it first' end as why) y
   where y.why is not null$sql$, wanted, schema_name, table_name, table_name, schema_name, table_name, steep_repl._schema_bounds_overlap(), steep_repl._schema_shape('n.oid'));
 comment on function steep_repl._schema_lacks(text, text, jsonb) is 'private: a subquery for what of that which a table needs is not there';
+
+-- A subquery that answers the checks of its parents, and of its children. A table's own becomes one with those of its name only if
+-- both are printed the same, whatever they mean.
+create function steep_repl._schema_kin(wanted jsonb) returns text
+language sql immutable strict parallel unsafe set search_path = pg_catalog, pg_temp
+return format($sql$
+  select coalesce(json_agg(json_build_object('type', r.type, 'of', r.name, 'name', k.conname, 'definition', d.definition,
+           'compared', %s, 'what', pg_describe_object('pg_constraint'::regclass, k.oid, 0)) order by k.conname, k.oid), '[]')
+  from (select w.type, w.name, c.oid
+        from jsonb_to_recordset(%L::jsonb) w(type text, name text, class text, bare text, identity text)
+        join pg_class c on c.relname = w.bare and (pg_identify_object('pg_class'::regclass, c.oid, 0)).identity = w.identity
+        where w.type in ('partition', 'inheritance') and w.class = 'pg_class'
+        union all
+        select 'child', '', b.oid from below b) r
+  join pg_constraint k on k.conrelid = r.oid and k.contype = 'c' and (r.type = 'child' or not k.connoinherit)
+  cross join lateral (select pg_get_constraintdef(k.oid) as definition offset 0) d$sql$,
+  steep_repl._schema_read_again('d.definition'), wanted);
+comment on function steep_repl._schema_kin(jsonb) is 'private: a subquery for the checks that those of a table must agree with';

@@ -21,9 +21,13 @@ const ofTables = ["-n", "s", "--no-owner", "--no-acl", "--no-comments", "--no-pu
 const isOfTable =
   /^(CREATE (UNLOGGED )?TABLE|ALTER TABLE|CREATE (UNIQUE )?INDEX|ALTER INDEX|CREATE (CONSTRAINT )?TRIGGER|CREATE POLICY|CREATE RULE)/;
 
+/** A key of a table. */
+const key =
+  /^ALTER TABLE ONLY (\S+)\s+ADD CONSTRAINT (\S+) ((?:PRIMARY KEY|UNIQUE|EXCLUDE)[\s\S]*)/;
+
 /** Storage, what helps the planner, and sequences' own things count for no fingerprint. */
 const isLeftOut =
-  / SET (STORAGE|COMPRESSION|STATISTICS|\()| CLUSTER ON | ATTACH PARTITION s\.\S+_idx\d*;$|^ALTER TABLE s\.\w+ OWNER/;
+  / SET (STORAGE|COMPRESSION|STATISTICS|\()| CLUSTER ON | ATTACH PARTITION s\._idx;$|^ALTER TABLE s\.\w+ OWNER/;
 
 /** An array that is cast is printed in one way, and in another after what was printed was read again. */
 function readAgain(statement: string): string {
@@ -34,8 +38,9 @@ function readAgain(statement: string): string {
 
 function withoutNames(statement: string): string {
   const plain = statement
-    // of partitions, in the order in which those of their parent were made
+    // that PostgreSQL made for partitions, in the order in which those of their parent were made
     .replace(/^(CREATE (?:UNIQUE )?INDEX) \w+_idx\d* /, "$1 _idx ")
+    .replace(/ ATTACH PARTITION s\.\w+_idx\d*;$/, " ATTACH PARTITION s._idx;")
     .replace(/CONSTRAINT (\w+|"[^"]+") NOT NULL/g, "NOT NULL")
     .replace(/nextval\('[^']*'::regclass\)/g, "nextval(…)")
     .replace(/ AS IDENTITY \([^)]*\)/g, " AS IDENTITY")
@@ -58,12 +63,49 @@ function split(text: string): string[] {
   );
 }
 
+/** No query names an index, so one that a partition has of its parent's is told by that, whatever it is called; a key is not. */
+function withoutNamesOfParts(all: readonly string[]): string[] {
+  const keys = new Set(all.flatMap((statement) => key.exec(statement)?.[2] ?? []));
+  const parts = all.flatMap((one) => / ATTACH PARTITION s\.(\S+);$/.exec(one)?.[1] ?? []);
+  const indexes = new Set(parts.filter((name) => !keys.has(name)));
+  return all.map((statement) =>
+    statement
+      .replace(/^(CREATE (?:UNIQUE )?INDEX) (\S+) /, (line, create, name) =>
+        indexes.has(name) ? `${create} _idx ` : line,
+      )
+      .replace(/ ATTACH PARTITION s\.(\S+);$/, (line, name) =>
+        indexes.has(name) ? " ATTACH PARTITION s._idx;" : line,
+      ),
+  );
+}
+
 function statements(text: string): string[] {
-  return split(text)
-    .filter((statement) => isOfTable.test(statement))
-    .map((statement) => `${statement};`)
-    .filter((statement) => !isLeftOut.test(statement))
-    .map(withoutNames);
+  const all = split(text).filter((statement) => isOfTable.test(statement));
+  return withoutNamesOfParts(all.map((statement) => `${statement};`))
+    .map(withoutNames)
+    .filter((statement) => !isLeftOut.test(statement));
+}
+
+/**
+ * A partition's key is attached to that of its parent by name. Where the parent has two of the same definition, nothing
+ * but their names tells them apart: which of the partition's two belongs to which follows from the order in which they
+ * were made, cannot be said in a statement but for new ones, and makes no difference to any row or query. So the
+ * parent's is called by what it is.
+ */
+function withoutNamesOfParents(all: readonly string[]): string[] {
+  const keys = new Map(
+    all.flatMap((statement) => {
+      const [, table, name, definition] = key.exec(statement) ?? [];
+      return table === undefined
+        ? []
+        : [[`${table.split(".")[0]}.${name}`, `${table} ${definition}`]];
+    }),
+  );
+  return all.map((statement) =>
+    statement.replace(/^ALTER INDEX (\S+) ATTACH/, (line, name) =>
+      keys.has(name) ? `ALTER INDEX ${keys.get(name)} ATTACH` : line,
+    ),
+  );
 }
 
 const inherits = /^CREATE (?:UNLOGGED )?TABLE (\S+) \([\s\S]*^INHERITS \(([^)]*)\)/m;
@@ -107,7 +149,7 @@ function differences(here: readonly string[], there: readonly string[]): string[
 export async function tableDifferences(server: Server, peer: Server): Promise<string[]> {
   const dumps = await Promise.all([server, peer].map((node) => dump(node, "app", ofTables)));
   const [here = [], there = []] = dumps.map((text) =>
-    withoutInherited(statements(text)).map(sorted),
+    withoutNamesOfParents(withoutInherited(statements(text))).map(sorted),
   );
   return differences(here, there);
 }

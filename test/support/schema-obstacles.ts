@@ -20,6 +20,13 @@ export const obstacles: readonly Kind[] = [
     ["column id mismatch"],
   ],
   [
+    "numbers of a sequence as text",
+    "create table t (e serial)",
+    "alter table t alter e type text",
+    "alter table t alter e drop default, alter e type text",
+    ["column e mismatch"],
+  ],
+  [
     "a virtual column in a table with a check",
     "create table t (a int check (a > 0), g int generated always as (a + 1) virtual)",
     "alter table t drop g, add g int generated always as (a + 2) virtual",

@@ -65,7 +65,7 @@ function constraint(
     ...{ type: "constraint", name, quoted: name, definition, compared: definition },
     facts: {
       ...{ statement: definition, kind, is_replica_identity: false },
-      ...{ is_part: false, part_kind: null, parents: [] },
+      ...{ kept: null, is_part: false, is_same_part: false, part_kind: null, parents: [] },
     },
   };
 }
@@ -91,6 +91,7 @@ const side = (
   ties,
   outside,
   lower: [],
+  kin: [],
   lacks: [],
 });
 
