@@ -148,11 +148,13 @@ take_turn(JobRun *run)
 {
 	static uint32 event = 0;
 	TimestampTz began = GetCurrentTimestamp();
+	bool has_waited = false;
 
 	if (event == 0)
 		event = WaitEventExtensionNew("SteepReplMergeTurn");
 	while (!try_turn(run))
 	{
+		has_waited = true;
 		run_set_waiting(run, "another merge of the same tables");
 		if (TimestampDifferenceExceeds(began, GetCurrentTimestamp(), STRANGER_WAIT_MS) &&
 			!another_merge_runs(run))
@@ -166,6 +168,13 @@ take_turn(JobRun *run)
 		CHECK_FOR_INTERRUPTS();
 	}
 	run_set_waiting(run, NULL);
+	if (!has_waited)
+		return;
+	requester_begin();
+	requester_call(run, "select steep_repl._merge_refuse_anew($1, $2::jsonb, $3)",
+				   SQL_ARGS(arg_text(run->merge->connection), arg_text(run->params),
+							arg_bool(run->merge->undoes != NULL)));
+	requester_commit();
 }
 
 /* All is well: prepare both sessions for writing. */

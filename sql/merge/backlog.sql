@@ -99,9 +99,11 @@ begin
   return steep_repl._joined(array(
     select format('%s (of %s)', format('%I %s', u.name, x.at), case when x.writes = 'local' then 'what comes here' else 'what goes to the peer' end)
     from (values ('at the peer', 'local', here, there), ('here', 'remote', there, here)) x(at, writes, sender, subscriber)
-    cross join lateral jsonb_to_recordset(x.subscriber -> 'subscriptions') u(name text, slot text, origin text)
+    cross join lateral jsonb_to_recordset(x.subscriber -> 'subscriptions') u(name text, slot text, origin text, tables text[])
     join lateral jsonb_to_recordset(x.sender -> 'slots') s(name text) on s.name = u.slot
     where u.origin = 'any'
+      and exists (select from pg_temp.steep_repl_tables t
+                  where array[t.name, pg_partition_root(to_regclass(t.name))::text] && u.tables)
       and (writes_anything or exists (
         select from pg_temp.steep_repl_merge m cross join lateral jsonb_each_text(m.actions) a where split_part(a.value, '_', 2) = x.writes or a.value = 'stamps'))
     order by x.at, u.name));

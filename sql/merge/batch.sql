@@ -200,7 +200,7 @@ begin
     written.read_ahead := rows_written.read_here;
     written.result := rows_written.result;
     perform steep_repl._merge_note_differing(steep_repl._merge_written_otherwise(
-      rows_written.result, case when todo.is_here then written.there else written.here end));
+      todo.plan, rows_written.result, case when todo.is_here then written.there else written.here end));
     put_off := (put_off.numbers || rows_written.refused, put_off.reasons || rows_written.reasons);
   end if;
   written.n_written := cardinality(written.numbers);

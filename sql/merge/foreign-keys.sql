@@ -4,7 +4,7 @@
 -- Foreign keys of a table (is_child), or that refer to it (is_parent): how a row that violates one is found. Where the requester
 -- may not read both tables, condition is NULL. by_parent: how rows that refer to a parent are found by each of its columns, of
 -- parent_types, if there is an index for that; matches: the same in any case, of a table that the requester may read. Of one that is not
--- valid, only rows that are written now have to satisfy it. acts_on_delete, acts_on_update: what it does then to rows that refer. One that a
+-- valid, only rows that are written now have to satisfy it. parent_parts: the tables whose rows it refers to. acts_on_delete, acts_on_update: what it does then to rows that refer. One that a
 -- partition, or a table that this one is a partition of, has is one of the rows that are in both. Under PERIOD the ranges of the parents
 -- have to cover that of the child together, as RI_FKey_check() has it.
 create function steep_repl._merge_foreign_keys_query(table_name text) returns text
@@ -23,6 +23,7 @@ k as (
   where c.contype = 'f' and c.conparentid = 0 and coalesce((to_jsonb(c) ->> 'conenforced')::boolean, true)
     and (child.oid is not null or c.confrelid in (select oid from above union all select oid from tree)))
 select format('%%I of table %%s', k.conname, k.conrelid::regclass) as name, k.is_child, k.is_parent, k.convalidated as is_valid,
+       array(select p.relid::oid from pg_partition_tree(k.confrelid) p union select k.confrelid) as parent_parts,
        k.confdeltype in ('c', 'n', 'd') as acts_on_delete, k.confupdtype in ('c', 'n', 'd') as acts_on_update,
        u.parent_types, case when not k.is_period and exists (
          select from pg_index i join pg_class x on x.oid = i.indexrelid join pg_am m on m.oid = x.relam

@@ -41,6 +41,17 @@ end
 $fn$;
 comment on function steep_repl._merge_try(bigint, text) is 'private: refuses what a merge would refuse before it compares';
 
+-- What a merge may have been refused for since it was opened, after it has waited for others.
+create function steep_repl._merge_refuse_anew(connection text, params jsonb, is_undo boolean) returns void
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  perform steep_repl._call('next_action', jsonb_build_object(
+    'operation', case when is_undo then 'merge_undo' else 'bidirectional_merge' end, 'done', 'open_peer', 'params', params,
+    'facts', steep_repl._merge_facts(connection, is_undo) || '{"taken_back": null}'));
+end
+$fn$;
+comment on function steep_repl._merge_refuse_anew(text, jsonb, boolean) is 'private: refuses what has come to stand in a merge''s way while it waited';
+
 create function steep_repl._merge_begin(connection text, merge_id text, replicates boolean, discards boolean) returns void
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 begin

@@ -31,20 +31,20 @@ create function steep_repl._merge_referred_query(todo steep_repl._merge_todo, fo
 language sql stable strict parallel unsafe set search_path = pg_catalog, pg_temp
 return (
   select format($sql$
-    with recursive x as materialized (select w.no, t.tableoid as part, t.ctid as place, %s from %s%s),
+    with recursive x as materialized (
+      select w.no, t.tableoid as part, t.ctid as place, %s from %s%s where t.tableoid = any (array(select jsonb_array_elements_text(%L)::oid))),
     e as materialized (
       select distinct x.no, y.no as child from x join %s t on %s left join x y on y.part = t.tableoid and y.place = t.ctid),
     s as (select e.no from e where e.child is null or e.child = any (%L::int[]) union select e.no from e join s on s.no = e.child)
     select s.no from s$sql$,
     string_agg(format('t.%I as p%s', p.name, p.i), ', '), steep_repl._merge_keys_of(todo.plan, numbers),
-    todo.plan -> 'merge' -> case when todo.is_here then 'local' else 'peer' end -> 'stamps' ->> 1,
+    todo.plan -> 'merge' -> case when todo.is_here then 'local' else 'peer' end -> 'stamps' ->> 1, foreign_key -> 'parent_parts',
     foreign_key ->> 'child', string_agg(format('x.p%s %s', p.i, p.match), ' and '), staying)
   from rows from (jsonb_array_elements_text(foreign_key -> 'parents'), jsonb_array_elements_text(foreign_key -> 'matches'))
     with ordinality p(name, match, i));
 comment on function steep_repl._merge_referred_query(steep_repl._merge_todo, jsonb, int[], int[]) is 'private: a query for rows that others refer to which stay';
 
--- Foreign keys that a table is the parent of, and that an action there may concern: all where rows are deleted; where they are updated, those
--- that would write to tables that the merge leaves out.
+-- Foreign keys that a table is the parent of, and that an action there may concern: where rows are updated, those that would write on.
 create function steep_repl._merge_referring(connection text, todo steep_repl._merge_todo, fires boolean) returns jsonb[]
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 begin
@@ -55,12 +55,12 @@ begin
     select to_jsonb(f)
     from jsonb_to_recordset(steep_repl._merge_query(
            connection, case when todo.is_here then 'local' else 'peer' end, steep_repl._merge_foreign_keys_query(todo.plan ->> 'table')))
-      f(name text, is_parent boolean, is_child boolean, acts_on_delete boolean, acts_on_update boolean, child text, parents text[], matches text[])
-    where f.is_parent and case
+      f(name text, is_parent boolean, is_child boolean, acts_on_delete boolean, acts_on_update boolean, child text, parents text[],
+        parent_parts oid[], matches text[], condition text)
+    -- with PERIOD, it is checked at the end
+    where f.is_parent and (f.matches is not null or f.condition is null) and case
       when todo.action not like 'delete%' then f.acts_on_update
-        and not exists (select from pg_temp.steep_repl_tables t where t.name = regexp_replace(f.child, '^only ', ''))
-      else (f.matches is not null or fires and f.acts_on_delete)
-        and (f.is_child or not exists (
+      else (f.is_child or not exists (
           select from pg_temp.steep_repl_steps s join pg_temp.steep_repl_tables t using (no)
           where t.name = regexp_replace(f.child, '^only ', '') and s.action = todo.action and s.step > todo.step)) end);
 end
@@ -81,7 +81,7 @@ comment on function steep_repl._merge_moving(jsonb, int[], text, text) is 'priva
 
 -- Rows that are not written now, since others refer to them by some foreign key: children are deleted before their parents. Not of a table
 -- that has yet to be deleted from, as in a circle; rows of the same table that later batches delete are no longer there when the next round
--- comes to their parents. Where rows that refer cannot be seen, and would be written to, none of these is written.
+-- comes to their parents. Nor where rows that refer cannot be seen, unless PostgreSQL itself refuses to leave them without a parent.
 create function steep_repl._merge_referred_to(connection text, todo steep_repl._merge_todo, numbers int[], here text, there text)
 returns steep_repl._merge_put_off
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
@@ -106,12 +106,12 @@ begin
       continue when cardinality(asked) = 0;
       answer := case when foreign_key -> 'matches' <> 'null' then steep_repl._merge_ask_in_batch(
         connection, side, steep_repl._merge_referred_query(todo, foreign_key, asked, case when is_delete then result.numbers else '{}' end)) end;
-      continue when answer is null and not (fires and (foreign_key -> case when is_delete then 'acts_on_delete' else 'acts_on_update' end)::boolean);
+      continue when answer is null and fires and is_delete and foreign_key -> 'acts_on_delete' = 'false';
       found := case when answer is null then asked else array(select r.no from jsonb_to_recordset(answer) r(no int) where r.no = any (asked)) end;
       found := array(select n from unnest(found) n where n <> all (result.numbers) order by n);
       result.numbers := result.numbers || found;
       result.reasons := result.reasons || array_fill(
-        format(case when answer is null then 'rows that may not be read may refer to it by %s, and would be written to'
+        format(case when answer is null then 'rows that may not be read may refer to it by %s'
                     else 'rows that stay refer to it by %s' end, foreign_key ->> 'name'), array[cardinality(found)]);
     end loop;
     exit when cardinality(foreign_keys) = 1;

@@ -15,7 +15,9 @@ comment on function steep_repl._merge_turn_over_query(int[]) is 'private: a quer
 create function steep_repl._merge_take_turn(connection text) returns boolean
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
-  locks constant int[] := array(select distinct abs(hashtext(t.name) % 128) from pg_temp.steep_repl_tables t order by 1);
+  -- a partition has that of its root
+  locks constant int[] := array(
+    select distinct abs(hashtext(coalesce(pg_partition_root(to_regclass(t.name))::text, t.name)) % 128) from pg_temp.steep_repl_tables t order by 1);
   sides constant text[] := case when (select m.is_local_first from pg_temp.steep_repl_merge m) then '{local,peer}'::text[] else '{peer,local}' end;
   side text;
   taken int[];

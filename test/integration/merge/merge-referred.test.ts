@@ -152,3 +152,52 @@ describe("where triggers are skipped, a foreign key that is not valid", () => {
     expect(merge.warnings?.join("\n")).toContain("c_pid_fkey of table public.c");
   });
 });
+
+describe("ON UPDATE, of tables that are merged as well", () => {
+  test.each(["cascade", "set null"])(
+    "%s changes no row there that the audit log would not have",
+    async (action) => {
+      await pair.both(
+        `create table p (id int primary key, u int unique); create table c (id int primary key, u int unique references p (u) on update ${action});
+       create table g (id int primary key, u int references c (u) on update set null); grant select, insert, update, delete on p, c, g to merger`,
+      );
+      await pair.a.query("insert into p values (1, 10), (3, 11); insert into c values (5, 11)");
+      await pair.b.query(
+        "insert into p values (1, 11); insert into c values (5, 11); insert into g values (7, 11)",
+      );
+      const merge = await pair.mergeAsMerger(undefined, { tables: ["public.p", "public.c"] });
+      expect(merge).toMatchObject({ error_message: null, status: "complete" });
+      expect((await leftOf(merge)).map((r) => r.id)).toContain("1");
+      expect(await kept(pair.b)).toEqual(["(5,11)"]);
+      expect(await pair.b.query("select u from g")).toEqual([{ u: 11 }]);
+    },
+  );
+});
+
+test("a role that may skip triggers deletes no row that others, which it may not read, may refer to", async () => {
+  await pair.both(
+    `create table p (id int primary key); create table c (id int primary key, pid int references p);
+     grant select, insert, update, delete on p to merger; grant set on parameter session_replication_role to merger`,
+  );
+  await pair.b.query("insert into p values (1); insert into c values (10, 1)");
+  try {
+    await pair.both("revoke all on c from merger");
+    const merge = await pair.mergeAsMerger("remote_only => 'delete'", { tables: ["public.p"] });
+    expect(merge).toMatchObject({ error_message: null, status: "complete", rows_left: "1" });
+    expect(await pair.b.query("select id from p")).toEqual([{ id: 1 }]);
+  } finally {
+    await pair.both("revoke set on parameter session_replication_role from merger");
+  }
+});
+
+test("a foreign key to one partition concerns rows of that one only", async () => {
+  await pair.both(
+    `create table p (id int, n int, primary key (id)) partition by range (id);
+     create table p_1 partition of p for values from (0) to (10); create table p_2 partition of p for values from (10) to (20);
+     alter table p_1 add unique (n); create table c (id int primary key, pid int references p_1 (n))`,
+  );
+  await pair.b.query("insert into p values (1, 5), (11, 5); insert into c values (100, 5)");
+  const merge = await pair.merge("remote_only => 'delete'", { tables: ["public.p"] });
+  expect(merge).toMatchObject({ error_message: null, status: "complete", rows_merged: "1" });
+  expect((await leftOf(merge)).map((r) => r.id)).toEqual(["1"]);
+});

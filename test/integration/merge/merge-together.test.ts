@@ -79,3 +79,30 @@ test("one that waits for another says so, and can be cancelled", async () => {
   await session.end();
   expect(await endOfMerge(pair.a, second)).toMatchObject({ status: "complete", rows_merged: "1" });
 });
+
+test("what would refuse a merge by then refuses it after it has waited", async () => {
+  await pair.both("create table t (id int primary key, v text)");
+  await pair.b.query("insert into t values (1, 'b')");
+  const session = await pair.b.connect();
+  await session.query("select pg_advisory_lock(1937073264, n) from generate_series(0, 127) n");
+  const merge = await startMerge(pair.a, pair.b.uri());
+  await waitUntil(
+    () =>
+      pair.a.query("select status_detail from steep_repl.list_operations() where id = $1", [
+        merge.operation_id,
+      ]),
+    ([row]) => row?.status_detail === "another merge of the same tables",
+    "it waits",
+  );
+  await pair.a.query(
+    "create rule r as on insert to t do instead nothing; alter table t enable always rule r",
+  );
+  await session.end();
+  expect(await endOfMerge(pair.a, merge)).toMatchObject({
+    ...{
+      status: "failed",
+      rows_merged: "0",
+      error_message: expect.stringMatching(/rules|defined in different ways/),
+    },
+  });
+});
