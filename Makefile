@@ -30,6 +30,8 @@ cli = build/cli/steep-repl.cjs
 # A release has it in a folder of its own: nothing that JavaScript is built with is needed then.
 release = $(wildcard generated)
 bundle = $(or $(release),build)/$(JS)/steep_repl--$(EXTVERSION)
+# the predecessor's, which was never called otherwise
+from_old = $(or $(release),build)/$(JS)/steep_repl--0.1.0--$(EXTVERSION).sql
 
 ifneq ($(needs_pg),)
 override PG_CONFIG := $(shell PG_CONFIG='$(PG_CONFIG)' JS='$(call given,JS)' scripts/find-pg.sh)
@@ -53,7 +55,7 @@ stage = $(CURDIR)/build/stage/$(JS)
 jobs := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 
 DATA = $(sort $(wildcard sql/upgrade/steep_repl--*--*.sql))
-$(if $(release),DATA,DATA_built) += $(bundle).sql $(bundle).control
+$(if $(release),DATA,DATA_built) += $(bundle).sql $(bundle).control $(from_old)
 
 # The server's headers, and every SQL-callable function, have parameters that go unused.
 # Tables of actions leave out the members that an action does not need.
@@ -213,13 +215,13 @@ endif
 # ---- SQL: the hand-written files and the bundle of TypeScript
 
 ifeq ($(release),)
-$(bundle).control: $(bundle).sql
+$(bundle).control $(from_old): $(bundle).sql
 
 $(bundle).sql: build/tools/build.mjs steep_repl.control $(sort $(wildcard sql/*/*.sql)) \
 		$(shell find plv8 -type f -not -path 'plv8/build/*' 2>/dev/null)
 	@mkdir -p $(@D)
 	node build/tools/build.mjs --engine $(JS) --version $(EXTVERSION) --out $(@D)
-	@touch $(bundle).control
+	@touch $(bundle).control $(from_old)
 
 build/tools/build.mjs: $(npm_stamp) $(wildcard plv8/build/*) $(shell find plv8/api plv8/shared -type f 2>/dev/null)
 	$(bin)/esbuild plv8/build/build.ts --bundle --platform=node --format=esm --external:esbuild \

@@ -4,6 +4,7 @@ import { chmodSync, copyFileSync, mkdirSync, readFileSync, writeFileSync } from 
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
+import { lazyPackages } from "./lazy-packages.mjs";
 import { licensesOf } from "./licenses.mjs";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
@@ -27,6 +28,7 @@ const common = {
 };
 
 mkdirSync(out, { recursive: true });
+const lazyInputs = [];
 const { metafile } = await build({
   ...common,
   entryPoints: [`${root}cli/main.ts`],
@@ -34,10 +36,14 @@ const { metafile } = await build({
   minifySyntax: true,
   minifyWhitespace: true,
   banner: { js: "#!/usr/bin/env node" },
+  plugins: [lazyPackages(common, lazyInputs)],
   metafile: true,
 });
 chmodSync(`${out}/steep-repl.cjs`, 0o755);
-writeFileSync(`${out}/LICENSES-OF-OTHERS`, licensesOf(Object.keys(metafile.inputs), root));
+writeFileSync(
+  `${out}/LICENSES-OF-OTHERS`,
+  licensesOf([...Object.keys(metafile.inputs), ...lazyInputs], root),
+);
 
 // the program itself says what the manual has
 const pageMaker = `${root}build/tools/man-page.cjs`;

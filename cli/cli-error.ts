@@ -36,3 +36,10 @@ export function usageError(message: string, hint?: string): CliError {
 export function connectionError(message: string, hint?: string): CliError {
   return new CliError(exitCode.connection, message, hint);
 }
+
+/** No connection was made, so that nothing was done. */
+export class NoConnection extends CliError {
+  constructor(message: string, hint?: string) {
+    super(exitCode.connection, message, hint);
+  }
+}

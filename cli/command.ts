@@ -1,35 +1,22 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
-import type { ExitCode } from "./cli-error.ts";
-import { type CommonOptions, Invocation } from "./invocation.ts";
+import type { CommandSpec } from "./command-spec.ts";
+import type { CommonOptions } from "./invocation.ts";
 import { splitNames } from "./split-names.ts";
-
-/** What a command does: its options as given, then its arguments. */
-export type Action<O> = (
-  invocation: Invocation,
-  options: O & CommonOptions,
-  ...args: string[]
-) => Promise<ExitCode>;
-
-export interface CommandSpec<O> {
-  /** Name and arguments, as commander reads them. */
-  readonly usage: string;
-  readonly description: string;
-  /** Shown by --help; at least one. */
-  readonly examples: readonly string[];
-  readonly options?: readonly Option[];
-  readonly action: Action<O>;
-}
+import { runCommand } from "./way.ts";
 
 /** Add a command with the options that all have. */
 export function addCommand<O>(parent: Command, spec: CommandSpec<O>): void {
   const command = parent.command(spec.usage).description(spec.description);
-  for (const option of [...(spec.options ?? []), ...commonOptions()]) command.addOption(option);
+  const isRemote = spec.remote !== undefined;
+  for (const option of [...(spec.options ?? []), ...commonOptions(), ...remoteOptions(isRemote)]) {
+    command.addOption(option);
+  }
   const examples = spec.examples.map((example) => `  $ steep-repl ${example}`);
   command.addHelpText("after", `\nExamples:\n${examples.join("\n")}`);
   command.action(async (...all: unknown[]) => {
     const options = command.opts<O & CommonOptions>();
     const args = all.slice(0, -2).flat() as string[];
-    process.exitCode = await spec.action(new Invocation(options), options, ...args);
+    process.exitCode = await runCommand(command, spec, options, args);
   });
 }
 
@@ -40,10 +27,20 @@ function commonOptions(): Option[] {
       "server and database: keyword=value pairs or a URI, as for psql (default: the PG* variables)",
     ),
     new Option("--direct", "talk to PostgreSQL itself"),
-    new Option("--remote <host:port>", "talk to a steep-repl daemon (there is none yet)"),
     new Option("--json", "print the result as JSON, and progress and messages as lines of JSON"),
     new Option("--timeout <seconds>", "stop waiting after this; a job goes on").argParser(seconds),
   ];
+}
+
+/** Those that have no RPC take them, too, to say so. */
+function remoteOptions(isShown: boolean): Option[] {
+  return [
+    new Option("--remote <host:port>", "talk to a steep-repl daemon instead (deprecated)"),
+    new Option("--ca <file>", "with --remote: the authority that the daemon's certificate is of"),
+    new Option("--cert <file>", "with --remote: this client's certificate"),
+    new Option("--key <file>", "with --remote: its private key"),
+    new Option("--insecure", "with --remote: without TLS; anybody on the way reads and writes it"),
+  ].map((option) => option.hideHelp(!isShown));
 }
 
 /** Of the commands that start or follow a job. */
@@ -70,6 +67,11 @@ export function yesOption(): Option {
   return new Option("-y, --yes", "do not ask; required without a terminal");
 }
 
+/** A flag of the predecessor: it is taken, but --help does not show it. */
+export function oldOption(flags: string, description: string): Option {
+  return option(flags, description).hideHelp();
+}
+
 export function option(flags: string, description: string): Option {
   return new Option(flags, description);
 }
@@ -89,8 +91,12 @@ export function listOption(flags: string, description: string): Option {
   ]);
 }
 
+const unitSeconds: Readonly<Record<string, number>> = { ms: 0.001, s: 1, m: 60, h: 3600 };
+
+/** Seconds, or with a unit, as the predecessor had it: 30s, 5m. */
 function seconds(text: string): number {
-  const value = Number(text);
+  const [, digits = text, unit = "s"] = /^([\d.]+)(ms|s|m|h)$/.exec(text) ?? [];
+  const value = Number(digits) * (unitSeconds[unit] ?? 1);
   // the longest that a timer of Node.js can take is 24 days
   if (text.trim() === "" || !(value > 0 && value <= 2_000_000)) {
     throw new InvalidArgumentError("it is not a number of seconds above 0");

@@ -1,4 +1,4 @@
-import { CliError, connectionError, exitCode, usageError } from "./cli-error.ts";
+import { CliError, exitCode, usageError } from "./cli-error.ts";
 import { type Environment, processEnvironment } from "./connection/environment.ts";
 import type { Target } from "./connection/resolve.ts";
 import { onInterrupt } from "./interrupt.ts";
@@ -11,6 +11,11 @@ export interface CommonOptions {
   readonly connection?: string;
   readonly direct?: boolean;
   readonly remote?: string;
+  /** Files, for TLS with a daemon. */
+  readonly ca?: string;
+  readonly cert?: string;
+  readonly key?: string;
+  readonly insecure?: boolean;
   readonly json?: boolean;
   /** Seconds. */
   readonly timeout?: number;
@@ -19,16 +24,17 @@ export interface CommonOptions {
 /** One call of a command: how it connects, and where its output goes. */
 export class Invocation {
   readonly output: Output;
-  readonly options: CommonOptions;
-  readonly #environment: Environment;
+  options: CommonOptions;
+  readonly environment: Environment;
   readonly #shown = new Set<string>();
   #target: Target | undefined;
+  #hasConnected = false;
 
   constructor(options: CommonOptions) {
     this.options = options;
     this.output = new Output(options.json === true);
     const warned = new Set<string>();
-    this.#environment = processEnvironment((text) => {
+    this.environment = processEnvironment((text) => {
       if (!warned.has(text)) this.output.message(`warning: ${text}`);
       warned.add(text);
     });
@@ -36,13 +42,39 @@ export class Invocation {
 
   /** Connect. The caller ends the session. */
   async open(): Promise<Session> {
-    this.#refuseRemote();
     const [{ resolveTarget }, { Session }] = await Promise.all([
       import("./connection/resolve.ts"),
       import("./session.ts"),
     ]);
-    this.#target ??= resolveTarget(this.options.connection, this.#environment);
-    return Session.open(this.#target, this.#environment, (notice) => this.#show(notice));
+    this.#target ??= resolveTarget(this.options.connection, this.environment);
+    const session = await Session.open(this.#target, this.environment, (n) => this.#show(n));
+    this.#hasConnected = true;
+    return session;
+  }
+
+  /** Whether there was a session already, so that something may have been done. */
+  get hasConnected(): boolean {
+    return this.#hasConnected;
+  }
+
+  /**
+   * Connect to the database of a connection string that is an argument.
+   *
+   * @throws CliError where -c names one, too
+   */
+  connectTo(connection: string): void {
+    if (this.options.connection !== undefined) {
+      throw usageError(
+        "two connection strings name the database of this session",
+        "leave out -c, or name that database with -c alone",
+      );
+    }
+    this.options = { ...this.options, connection };
+  }
+
+  /** The same call, for the database of another connection string. */
+  at(connection: string): Invocation {
+    return new Invocation({ ...this.options, connection });
   }
 
   /** What the server has to say besides its answers; the same is said once, as a rehearsal has it said first. */
@@ -51,16 +83,6 @@ export class Invocation {
     const text = `${severity.toLowerCase()}: ${message}${facts}${hint ? `; hint: ${hint}` : ""}`;
     if (!this.#shown.has(text)) this.output.message(text);
     this.#shown.add(text);
-  }
-
-  #refuseRemote(): void {
-    const { direct, remote } = this.options;
-    if (remote === undefined) return;
-    if (direct) throw usageError("--direct and --remote exclude each other", "give one of them");
-    throw connectionError(
-      `there is no steep-repl daemon yet, so ${remote} cannot be reached with --remote`,
-      "connect to PostgreSQL itself, with --direct and -c or the PG* variables",
-    );
   }
 
   /** Flags that connect another call to the same server, as a shell reads them; no password. */

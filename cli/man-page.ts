@@ -14,12 +14,15 @@ export function manPage(root: Command = program()): string {
     ...groupsOf(root).map((group) => `.PP\n.B ${text(group.name())}\n${text(group.description())}`),
     ".SH COMMANDS",
     ...leaves.flatMap((command) => section(command, common)),
-    ".SH OPTIONS OF EVERY COMMAND",
-    ...leaves.slice(0, 1).flatMap((command) =>
-      optionsOf(command)
-        .filter((option) => common.has(option.flags))
-        .map((option) => describe(command, option)),
-    ),
+    ".SH OPTIONS OF EVERY COMMAND THAT CONNECTS",
+    ...leaves
+      .filter(connects)
+      .slice(0, 1)
+      .flatMap((command) =>
+        optionsOf(command)
+          .filter((option) => common.has(option.flags))
+          .map((option) => describe(command, option)),
+      ),
     ...optionsOf(root)
       .filter((option) => !common.has(option.flags))
       .map((option) => describe(root, option)),
@@ -41,10 +44,15 @@ function optionsOf(command: Command): readonly Option[] {
   return command.createHelp().visibleOptions(command);
 }
 
+/** All but those that serve. */
+function connects(command: Command): boolean {
+  return command.options.some((option) => option.long === "--connection");
+}
+
 function commonFlags(leaves: readonly Command[]): ReadonlySet<string> {
-  const [first, ...others] = leaves.map(
-    (command) => new Set(optionsOf(command).map((option) => option.flags)),
-  );
+  const [first, ...others] = leaves
+    .filter(connects)
+    .map((command) => new Set(optionsOf(command).map((option) => option.flags)));
   return new Set([...(first ?? [])].filter((flags) => others.every((other) => other.has(flags))));
 }
 

@@ -1,5 +1,6 @@
 import { Command, CommanderError } from "commander";
 import { CliError, type ExitCode, exitCode, usageError } from "./cli-error.ts";
+import { addDaemon } from "./commands/daemon.ts";
 import { addHealth } from "./commands/health.ts";
 import { addMerge } from "./commands/merge.ts";
 import { addNode } from "./commands/node.ts";
@@ -8,6 +9,8 @@ import { addAnalyzeOverlap } from "./commands/overlap.ts";
 import { addOverlap } from "./commands/overlap-stored.ts";
 import { addSchema } from "./commands/schema.ts";
 import { addSnapshot } from "./commands/snapshot.ts";
+import { addTls } from "./commands/tls.ts";
+import { modernized } from "./old-command-lines.ts";
 import { version } from "./version.ts";
 
 const exitCodes = `
@@ -32,7 +35,7 @@ export function program(): Command {
 ${exitCodes}`,
     );
   const subjects = [addSnapshot, addSchema, addNode, addAnalyzeOverlap, addOverlap, addMerge];
-  for (const add of [...subjects, addOps, addHealth]) add(root);
+  for (const add of [...subjects, addOps, addHealth, addDaemon, addTls]) add(root);
   prepare(root);
   return root;
 }
@@ -48,7 +51,9 @@ function prepare(command: Command): void {
 export async function runProgram(argv: readonly string[]): Promise<ExitCode> {
   const root = program();
   try {
-    await root.parseAsync([...argv], { from: "user" });
+    const merge = root.commands.find((command) => command.name() === "merge");
+    const subcommands = merge?.commands.map((command) => command.name()) ?? [];
+    await root.parseAsync([...modernized(argv, subcommands)], { from: "user" });
     return (process.exitCode ?? exitCode.success) as ExitCode;
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;

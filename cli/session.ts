@@ -58,6 +58,15 @@ export class Session {
     return new Session(client, candidate);
   }
 
+  /** End it whatever it is doing: what waits for an answer fails. */
+  cut(reason: string): void {
+    this.lossReason ??= reason;
+    const { connection } = this.client as unknown as {
+      readonly connection: { readonly stream: { destroy(error: Error): void } };
+    };
+    connection.stream.destroy(new Error(reason));
+  }
+
   /** The server as people call it; a path is one "on server" this. */
   get serverName(): string {
     return this.candidate.isSocket ? "localhost" : this.candidate.host;
@@ -133,7 +142,7 @@ async function requireExtension(client: pg.Client): Promise<void> {
   if (String(extension).startsWith("0.1.")) {
     throw connectionError(
       `extension steep_repl ${extension} is the one that came with a daemon`,
-      "drop it and run CREATE EXTENSION steep_repl CASCADE",
+      "update it: ALTER EXTENSION steep_repl UPDATE; docs/migrate.md has all steps",
     );
   }
   if (allowed !== "t") {

@@ -32,7 +32,7 @@ node scripts/meta.mjs >"$work/META.json"
 files=(--prefix="$top/" --add-file="$work/META.json" --prefix="$top/debian/" --add-file="$work/changelog")
 for engine in plv8 pljs; do
   files+=(--prefix="$top/generated/$engine/")
-  for file in "build/$engine/steep_repl--$version".{sql,control}; do files+=(--add-file="$file"); done
+  for file in "build/$engine/steep_repl--"{"$version".sql,"$version".control,"0.1.0--$version.sql"}; do files+=(--add-file="$file"); done
 done
 mkdir -p "$(dirname "$zip")"
 # what is said with the last --prefix counts for the tree

@@ -8,7 +8,7 @@ export function addHealth(root: Command): void {
   addCommand(root, {
     usage: "health",
     description: "tell whether the server can run jobs; 0 healthy, 1 degraded, 3 unhealthy",
-    examples: ["health", "health --json -c service=shop"],
+    examples: ["health", "health --json -c service=shop", "health --remote db1.example:15460"],
     action: (invocation) =>
       invocation.withSession(async (session) => {
         const row = await session.row("select * from steep_repl.health()");
@@ -17,5 +17,11 @@ export function addHealth(root: Command): void {
         );
         return codes[row.values.status as keyof typeof codes] ?? exitCode.failed;
       }),
+    remote: {
+      action: async (remote, invocation) => {
+        const { remoteHealth } = await import("../remote/health.ts");
+        return remoteHealth(remote, invocation);
+      },
+    },
   });
 }

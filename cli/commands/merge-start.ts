@@ -10,7 +10,7 @@ import { isLocalNode, placeOf } from "./local-node.ts";
 import { mergeSummary } from "./merge-summary.ts";
 import { refuseEarly } from "./merge-try.ts";
 import { type CompareOptions, compareOptions, scopeOf } from "./overlap.ts";
-import { peerOf } from "./peer.ts";
+import { isConninfo, peerOf } from "./peer.ts";
 
 export interface StartMergeOptions extends CompareOptions, JobOptions {
   readonly strategy?: string;
@@ -51,7 +51,7 @@ export async function startMerge(
   options: StartMergeOptions & CommonOptions,
   nodes: readonly string[],
 ): Promise<ExitCode> {
-  const { peer, checkLocal } = peerOf(nodes, options, "merge start");
+  const { peer, checkLocal } = peerOf(invocation, nodes, options, "merge start");
   if (options.dryRun !== true) requireYes(options.yes, `a merge with ${labelOf(peer)}`);
   const session = await invocation.open();
   try {
@@ -83,7 +83,7 @@ export async function startMerge(
 
 /** A connection string may hold a password. */
 function labelOf(peer: string): string {
-  return peer.includes("=") || peer.includes("://") ? "the peer" : `"${peer}"`;
+  return isConninfo(peer) ? "the peer" : `"${peer}"`;
 }
 
 async function strategyOf(

@@ -31,6 +31,13 @@ function addStart(merge: Command): void {
     ],
     options: startMergeOptions(),
     action: (invocation, options, ...nodes) => startMerge(invocation, options, nodes),
+    remote: {
+      options: ["tables", "strategy", "prefer", "dryRun", "peer"],
+      action: async (remote, invocation, { peer, ...options }, ...nodes) => {
+        const { remoteMerge } = await import("../remote/merge.ts");
+        return remoteMerge(remote, invocation, options, peer ? [...nodes, peer] : nodes);
+      },
+    },
   });
 }
 

@@ -63,6 +63,13 @@ function addRegister(node: Command): void {
         await invocation.output.record(row);
         return exitCode.success;
       }),
+    remote: {
+      options: ["nodeName", "host", "port", "priority"],
+      action: async (remote, invocation, options, nodeId = "") => {
+        const { remoteRegister } = await import("../remote/nodes.ts");
+        return remoteRegister(remote, invocation, nodeId, options);
+      },
+    },
   });
 }
 
@@ -77,6 +84,12 @@ function addListAndStatus(node: Command): void {
         await invocation.output.rows(await session.query(sql));
         return exitCode.success;
       }),
+    remote: {
+      action: async (remote, invocation) => {
+        const { remoteNodes } = await import("../remote/nodes.ts");
+        return remoteNodes(remote, invocation);
+      },
+    },
   });
   addCommand<{ readonly probe?: boolean }>(node, {
     usage: "status [node-id]",
@@ -91,6 +104,12 @@ function addListAndStatus(node: Command): void {
         const isUnseen = result.rows.some(({ values }) => values.status !== "online");
         return probe && isUnseen ? exitCode.differs : exitCode.success;
       }),
+    remote: {
+      action: async (remote, invocation, _, nodeId) => {
+        const { remoteNodeStatus } = await import("../remote/nodes.ts");
+        return remoteNodeStatus(remote, invocation, nodeId);
+      },
+    },
   });
 }
 

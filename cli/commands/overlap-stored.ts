@@ -30,7 +30,7 @@ function addStart(overlap: Command): void {
     ],
     options: [...compareOptions(), catchUpOption(), ...jobOptions()],
     action: async (invocation, options, ...nodes) => {
-      const { peer, checkLocal } = peerOf(nodes, options, "overlap start");
+      const { peer, checkLocal } = peerOf(invocation, nodes, options, "overlap start");
       const { startAndFollow } = await import("../job/run-job.ts");
       const session = await invocation.open();
       try {

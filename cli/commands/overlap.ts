@@ -1,9 +1,9 @@
 import type { Command } from "commander";
 import { exitCode } from "../cli-error.ts";
-import { addCommand, listOption, option } from "../command.ts";
+import { addCommand, listOption, oldOption, option } from "../command.ts";
 import { differs } from "../job/outcome.ts";
 import { call } from "../sql-call.ts";
-import { type PeerOptions, peerOf, peerOption } from "./peer.ts";
+import { connOptions, type PeerOptions, peerOf, peerOption } from "./peer.ts";
 
 export interface CompareOptions extends PeerOptions {
   readonly tables?: readonly string[];
@@ -20,6 +20,7 @@ export interface OverlapOptions extends CompareOptions {
 export function compareOptions() {
   return [
     peerOption(),
+    ...connOptions(),
     listOption(
       "--tables <names>",
       "schema.table, quoted as in SQL, with commas between (default: all that both have)",
@@ -39,7 +40,7 @@ export function catchUpOption() {
 }
 
 export function addAnalyzeOverlap(root: Command): void {
-  addCommand<OverlapOptions>(root, {
+  addCommand<OverlapOptions & { readonly detailed?: boolean }>(root, {
     usage: "analyze-overlap [nodes...]",
     description:
       "count how the rows of tables differ between this database and a peer; 1 if any do",
@@ -48,14 +49,24 @@ export function addAnalyzeOverlap(root: Command): void {
       "analyze-overlap node-a node-b --tables public.orders,public.customers",
       "analyze-overlap --peer node-b --json",
     ],
-    options: [...compareOptions(), catchUpOption()],
+    options: [
+      ...compareOptions(),
+      catchUpOption(),
+      oldOption(
+        "--detailed",
+        "list the rows that differ, too; overlap start and rows do it better",
+      ),
+    ],
     action: (invocation, options, ...nodes) => {
-      const { peer, checkLocal } = peerOf(nodes, options, "analyze-overlap");
+      const { peer, checkLocal } = peerOf(invocation, nodes, options, "analyze-overlap");
       return invocation.withSession(async (session) => {
         await checkLocal(session);
         const { sql, params } = call("analyze_overlap", comparison(peer, options));
         const result = await session.query(sql, params);
-        await invocation.output.rows(result);
+        if (options.detailed) {
+          const { printDetailed } = await import("./overlap-detailed.ts");
+          await printDetailed(invocation, session, peer, result, options);
+        } else await invocation.output.rows(result);
         return result.rows.some(({ values }) => differs(values))
           ? exitCode.differs
           : exitCode.success;

@@ -10,7 +10,8 @@ import { refuseOtherNode } from "./local-node.ts";
 export interface ApplyOptions extends JobOptions {
   readonly input: string;
   readonly parallel?: string;
-  readonly verify: boolean;
+  readonly verify?: boolean;
+  readonly source?: string;
   readonly sections?: readonly string[];
   readonly tables?: readonly string[];
   readonly truncate?: boolean;
@@ -30,6 +31,9 @@ export async function applySnapshot(
   node: string | undefined,
 ): Promise<ExitCode> {
   if (options.truncate) requireYes(options.yes, "emptying tables (--truncate)");
+  if (options.source !== undefined) {
+    invocation.output.message("note: --source has no effect: a snapshot says which node it is of");
+  }
   const { startAndFollow } = await import("../job/run-job.ts");
   const session = await invocation.open();
   try {

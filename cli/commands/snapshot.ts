@@ -6,6 +6,7 @@ import {
   type JobOptions,
   jobOptions,
   listOption,
+  oldOption,
   option,
   yesOption,
 } from "../command.ts";
@@ -49,6 +50,7 @@ function addGenerate(snapshot: Command): void {
       'snapshot generate my-node --output /backups/snapshot -c "postgresql://steep_repl@localhost:5432/mydb"',
       "snapshot generate --output /backups/orders --tables public.orders,public.customers --parallel 8",
       "snapshot generate --output /backups/seed --slot-name to_b --publications everything --no-wait",
+      "snapshot generate my-node --output /backups/snapshot --remote db1.example:15460 --ca ca.crt",
     ],
     options: [
       option("-o, --output <path>", "new or empty directory on the server").makeOptionMandatory(),
@@ -64,6 +66,7 @@ function addGenerate(snapshot: Command): void {
       listOption("--publications <names>", "those that the slot's subscriber will use"),
       option("--large-objects <what>", "copy (default), refuse or skip"),
       listOption("--exclude-tables <patterns>", "tables to leave out, as 'audit.*,public.log_?'"),
+      progressOption(),
       ...jobOptions(),
     ],
     action: async (invocation, options, node) => {
@@ -76,7 +79,18 @@ function addGenerate(snapshot: Command): void {
         await session.end();
       }
     },
+    remote: {
+      options: ["output", "compression", "parallel"],
+      action: async (remote, invocation, options, node) => {
+        const { remoteGenerate } = await import("../remote/snapshots.ts");
+        return remoteGenerate(remote, invocation, options, node);
+      },
+    },
   });
+}
+
+function progressOption() {
+  return oldOption("--progress", "no effect: progress is shown anyway");
 }
 
 function generateArguments(options: GenerateOptions, node: string | undefined) {
@@ -102,6 +116,9 @@ function addApply(snapshot: Command): void {
       option("-i, --input <path>", "directory on the server").makeOptionMandatory(),
       integerOption("--parallel <number>", "workers at most, 1 to 64 (default: 4)"),
       option("--no-verify", "do not check every byte first"),
+      oldOption("--verify", "check every byte first, as is done anyway"),
+      oldOption("--source <node>", "over RPC only: the node that the snapshot is of"),
+      progressOption(),
       listOption("--sections <names>", "pre-data, data, post-data (default: all)"),
       listOption(
         "--tables <names>",
@@ -115,6 +132,13 @@ function addApply(snapshot: Command): void {
       ...jobOptions(),
     ],
     action: (invocation, options, node) => applySnapshot(invocation, options, node),
+    remote: {
+      options: ["input", "source", "parallel", "verify"],
+      action: async (remote, invocation, options, node) => {
+        const { remoteApply } = await import("../remote/snapshots.ts");
+        return remoteApply(remote, invocation, options, node);
+      },
+    },
   });
 }
 
@@ -167,6 +191,12 @@ function addProgress(snapshot: Command): void {
         await invocation.output.rows(result, formatFor(session.serverName));
         return exitCode.success;
       }),
+    remote: {
+      action: async (remote, invocation, _, id) => {
+        const { remoteProgress } = await import("../remote/snapshots.ts");
+        return remoteProgress(remote, invocation, id);
+      },
+    },
   });
 }
 

@@ -1,5 +1,5 @@
 import pg from "pg";
-import { CliError, connectionError } from "../cli-error.ts";
+import { CliError, NoConnection } from "../cli-error.ts";
 import { oneLine } from "../output/one-line.ts";
 import { addressOf } from "./connect.ts";
 import type { Candidate, Target } from "./resolve.ts";
@@ -22,7 +22,7 @@ const hints: Readonly<Record<string, (target: Target) => string>> = {
 export function connectFailure(error: unknown, target: Target, candidate: Candidate): CliError {
   if (error instanceof CliError) return error;
   const { message, hint } = explain(error, target, candidate);
-  const failure = connectionError(
+  const failure = new NoConnection(
     `connection to server at ${addressOf(candidate)} failed: ${oneLine(message)}`,
     hint,
   );

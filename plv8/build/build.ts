@@ -31,8 +31,10 @@ function readOptions(): Options {
 async function main(): Promise<void> {
   const { engine, version, out } = readOptions();
   const script = await extensionScript(engine, version);
+  const update = await extensionScript(engine, version, "from-0.1.0");
   mkdirSync(out, { recursive: true });
   writeFileSync(join(out, `steep_repl--${version}.sql`), script);
+  writeFileSync(join(out, `steep_repl--0.1.0--${version}.sql`), update);
   writeFileSync(join(out, `steep_repl--${version}.control`), `requires = '${engine}, dblink'\n`);
 }
 

@@ -8,7 +8,7 @@ import { functionSql } from "./function-sql.ts";
 import { functionsPage } from "./functions-page.ts";
 import { jobKindSql } from "./job-kinds.ts";
 import { settingsSql } from "./settings-sql.ts";
-import { commentFiles, sqlAfter, sqlBefore, sqlEnd } from "./sql-files.ts";
+import { commentFiles, scriptEnds, sqlAfter, sqlBefore, sqlEnd } from "./sql-files.ts";
 
 function readSql(file: string): string {
   const text = readFileSync(join("sql", file), "utf8");
@@ -42,20 +42,25 @@ export function functionsMarkdown(): string {
 }
 
 /**
- * The extension's script for one engine: the files of sql/ in their order, with the
+ * A script of the extension for one engine: the files of sql/ in their order, with the
  * bundle and the generated functions in between.
  */
-export async function extensionScript(engine: EngineName, version: string): Promise<string> {
+export async function extensionScript(
+  engine: EngineName,
+  version: string,
+  kind: keyof typeof scriptEnds = "install",
+): Promise<string> {
+  const { before, after } = scriptEnds[kind];
   const placeholders = Object.entries({ ...settingsSql, "@VERSION@": version });
   const script = [
-    ...handWritten(sqlBefore),
+    ...handWritten([...before, ...sqlBefore]),
     bundleSql(await bundle(version), engine, version),
     ...publicFunctions.map(functionSql),
     ...handWritten(sqlAfter),
     ...handWritten(Object.keys(commentFiles)).map((sql) =>
       withShortComments(sql, publicDeclarations()),
     ),
-    ...handWritten(sqlEnd),
+    ...handWritten([...sqlEnd, ...after]),
   ].join("\n");
   return placeholders.reduce((text, [name, value]) => text.replaceAll(name, value), script);
 }

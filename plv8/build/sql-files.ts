@@ -3,9 +3,14 @@
  * body in SQL's own syntax names must be there before it. What others name at run time only may stand anywhere.
  */
 
+/** How a script begins, and ends: that of CREATE EXTENSION, and that of an update from the predecessor. */
+export const scriptEnds = {
+  install: { before: ["base/preamble.sql", "base/schema.sql"], after: [] },
+  "from-0.1.0": { before: ["from-0.1.0/before.sql"], after: ["from-0.1.0/after.sql"] },
+} as const;
+
 /** Before the bundle and the functions that are made from TypeScript. */
 export const sqlBefore: readonly string[] = [
-  "base/preamble.sql",
   "base/internals.sql",
   "tables/tables.sql",
   "tables/guards.sql",

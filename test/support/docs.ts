@@ -60,7 +60,16 @@ export const notRun: readonly { readonly text: string; readonly why: string }[] 
 /** What a block is for the tests. Of any other kind there must be none. */
 export function roleOf(
   block: Block,
-): "run" | "output" | "settings" | "picture" | "manifest" | "not run" | "unknown" {
+):
+  | "run"
+  | "output"
+  | "settings"
+  | "picture"
+  | "manifest"
+  | "daemon"
+  | "service"
+  | "not run"
+  | "unknown" {
   if (notRun.some(({ text }) => block.text.includes(text))) return "not run";
   switch (block.kind) {
     case "sql":
@@ -72,6 +81,10 @@ export function roleOf(
       return "settings";
     case "json":
       return "manifest";
+    case "yaml":
+      return "daemon";
+    case "systemd":
+      return "service";
     case "mermaid":
     case "diagram":
       return "picture";

@@ -4,6 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { shellWord } from "../../cli/output/shell-words.ts";
 import type { Block } from "./docs.ts";
+import { ManualDaemon } from "./manual-daemon.ts";
+import { offerOldExtension } from "./old-extension.ts";
 import { bin, inProject, pgConfig, run } from "./pg.ts";
 import { type Server, startServer } from "./server.ts";
 import { waitUntil } from "./wait-until.ts";
@@ -11,8 +13,9 @@ import { waitUntil } from "./wait-until.ts";
 /**
  * What a page finds. `bare`: tables on node_a. `copy`: also the extension on both, and node_a and node_b registered
  * on node_a. `differ`: also the tables on node_b, where some rows differ. `pair`: as `differ`, with no node registered.
+ * `old`: also the predecessor's extension on node_a, with both nodes.
  */
-export type Prepared = "bare" | "copy" | "differ" | "pair";
+export type Prepared = "bare" | "copy" | "differ" | "pair" | "old";
 
 const database = "shop";
 
@@ -27,11 +30,13 @@ export class Manual {
   readonly #b: Server;
   readonly #programs: string;
   readonly #psql = new Map<Server, Psql>();
+  readonly #daemon: ManualDaemon;
 
   private constructor(a: Server, b: Server, programs: string) {
     this.#a = a;
     this.#b = b;
     this.#programs = programs;
+    this.#daemon = new ManualDaemon(programs);
   }
 
   static async start(name: string, prepared: Prepared): Promise<Manual> {
@@ -59,9 +64,17 @@ export class Manual {
       await server.createDatabase(database);
       const psql = new Psql(server);
       this.#psql.set(server, psql);
-      if (prepared !== "bare") await psql.say("create extension steep_repl cascade;");
+      if (prepared !== "bare" && !(prepared === "old" && server === this.#a))
+        await psql.say("create extension steep_repl cascade;");
       if (server === this.#a || prepared === "differ" || prepared === "pair")
         await psql.say(tables);
+    }
+    if (prepared === "old") {
+      await offerOldExtension(this.#a, "all");
+      await this.#on("a").say(`\\connect
+        create extension steep_repl version '0.1.0';
+        insert into steep_repl.nodes (node_id, node_name, host, priority) values
+          ('node_a', 'Node A', 'node-a.example', 80), ('node_b', 'Node B', 'node-b.example', 50);`);
     }
     if (prepared === "differ" || prepared === "pair") await this.#on("b").say(`${differences};`);
     if (prepared === "copy" || prepared === "differ") {
@@ -83,7 +96,8 @@ export class Manual {
 
   /** Hosts and paths of the manual, as they are here. */
   #local(text: string): string {
-    return text
+    return this.#daemon
+      .local(text)
       .replaceAll(
         /host '(?:node-)(a|b)\.example'/g,
         (_, n) => `host '127.0.0.1', port '${this.#port(n)}'`,
@@ -155,7 +169,14 @@ export class Manual {
     if (shown !== actual) throw new Error(`the manifest has\n${actual}\nand not\n${shown}`);
   }
 
+  /** Start the daemon with a configuration file on node_a, where the environment says how to connect. */
+  startDaemon(block: Block): Promise<void> {
+    const env = { PGHOST: "127.0.0.1", PGPORT: `${this.#a.port}`, PGPASSWORD: "secret" };
+    return this.#daemon.start(block.text, env);
+  }
+
   async end(): Promise<void> {
+    await this.#daemon.end();
     for (const psql of this.#psql.values()) psql.end();
     await this.#a.destroy();
     await this.#b.destroy();

@@ -84,7 +84,7 @@ describe("what goes wrong", () => {
     [3, ["snapshot", "progress", "snap_x"], '"snap_x" does not exist'],
     [2, ["snapsot", "list"], "unknown command 'snapsot' (Did you mean snapshot?)"],
     [2, ["node", "register", "n", "--priority", "101"], "priority must be between"],
-    [6, ["health", "--remote", "127.0.0.1:7000"], "no steep-repl daemon yet"],
+    [2, ["health", "--remote", "127.0.0.1:7000"], "-c and --remote exclude each other"],
     [2, ["health", "--remote", "127.0.0.1:7000", "--direct"], "exclude each other"],
   ] as const)("%i %s", async (code, args, message) => {
     const { stdout, stderr } = await pair.on(code, args);

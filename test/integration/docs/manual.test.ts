@@ -4,7 +4,8 @@ import { failures, Manual, type Prepared, printsAsShown } from "../../support/ma
 
 /*
  * Every block of README.md and of docs/ is run, in the order of its page. A block of SQL is given to psql, one of sh to
- * bash, one of ini is checked against the server's settings; a block of text is what the one before it prints.
+ * bash, one of ini is checked against the server's settings; a block of text is what the one before it prints, and one
+ * of yaml the file that the daemon is started with.
  * test/support/docs.ts has the list of those that are not run.
  */
 
@@ -17,6 +18,7 @@ const begins: Readonly<Record<string, Prepared>> = {
   "docs/install.md": "bare",
   "docs/snapshots.md": "copy",
   "docs/functions.md": "pair",
+  "docs/migrate.md": "old",
 };
 
 const pages = manualPages()
@@ -35,6 +37,8 @@ async function check(manual: Manual, block: Block, next: Block | undefined): Pro
       return manual.checkSettings(block).then(() => [], said);
     case "manifest":
       return manual.checkManifest(block).then(() => [], said);
+    case "daemon":
+      return manual.startDaemon(block).then(() => [], said);
     case "run":
       return checkOutput(manual, block, next);
     default:

@@ -7,7 +7,13 @@ import type { PublicFunction } from "../../../plv8/api/public-function.ts";
 import { bundle, bundleSql } from "../../../plv8/build/bundle-sql.ts";
 import { extensionScript } from "../../../plv8/build/extension-script.ts";
 import { functionSql } from "../../../plv8/build/function-sql.ts";
-import { commentFiles, sqlAfter, sqlBefore, sqlEnd } from "../../../plv8/build/sql-files.ts";
+import {
+  commentFiles,
+  scriptEnds,
+  sqlAfter,
+  sqlBefore,
+  sqlEnd,
+} from "../../../plv8/build/sql-files.ts";
 import { inProject } from "../../support/pg.ts";
 
 const engines = ["plv8", "pljs"] as const;
@@ -296,7 +302,8 @@ test("every file of sql/ is in the extension's script, once", () => {
   const files = readdirSync(inProject("sql"), { recursive: true, encoding: "utf8" })
     .filter((file) => file.endsWith(".sql") && !file.startsWith("upgrade"))
     .sort();
-  expect([...sqlBefore, ...sqlAfter, ...Object.keys(commentFiles), ...sqlEnd].sort()).toEqual(
-    files,
-  );
+  const ends = Object.values(scriptEnds).flatMap(({ before, after }) => [...before, ...after]);
+  expect(
+    [...ends, ...sqlBefore, ...sqlAfter, ...Object.keys(commentFiles), ...sqlEnd].sort(),
+  ).toEqual(files);
 });

@@ -2,6 +2,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { dirname, join, normalize } from "node:path";
 import { describe, expect, test } from "vitest";
+import { program } from "../../../cli/program.ts";
 import { blocksOf, manualPages, markdownFiles, notRun, roleOf } from "../../support/docs.ts";
 import { inProject, projectRoot } from "../../support/pg.ts";
 
@@ -95,6 +96,21 @@ describe("the manual", () => {
         .map((name) => `${page}: ${name}`),
     );
     expect(gone).toEqual([]);
+  });
+
+  test("has unit files whose program is started with flags that it has", () => {
+    const services = manualPages()
+      .flatMap(blocksOf)
+      .filter((block) => roleOf(block) === "service");
+    expect(services.length).toBeGreaterThan(0);
+    for (const { text } of services) {
+      expect(text.match(/^\[\w+\]$/gm)).toEqual(["[Unit]", "[Service]", "[Install]"]);
+      for (const line of text.split("\n").filter(Boolean))
+        expect(line).toMatch(/^(\[\w+\]|[A-Z]\w+=\S.*)$/);
+      const [, name, args = ""] = /^ExecStart=\/\S+\/steep-repl (\S+) (.*)$/m.exec(text) ?? [];
+      const command = program().commands.find((c) => c.name() === name);
+      expect(command?.parseOptions(args.split(" "))).toEqual({ operands: [], unknown: [] });
+    }
   });
 
   test("has a README of at most 150 lines", () => {
