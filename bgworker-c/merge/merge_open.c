@@ -171,9 +171,9 @@ take_turn(JobRun *run)
 	if (!has_waited)
 		return;
 	requester_begin();
-	requester_call(run, "select steep_repl._merge_refuse_anew($1, $2::jsonb, $3)",
-				   SQL_ARGS(arg_text(run->merge->connection), arg_text(run->params),
-							arg_bool(run->merge->undoes != NULL)));
+	requester_call(
+		run, "select steep_repl._merge_refuse_anew($1, $2)",
+		SQL_ARGS(arg_text(run->merge->connection), arg_bool(run->merge->undoes != NULL)));
 	requester_commit();
 }
 

@@ -17,6 +17,7 @@ begin
   facts := steep_repl._merge_facts(connection, is_undo)
            || jsonb_build_object('taken_back', case when is_undo then steep_repl._undone_by(params ->> 'undoes') end);
   skipped := steep_repl._skipped_tables();
+  update pg_temp.steep_repl_merge m set facts = _merge_open.facts::jsonb;
 end
 $fn$;
 comment on function steep_repl._merge_open(text, jsonb, boolean) is 'private: plans the tables of a merge: how many, their names and keys, and what decides whether it may begin';
@@ -41,16 +42,25 @@ end
 $fn$;
 comment on function steep_repl._merge_try(bigint, text) is 'private: refuses what a merge would refuse before it compares';
 
--- What a merge may have been refused for since it was opened, after it has waited for others.
-create function steep_repl._merge_refuse_anew(connection text, params jsonb, is_undo boolean) returns void
+-- What decides whether a merge may begin, but for what changes all the time.
+create function steep_repl._merge_lasting_facts(facts jsonb) returns jsonb
+language sql immutable strict parallel unsafe set search_path = pg_catalog, pg_temp
+return facts - '{clock_difference,taken_back,backlog,waiting_slots,apply_errors,skipping,resuming,lost,skipped}'::text[]
+       || jsonb_build_object('waits', facts -> 'backlog' <> 'null');
+comment on function steep_repl._merge_lasting_facts(jsonb) is 'private: facts of a merge that are compared';
+
+-- After a merge has waited for others, that has to be as it was when it was allowed.
+create function steep_repl._merge_refuse_anew(connection text, is_undo boolean) returns void
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 begin
-  perform steep_repl._call('next_action', jsonb_build_object(
-    'operation', case when is_undo then 'merge_undo' else 'bidirectional_merge' end, 'done', 'open_peer', 'params', params,
-    'facts', steep_repl._merge_facts(connection, is_undo) || '{"taken_back": null}'));
+  if steep_repl._merge_lasting_facts(steep_repl._merge_facts(connection, is_undo))
+       <> (select steep_repl._merge_lasting_facts(m.facts) from pg_temp.steep_repl_merge m) then
+    raise exception 'what the merge was allowed for has changed while it waited for another one' using errcode = 'object_not_in_prerequisite_state',
+      hint = 'Nothing was written. retry_operation() looks at it again.';
+  end if;
 end
 $fn$;
-comment on function steep_repl._merge_refuse_anew(text, jsonb, boolean) is 'private: refuses what has come to stand in a merge''s way while it waited';
+comment on function steep_repl._merge_refuse_anew(text, boolean) is 'private: refuses a merge where something has changed while it waited';
 
 create function steep_repl._merge_begin(connection text, merge_id text, replicates boolean, discards boolean) returns void
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
