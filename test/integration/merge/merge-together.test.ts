@@ -54,9 +54,8 @@ test("two that want the opposite do not exchange what both sides have", async ()
   expect(merges.map((m) => Number(m.rows_merged)).sort((x, y) => x - y)).toEqual([0, 0, nRows]);
 });
 
-test("one that waits for another says so, and can be cancelled", async () => {
-  await pair.both("create table t (id int primary key, v text)");
-  await pair.b.query("insert into t values (1, 'b')");
+/** A merge that waits for the turn of another one: a session at the peer, which holds it. */
+async function waiting() {
   const session = await pair.b.connect();
   await session.query("select pg_advisory_lock(1937073264, n) from generate_series(0, 127) n");
   const merge = await startMerge(pair.a, pair.b.uri());
@@ -68,6 +67,13 @@ test("one that waits for another says so, and can be cancelled", async () => {
     ([row]) => row?.status_detail === "another merge of the same tables",
     "it says what it waits for",
   );
+  return { session, merge };
+}
+
+test("one that waits for another says so, and can be cancelled", async () => {
+  await pair.both("create table t (id int primary key, v text)");
+  await pair.b.query("insert into t values (1, 'b')");
+  const { session, merge } = await waiting();
   await pair.a.query("select steep_repl.cancel_merge($1)", [merge.merge_id]);
   expect(await endOfMerge(pair.a, merge)).toMatchObject({ status: "cancelled" });
   const second = await startMerge(pair.a, pair.b.uri());
@@ -83,17 +89,7 @@ test("one that waits for another says so, and can be cancelled", async () => {
 test("what would refuse a merge by then refuses it after it has waited", async () => {
   await pair.both("create table t (id int primary key, v text)");
   await pair.b.query("insert into t values (1, 'b')");
-  const session = await pair.b.connect();
-  await session.query("select pg_advisory_lock(1937073264, n) from generate_series(0, 127) n");
-  const merge = await startMerge(pair.a, pair.b.uri());
-  await waitUntil(
-    () =>
-      pair.a.query("select status_detail from steep_repl.list_operations() where id = $1", [
-        merge.operation_id,
-      ]),
-    ([row]) => row?.status_detail === "another merge of the same tables",
-    "it waits",
-  );
+  const { session, merge } = await waiting();
   await pair.a.query(
     "create rule r as on insert to t do instead nothing; alter table t enable always rule r",
   );
