@@ -9,6 +9,9 @@ import { mergeParams, queuedMergeParams, restoring } from "./merge/merge-params.
 import { planMerge } from "./merge/merge-plan.ts";
 import { resolveActions } from "./merge/row-actions.ts";
 import { planOverlap } from "./overlap/overlap-plan.ts";
+import { pairLimits, pairParams } from "./pair/pair-params.ts";
+import { preflight } from "./pair/preflight.ts";
+import { sequenceNumbers } from "./pair/preflight-sequences.ts";
 import type { Raw } from "./shared/params.ts";
 import { tableScope } from "./shared/table-scope.ts";
 
@@ -25,6 +28,10 @@ const handlers: ReadonlyMap<string, Handler> = new Map<string, Handler>([
   ["merge_actions", (raw: Raw) => queuedMergeParams(raw).actions],
   ["resolve_actions", resolveActions],
   ["resolve_refuse", (facts: PeerFacts) => refuseMerge(restoring, facts)],
+  ["pair_params", pairParams],
+  ["pair_limits", pairLimits],
+  ["preflight", preflight],
+  ["pair_numbers", sequenceNumbers],
   ["version", bundleVersion],
 ]);
 

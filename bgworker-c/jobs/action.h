@@ -29,13 +29,16 @@ typedef struct ActionMember
 	bool is_optional; /* may be null, or absent */
 } ActionMember;
 
+/* Of a phase's name, with its end. */
+#define MAX_PHASE_LEN 16
+
 /* In Action.after: the job has done nothing yet. */
 #define ACTION_START "start"
 
 typedef struct Action
 {
 	const char *kind;
-	const char *phase;    /* of the job, while this is done */
+	const char *phase;    /* of the job, while this is done; NULL: the answer says it */
 	const char *after[8]; /* what must have been done just before: one of these */
 	void (*perform)(JobRun *run, Jsonb *action); /* NULL: the job is complete */
 	ActionMember members[8];                     /* besides kind, phase and warnings */
@@ -61,6 +64,7 @@ extern const ActionTable apply_actions;
 extern const ActionTable overlap_actions;
 extern const ActionTable merge_actions;
 extern const ActionTable undo_actions;
+extern const ActionTable pair_actions;
 
 pg_noreturn extern void wrong_answer(const char *format, ...) pg_attribute_printf(1, 2);
 extern void action_register(const ActionTable *table);

@@ -18,6 +18,7 @@ typedef struct SnapshotRun SnapshotRun;
 typedef struct ApplyRun ApplyRun;
 typedef struct OverlapRun OverlapRun;
 typedef struct MergeRun MergeRun;
+typedef struct PairRun PairRun;
 
 struct JobRun
 {
@@ -33,6 +34,7 @@ struct JobRun
 	ApplyRun *apply;       /* of an apply job */
 	OverlapRun *overlap;   /* of an overlap job */
 	MergeRun *merge;       /* of a merge, while there is a connection to its peer */
+	PairRun *pair;         /* of a pair, while there is a connection to its peer */
 	int attempts;          /* snapshots taken so far */
 	int dirfd;             /* -1 = not made yet */
 	bool owns_directory;

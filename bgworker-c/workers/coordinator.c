@@ -97,7 +97,7 @@ perform(JobRun *run, const Action *action, Jsonb *answer)
 	/* Not for each table: that would be a commit for each. */
 	if (run->actions->is_resumed && run->done != action->kind)
 		record_begun(run, action->kind);
-	run_set_phase(run, action->phase);
+	run_set_phase(run, action->phase != NULL ? action->phase : action_text(answer, "phase"));
 	if (warnings != NULL)
 		record_warnings(run, warnings);
 	resetStringInfo(&run->facts);

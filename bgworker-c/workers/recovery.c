@@ -92,7 +92,7 @@ fail_lost_job(int64 id, const char *operation)
 {
 	const char *hint =
 		strcmp(operation, "overlap") == 0 || strcmp(operation, "bidirectional_merge") == 0 ||
-				strcmp(operation, "merge_undo") == 0
+				strcmp(operation, "merge_undo") == 0 || strcmp(operation, "pair") == 0
 			? "Go on with retry_operation(id); with peer => '...' where it was a connection string."
 		: strcmp(operation, "snapshot_apply") == 0
 			? "It was interrupted too often; the server log may have the reason. Go on with retry_operation(id)."

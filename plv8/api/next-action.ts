@@ -4,6 +4,9 @@ import { type Json, queryOne } from "../db/sql.ts";
 import { type MergeFacts, nextMergeAction, nextUndoAction } from "../merge/merge.ts";
 import { checkUndoParams, queuedMergeParams } from "../merge/merge-params.ts";
 import { nextOverlapAction } from "../overlap/overlap.ts";
+import { nextPairAction } from "../pair/pair.ts";
+import type { PairFacts } from "../pair/pair-facts.ts";
+import { pairParams } from "../pair/pair-params.ts";
 import type {
   ApplyAction,
   ApplyDone,
@@ -11,6 +14,8 @@ import type {
   MergeDone,
   OverlapAction,
   OverlapDone,
+  PairAction,
+  PairDone,
   SnapshotAction,
   SnapshotDone,
 } from "../shared/action.ts";
@@ -58,7 +63,7 @@ function nextOfApply(request: Request): ApplyAction {
 /** Called by coordinators only: decide what a job does next. */
 export function nextAction(
   request: Request,
-): SnapshotAction | ApplyAction | OverlapAction | MergeAction {
+): SnapshotAction | ApplyAction | OverlapAction | MergeAction | PairAction {
   switch (request.operation) {
     case "snapshot_generate":
       return nextOfSnapshot(request);
@@ -78,6 +83,13 @@ export function nextAction(
       checkPeerParams(request.params);
       checkUndoParams(request.params);
       return nextUndoAction(request.done as MergeDone, request.facts as unknown as MergeFacts);
+    case "pair":
+      checkPeerParams(request.params);
+      return nextPairAction(
+        request.done as PairDone,
+        pairParams(request.params),
+        request.facts as unknown as PairFacts,
+      );
     default:
       throw new Error(`no planner for operation ${request.operation}`);
   }

@@ -10,6 +10,19 @@ export type Phase =
   | "finalizing"
   | "complete";
 
+/** Those of a pair. */
+export type PairPhase =
+  | "planning"
+  | "publishing"
+  | "snapshot"
+  | "fetching"
+  | "loading"
+  | "subscribing"
+  | "merging"
+  | "sequences"
+  | "comparing"
+  | "finalizing";
+
 /** No job goes on after this. */
 export type Complete = { readonly kind: "complete"; readonly phase: "complete" };
 
@@ -102,6 +115,32 @@ export type MergeAction =
   | { readonly kind: "close_peer"; readonly phase: "finalizing" }
   | Complete;
 
+export type PairSide = "local" | "peer";
+
+/** What becomes of a statement's answer: the member of the pair's row that has it. */
+export type PairKeeps = "plan" | "snapshot" | "slot" | "fetch" | "merge" | "overlap" | "shared";
+
+/** The same for a pair. What statements and waits leave is what there is of the pair then, on both sides. */
+export type PairAction =
+  | { readonly kind: "open_peer"; readonly phase: "planning" }
+  | {
+      readonly kind: "statement";
+      readonly phase: PairPhase;
+      readonly step: string;
+      readonly side: PairSide;
+      readonly sql: string;
+      readonly keeps?: PairKeeps;
+      readonly warnings?: readonly string[];
+    }
+  | {
+      readonly kind: "wait";
+      readonly phase: PairPhase;
+      readonly side: PairSide;
+      readonly sql: string;
+    }
+  | { readonly kind: "close_peer"; readonly phase: "finalizing" }
+  | Complete;
+
 export interface ArchiveOptions {
   readonly path: string;
   readonly pre_data: YesNo;
@@ -130,3 +169,4 @@ export type SnapshotDone = KindOf<SnapshotAction>;
 export type ApplyDone = KindOf<ApplyAction>;
 export type OverlapDone = KindOf<OverlapAction>;
 export type MergeDone = KindOf<MergeAction>;
+export type PairDone = KindOf<PairAction>;

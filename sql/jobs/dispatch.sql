@@ -84,14 +84,15 @@ begin
   set status = 'pending', worker_pid = null,
       status_detail = 'to be resumed: the server or the job''s worker ended before the job did'
   where w.id = _job_resumed.id and w.status = 'running' and w.attempts <= max_attempts
-    and (w.operation = 'snapshot_apply' or w.operation in ('bidirectional_merge', 'merge_undo') and w.params -> 'is_conninfo' = 'false');
+    and (w.operation = 'snapshot_apply' or w.operation in ('bidirectional_merge', 'merge_undo', 'pair') and w.params -> 'is_conninfo' = 'false');
   if not found then
     return 'no';
   end if;
   update steep_repl._job_directories d set died_at = p.place, begun = 'start'
   from (select concat_ws(' ', x.begun,
                  (select count(*) from steep_repl._apply_done a where a.operation_id = x.operation_id),
-                 (select m.rows_merged from steep_repl.merges m where m.operation_id = x.operation_id)) as place
+                 (select m.rows_merged from steep_repl.merges m where m.operation_id = x.operation_id),
+                 (select p.step from steep_repl.pairs p where p.operation_id = x.operation_id)) as place
         from steep_repl._job_directories x where x.operation_id = _job_resumed.id) p
   where d.operation_id = _job_resumed.id and d.died_at is distinct from p.place;
   if not found then

@@ -31,7 +31,7 @@ comment on column steep_repl.nodes.registered_by is 'only this role, its members
 
 create table steep_repl.work_queue (
   id bigint primary key default 0,
-  operation text not null check (operation in ('snapshot_generate', 'snapshot_apply', 'overlap', 'bidirectional_merge', 'merge_undo')),
+  operation text not null check (operation in ('snapshot_generate', 'snapshot_apply', 'overlap', 'bidirectional_merge', 'merge_undo', 'pair')),
   status text not null default 'pending'
     check (status in ('pending', 'running', 'complete', 'failed', 'cancelled')),
   status_detail text,
@@ -50,7 +50,8 @@ create table steep_repl.work_queue (
   error_hint text,
   system_identifier text not null default '',
   database_oid oid not null default 0,
-  overlap_id text
+  overlap_id text,
+  pair_id text
 );
 create index work_queue_unfinished_idx on steep_repl.work_queue (created_at)
   where status in ('pending', 'running');

@@ -1,0 +1,82 @@
+import type { CloseFacts, HalfFacts, SequenceFacts } from "./pair-facts.ts";
+import { type CheckRow, nothingWrong, problem } from "./preflight-row.ts";
+
+/** So many values a node should still have of a sequence, once it is shared out. */
+const wantedValues = 1_000_000;
+
+/** How many values are left to each node. Beyond 2^53 nobody counts exactly. */
+function valuesLeft(s: SequenceFacts): number {
+  const increment = Number(s.increment);
+  const step = Math.abs(increment) * (increment % 10 === 0 ? 1 : 10);
+  const last =
+    s.last === null ? (increment > 0 ? Number(s.minimum) : Number(s.maximum)) : Number(s.last);
+  const rest = increment > 0 ? Number(s.maximum) - last : last - Number(s.minimum);
+  return Math.floor(rest / step);
+}
+
+function sideChecks(side: "local" | "peer", { sequences }: HalfFacts): CheckRow {
+  const base = { side, check_name: "sequences" } as const;
+  const short = sequences.filter((s) => valuesLeft(s) < wantedValues);
+  const cyclic = sequences.filter((s) => s.is_cycle);
+  const foreign = sequences.filter((s) => !s.is_owned);
+  const names = (list: readonly SequenceFacts[]) => list.map((s) => s.name).join(", ");
+  if (foreign.length > 0) {
+    return {
+      ...base,
+      ...problem(
+        `the role does not own ${names(foreign)}, whose increment is to be changed`,
+        foreign.map((s) => `alter sequence ${s.name} owner to ...;`).join(" "),
+      ),
+    };
+  }
+  if (cyclic.length > 0) {
+    return {
+      ...base,
+      ...problem(
+        `${names(cyclic)} would begin anew, with values of the other node`,
+        cyclic.map((s) => `alter sequence ${s.name} no cycle;`).join(" "),
+      ),
+    };
+  }
+  if (short.length > 0) {
+    return {
+      ...base,
+      ...problem(
+        `a tenth of what is left of ${names(short)} is less than a million values`,
+        `${short.map((s) => `alter sequence ${s.name} as bigint maxvalue 9223372036854775807;`).join(" ")} -- and make its column bigint; or sequences => 'keep'`,
+      ),
+    };
+  }
+  return { ...base, ...nothingWrong(`${sequences.length} can be shared out`) };
+}
+
+/** Whether each node can have its tenth of the values. */
+export function sequenceChecks({
+  here,
+  there,
+}: CloseFacts & { readonly there: HalfFacts }): readonly CheckRow[] {
+  return [sideChecks("local", here), sideChecks("peer", there)];
+}
+
+/**
+ * Which share of the values each node gets, 0 to 9: that which it has, if it has one. A third node of a star
+ * so gets another than both.
+ */
+export function sequenceNumbers({
+  here,
+  there,
+}: {
+  readonly here: readonly SequenceFacts[];
+  readonly there: readonly SequenceFacts[];
+}): { readonly here: number; readonly there: number } {
+  const numberOf = (list: readonly SequenceFacts[]): number | null => {
+    const found = new Set(list.map((s) => s.number).filter((n) => n !== null));
+    return found.size === 1 ? Number([...found][0]) : null;
+  };
+  const a = numberOf(here);
+  const b = numberOf(there);
+  const free = (taken: readonly (number | null)[]) =>
+    [1, 2, 3, 4, 5, 6, 7, 8, 9, 0].find((n) => !taken.includes(n)) ?? 1;
+  const first = a ?? free([b]);
+  return { here: first, there: b !== null && b !== first ? b : free([first]) };
+}
