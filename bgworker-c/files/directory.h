@@ -38,6 +38,7 @@ extern void directory_report_failure(const char *path, const char *problem);
 
 /* directory_rights.c: which of them are allowed */
 extern void directory_check_write(const char *path);
+extern void directory_check_write_rights(const char *path);
 struct Manifest;
 extern void directory_check_read_rights(const char *path, const struct Manifest *manifest);
 
@@ -53,6 +54,7 @@ extern int directory_sync_entries(int dirfd);
 extern int directory_sync_parent(int parent, int child);
 
 /* directory_remove.c */
+extern bool directory_is_our_file(const char *name);
 extern RemoveResult directory_remove(const char *path, const DirectoryMark *mark);
 extern int64 directory_bytes(const char *path, const DirectoryMark *mark);
 

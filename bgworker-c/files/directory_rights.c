@@ -98,18 +98,23 @@ path_exists(const char *path, const char *normal)
 	return exists;
 }
 
-/*
- * Refuse a path that the current role may not write a snapshot to, or where
- * none can be made: it must be absent or an empty directory.
- */
+/* Refuse a path that the current role may not write a snapshot to. */
+void
+directory_check_write_rights(const char *path)
+{
+	if (!has_privs_of_role(GetUserId(), ROLE_PG_WRITE_SERVER_FILES) &&
+		!is_below_allowed(directory_normalize(path)))
+		refuse_path(path, "pg_write_server_files");
+}
+
+/* The same, and one where none can be made: it must be absent or an empty directory. */
 void
 directory_check_write(const char *path)
 {
 	char *normal = directory_normalize(path);
 	OwnedFd *directory;
 
-	if (!has_privs_of_role(GetUserId(), ROLE_PG_WRITE_SERVER_FILES) && !is_below_allowed(normal))
-		refuse_path(path, "pg_write_server_files");
+	directory_check_write_rights(path);
 	if (!path_exists(path, normal))
 		return;
 	directory = owned_fd_create(directory_open(path));

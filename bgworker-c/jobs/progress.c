@@ -30,6 +30,9 @@ static const PhaseShare merge_phases[] = {{"planning", 0, 1},
 										  {"finalizing", 98, 100},
 										  {"complete", 100, 100}};
 
+static const PhaseShare fetch_phases[] = {
+	{"planning", 0, 1}, {"data", 1, 99}, {"finalizing", 99, 99}, {"complete", 100, 100}};
+
 static const struct
 {
 	const PhaseShare *shares;
@@ -39,6 +42,7 @@ static const struct
 	[JOB_APPLY] = {apply_phases, lengthof(apply_phases)},
 	[JOB_OVERLAP] = {overlap_phases, lengthof(overlap_phases)},
 	[JOB_MERGE] = {merge_phases, lengthof(merge_phases)},
+	[JOB_FETCH] = {fetch_phases, lengthof(fetch_phases)},
 };
 
 static double

@@ -73,6 +73,7 @@ job_kind(const char *operation)
 		   : strcmp(operation, "bidirectional_merge") == 0 ? JOB_MERGE
 		   : strcmp(operation, "merge_undo") == 0          ? JOB_MERGE
 		   : strcmp(operation, "snapshot_apply") == 0      ? JOB_APPLY
+		   : strcmp(operation, "snapshot_fetch") == 0      ? JOB_FETCH
 														   : JOB_SNAPSHOT;
 }
 
