@@ -20,6 +20,7 @@ typedef struct DirectoryMark
 	int64 operation_id;
 	Oid database;
 	char token[STEEP_TOKEN_LEN];
+	Oid reader; /* who fetched it, and so may read it whoever took it; InvalidOid = nobody */
 } DirectoryMark;
 
 typedef enum RemoveResult
@@ -50,6 +51,7 @@ extern int directory_write_errcode(void);
 extern void directory_write_file(int dirfd, const char *name, const void *data, size_t len);
 extern void directory_commit_file(int dirfd, const char *temporary, const char *name);
 extern bool directory_has_marker(int dirfd, const DirectoryMark *mark, bool *created);
+extern Oid directory_reader(int dirfd);
 extern int directory_sync_entries(int dirfd);
 extern int directory_sync_parent(int parent, int child);
 

@@ -144,10 +144,21 @@ creator_of(const Manifest *manifest)
 	return role;
 }
 
+/* Whether the caller is, or is a member of, the role that has fetched a snapshot from elsewhere. */
+static bool
+was_fetched_by_caller(const char *path)
+{
+	OwnedFd *directory = owned_fd_create(directory_open(path));
+	Oid reader = directory_reader(directory->fd);
+
+	owned_fd_close(directory);
+	return OidIsValid(reader) && can_be_role(GetUserId(), reader);
+}
+
 /*
  * Refuse to read a snapshot to a role that may not: it must be allowed to
  * read any file of the server, or be a member of the role that made the
- * snapshot, below an allowed directory. Without the manifest, which tells the
+ * snapshot, or fetched it, below an allowed directory. Without the manifest, which tells the
  * role, the first half is checked.
  */
 void
@@ -163,7 +174,7 @@ directory_check_read_rights(const char *path, const Manifest *manifest)
 	if (manifest == NULL)
 		return;
 	creator = creator_of(manifest);
-	if (!OidIsValid(creator) || !can_be_role(GetUserId(), creator))
+	if (!(OidIsValid(creator) && can_be_role(GetUserId(), creator)) && !was_fetched_by_caller(path))
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("permission denied for snapshot \"%s\"", path),
 						errdetail("It was made by role \"%s\".", manifest->creator),

@@ -16,6 +16,8 @@ job_directory_mark(const SteepJob *job)
 	DirectoryMark mark = {.operation_id = job->id, .database = job->database};
 
 	strlcpy(mark.token, job->token, sizeof(mark.token));
+	if (job->kind == JOB_FETCH)
+		mark.reader = job->requester;
 	return mark;
 }
 

@@ -77,6 +77,7 @@ comment on function steep_repl._job_lost(bigint, text, text, text) is 'private: 
 
 -- An apply, a merge or a fetch goes on where it stopped: what it did is marked. Not for ever, in case it is the job that brings the server
 -- down: unless it got to another action than the last time that it was interrupted, or further with this one, it is not resumed.
+-- How far a fetch has got, only its files say, and it runs nobody's code.
 create function steep_repl._job_resumed(id bigint, max_attempts int) returns text
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 begin
@@ -92,7 +93,7 @@ begin
   from (select concat_ws(' ', x.begun,
                  (select count(*) from steep_repl._apply_done a where a.operation_id = x.operation_id),
                  (select m.rows_merged from steep_repl.merges m where m.operation_id = x.operation_id),
-                 (select s.bytes_processed from steep_repl.snapshots s where s.operation_id = x.operation_id and s.operation = 'fetch')) as place
+                 (select w.attempts from steep_repl.work_queue w where w.id = x.operation_id and w.operation = 'snapshot_fetch')) as place
         from steep_repl._job_directories x where x.operation_id = _job_resumed.id) p
   where d.operation_id = _job_resumed.id and d.died_at is distinct from p.place;
   if not found then

@@ -173,7 +173,8 @@ begin
   perform steep_repl._job_result(id, 'cancelled', null, null, null);
   -- one that has been at work before may have files
   update steep_repl._job_directories d set to_remove = true
-  where d.operation_id = id and d.path <> '' and exists (select from steep_repl.work_queue w where w.id = id and w.attempts > 0);
+  where d.operation_id = _job_dequeued.id and d.path <> ''
+    and exists (select from steep_repl.work_queue w where w.id = _job_dequeued.id and w.attempts > 0);
   if not found then
     delete from steep_repl._job_directories d where d.operation_id = id;
   end if;
