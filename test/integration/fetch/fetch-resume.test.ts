@@ -117,7 +117,10 @@ test("one that failed is retried from what is here", async () => {
   if (worker === undefined) throw new Error("there is no fetcher");
   signal(worker, "SIGTERM");
   const failed = await endOf(a, row);
-  expect(failed).toMatchObject({ status: "failed", error_message: "a fetch worker was terminated" });
+  expect(failed).toMatchObject({
+    status: "failed",
+    error_message: "a fetch worker was terminated",
+  });
   expect(await a.query("select kind, name from steep_repl.leftovers()")).toEqual([
     { kind: "directory", name: failed.storage_path },
   ]);
@@ -153,9 +156,14 @@ test("files that were damaged meanwhile are fetched again, and those that are ri
   const row = await underWay("6MB", 4 * megabyte);
   proxy.isOpen = false;
   proxy.cut();
-  await a.query("select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'steep_repl % coordinator'");
+  await a.query(
+    "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'steep_repl % coordinator'",
+  );
   proxy.isOpen = true;
-  await run("sh", ["-c", `printf xxxxxxxx | dd of="$(ls ${row.storage_path}/*.dat.zst | head -n 1)" conv=notrunc bs=8 2>&1`]);
+  await run("sh", [
+    "-c",
+    `printf xxxxxxxx | dd of="$(ls ${row.storage_path}/*.dat.zst | head -n 1)" conv=notrunc bs=8 2>&1`,
+  ]);
   await expectComplete((await endOf(a, row)) as FetchRow);
 });
 
@@ -180,7 +188,8 @@ test("one that is cancelled leaves nothing, whatever it is at", async () => {
 test("one that failed and waits to be retried leaves nothing when it is cancelled", async () => {
   const { a } = pair;
   const row = await underWay("4MB", megabyte);
-  for (const worker of await a.pidsByApplicationName("steep_repl % fetch %")) signal(worker, "SIGTERM");
+  for (const worker of await a.pidsByApplicationName("steep_repl % fetch %"))
+    signal(worker, "SIGTERM");
   expect(await endOf(a, row)).toMatchObject({ status: "failed" });
   await a.configure({ "steep_repl.reserved_worker_slots": 1000 });
   await a.query("select steep_repl.retry_operation($1)", [row.operation_id]);
@@ -193,28 +202,31 @@ test("one that failed and waits to be retried leaves nothing when it is cancelle
   );
 });
 
-test.runIf(process.getuid?.() === 0)("a full disk fails it, and with space again it goes on", async () => {
-  const { a } = pair;
-  const small = `${a.snapshotDir}/small`;
-  await run("mkdir", [small]);
-  await run("mount", ["-t", "tmpfs", "-o", "size=12m,mode=0777", "tmpfs", small]);
-  try {
-    const row = await startFetch(a, "there", pair.source.snapshot_id, {
-      path: `${small}/s`,
-      args: "max_rate => '4MB'",
-    });
-    await bytesAre(row, megabyte);
-    await run("sh", ["-c", `head -c 20M /dev/zero > ${small}/filler`], { allowFailure: true });
-    expect(await endOf(a, row)).toMatchObject({ status: "failed", error_sqlstate: "53100" });
-    expect(await retry(row)).toMatchObject({
-      status: "failed",
-      error_sqlstate: "53100",
-      error_message: expect.stringContaining("the snapshot cannot fit"),
-    });
-    await run("rm", [`${small}/filler`]);
-    await expectComplete(await retry(row));
-  } finally {
-    await run("umount", ["-l", small]);
-    await run("rmdir", [small]);
-  }
-});
+test.runIf(process.getuid?.() === 0)(
+  "a full disk fails it, and with space again it goes on",
+  async () => {
+    const { a } = pair;
+    const small = `${a.snapshotDir}/small`;
+    await run("mkdir", [small]);
+    await run("mount", ["-t", "tmpfs", "-o", "size=12m,mode=0777", "tmpfs", small]);
+    try {
+      const row = await startFetch(a, "there", pair.source.snapshot_id, {
+        path: `${small}/s`,
+        args: "max_rate => '4MB'",
+      });
+      await bytesAre(row, megabyte);
+      await run("sh", ["-c", `head -c 20M /dev/zero > ${small}/filler`], { allowFailure: true });
+      expect(await endOf(a, row)).toMatchObject({ status: "failed", error_sqlstate: "53100" });
+      expect(await retry(row)).toMatchObject({
+        status: "failed",
+        error_sqlstate: "53100",
+        error_message: expect.stringContaining("the snapshot cannot fit"),
+      });
+      await run("rm", [`${small}/filler`]);
+      await expectComplete(await retry(row));
+    } finally {
+      await run("umount", ["-l", small]);
+      await run("rmdir", [small]);
+    }
+  },
+);

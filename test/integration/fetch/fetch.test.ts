@@ -50,9 +50,9 @@ test("a fetched snapshot is the same, and is watched, verified, restored and dro
     status: "complete",
   });
   await expectSameFiles(fetched.storage_path, source.storage_path);
-  expect(await a.query("select * from steep_repl.verify_snapshot($1)", [fetched.storage_path])).toEqual(
-    [],
-  );
+  expect(
+    await a.query("select * from steep_repl.verify_snapshot($1)", [fetched.storage_path]),
+  ).toEqual([]);
   await a.createDatabase("applied", { extension: true });
   const [apply] = await a.query<typeof fetched>(
     "select * from steep_repl.start_apply($1)",
@@ -83,7 +83,9 @@ test("a fetch may itself be fetched, by its path or its id", async () => {
 test("the slot of a fetched snapshot is the peer's: it is named, and none of that name is dropped here", async () => {
   const { a, b } = pair;
   await b.query("create table p (id int primary key); create publication p for table p");
-  const taken = await takeSnapshot(b, { args: "tables => '{public.p}', slot_name => 's', publications => '{p}'" });
+  const taken = await takeSnapshot(b, {
+    args: "tables => '{public.p}', slot_name => 's', publications => '{p}'",
+  });
   await a.query("select pg_create_logical_replication_slot('s', 'pgoutput')");
   const fetched = await runFetch(a, pair.peer, taken.snapshot_id);
   expect(fetched).toMatchObject({ status: "complete", slot_name: "s", lsn: taken.lsn });
@@ -115,7 +117,9 @@ test("roles that are no superusers fetch and read, if both sides let them, and n
   ).toEqual([]);
   await a.query("create role stranger login; grant usage on schema steep_repl to stranger");
   await expect(
-    a.query("select * from steep_repl.verify_snapshot($1)", [fetched.storage_path], { user: "stranger" }),
+    a.query("select * from steep_repl.verify_snapshot($1)", [fetched.storage_path], {
+      user: "stranger",
+    }),
   ).rejects.toMatchObject({ code: "42501" });
   const shown = await a.query(
     `select w::text from steep_repl.work_queue w union all select s::text from steep_repl.snapshots s
