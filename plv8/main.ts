@@ -4,6 +4,7 @@ import { asciiJson } from "./db/ascii-json.ts";
 import type { Json } from "./db/sql.ts";
 import { SteepError } from "./db/steep-error.ts";
 import { bundleVersion } from "./db/version.ts";
+import { fetchParams } from "./fetch/fetch-params.ts";
 import { type PeerFacts, refuseMerge } from "./merge/merge-checks.ts";
 import { mergeParams, queuedMergeParams, restoring } from "./merge/merge-params.ts";
 import { planMerge } from "./merge/merge-plan.ts";
@@ -24,6 +25,7 @@ const handlers: ReadonlyMap<string, Handler> = new Map<string, Handler>([
   ["overlap_plan", planOverlap],
   ["merge_plan", planMerge],
   ["merge_params", mergeParams],
+  ["fetch_params", fetchParams],
   ["table_scope", tableScope],
   ["merge_actions", (raw: Raw) => queuedMergeParams(raw).actions],
   ["resolve_actions", resolveActions],

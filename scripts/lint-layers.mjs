@@ -9,11 +9,12 @@ import { basename, dirname, join, normalize, relative } from "node:path";
 
 const layers = {
   "bgworker-c": {
-    ".": "session workers snapshot apply compare merge jobs base",
-    session: "peer snapshot apply compare merge jobs files toc base",
-    workers: "snapshot apply compare merge jobs files base",
+    ".": "session workers snapshot apply fetch compare merge jobs base",
+    session: "peer snapshot apply fetch compare merge jobs files toc base",
+    workers: "snapshot apply fetch compare merge jobs files base",
     snapshot: "jobs toc files frames text base",
     apply: "jobs toc files frames text base",
+    fetch: "jobs peer files base",
     merge: "jobs text base",
     compare: "jobs text base",
     jobs: "files base",
@@ -25,12 +26,13 @@ const layers = {
     base: "",
   },
   plv8: {
-    ".": "api merge overlap shared db",
+    ".": "api fetch merge overlap shared db",
     build: "api shared",
-    api: "snapshot apply schema overlap merge watch shared db",
+    api: "snapshot apply fetch schema overlap merge watch shared db",
     merge: "overlap shared db",
     snapshot: "shared db",
     apply: "shared db",
+    fetch: "shared db",
     schema: "shared db",
     overlap: "shared db",
     watch: "shared db",

@@ -52,11 +52,12 @@ typedef struct ActionTable
 	size_t n;
 	void (*give_up)(
 		JobRun *run); /* called at the end of a job, whether or not it failed; may be NULL */
+	bool keeps_files; /* of a job that failed, since it goes on from them */
 } ActionTable;
 
-#define ACTION_TABLE(operation, is_resumed, actions, give_up)      \
-	{                                                              \
-		operation, is_resumed, actions, lengthof(actions), give_up \
+#define ACTION_TABLE(operation, is_resumed, actions, give_up)             \
+	{                                                                     \
+		operation, is_resumed, actions, lengthof(actions), give_up, false \
 	}
 
 extern const ActionTable snapshot_actions;
@@ -65,6 +66,7 @@ extern const ActionTable overlap_actions;
 extern const ActionTable merge_actions;
 extern const ActionTable undo_actions;
 extern const ActionTable pair_actions;
+extern const ActionTable fetch_actions;
 
 pg_noreturn extern void wrong_answer(const char *format, ...) pg_attribute_printf(1, 2);
 extern void action_register(const ActionTable *table);

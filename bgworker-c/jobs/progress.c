@@ -34,6 +34,8 @@ static const PhaseShare pair_phases[] = {
 	{"planning", 0, 2},		{"publishing", 2, 3},	{"snapshot", 3, 30},   {"fetching", 30, 50},
 	{"loading", 50, 85},	{"subscribing", 85, 86}, {"merging", 10, 86},   {"sequences", 86, 88},
 	{"comparing", 88, 99}, {"finalizing", 99, 100}, {"complete", 100, 100}};
+static const PhaseShare fetch_phases[] = {
+	{"planning", 0, 1}, {"data", 1, 99}, {"finalizing", 99, 99}, {"complete", 100, 100}};
 
 static const struct
 {
@@ -45,6 +47,7 @@ static const struct
 	[JOB_OVERLAP] = {overlap_phases, lengthof(overlap_phases)},
 	[JOB_MERGE] = {merge_phases, lengthof(merge_phases)},
 	[JOB_PAIR] = {pair_phases, lengthof(pair_phases)},
+	[JOB_FETCH] = {fetch_phases, lengthof(fetch_phases)},
 };
 
 static double

@@ -96,6 +96,7 @@ end_work(PeerConnection *peer)
 {
 	PeerTrouble trouble = peer_line_end(peer->line);
 	bool is_connected = PQstatus(peer_line_conn(peer->line)) == CONNECTION_OK;
+	size_t limit = peer->line->limit;
 
 	if (trouble == PEER_FINE)
 		return;
@@ -103,6 +104,9 @@ end_work(PeerConnection *peer)
 	if (!is_connected)
 		ereport(ERROR, (errcode(ERRCODE_CONNECTION_FAILURE),
 						errmsg("peer: it says too much before it is ready")));
+	if (limit != (size_t) steep_max_peer_answer * 1024 * 1024)
+		ereport(ERROR, (errcode(ERRCODE_PROTOCOL_VIOLATION),
+						errmsg("peer: it sends more than was asked for")));
 	ereport(
 		ERROR,
 		(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),

@@ -66,6 +66,7 @@ extern bool peer_line_count(PeerLine *line, size_t used);
 extern void peer_line_connect(PeerLine *line);
 extern void peer_line_flush(PeerLine *line);
 extern void peer_line_answer(PeerLine *line);
+extern void peer_line_piece(PeerLine *line);
 extern uint64 peer_received_bytes(PGconn *conn);
 
 extern int peer_line_start(PeerLine *line, PeerWork work);

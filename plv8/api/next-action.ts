@@ -1,6 +1,8 @@
 import { type ApplyFacts, nextApplyAction } from "../apply/apply.ts";
 import { applyParams } from "../apply/apply-params.ts";
 import { type Json, queryOne } from "../db/sql.ts";
+import { type FetchFacts, nextFetchAction } from "../fetch/fetch.ts";
+import { fetchParams } from "../fetch/fetch-params.ts";
 import { type MergeFacts, nextMergeAction, nextUndoAction } from "../merge/merge.ts";
 import { checkUndoParams, queuedMergeParams } from "../merge/merge-params.ts";
 import { nextOverlapAction } from "../overlap/overlap.ts";
@@ -10,6 +12,8 @@ import { pairParams } from "../pair/pair-params.ts";
 import type {
   ApplyAction,
   ApplyDone,
+  FetchAction,
+  FetchDone,
   MergeAction,
   MergeDone,
   OverlapAction,
@@ -63,12 +67,18 @@ function nextOfApply(request: Request): ApplyAction {
 /** Called by coordinators only: decide what a job does next. */
 export function nextAction(
   request: Request,
-): SnapshotAction | ApplyAction | OverlapAction | MergeAction | PairAction {
+): SnapshotAction | ApplyAction | OverlapAction | MergeAction | FetchAction | PairAction {
   switch (request.operation) {
     case "snapshot_generate":
       return nextOfSnapshot(request);
     case "snapshot_apply":
       return nextOfApply(request);
+    case "snapshot_fetch":
+      checkPeerParams(request.params);
+      return nextFetchAction(
+        { done: request.done as FetchDone, params: fetchParams(request.params) },
+        request.facts as FetchFacts,
+      );
     case "overlap":
       checkOverlapParams(request.params);
       return nextOverlapAction(request.done as OverlapDone, request.facts);

@@ -31,6 +31,8 @@ export const sqlAfter: readonly string[] = [
   "nodes/peer-labels.sql",
   "snapshot/snapshots.sql",
   "nodes/peers.sql",
+  "fetch/peer.sql",
+  "fetch/fetch.sql",
   "nodes/lockers.sql",
   "nodes/origins.sql",
   "nodes/apply-errors.sql",

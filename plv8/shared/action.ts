@@ -91,6 +91,21 @@ export type OverlapAction =
   | { readonly kind: "close_peer"; readonly phase: "finalizing" }
   | Complete;
 
+/** The same for fetching a snapshot from a peer. */
+export type FetchAction =
+  | { readonly kind: "open_peer"; readonly phase: "planning"; readonly snapshot: string }
+  | { readonly kind: "make_directory"; readonly phase: "planning"; readonly path: string }
+  | { readonly kind: "fetch_manifest"; readonly phase: "planning" }
+  | {
+      readonly kind: "fetch_files";
+      readonly phase: "data";
+      readonly parallel: number;
+      /** of all fetchers; null = no limit */
+      readonly kilobytes_per_second: number | null;
+    }
+  | { readonly kind: "finish"; readonly phase: "finalizing" }
+  | Complete;
+
 type YesNo = "yes" | "no";
 
 /** The same for a merge, and for an undo of one; `no` counts tables or steps from 1. */
@@ -170,3 +185,4 @@ export type ApplyDone = KindOf<ApplyAction>;
 export type OverlapDone = KindOf<OverlapAction>;
 export type MergeDone = KindOf<MergeAction>;
 export type PairDone = KindOf<PairAction>;
+export type FetchDone = KindOf<FetchAction>;

@@ -100,7 +100,7 @@ comment on column steep_repl.merge_conflicts.resolved_at is 'when it was resolve
 comment on column steep_repl.merge_conflicts.resolved_by is 'role that resolved it';
 comment on column steep_repl.merge_conflicts.requested_by_oid is 'oid of the role that merged';
 
-comment on column steep_repl.work_queue.operation is 'snapshot_generate, snapshot_apply, overlap, bidirectional_merge or merge_undo';
+comment on column steep_repl.work_queue.operation is 'snapshot_generate, snapshot_apply, snapshot_fetch, overlap, bidirectional_merge or merge_undo';
 comment on column steep_repl.work_queue.status is 'pending, running, complete, failed or cancelled';
 comment on column steep_repl.work_queue.snapshot_id is 'row in snapshots, of a snapshot or an apply';
 comment on column steep_repl.work_queue.merge_id is 'row in merges, of a merge or an undo';

@@ -6,11 +6,11 @@ create function steep_repl._job_queued(id bigint, token text) returns void
 language sql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp
 begin atomic
   insert into steep_repl.snapshots (snapshot_id, operation_id, operation, node_id, storage_path, compression, parallel,
-                                    slot_name, requested_by, requested_by_oid, system_identifier, database_oid)
-  select w.snapshot_id, w.id, case w.operation when 'snapshot_apply' then 'apply' else 'generate' end, w.params ->> 'node_id',
+                                    slot_name, requested_by, requested_by_oid, system_identifier, database_oid, peer)
+  select w.snapshot_id, w.id, case w.operation when 'snapshot_apply' then 'apply' when 'snapshot_fetch' then 'fetch' else 'generate' end, w.params ->> 'node_id',
          coalesce(w.params ->> 'output_path', w.params ->> 'input_path'), w.params ->> 'compression',
          case when w.params ->> 'parallel' ~ '^[0-9]{1,4}$' then (w.params ->> 'parallel')::int end, w.params ->> 'slot_name',
-         w.requested_by, w.requested_by_oid, w.system_identifier, w.database_oid
+         w.requested_by, w.requested_by_oid, w.system_identifier, w.database_oid, w.params ->> 'peer'
   from steep_repl.work_queue w where w.id = $1 and w.snapshot_id is not null;
   insert into steep_repl.overlaps (overlap_id, operation_id, peer, requested_by, requested_by_oid, system_identifier, database_oid)
   select w.overlap_id, w.id, w.params ->> 'peer', w.requested_by, w.requested_by_oid, w.system_identifier, w.database_oid
@@ -115,7 +115,7 @@ begin atomic
 end;
 comment on function steep_repl._snapshot_result(bigint, bigint, bigint, bigint, text, pg_lsn, text) is 'private: notes what a snapshot that is about to be complete is';
 
-create function steep_repl._apply_source(
+create function steep_repl._job_source(
   id bigint, snapshot_id text, compression text, checksum text, size_bytes bigint, lsn text, slot_name text, path text) returns void
 language sql volatile parallel unsafe set search_path = pg_catalog, pg_temp
 begin atomic
@@ -123,7 +123,7 @@ begin atomic
   set source_snapshot_id = $2, compression = $3, checksum = $4, size_bytes = $5, lsn = nullif($6, '')::pg_lsn, slot_name = $7, storage_path = $8
   where s.operation_id = $1;
 end;
-comment on function steep_repl._apply_source(bigint, text, text, text, bigint, text, text, text) is 'private: notes which snapshot an apply loads';
+comment on function steep_repl._job_source(bigint, text, text, text, bigint, text, text, text) is 'private: notes which snapshot an apply loads, or a fetch copies';
 
 -- Transactions that were running when a slot was asked for delay it until they end: the oldest, unless it is young.
 create function steep_repl._slot_blocker() returns text
@@ -176,7 +176,13 @@ create function steep_repl._job_dequeued(id bigint) returns void
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 begin
   perform steep_repl._job_result(id, 'cancelled', null, null, null);
-  delete from steep_repl._job_directories d where d.operation_id = id;
+  -- one that has been at work before may have files
+  update steep_repl._job_directories d set to_remove = true
+  where d.operation_id = _job_dequeued.id and d.path <> ''
+    and exists (select from steep_repl.work_queue w where w.id = _job_dequeued.id and w.attempts > 0);
+  if not found then
+    delete from steep_repl._job_directories d where d.operation_id = id;
+  end if;
 end
 $fn$;
 comment on function steep_repl._job_dequeued(bigint) is 'private: a job was cancelled before it began';

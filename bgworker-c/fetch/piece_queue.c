@@ -1,0 +1,179 @@
+/*
+ * piece_queue.c
+ *	  Asks a peer for pieces of files, and gives them out in the order in which they were
+ *	  asked for.
+ *
+ * A line that is lost is taken up again a few times, and what has not come is asked for
+ * once more: nobody else has to know.
+ */
+#include "fetch/piece_queue.h"
+
+#include "access/xact.h"
+#include "jobs/requester.h"
+#include "miscadmin.h"
+#include "peer/peer_pieces.h"
+#include "storage/latch.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+/* A line that is lost so often in a row is left to whoever retries the job: after a minute. */
+#define MAX_LOSSES 9
+#define FIRST_PAUSE_MS 125
+
+/* A connection that there is already is used; else one is made when it is needed. */
+PieceQueue *
+piece_queue_create(JobRun *run, const char *path, FetchRate *rate, char *connection)
+{
+	PieceQueue *queue = palloc0_object(PieceQueue);
+
+	queue->run = run;
+	queue->path = path;
+	queue->rate = rate;
+	queue->connection = connection;
+	return queue;
+}
+
+bool
+piece_queue_has_room(PieceQueue *queue)
+{
+	if (queue->n == 0)
+		return true;
+	return queue->n < QUEUE_PIECES && queue->bytes < QUEUE_BYTES && fetch_rate_is_free(queue->rate);
+}
+
+static void
+disconnect(PieceQueue *queue)
+{
+	if (queue->peer != NULL && queue->peer->line != NULL)
+		peer_connection_drop(queue->peer);
+	queue->peer = NULL;
+	queue->connection = NULL;
+}
+
+static void
+send_piece(PieceQueue *queue, const Piece *piece)
+{
+	peer_piece_ask(queue->peer, queue->path, piece->file, piece->offset, piece->length);
+}
+
+/* Have a connection, on which all is asked for that has not come. */
+static void
+connect_peer(PieceQueue *queue)
+{
+	if (queue->peer != NULL)
+		return;
+	if (queue->connection == NULL)
+	{
+		requester_begin();
+		queue->connection = requester_open_peer(queue->run);
+		requester_commit();
+	}
+	queue->peer = peer_connection_find(queue->connection);
+	peer_pieces_begin(queue->peer);
+	for (int i = 0; i < queue->n; i++)
+		send_piece(queue, &queue->pieces[(queue->first + i) % QUEUE_PIECES]);
+}
+
+/* Whether an error says that the line is lost, or the server at its other end is down. */
+static bool
+is_loss(const ErrorData *error)
+{
+	return (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_CONNECTION_EXCEPTION &&
+			error->sqlerrcode != ERRCODE_PROTOCOL_VIOLATION) ||
+		   error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
+		   error->sqlerrcode == ERRCODE_CRASH_SHUTDOWN ||
+		   error->sqlerrcode == ERRCODE_CANNOT_CONNECT_NOW ||
+		   error->sqlerrcode == ERRCODE_IDLE_SESSION_TIMEOUT;
+}
+
+/* Wait for longer each time. */
+static void
+pause_after_loss(PieceQueue *queue)
+{
+	static uint32 wait_event = 0;
+	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+												  FIRST_PAUSE_MS << Min(queue->n_losses, 8));
+
+	if (wait_event == 0)
+		wait_event = WaitEventExtensionNew("SteepReplFetchPause");
+	while (GetCurrentTimestamp() < end)
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end), wait_event);
+		ResetLatch(MyLatch);
+		worker_check_cancel(queue->run->job);
+	}
+}
+
+/* In PG_CATCH: go on if that is worth it, else raise the error again. */
+static void
+survive_loss(PieceQueue *queue, MemoryContext context)
+{
+	ErrorData *error;
+
+	MemoryContextSwitchTo(context);
+	error = CopyErrorData();
+	disconnect(queue);
+	if (!is_loss(error) || queue->n_losses >= MAX_LOSSES)
+		PG_RE_THROW();
+	FlushErrorState();
+	AbortOutOfAnyTransaction();
+	MemoryContextSwitchTo(context);
+	ereport(LOG, (errmsg("steep_repl: %s lost its peer and tries again: %s",
+						 queue->run->job->object_id, error->message)));
+	FreeErrorData(error);
+	pause_after_loss(queue);
+	queue->n_losses++;
+}
+
+/* Ask for a piece, when the rate allows it. There has to be room. */
+void
+piece_queue_ask(PieceQueue *queue, const Piece *piece)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	fetch_rate_wait(queue->rate, piece->length);
+	queue->pieces[(queue->first + queue->n) % QUEUE_PIECES] = *piece;
+	PG_TRY();
+	{
+		if (queue->peer != NULL)
+			send_piece(queue, piece);
+	}
+	PG_CATCH();
+	{
+		survive_loss(queue, context);
+	}
+	PG_END_TRY();
+	queue->n++;
+	queue->bytes += piece->length;
+}
+
+/* Wait for the piece that was asked for first: its bytes, until the next one is waited for. */
+const char *
+piece_queue_next(PieceQueue *queue, Piece *piece)
+{
+	MemoryContext context = CurrentMemoryContext;
+	const char *volatile bytes = NULL;
+
+	*piece = queue->pieces[queue->first];
+	while (bytes == NULL)
+	{
+		PG_TRY();
+		{
+			connect_peer(queue);
+			MemoryContextSwitchTo(context);
+			bytes = peer_piece_answer(queue->peer, piece->length, queue->bytes);
+		}
+		PG_CATCH();
+		{
+			survive_loss(queue, context);
+		}
+		PG_END_TRY();
+	}
+	queue->first = (queue->first + 1) % QUEUE_PIECES;
+	queue->n--;
+	queue->bytes -= piece->length;
+	queue->n_losses = 0;
+	return bytes;
+}
