@@ -75,11 +75,12 @@ function planning(facts: PairFacts, params: PairParams): PairAction | null {
       hint: "preflight() lists them with what to do about each. Then retry_operation() goes on.",
     });
   }
+  const tables = pairTables({ ...closely, there: closely.there }, params);
   const plan = {
     local_node: closely.back.node_id,
     // tables that are there already are empty
-    has_schema: closely.there.tables.length > 0 && params.existing === "refuse",
-    tables: pairTables({ ...closely, there: closely.there }, params),
+    has_schema: params.existing === "refuse" && closely.there.tables.some(({ name }) => tables.includes(name)),
+    tables,
   };
   const warnings = rows
     .filter((row) => row.status === "warning")
