@@ -47,18 +47,12 @@ notification(JobRun *run, const JobProgress *progress, const char *status, const
 {
 	StringInfoData json;
 
-	static const char *const ops[] = {[JOB_SNAPSHOT] = "snapshot",
-									  [JOB_APPLY] = "apply",
-									  [JOB_OVERLAP] = "overlap",
-									  [JOB_MERGE] = "merge",
-									  [JOB_PAIR] = "pair",
-									  [JOB_FETCH] = "fetch"};
-	static const char *const ids[] = {[JOB_SNAPSHOT] = "snapshot_id",
-									  [JOB_APPLY] = "snapshot_id",
-									  [JOB_OVERLAP] = "overlap_id",
-									  [JOB_MERGE] = "merge_id",
-									  [JOB_PAIR] = "pair_id",
-									  [JOB_FETCH] = "snapshot_id"};
+	static const char *const ops[] = {
+		[JOB_SNAPSHOT] = "snapshot", [JOB_APPLY] = "apply", [JOB_OVERLAP] = "overlap",
+		[JOB_MERGE] = "merge",       [JOB_PAIR] = "pair",   [JOB_FETCH] = "fetch"};
+	static const char *const ids[] = {
+		[JOB_SNAPSHOT] = "snapshot_id", [JOB_APPLY] = "snapshot_id", [JOB_OVERLAP] = "overlap_id",
+		[JOB_MERGE] = "merge_id",       [JOB_PAIR] = "pair_id",      [JOB_FETCH] = "snapshot_id"};
 
 	initStringInfo(&json);
 	appendStringInfo(&json, "{\"op\":\"%s\"", ops[run->job->kind]);
@@ -116,7 +110,7 @@ job_table(JobRun *run)
 {
 	return run->job->kind == JOB_OVERLAP ? "overlaps"
 		   : run->job->kind == JOB_MERGE ? "merges"
-		   : run->job->kind == JOB_PAIR	 ? "pairs"
+		   : run->job->kind == JOB_PAIR  ? "pairs"
 										 : "snapshots";
 }
 

@@ -13,8 +13,9 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
-/* How often that which is waited for is looked at. */
-#define LOOK_INTERVAL_MS 500
+/* How often that which is waited for is looked at: less and less. */
+#define FIRST_LOOK_MS 50
+#define LAST_LOOK_MS 1000
 
 struct PairRun
 {
@@ -77,9 +78,9 @@ still_waits(JobRun *run, const char *side, const char *sql)
 	char *answer;
 
 	requester_begin();
-	answer = requester_text(run, "select steep_repl._pair_run($1, $2, $3)",
-							SQL_ARGS(arg_text(run->pair->connection), arg_text(side),
-									 arg_text(sql)));
+	answer =
+		requester_text(run, "select steep_repl._pair_run($1, $2, $3)",
+					   SQL_ARGS(arg_text(run->pair->connection), arg_text(side), arg_text(sql)));
 	requester_commit();
 	run_set_waiting(run, answer[0] != '\0' ? answer : NULL);
 	return answer[0] != '\0';
@@ -90,10 +91,11 @@ wait_for(JobRun *run, Jsonb *action)
 {
 	const char *side = action_text(action, "side");
 	const char *sql = action_text(action, "sql");
+	int interval = FIRST_LOOK_MS;
 
 	while (still_waits(run, side, sql))
 	{
-		TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LOOK_INTERVAL_MS);
+		TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), interval);
 
 		do
 		{
@@ -101,6 +103,7 @@ wait_for(JobRun *run, Jsonb *action)
 			CHECK_FOR_INTERRUPTS();
 			run_wait(run, PG_WAIT_EXTENSION);
 		} while (GetCurrentTimestamp() < until);
+		interval = Min(interval * 2, LAST_LOOK_MS);
 	}
 	look(run);
 }
@@ -171,7 +174,10 @@ static const Action actions[] = {
 	 NULL,
 	 {"open_peer", "statement", "wait"},
 	 statement,
-	 {{"step", MEMBER_TEXT}, {"side", MEMBER_TEXT}, {"sql", MEMBER_TEXT}, {"keeps", MEMBER_TEXT, true}}},
+	 {{"step", MEMBER_TEXT},
+	  {"side", MEMBER_TEXT},
+	  {"sql", MEMBER_TEXT},
+	  {"keeps", MEMBER_TEXT, true}}},
 	{"wait",
 	 NULL,
 	 {"open_peer", "statement", "wait"},

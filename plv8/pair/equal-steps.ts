@@ -53,7 +53,13 @@ const connected: Step = ({ facts, done, isFresh }) => {
 export const merging: Step = (input) => {
   const { facts, params, isFresh } = input;
   if (facts.merge !== null) {
-    return followJob("merging", "local", "merge", withId(facts.merge, facts.pair.merge_id), isFresh);
+    return followJob(
+      "merging",
+      "local",
+      "merge",
+      withId(facts.merge, facts.pair.merge_id),
+      isFresh,
+    );
   }
   return (
     connected(input) ??

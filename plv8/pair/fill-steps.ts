@@ -12,15 +12,10 @@ import { followJob, type Step, type StepInput, statement } from "./step.ts";
 const isFilled = ({ here }: PairFacts) => here.subscription !== null;
 
 function namesArgument(names: readonly string[] | null): string {
-  return names === null
-    ? "null"
-    : `array[${names.map(quoteLiteral).join(", ")}]::text[]`;
+  return names === null ? "null" : `array[${names.map(quoteLiteral).join(", ")}]::text[]`;
 }
 
-function latest(
-  jobs: readonly JobFacts[],
-  is: (job: JobFacts) => boolean,
-): JobFacts | undefined {
+function latest(jobs: readonly JobFacts[], is: (job: JobFacts) => boolean): JobFacts | undefined {
   const found = jobs.filter(is);
   return found[found.length - 1];
 }
@@ -41,7 +36,8 @@ export const snapshotting: Step = ({ facts, params, isFresh }: StepInput): PairA
       hint: "Set steep_repl.snapshot_directories, or start the pair again with output_path.",
     });
   }
-  const isWhole = params.tables === null && params.schemas === null && params.exclude_tables === null;
+  const isWhole =
+    params.tables === null && params.schemas === null && params.exclude_tables === null;
   return statement(
     "snapshot",
     "snapshot",
@@ -75,8 +71,7 @@ function applying(step: string, sections: readonly string[]): Step {
     }
     const job = latest(
       facts.there.jobs,
-      ({ operation, sections: found }) =>
-        operation === "apply" && found.join() === sections.join(),
+      ({ operation, sections: found }) => operation === "apply" && found.join() === sections.join(),
     );
     return job === undefined
       ? statement(
@@ -95,6 +90,7 @@ export const loadingSchema: Step = (input) =>
 
 /** Their rows, and what is on them. */
 export const loading: Step = (input) =>
-  applying("apply of the data", input.facts.pair.has_schema ? ["data"] : ["data", "post-data"])(
-    input,
-  );
+  applying(
+    "apply of the data",
+    input.facts.pair.has_schema ? ["data"] : ["data", "post-data"],
+  )(input);

@@ -1,6 +1,13 @@
 import type { Json } from "../db/sql.ts";
 import { invalidArgument } from "../db/steep-error.ts";
-import { oneOf, optionalNames, optionalText, parallelOf, type Raw, requiredText } from "../shared/params.ts";
+import {
+  oneOf,
+  optionalNames,
+  optionalText,
+  parallelOf,
+  type Raw,
+  requiredText,
+} from "../shared/params.ts";
 import { type TableScope, tableScope } from "../shared/table-scope.ts";
 
 /** The arguments of start_pair, as queued in `work_queue.params`. */

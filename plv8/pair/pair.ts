@@ -7,7 +7,14 @@ import type { PairParams } from "./pair-params.ts";
 import { preflight } from "./preflight.ts";
 import { pairTables } from "./preflight-tables.ts";
 import { type Step, statement } from "./step.ts";
-import { enabling, publishing, resetting, slotting, subscribing, tidying } from "./subscribe-steps.ts";
+import {
+  enabling,
+  publishing,
+  resetting,
+  slotting,
+  subscribing,
+  tidying,
+} from "./subscribe-steps.ts";
 
 /*
  * A pair is set up by looking: each step says what is still to be done, by what there is on both sides, or that nothing is. So a job
@@ -79,7 +86,9 @@ function planning(facts: PairFacts, params: PairParams): PairAction | null {
   const plan = {
     local_node: closely.back.node_id,
     // tables that are there already are empty
-    has_schema: params.existing === "refuse" && closely.there.tables.some(({ name }) => tables.includes(name)),
+    has_schema:
+      params.existing === "refuse" &&
+      closely.there.tables.some(({ name }) => tables.includes(name)),
     tables,
   };
   const warnings = rows

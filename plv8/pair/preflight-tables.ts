@@ -52,9 +52,7 @@ function ofSide(side: "local" | "peer", half: HalfFacts): readonly CheckRow[] {
         ? nothingWrong("each row can be identified")
         : problem(
             `${named(unidentified)}: an UPDATE or DELETE fails once the table is published`,
-            unidentified
-              .map((t) => `alter table ${t.name} add primary key (...);`)
-              .join(" "),
+            unidentified.map((t) => `alter table ${t.name} add primary key (...);`).join(" "),
           ),
     ),
     row(
@@ -64,7 +62,10 @@ function ofSide(side: "local" | "peer", half: HalfFacts): readonly CheckRow[] {
         : problem(
             `the role does not own ${named(others)}`,
             [...new Set(others.map((t) => t.owner))]
-              .map((o) => `grant "${o.replace(/"/g, '""')}" to "${half.role.name.replace(/"/g, '""')}";`)
+              .map(
+                (o) =>
+                  `grant "${o.replace(/"/g, '""')}" to "${half.role.name.replace(/"/g, '""')}";`,
+              )
               .join(" "),
           ),
     ),
@@ -89,7 +90,9 @@ function ofSide(side: "local" | "peer", half: HalfFacts): readonly CheckRow[] {
         : warning(
             `triggers ENABLE ALWAYS or REPLICA fire for replicated rows on ${named(firing)}: what they write on both nodes may be there twice`,
             firing
-              .flatMap((t) => t.always_triggers.map((g) => `alter table ${t.name} enable trigger ${g};`))
+              .flatMap((t) =>
+                t.always_triggers.map((g) => `alter table ${t.name} enable trigger ${g};`),
+              )
               .join(" "),
           ),
     ),
@@ -109,7 +112,9 @@ function ofData(facts: Facts, params: PairParams): readonly CheckRow[] {
             check_name: "data",
             ...problem(
               `the role may not read ${named(unknown)}`,
-              unknown.map((t) => `grant select on ${t.name} to "${facts.there.role.name}";`).join(" "),
+              unknown
+                .map((t) => `grant select on ${t.name} to "${facts.there.role.name}";`)
+                .join(" "),
             ),
           },
         ];
@@ -154,7 +159,10 @@ function ofDefinitions(facts: Facts, params: PairParams): readonly CheckRow[] {
             `${named(differing)} are defined otherwise at the peer`,
             differing
               .slice(0, maxNames)
-              .map((name) => `select suggested_sql from steep_repl.schema_diff('<here>', ${peer}, '${name.replace(/'/g, "''")}');`)
+              .map(
+                (name) =>
+                  `select suggested_sql from steep_repl.schema_diff('<here>', ${peer}, '${name.replace(/'/g, "''")}');`,
+              )
               .join(" "),
           )),
     },

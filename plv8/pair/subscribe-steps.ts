@@ -26,12 +26,7 @@ export const resetting: Step = ({ facts }) => {
     return null;
   }
   const drop = (view: View, call: string, name: string): PairAction =>
-    statement(
-      "planning",
-      "reset",
-      view.side,
-      `select steep_repl.${call}(${quoteLiteral(name)})`,
-    );
+    statement("planning", "reset", view.side, `select steep_repl.${call}(${quoteLiteral(name)})`);
   const views = [viewOf("local", facts), viewOf("peer", facts)];
   for (const view of views) {
     if (view.objects.subscription !== null) {

@@ -47,6 +47,21 @@ end
 $fn$;
 comment on function steep_repl._pair_drop_publication(text) is 'private: drops a publication; yes or no, if there was none';
 
+-- The files of a snapshot, or of its copy, that a pair has left, once the job is over.
+create function steep_repl._pair_drop_files(snapshot_id text) returns text
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
+begin
+  if not exists (select from steep_repl.snapshots s where s.snapshot_id = _pair_drop_files.snapshot_id) then
+    return 'no';
+  end if;
+  perform steep_repl.cancel_snapshot(snapshot_id);
+  perform steep_repl.wait_snapshot(snapshot_id, 60);
+  perform steep_repl.drop_snapshot(snapshot_id);
+  return 'yes';
+end
+$fn$;
+comment on function steep_repl._pair_drop_files(text) is 'private: drops a snapshot of a pair; yes or no, if there was none';
+
 -- What is to be dropped, in order, and how that is written by hand.
 create function steep_repl._pair_parts(names jsonb, peer_names jsonb, out side text, out object text, out call text, out command text)
 returns setof record
@@ -145,6 +160,12 @@ begin
     return query
       select p.side, p.object, steep_repl._pair_drop_part(connection, p.side, p.call), p.command
       from steep_repl._pair_parts(steep_repl._pair_names(local_node, drop_pair.peer), steep_repl._pair_names(drop_pair.peer, local_node)) p;
+    return query
+      select f.side, 'snapshot ' || f.id, steep_repl._pair_drop_part(connection, f.side, format('select steep_repl._pair_drop_files(%L)', f.id)),
+             format('select steep_repl.drop_snapshot(%L)', f.id)
+      from steep_repl.pairs p cross join lateral (values ('local', p.snapshot_id), ('peer', p.fetch_id)) f(side, id)
+      where p.peer = drop_pair.peer and f.id is not null and steep_repl._is_here(p.system_identifier, p.database_oid)
+        and pg_has_role(p.requested_by_oid, 'MEMBER');
     perform steep_repl._peer_close(connection);
   exception when query_canceled or others then
     perform steep_repl._peer_close(connection);
@@ -184,7 +205,7 @@ begin
                                     pair.operation_id, pair.peer));
   end if;
   for part in
-    select f.side, j.id as object, format('select steep_repl._pair_drop_job(%L)', j.id) as call,
+    select f.side, j.id as object, format('select steep_repl._pair_drop_files(%L)', j.id) as call,
            format('select steep_repl.drop_snapshot(%L)', j.id) as command
     from (values ('local', facts -> 'here'), ('peer', facts -> 'there')) f(side, objects),
       jsonb_to_recordset(f.objects -> 'jobs') j(id text, operation text)
@@ -205,13 +226,3 @@ begin
 end
 $fn$;
 comment on function steep_repl._pair_cancelled(text, jsonb, text) is 'private: removes what a pair that was cancelled has made; what is left to say';
-
-create function steep_repl._pair_drop_job(id text) returns text
-language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
-begin
-  perform steep_repl.wait_snapshot(id, 60);
-  perform steep_repl.drop_snapshot(id);
-  return 'yes';
-end
-$fn$;
-comment on function steep_repl._pair_drop_job(text) is 'private: drops the files of a job that is ending';

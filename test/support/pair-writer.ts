@@ -1,0 +1,72 @@
+import { createRandom, type Random } from "./random.ts";
+import type { Server } from "./server.ts";
+import { waitUntil } from "./wait-until.ts";
+
+/**
+ * Writes to the tables of pair.test.ts, as an application does, until it is told to end: rows come, change and go, in transactions
+ * of one or several statements, with savepoints, some of which are rolled back.
+ */
+export class Writer {
+  readonly #server: Server;
+  readonly #random: Random = createRandom();
+  readonly #statements: readonly string[];
+  readonly #done: Promise<void>;
+  #ends = false;
+  #failure: unknown = null;
+  written = 0;
+
+  constructor(
+    server: Server,
+    {
+      inserts = true,
+      changes = true,
+    }: { readonly inserts?: boolean; readonly changes?: boolean } = {},
+  ) {
+    this.#server = server;
+    const ofRows = [
+      `update t set v = v || '.' where id = (select id from t order by md5(id::text || clock_timestamp()::text) limit 1)`,
+      `update child set n = n + 1 where id % 97 = (random() * 96)::int`,
+      `delete from child where id = (select min(id) from child where t > 1)`,
+    ];
+    this.#statements = [
+      ...(changes ? (inserts ? ofRows : ofRows.slice(0, 2)) : []),
+      ...(inserts
+        ? [
+            `insert into t (v) values (md5(random()::text))`,
+            `insert into part (k) values (1), (2)`,
+            `with new as (insert into t (v) values ('parent') returning id) insert into child (t, n) select id, 0.5 from new`,
+            `begin; insert into t (v) values ('kept'); savepoint s; insert into t (v) values ('gone'); rollback to s; commit`,
+            `begin; insert into t (v) values ('never'); rollback`,
+          ]
+        : []),
+    ];
+    this.#done = this.#run();
+  }
+
+  async #run(): Promise<void> {
+    try {
+      while (!this.#ends) {
+        await this.#server.query(this.#random.pick(this.#statements));
+        this.written++;
+      }
+    } catch (e) {
+      this.#failure = e;
+    }
+  }
+
+  /** Wait until so many more statements are done. */
+  async until(more: number): Promise<void> {
+    const wanted = this.written + more;
+    await waitUntil(
+      () => this.#failure ?? this.written,
+      (n) => typeof n !== "number" || n >= wanted,
+      "the writer writes on",
+    );
+  }
+
+  async end(): Promise<void> {
+    this.#ends = true;
+    await this.#done;
+    if (this.#failure !== null) throw this.#failure;
+  }
+}
