@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { createRandom, type Random } from "./random.ts";
 import type { Server } from "./server.ts";
 import { waitUntil } from "./wait-until.ts";
@@ -10,6 +11,8 @@ export class Writer {
   readonly #server: Server;
   readonly #random: Random = createRandom();
   readonly #statements: readonly string[];
+  /** while its server is killed, it waits for it */
+  readonly #reconnects: boolean;
   readonly #done: Promise<void>;
   #ends = false;
   #failure: unknown = null;
@@ -20,9 +23,11 @@ export class Writer {
     {
       inserts = true,
       changes = true,
+      reconnects = false,
     }: { readonly inserts?: boolean; readonly changes?: boolean } = {},
   ) {
     this.#server = server;
+    this.#reconnects = reconnects;
     const ofRows = [
       `update t set v = v || '.' where id = (select id from t order by md5(id::text || clock_timestamp()::text) limit 1)`,
       `update child set n = n + 1 where id % 97 = (random() * 96)::int`,
@@ -46,11 +51,21 @@ export class Writer {
   async #run(): Promise<void> {
     try {
       while (!this.#ends) {
-        await this.#server.query(this.#random.pick(this.#statements));
-        this.written++;
+        await this.#write();
       }
     } catch (e) {
       this.#failure = e;
+    }
+  }
+
+  async #write(): Promise<void> {
+    try {
+      await this.#server.query(this.#random.pick(this.#statements));
+      this.written++;
+    } catch (e) {
+      const code = e instanceof Error && "code" in e ? String(e.code) : "";
+      if (!this.#reconnects || !/^(57P0|08|ECONN|ENOENT|$)/.test(code)) throw e;
+      await sleep(20);
     }
   }
 
