@@ -2,8 +2,8 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect } from "vitest";
 import { hostileNames } from "./hostile-names.ts";
+import { Line } from "./line.ts";
 import type { ConnectOptions, PgNode, Settings } from "./node.ts";
-import { Proxy } from "./proxy.ts";
 import { type Server, startServer } from "./server.ts";
 import { endOf, freshPath, type SnapshotRow, takeSnapshot } from "./snapshots.ts";
 
@@ -75,7 +75,7 @@ export interface FetchPair {
   /** a connection string of the role's, straight to b */
   readonly conninfo: string;
   /** what stands between */
-  readonly proxy: Proxy;
+  readonly proxy: Line;
   /** of b, with some 8 MB in 24 tables and more */
   readonly source: SnapshotRow;
 }
@@ -109,7 +109,7 @@ export function setFetchPair(
       startServer({ name, settings }),
       startServer({ name: `${name}-b`, identity: "peer", hba }),
     ]);
-    const proxy = await Proxy.before(b.port);
+    const proxy = await Line.before(b.port);
     for (const server of [a, b])
       await server.query(
         `create extension steep_repl cascade; create role ${fetcher} login password '${fetcherPassword}';

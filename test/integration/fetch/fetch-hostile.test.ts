@@ -160,6 +160,10 @@ test.each(["999999999999", "-5", "x", "", "0", "268435457", "1e3", "123456789012
 );
 
 const data = (m: Manifest) => m.files.find((file) => file.kind === "data") as File;
+function having(m: Manifest, target: object, members: object): Manifest {
+  Object.assign(target, members);
+  return m;
+}
 const wrong: Record<string, (m: Manifest) => object> = {
   "a way up": (m) => ({ ...m, files: [...m.files, { ...m.files[0], name: "../canary/toc.dat" }] }),
   "an absolute path": (m) => ({
@@ -180,10 +184,11 @@ const wrong: Record<string, (m: Manifest) => object> = {
   "a name twice": (m) => ({ ...m, files: [...m.files, m.files[0]] }),
   "no contents": (m) => ({ ...m, files: m.files.filter((file) => file.name !== "toc.dat") }),
   "no files": (m) => ({ ...m, files: [] }),
-  "a negative size": (m) => (Object.assign(data(m), { stored_bytes: -1 }), m),
-  "a size without end": (m) => (Object.assign(data(m), { stored_bytes: 1e30 }), m),
-  "frames that overlap": (m) => (data(m).frames.push({ ...data(m).frames[0] }), m),
-  "frames beyond the file": (m) => (Object.assign(data(m).frames[0] ?? {}, { offset: 5 }), m),
+  "a negative size": (m) => having(m, data(m), { stored_bytes: -1 }),
+  "a size without end": (m) => having(m, data(m), { stored_bytes: 1e30 }),
+  "frames that overlap": (m) =>
+    having(m, data(m), { frames: [...data(m).frames, ...data(m).frames] }),
+  "frames beyond the file": (m) => having(m, data(m).frames[0] ?? {}, { offset: 5 }),
   "more bytes than there are": (m) => ({
     ...m,
     files: [
@@ -195,7 +200,7 @@ const wrong: Record<string, (m: Manifest) => object> = {
     ...m,
     files: [...m.files, { ...m.files[0], name: "1.dat", stored_bytes: 2 ** 52 }],
   }),
-  "a digest that is none": (m) => (Object.assign(data(m).frames[0] ?? {}, { sha256: "x" }), m),
+  "a digest that is none": (m) => having(m, data(m).frames[0] ?? {}, { sha256: "x" }),
   "another position": (m) => ({ ...m, lsn: "'; drop table x; --" }),
   "another format": (m) => ({ ...m, format_version: 99 }),
   nothing: () => ({}),

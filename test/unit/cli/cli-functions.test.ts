@@ -23,6 +23,7 @@ const commands: Readonly<Record<string, string>> = {
   health: "health",
   start_snapshot: "snapshot generate",
   start_apply: "snapshot apply",
+  start_fetch: "snapshot fetch",
   snapshot_progress: "snapshot progress",
   drop_snapshot: "snapshot drop",
   verify_snapshot: "snapshot verify",
@@ -69,6 +70,7 @@ const otherwise: Readonly<Record<string, string>> = {
   id: "operation-id",
   timeout_seconds: "--timeout",
   verify: "--no-verify",
+  "start_fetch.peer": "--from",
 };
 
 const flagOf = (argument: string) => argument.replaceAll("_", "-");
@@ -89,7 +91,12 @@ test.each(Object.entries(commands))(
       ...(leaf?.registeredArguments.map((argument) => argument.name()) ?? []),
     ];
     for (const argument of functions.get(name) ?? []) {
-      const names = [`--${flagOf(argument)}`, flagOf(argument), otherwise[argument]];
+      const names = [
+        `--${flagOf(argument)}`,
+        flagOf(argument),
+        otherwise[argument],
+        otherwise[`${name}.${argument}`],
+      ];
       expect(
         names.some((known) => given.includes(known)),
         `${argument} in ${given.join(" ")}`,
@@ -106,8 +113,9 @@ test("every command is for a function, for a table that users may read, or for t
     "overlap tables",
     "merge conflicts",
   ];
+  const ofFiles = ["snapshot download", "snapshot inspect"];
   const ofDaemons = ["daemon", "tls init"];
   expect([...leaves.keys()].sort()).toEqual(
-    [...Object.values(commands), ...ofTables, ...ofDaemons].sort(),
+    [...Object.values(commands), ...ofTables, ...ofFiles, ...ofDaemons].sort(),
   );
 });

@@ -2,17 +2,18 @@ import { once } from "node:events";
 import { connect, createServer, type Socket, type Server as TcpServer } from "node:net";
 
 /** What stands between two servers, counts what passes, and can cut the line. */
-export class Proxy {
+export class Line {
   /** Bytes that have passed towards who connects. */
   bytes = 0;
-  /** Connections are cut each time that so many bytes more have passed. */
-  cutEvery = Number.POSITIVE_INFINITY;
+  /** Whether who connects after that gets through no more. */
+  staysCut = false;
   /** Whether who connects gets through. */
   isOpen = true;
   readonly port: number;
   readonly #server: TcpServer;
   readonly #sockets = new Set<Socket>();
   #sinceCut = 0;
+  #cutEvery = Number.POSITIVE_INFINITY;
 
   private constructor(server: TcpServer, target: number) {
     this.#server = server;
@@ -21,11 +22,17 @@ export class Proxy {
   }
 
   /** In front of the server at this port. */
-  static async before(target: number): Promise<Proxy> {
+  static async before(target: number): Promise<Line> {
     const server = createServer();
     server.listen(0, "127.0.0.1");
     await once(server, "listening");
-    return new Proxy(server, target);
+    return new Line(server, target);
+  }
+
+  /** Connections are cut each time that so many bytes more have passed, from now on. */
+  set cutEvery(bytes: number) {
+    this.#cutEvery = bytes;
+    this.#sinceCut = 0;
   }
 
   #pass(client: Socket, peer: Socket): void {
@@ -53,8 +60,9 @@ export class Proxy {
   #count(bytes: Buffer): void {
     this.bytes += bytes.length;
     this.#sinceCut += bytes.length;
-    if (this.#sinceCut < this.cutEvery) return;
+    if (this.#sinceCut < this.#cutEvery) return;
     this.#sinceCut = 0;
+    this.isOpen &&= !this.staysCut;
     this.cut();
   }
 
