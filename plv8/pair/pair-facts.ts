@@ -28,6 +28,10 @@ export interface ServerFacts {
   readonly keep_size: number | null;
   readonly idle_timeout: number | null;
   readonly directories: string | null;
+  readonly database: string;
+  /** bytes of the database, and free for data and for snapshots; -1 where that is not known */
+  readonly size: number;
+  readonly space: { readonly data: number; readonly snapshots: number };
 }
 
 export interface RoleFacts {

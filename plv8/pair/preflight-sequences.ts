@@ -1,5 +1,5 @@
 import type { CloseFacts, HalfFacts, SequenceFacts } from "./pair-facts.ts";
-import { type CheckRow, nothingWrong, problem } from "./preflight-row.ts";
+import { type CheckRow, nothingWrong, problem, warning } from "./preflight-row.ts";
 
 /** So many values a node should still have of a sequence, once it is shared out. */
 const wantedValues = 1_000_000;
@@ -56,6 +56,32 @@ export function sequenceChecks({
   there,
 }: CloseFacts & { readonly there: HalfFacts }): readonly CheckRow[] {
   return [sideChecks("local", here), sideChecks("peer", there)];
+}
+
+/** Left as they are, sequences of both nodes give the same values, unless somebody has seen to that. */
+export function keptSequences({
+  here,
+  there,
+}: CloseFacts & { readonly there: HalfFacts }): readonly CheckRow[] {
+  const shares = ({ increment, number }: SequenceFacts) => `${increment} ${number}`;
+  const theirs = new Map(there.sequences.map((s) => [s.name, shares(s)]));
+  const colliding = here.sequences.filter((s) => {
+    const other = theirs.get(s.name);
+    // one that the peer has not yet comes as it is
+    return other === undefined || s.number === null || other === shares(s);
+  });
+  return [
+    {
+      side: "both",
+      check_name: "sequences",
+      ...(colliding.length === 0
+        ? nothingWrong("both nodes give other values")
+        : warning(
+            `${colliding.map((s) => s.name).join(", ")}: both nodes give the same values, and inserts on both will collide`,
+            "start_pair(..., sequences => 'interleave')",
+          )),
+    },
+  ];
 }
 
 /**

@@ -1,7 +1,7 @@
 import type { CloseFacts, HalfFacts, ServerFacts } from "./pair-facts.ts";
 import type { PairParams } from "./pair-params.ts";
 import { type Check, type CheckRow, nothingWrong, problem, warning } from "./preflight-row.ts";
-import { sequenceChecks } from "./preflight-sequences.ts";
+import { keptSequences, sequenceChecks } from "./preflight-sequences.ts";
 import { tableChecks } from "./preflight-tables.ts";
 
 /** Two clocks may differ by so many seconds before it is worth saying. */
@@ -128,7 +128,7 @@ function serverChecks(side: Side, server: ServerFacts): readonly CheckRow[] {
 
 function roleChecks(
   side: Side,
-  { role }: HalfFacts,
+  { role, server }: HalfFacts,
   subscriber: { readonly role: string; readonly may_replicate: boolean },
 ): readonly CheckRow[] {
   const row = (name: string, check: Check): CheckRow => ({ side, check_name: name, ...check });
@@ -149,7 +149,7 @@ function roleChecks(
         ? nothingWrong(`role ${quoted} may`)
         : problem(
             `role ${quoted} may create nothing in this database`,
-            `grant create on database ... to ${quoted}`,
+            `grant create on database "${server.database.replace(/"/g, '""')}" to ${quoted}`,
           ),
     ),
     row(
@@ -205,9 +205,15 @@ function bothChecks({ here, there }: { here: HalfFacts; there: HalfFacts }): rea
 }
 
 const names = (list: readonly string[]) => list.join(", ");
+const megabytes = (bytes: number) => `${Math.floor(bytes / 1024 / 1024)} MB`;
 
 function otherChecks(side: Side, half: HalfFacts, params: PairParams): readonly CheckRow[] {
-  const { others } = half;
+  const { others, objects } = half;
+  const earlier = [
+    objects.subscription === null ? null : "a subscription",
+    objects.slot === null ? null : "a slot",
+    objects.publication === null ? null : "a publication",
+  ].filter((what) => what !== null);
   const row = (name: string, check: Check): CheckRow => ({ side, check_name: name, ...check });
   return [
     row(
@@ -216,7 +222,9 @@ function otherChecks(side: Side, half: HalfFacts, params: PairParams): readonly 
         ? nothingWrong("there are none")
         : problem(
             `${names(others.all_tables)}: whoever subscribes to it gets steep_repl's own tables, too`,
-            "drop publication ...; -- and make one of the tables that are meant",
+            others.all_tables
+              .map((name) => `drop publication "${name.replace(/"/g, '""')}";`)
+              .join(" "),
           ),
     ),
     row(
@@ -241,6 +249,15 @@ function otherChecks(side: Side, half: HalfFacts, params: PairParams): readonly 
               `${names(others.slots)}: who reads them gets what was written here, and not what comes from the other node of the pair`,
               "make a pair of each two nodes that are to have the same rows",
             ),
+    ),
+    row(
+      "earlier pair",
+      earlier.length === 0
+        ? nothingWrong("there was none")
+        : warning(
+            `${names(earlier)} of a pair of these nodes: the job removes what is of no use any more, and makes it anew`,
+            "select steep_repl.drop_pair(...); -- or leave it to the job",
+          ),
     ),
     row(
       "large objects",
@@ -276,6 +293,20 @@ function peerChecks(
   const roles = missing(here.others.roles, there.others.roles);
   const extensions = missing(here.others.extensions, there.others.extensions);
   const spaces = missing(here.others.tablespaces, there.others.tablespaces);
+  const size = here.server.size;
+  const room = (side: Side, free: number, where: string): CheckRow => ({
+    side,
+    check_name: "disk",
+    ...(free < 0
+      ? nothingWrong(`not looked at: where ${where} will be is not known`)
+      : free < size
+        ? warning(
+            `${megabytes(free)} are free for ${where}, and the database has ${megabytes(size)}`,
+            "make room, or set steep_repl.snapshot_directories to a larger file system",
+          )
+        : nothingWrong(`${megabytes(free)} are free for ${where}`)),
+  });
+  const isGiven = params.output_path !== null;
   const hasPath = (half: HalfFacts) =>
     params.output_path !== null || (half.server.directories ?? "") !== "";
   return [
@@ -306,6 +337,9 @@ function peerChecks(
             extensions.map((name) => `create extension "${name.replace(/"/g, '""')}";`).join(" "),
           ),
     ),
+    room("local", isGiven ? -1 : here.server.space.snapshots, "the snapshot"),
+    room("peer", isGiven ? -1 : there.server.space.snapshots, "its copy"),
+    room("peer", there.server.space.data, "the data"),
     {
       side: "both",
       check_name: "directory",
@@ -384,6 +418,6 @@ export function preflight({
     ...otherChecks("peer", there, params),
     ...peerChecks(facts, params),
     ...tableChecks(facts, params),
-    ...(params.sequences === "interleave" ? sequenceChecks(facts) : []),
+    ...(params.sequences === "interleave" ? sequenceChecks(facts) : keptSequences(facts)),
   ];
 }

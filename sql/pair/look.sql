@@ -20,7 +20,7 @@ as $fn$
       where s.subname = names ->> 'subscription' and s.subdbid = (select d.oid from pg_database d where d.datname = current_database())),
     'slot', (
       select jsonb_build_object('database', s.database, 'plugin', s.plugin, 'is_active', s.active, 'wal_status', s.wal_status)
-      from pg_replication_slots s where s.slot_name = names ->> 'slot'),
+      from pg_replication_slots s where s.slot_name = names ->> 'slot' and s.database = current_database()),
     'jobs', (
       select coalesce(jsonb_agg(jsonb_build_object(
                'id', n.snapshot_id, 'operation', n.operation, 'operation_id', n.operation_id::text, 'status', n.status,

@@ -6,6 +6,10 @@ language sql stable strict parallel unsafe set search_path = pg_catalog, pg_temp
 return (select s.setting from pg_settings s where s.name = $1);
 comment on function steep_repl._pair_setting(text) is 'private: a setting, NULL where the caller may not see it';
 
+create function steep_repl._pair_space() returns text
+language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_pair_space';
+comment on function steep_repl._pair_space() is 'private: bytes that are free for data and for snapshots, as JSON; -1 where that is not known';
+
 create function steep_repl._pair_server() returns jsonb
 language sql volatile parallel unsafe set search_path = pg_catalog, pg_temp
 as $fn$
@@ -28,6 +32,7 @@ as $fn$
     'collation_version', pg_database_collation_actual_version(d.oid), 'recorded_version', d.datcollversion,
     'keep_size', steep_repl._pair_setting('max_slot_wal_keep_size')::int,
     'idle_timeout', steep_repl._pair_setting('idle_replication_slot_timeout')::int,
+    'size', pg_database_size(d.oid), 'space', steep_repl._pair_space()::jsonb,
     'directories', steep_repl._pair_setting('steep_repl.snapshot_directories'))
   from pg_database d, steep_repl.health() h where d.datname = current_database()
 $fn$;
