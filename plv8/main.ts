@@ -12,7 +12,7 @@ import { resolveActions } from "./merge/row-actions.ts";
 import { planOverlap } from "./overlap/overlap-plan.ts";
 import { pairLimits, pairParams } from "./pair/pair-params.ts";
 import { preflight } from "./pair/preflight.ts";
-import { sequenceNumbers } from "./pair/preflight-sequences.ts";
+import { sequenceShares } from "./pair/preflight-sequences.ts";
 import type { Raw } from "./shared/params.ts";
 import { tableScope } from "./shared/table-scope.ts";
 
@@ -33,7 +33,7 @@ const handlers: ReadonlyMap<string, Handler> = new Map<string, Handler>([
   ["pair_params", pairParams],
   ["pair_limits", pairLimits],
   ["preflight", preflight],
-  ["pair_numbers", sequenceNumbers],
+  ["pair_shares", sequenceShares],
   ["version", bundleVersion],
 ]);
 

@@ -31,6 +31,8 @@ create table steep_repl.pairs (
   fetch_id text,
   has_schema boolean not null default false,
   is_shared boolean not null default false,
+  local_share int,
+  peer_share int,
   round int not null default 0,
   is_removed boolean not null default false,
   stepped_at timestamptz,
@@ -53,5 +55,6 @@ comment on column steep_repl.pairs.local_node is 'what the peer calls this node;
 comment on column steep_repl.pairs.has_schema is 'the peer had the tables, empty';
 comment on column steep_repl.pairs.is_shared is 'each node has its share of the values of sequences';
 comment on column steep_repl.pairs.is_removed is 'it was cancelled, and what it had made was removed';
+comment on column steep_repl.pairs.local_share is 'which tenth of the values of sequences this node gives, 0 to 9; peer_share: the peer';
 comment on column steep_repl.pairs.round is 'how often it was planned: each has directories of its own';
 comment on column steep_repl.pairs.warnings is 'what the job went on without, and what is left to do by hand';
