@@ -179,7 +179,8 @@ toc_remove_secrets(Toc *toc)
 	{
 		TocEntry *entry = toc->entries.items[i];
 
-		if (is_unwanted(entry) || ((is_remark(entry) || is_membership(entry)) && depends_on(entry, unwanted)))
+		if (is_unwanted(entry) ||
+			((is_remark(entry) || is_membership(entry)) && depends_on(entry, unwanted)))
 			continue;
 		toc->entries.items[kept++] = entry;
 	}
