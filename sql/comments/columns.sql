@@ -104,6 +104,7 @@ comment on column steep_repl.work_queue.operation is 'snapshot_generate, snapsho
 comment on column steep_repl.work_queue.status is 'pending, running, complete, failed or cancelled';
 comment on column steep_repl.work_queue.snapshot_id is 'row in snapshots, of a snapshot or an apply';
 comment on column steep_repl.work_queue.merge_id is 'row in merges, of a merge or an undo';
+comment on column steep_repl.work_queue.pair_id is 'row in pairs, of a pair';
 comment on column steep_repl.work_queue.overlap_id is 'row in overlaps, of a comparison';
 comment on column steep_repl.work_queue.requested_by is 'role that asked for the job, and that it runs as';
 comment on column steep_repl.work_queue.requested_by_oid is 'oid of requested_by';
