@@ -101,6 +101,8 @@ const reasons: Readonly<Record<string, string>> = {
   _retry: "checks that the caller can become the job's role",
   _row_digest: "computes from its arguments",
   _row_image: "computes from its arguments",
+  _snapshot_manifest: "by the rights that start_apply demands",
+  _snapshot_piece: "by the rights that start_apply demands",
   _system_identifier: "what pg_control_system() shows everybody",
   _use_origin: "by the rights on pg_replication_origin_session_setup",
   _waiting_reason: "free slots, from settings and numbers that everybody may see",

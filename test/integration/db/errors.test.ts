@@ -96,6 +96,12 @@ const mistakes: Readonly<Record<string, readonly (readonly [sql: string, code: s
     ["select steep_repl.start_apply('/nowhere/at/all')", "58P01"],
     ["select steep_repl.start_apply('/tmp', sections => '{odd}')", "22023"],
   ],
+  start_fetch: [
+    ["select steep_repl.start_fetch('nobody', 'x', 'relative')", "22023"],
+    ["select steep_repl.start_fetch('', 'x', '/tmp/x')", "22023"],
+    ["select steep_repl.start_fetch('nobody', 'x', '/tmp/none')", "42704"],
+    ["select steep_repl.start_fetch('nobody', 'x', '/tmp')", "58P02"],
+  ],
   start_merge: [
     ["select steep_repl.start_merge('', null)", "22023"],
     ["select steep_repl.start_merge('nobody', null)", "42704"],
