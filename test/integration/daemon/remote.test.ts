@@ -210,6 +210,8 @@ describe("what cannot be done over RPC is said, with the direct way", () => {
     "merge start": ["x", "y", "--yes"],
   };
   const needed: Readonly<Record<string, readonly string[]>> = {
+    ...{ "snapshot fetch": ["x", "--from", "n", "--output", "/x"], "snapshot inspect": ["/x"] },
+    ...{ "snapshot download": ["x", "--output", "/x"] },
     ...{ "snapshot verify": ["/x"], "snapshot drop": ["x"], "node remove": ["x"] },
     ...{ "overlap tables": ["x"], "overlap rows": ["x", "y"], "merge rows-left": ["x"] },
     ...{ "merge resolve": ["1", "--choice", "local"], "merge undo": ["x"] },
