@@ -64,7 +64,10 @@ function steps(local: Column, peer: Column): readonly string[] {
       to.generated === "" && to.expression !== null && (redefault || from.generated !== ""),
       `set ${defaultClause(to.expression)}`,
     ],
-    [from.identity === "" && to.identity !== "", `add ${identityClause(local)}`],
+    [
+      from.identity === "" && to.identity !== "" && !becomesIdentityLast(local, peer),
+      `add ${identityClause(local)}`,
+    ],
     [
       from.identity !== "" && to.identity !== "" && from.identity !== to.identity,
       `set generated ${to.identity === "a" ? "always" : "by default"}`,
@@ -91,6 +94,13 @@ function notNull(table: string, local: Column, peer: Column): string | null {
     to.not_null_not_valid === from.not_null_not_valid
       ? null
       : `alter table ${table} validate constraint ${from.not_null_name};`,
+  );
+}
+
+/** An identity needs a NOT NULL that is valid and inherited: what makes it so goes before. */
+function becomesIdentityLast(local: Column, peer: Column): boolean {
+  return (
+    local.facts.identity !== "" && peer.facts.identity === "" && notNull("", local, peer) !== null
   );
 }
 
@@ -126,6 +136,9 @@ export function alteration(place: Place, local: Column, peer: Column): string {
     makeSequence ? createSequence(wanted) : null,
     all.length === 0 ? null : `alter table ${table} ${all.join(", ")};`,
     notNull(table, local, peer),
+    becomesIdentityLast(local, peer)
+      ? `alter table ${table} alter column ${local.quoted} add ${identityClause(local)};`
+      : null,
     makeSequence ? ownSequence(place, wanted) : null,
     growSequence ? `alter sequence ${wanted.facts.sequence} as ${to.sequence_type};` : null,
     newSequence || newIdentity ? startSequence(table, wanted) : null,
