@@ -15,6 +15,8 @@ import { progressView } from "./progress-view.ts";
 const internal: ReadonlySet<string> = new Set([
   ...["requested_by_oid", "system_identifier", "database_oid", "current_table", "overall_percent"],
   ...["error_message", "error_sqlstate", "error_hint", "eta_seconds"],
+  // of pairs
+  ...["local_node", "has_schema", "is_shared", "is_removed", "round", "stepped_at", "fetch_id"],
 ]);
 
 /** Queue a job and see it to its end, or print its id with --no-wait. */
@@ -55,7 +57,7 @@ export async function follow(
   job: Job,
   options: JobOptions & CommonOptions,
 ): Promise<readonly [Session, ResultRow]> {
-  const view = await progressView(invocation.output);
+  const view = await progressView(invocation.output, job.kind);
   const { timeout, reconnectTimeout = 300 } = options;
   const limits = { reconnectTimeout, ...(timeout === undefined ? {} : { timeout }) };
   const last = await new Follower(invocation, session, job, view, limits).run();
