@@ -13,7 +13,7 @@ import { planOverlap } from "./overlap/overlap-plan.ts";
 import { pairLimits, pairParams } from "./pair/pair-params.ts";
 import { planPair } from "./pair/plan.ts";
 import { preflight } from "./pair/preflight.ts";
-import { sequenceNumbers } from "./pair/preflight-sequences.ts";
+import { sequenceShares } from "./pair/preflight-sequences.ts";
 import type { Raw } from "./shared/params.ts";
 import { tableScope } from "./shared/table-scope.ts";
 
@@ -35,7 +35,7 @@ const handlers: ReadonlyMap<string, Handler> = new Map<string, Handler>([
   ["pair_limits", pairLimits],
   ["preflight", preflight],
   ["pair_plan", planPair],
-  ["pair_numbers", sequenceNumbers],
+  ["pair_shares", sequenceShares],
   ["version", bundleVersion],
 ]);
 

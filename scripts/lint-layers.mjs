@@ -9,7 +9,7 @@ import { basename, dirname, join, normalize, relative } from "node:path";
 
 const layers = {
   "bgworker-c": {
-    ".": "session workers snapshot apply fetch compare merge jobs base",
+    ".": "session workers snapshot apply fetch compare merge pair jobs base",
     session: "peer snapshot apply fetch compare merge jobs files toc base",
     workers: "snapshot apply fetch compare merge jobs files base",
     snapshot: "jobs toc files frames text base",
@@ -17,6 +17,7 @@ const layers = {
     fetch: "jobs peer files base",
     merge: "jobs text base",
     compare: "jobs text base",
+    pair: "jobs base",
     jobs: "files base",
     toc: "base",
     files: "base",
@@ -26,15 +27,16 @@ const layers = {
     base: "",
   },
   plv8: {
-    ".": "api fetch merge overlap shared db",
+    ".": "api fetch merge overlap pair shared db",
     build: "api shared",
-    api: "snapshot apply fetch schema overlap merge watch shared db",
+    api: "snapshot apply fetch schema overlap merge pair watch shared db",
     merge: "overlap shared db",
     snapshot: "shared db",
     apply: "shared db",
     fetch: "shared db",
     schema: "shared db",
     overlap: "shared db",
+    pair: "shared db",
     watch: "shared db",
     shared: "db",
     db: "",

@@ -7,6 +7,7 @@
 
 #include <unistd.h>
 
+#include "base/allocator.h"
 #include "base/owned_fd.h"
 #include "fetch/piece_queue.h"
 #include "files/directory.h"
@@ -161,17 +162,22 @@ work(Fetcher *f)
 {
 	MemoryContext per_piece =
 		AllocSetContextCreate(CurrentMemoryContext, "steep_repl piece", ALLOCSET_DEFAULT_SIZES);
+	Piece wanted;
 	Piece piece;
 
 	MemoryContextSwitchTo(per_piece);
 	for (;;)
 	{
-		CHECK_FOR_INTERRUPTS();
-		while (piece_queue_has_room(f->queue) && next_wanted(f, &piece))
-			piece_queue_ask(f->queue, &piece);
-		if (f->queue->n == 0)
+		const char *bytes = f->queue->n > 0 ? piece_queue_next(f->queue, &piece) : NULL;
+
+		while (piece_queue_has_room(f->queue) && next_wanted(f, &wanted))
+			piece_queue_ask(f->queue, &wanted);
+		piece_queue_read_ahead(f->queue);
+		if (bytes != NULL)
+			take(f, &piece, bytes);
+		else if (f->queue->n == 0)
 			return;
-		take(f, &piece, piece_queue_next(f->queue, &piece));
+		CHECK_FOR_INTERRUPTS();
 		MemoryContextReset(per_piece);
 	}
 }
@@ -209,5 +215,6 @@ steep_repl_fetcher_main(Datum arg)
 	SetConfigOption("application_name",
 					psprintf("steep_repl %s fetch %d", job->object_id, worker_number() + 1),
 					PGC_SUSET, PGC_S_OVERRIDE);
+	allocator_keep_memory();
 	worker_run_helper(job, run_fetcher);
 }

@@ -49,6 +49,7 @@ disconnect(PieceQueue *queue)
 		peer_connection_drop(queue->peer);
 	queue->peer = NULL;
 	queue->connection = NULL;
+	queue->is_reading = false;
 }
 
 static void
@@ -149,21 +150,40 @@ piece_queue_ask(PieceQueue *queue, const Piece *piece)
 	queue->bytes += piece->length;
 }
 
+/* Have the next piece read while the caller uses the last one. Nothing may be asked for before that has come. */
+void
+piece_queue_read_ahead(PieceQueue *queue)
+{
+	if (queue->n == 0 || queue->peer == NULL || queue->is_reading)
+		return;
+	peer_piece_expect(queue->peer, queue->bytes);
+	queue->is_reading = true;
+}
+
+/* Wait for a piece, of a connection that is made if there is none. */
+static PGresult *
+wait_for_piece(PieceQueue *queue, uint32 length)
+{
+	connect_peer(queue);
+	piece_queue_read_ahead(queue);
+	queue->is_reading = false;
+	return peer_piece_answer(queue->peer, length);
+}
+
 /* Wait for the piece that was asked for first: its bytes, until the next one is waited for. */
 const char *
 piece_queue_next(PieceQueue *queue, Piece *piece)
 {
 	MemoryContext context = CurrentMemoryContext;
-	const char *volatile bytes = NULL;
 
+	PQclear(queue->result);
+	queue->result = NULL;
 	*piece = queue->pieces[queue->first];
-	while (bytes == NULL)
+	while (queue->result == NULL)
 	{
 		PG_TRY();
 		{
-			connect_peer(queue);
-			MemoryContextSwitchTo(context);
-			bytes = peer_piece_answer(queue->peer, piece->length, queue->bytes);
+			queue->result = wait_for_piece(queue, piece->length);
 		}
 		PG_CATCH();
 		{
@@ -171,9 +191,10 @@ piece_queue_next(PieceQueue *queue, Piece *piece)
 		}
 		PG_END_TRY();
 	}
+	MemoryContextSwitchTo(context);
 	queue->first = (queue->first + 1) % QUEUE_PIECES;
 	queue->n--;
 	queue->bytes -= piece->length;
 	queue->n_losses = 0;
-	return bytes;
+	return PQgetvalue(queue->result, 0, 0);
 }

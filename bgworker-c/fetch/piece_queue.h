@@ -12,7 +12,7 @@
 
 /* Under way on one connection: what 40 ms of a line of 3 Gbit/s hold. */
 #define QUEUE_PIECES 64
-#define QUEUE_BYTES ((size_t) 16 * PIECE_BYTES)
+#define QUEUE_BYTES ((size_t) 16 * 1024 * 1024)
 
 typedef struct Piece
 {
@@ -33,8 +33,10 @@ typedef struct PieceQueue
 	Piece pieces[QUEUE_PIECES]; /* a ring */
 	int first;
 	int n;
-	size_t bytes; /* of all of them */
-	int n_losses; /* of the connection, since the last piece came */
+	size_t bytes;     /* of all of them */
+	int n_losses;     /* of the connection, since the last piece came */
+	bool is_reading;  /* the next piece, beside us */
+	PGresult *result; /* the last piece */
 } PieceQueue;
 
 extern PieceQueue *
@@ -42,5 +44,6 @@ piece_queue_create(JobRun *run, const char *path, FetchRate *rate, char *connect
 extern bool piece_queue_has_room(PieceQueue *queue);
 extern void piece_queue_ask(PieceQueue *queue, const Piece *piece);
 extern const char *piece_queue_next(PieceQueue *queue, Piece *piece);
+extern void piece_queue_read_ahead(PieceQueue *queue);
 
 #endif /* STEEP_PIECE_QUEUE_H */

@@ -115,19 +115,24 @@ end_work(PeerConnection *peer)
 			 "Rows that are so large need a greater steep_repl.max_peer_answer; it bounds the memory that a peer can make this server take.")));
 }
 
+/* Have libpq do something, while this process does something else. Nothing may be asked of the connection meanwhile. */
+void
+peer_start(PeerConnection *peer, PeerWork work)
+{
+	(void) peer_line_start(peer->line, work);
+}
+
 /*
- * Have libpq do something. Where the wait ends with an error, the connection can go
+ * Wait until that is done. Where the wait ends with an error, the connection can go
  * on only if the thread stops soon.
  */
 void
-peer_run(PeerConnection *peer, PeerWork work)
+peer_finish(PeerConnection *peer)
 {
-	int event = peer_line_start(peer->line, work);
-
 	PG_TRY();
 	{
 		while (!peer_line_is_done(peer->line))
-			wait_for(peer, event);
+			wait_for(peer, peer->line->event);
 	}
 	PG_CATCH();
 	{
@@ -137,6 +142,14 @@ peer_run(PeerConnection *peer, PeerWork work)
 	}
 	PG_END_TRY();
 	end_work(peer);
+}
+
+/* Have libpq do something, and wait for it. */
+void
+peer_run(PeerConnection *peer, PeerWork work)
+{
+	peer_start(peer, work);
+	peer_finish(peer);
 }
 
 /* ---- the connections of this session ---- */

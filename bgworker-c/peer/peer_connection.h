@@ -21,6 +21,8 @@ typedef struct PeerConnection
 } PeerConnection;
 
 extern PeerConnection *peer_connection_find(const char *name);
+extern void peer_start(PeerConnection *peer, PeerWork work);
+extern void peer_finish(PeerConnection *peer);
 extern void peer_run(PeerConnection *peer, PeerWork work);
 extern void peer_connection_drop(PeerConnection *peer);
 extern char *peer_libpq_error(PGconn *conn);

@@ -59,17 +59,24 @@ wrong_piece(const char *what)
 }
 
 /*
- * Wait for the piece that was asked for first and has not been answered: so many bytes,
- * which are there until the next is waited for. No more than what is under way may come.
+ * Have the piece read that was asked for first and has not been answered, while this
+ * process does something else. No more than what is under way may come.
  */
-const char *
-peer_piece_answer(PeerConnection *peer, uint32 length, size_t under_way)
+void
+peer_piece_expect(PeerConnection *peer, size_t under_way)
+{
+	peer_line_begin_answer(peer->line, under_way + under_way / 64 + PIECE_OVERHEAD * 1024);
+	peer->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), PIECE_MS);
+	peer_start(peer, peer_line_piece);
+}
+
+/* Wait for that piece: so many bytes, in a result that the caller is to clear. */
+PGresult *
+peer_piece_answer(PeerConnection *peer, uint32 length)
 {
 	const PGresult *result;
 
-	peer_line_begin_answer(peer->line, under_way + under_way / 64 + PIECE_OVERHEAD * 1024);
-	peer->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), PIECE_MS);
-	peer_run(peer, peer_line_piece);
+	peer_finish(peer);
 	result = peer_line_result(peer->line, 0);
 	if (result == NULL)
 		ereport(ERROR, (errcode(ERRCODE_CONNECTION_FAILURE), errmsg("peer: the connection broke"),
@@ -81,5 +88,5 @@ peer_piece_answer(PeerConnection *peer, uint32 length, size_t under_way)
 		wrong_piece("an answer is not one piece of a file");
 	if (PQgetisnull(result, 0, 0) || PQgetlength(result, 0, 0) != (int) length)
 		wrong_piece("a piece of a file has another length than was asked for");
-	return PQgetvalue(result, 0, 0);
+	return peer_line_take_result(peer->line);
 }

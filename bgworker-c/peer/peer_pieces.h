@@ -10,6 +10,7 @@
 extern void peer_pieces_begin(PeerConnection *peer);
 extern void peer_piece_ask(PeerConnection *peer, const char *path, const char *file, uint64 offset,
 						   uint32 length);
-extern const char *peer_piece_answer(PeerConnection *peer, uint32 length, size_t under_way);
+extern void peer_piece_expect(PeerConnection *peer, size_t under_way);
+extern PGresult *peer_piece_answer(PeerConnection *peer, uint32 length);
 
 #endif /* STEEP_PEER_PIECES_H */

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "access/htup_details.h"
+#include "base/allocator.h"
 #include "base/owned_fd.h"
 #include "files/directory.h"
 #include "fmgr.h"
@@ -144,6 +145,7 @@ steep_repl_snapshot_piece(PG_FUNCTION_ARGS)
 	if (start < 0 || start > PG_INT64_MAX - MAX_PIECE || length < 1 || length > MAX_PIECE)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("a piece has from 1 to %d bytes, from 0 on", MAX_PIECE)));
+	allocator_keep_memory();
 	directory = open_snapshot(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	file = open_file(directory, name);
 	result = read_bytes(file, name, start, length);

@@ -49,7 +49,7 @@ const connected: Step = ({ facts, done, isFresh }) => {
   );
 };
 
-/** Rows that differ are made equal, while both replicate. */
+/** Rows that differ are made equal, while both replicate. Of other subscribers, who do not get what is merged, a check has warned. */
 export const merging: Step = (input) => {
   const { facts, params, isFresh } = input;
   if (facts.merge !== null) {
@@ -67,7 +67,7 @@ export const merging: Step = (input) => {
       "merging",
       "merge",
       "local",
-      `select m.merge_id from steep_repl.start_merge(${quoteLiteral(params.peer)}, ${tablesOf(facts)}, strategy => ${quoteLiteral(params.strategy)}${params.last_modified_column === null ? "" : `, last_modified_column => ${quoteLiteral(params.last_modified_column)}`}) m`,
+      `select m.merge_id from steep_repl.start_merge(${quoteLiteral(params.peer)}, ${tablesOf(facts)}, strategy => ${quoteLiteral(params.strategy)}, other_subscribers => 'ignore'${params.last_modified_column === null ? "" : `, last_modified_column => ${quoteLiteral(params.last_modified_column)}`}) m`,
       "merge",
     )
   );

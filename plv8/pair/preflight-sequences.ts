@@ -85,24 +85,26 @@ export function keptSequences({
 }
 
 /**
- * Which share of the values each node gets, 0 to 9: that which it has, if it has one. A third node of a star
- * so gets another than both.
+ * Which share of the values each node gets, 0 to 9: that which it has, if nobody else has it. A node that was filled from this one
+ * comes with this one's.
  */
-export function sequenceNumbers({
+export function sequenceShares({
   here,
   there,
+  taken,
 }: {
   readonly here: readonly SequenceFacts[];
   readonly there: readonly SequenceFacts[];
+  /** by other nodes */
+  readonly taken: readonly number[];
 }): { readonly here: number; readonly there: number } {
-  const numberOf = (list: readonly SequenceFacts[]): number | null => {
+  const shareOf = (list: readonly SequenceFacts[], others: readonly number[]): number => {
     const found = new Set(list.map((s) => s.number).filter((n) => n !== null));
-    return found.size === 1 ? Number([...found][0]) : null;
+    const own = found.size === 1 ? Number([...found][0]) : null;
+    return own !== null && !others.includes(own)
+      ? own
+      : ([1, 2, 3, 4, 5, 6, 7, 8, 9, 0].find((n) => !others.includes(n)) ?? 1);
   };
-  const a = numberOf(here);
-  const b = numberOf(there);
-  const free = (taken: readonly (number | null)[]) =>
-    [1, 2, 3, 4, 5, 6, 7, 8, 9, 0].find((n) => !taken.includes(n)) ?? 1;
-  const first = a ?? free([b]);
-  return { here: first, there: b !== null && b !== first ? b : free([first]) };
+  const first = shareOf(here, taken);
+  return { here: first, there: shareOf(there, [...taken, first]) };
 }

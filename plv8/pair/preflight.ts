@@ -207,6 +207,24 @@ function bothChecks({ here, there }: { here: HalfFacts; there: HalfFacts }): rea
 const names = (list: readonly string[]) => list.join(", ");
 const megabytes = (bytes: number) => `${Math.floor(bytes / 1024 / 1024)} MB`;
 
+/** Nodes that this one has pairs with, by the names of their subscriptions: what is missing is a pair of those and the peer. */
+function meshFix(side: Side, subscriptions: readonly string[], peer: string): string {
+  const nodes =
+    side === "peer"
+      ? []
+      : subscriptions
+          .map((name) => /^steep_.+_from_(.+)$/.exec(name)?.[1])
+          .filter((node) => node !== undefined);
+  return nodes.length === 0
+    ? "make a pair of each two nodes that are to have the same rows"
+    : nodes
+        .map(
+          (node) =>
+            `select steep_repl.start_pair('${peer}', existing => 'merge'); -- at ${node}, afterwards`,
+        )
+        .join("\n");
+}
+
 function otherChecks(side: Side, half: HalfFacts, params: PairParams): readonly CheckRow[] {
   const { others, objects } = half;
   const earlier = [
@@ -233,7 +251,7 @@ function otherChecks(side: Side, half: HalfFacts, params: PairParams): readonly 
         ? nothingWrong("there are none")
         : warning(
             `${names(others.subscriptions)}: what they bring has an origin, and is not sent on to the other node of the pair`,
-            "make a pair of each two nodes that are to have the same rows",
+            meshFix(side, others.subscriptions, params.peer),
           ),
     ),
     row(

@@ -11,7 +11,11 @@ One row for each check, also where it finds nothing. `start_pair` goes by the sa
 @arg exclude_tables  Tables to leave out, as patterns like pg_dump's.
 @arg sequences  `interleave` or `keep`; see `start_pair`.
 @arg output_path  A directory for the snapshot; see `start_pair`.
-@returns `side` is local, peer or both; `status` is ok, warning or problem. `fix` is SQL or a line for postgresql.conf, to be run on that side.
+@column side  `local`, `peer` or `both`: where it was found, and where the fix belongs.
+@column check_name  What was looked at.
+@column status  `ok`, `warning` or `problem`. A problem keeps `start_pair` from making anything.
+@column detail  What was found.
+@column fix  SQL, or a line for postgresql.conf, that mends it; NULL where nothing is to be done.
 @error 22023  An argument is unknown, or the peer is no node with a foreign server.
 @error 08001  The peer cannot be reached.
 @example
@@ -45,7 +49,13 @@ $doc$;
 comment on function steep_repl.pair_progress is $doc$
 Shows how far pairs are.
 @arg pair_id  One pair; NULL for those that are being set up, or else the latest.
-@returns `step` is the last step that was done, and `waits_for` what the job waits for.
+@column pair_id  The pair.
+@column status  `pending`, `running`, `complete`, `failed` or `cancelled`.
+@column phase  How far it is; see [phases](pair.md#watch-it).
+@column step  The last step that was done.
+@column overall_percent  0 to 100; of the phases, not of the time.
+@column waits_for  What the job waits for, such as a snapshot and how far that is; NULL for nothing.
+@column error  Why it failed.
 @error 42704  There is no such pair.
 @example
 SELECT pair_id, phase, step, waits_for FROM steep_repl.pair_progress();
@@ -56,7 +66,11 @@ Waits until a pair is set up, or has failed.
 @arg pair_id  The pair.
 @arg timeout_seconds  After so many seconds the row is returned as it is then.
 @returns The pair's row.
+@error 42704  There is no such pair.
 @error 55000  The pair was queued in this transaction: commit first.
+@example
+SELECT status, error_message, error_hint
+  FROM steep_repl.wait_pair((SELECT max(pair_id) FROM steep_repl.pairs), 60);
 $doc$;
 
 comment on function steep_repl.cancel_pair is $doc$
@@ -66,13 +80,20 @@ Before a subscription is enabled, what was made is removed on both sides. Rows t
 nodes replicate, and go on to; `retry_operation` finishes the pair, and `drop_pair` ends it.
 @arg pair_id  The pair.
 @returns Whether it was running or waiting.
+@error 42704  There is no such pair.
+@error 42501  It belongs to a role that the caller is not a member of.
+@example
+SELECT steep_repl.cancel_pair(max(pair_id)) FROM steep_repl.pairs;
 $doc$;
 
 comment on function steep_repl.drop_pair is $doc$
 Ends a pair: drops its subscriptions, slots and publications on both nodes. Rows and sequences stay as they are.
 @arg peer  The other node.
 @arg force  Whether to drop this side alone where the peer cannot be reached.
-@returns One row for each part. `dropped` is false where there was none, or the peer could not be reached; `command` does it by hand.
+@column side  `local` or `peer`.
+@column object  The part: a subscription, slot, publication, or a snapshot's files.
+@column dropped  Whether it was dropped; false where there was none, or the peer could not be reached.
+@column command  What drops it by hand.
 @error 42704  There is no such node, or no pair with it.
 @error 55006  The pair is being set up.
 @error 08001  The peer cannot be reached, and `force` was not given.

@@ -72,7 +72,7 @@ peer; see [fetch a snapshot](snapshots.md#fetch-a-snapshot).
 @error XX001  The job fails: a file at the peer is not what its manifest says.
 @error 53100  The job fails: the snapshot does not fit on the disk.
 @example
-SELECT snapshot_id FROM steep_repl.start_fetch('node_b', '/backups/there', '/backups/fetched') \gset
+SELECT snapshot_id FROM steep_repl.start_fetch('node_b', '/backups/functions', '/backups/fetched') \gset
 SELECT status, error_message FROM steep_repl.wait_snapshot(:'snapshot_id');
 $doc$;
 

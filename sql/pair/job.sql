@@ -55,6 +55,8 @@ begin atomic
       tables = case $3 when 'plan' then array(select jsonb_array_elements_text($4::jsonb -> 'tables')) else p.tables end,
       has_schema = case $3 when 'plan' then ($4::jsonb -> 'has_schema')::boolean else p.has_schema end,
       is_shared = p.is_shared or coalesce($3 = 'shared', false),
+      local_share = case $3 when 'shared' then ($4::jsonb ->> 'here')::int else p.local_share end,
+      peer_share = case $3 when 'shared' then ($4::jsonb ->> 'there')::int else p.peer_share end,
       round = p.round + case when $3 = 'plan' then 1 else 0 end,
       snapshot_id = case $3 when 'snapshot' then $4 else p.snapshot_id end,
       fetch_id = case $3 when 'fetch' then $4 else p.fetch_id end,

@@ -96,15 +96,27 @@ end
 $fn$;
 comment on function steep_repl._pair_share_both(text, text[], int, int) is 'private: shares out the values of sequences between this node and the peer';
 
+-- Which shares other nodes have, as pairs that were set up here say.
+create function steep_repl._pair_shares_taken(but_peer text) returns jsonb
+language sql stable strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on
+as $fn$
+  select coalesce(jsonb_agg(distinct p.peer_share), '[]') from steep_repl.pairs p
+  where p.peer <> $1 and p.peer_share is not null and steep_repl._is_here(p.system_identifier, p.database_oid)
+$fn$;
+comment on function steep_repl._pair_shares_taken(text) is 'private: shares of sequences'' values that nodes other than the peer have';
+
 create function steep_repl._pair_share(connection text, pair_id text) returns text
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
 declare
-  tables constant text[] := (steep_repl._pair(pair_id)).tables;
-  numbers constant jsonb := steep_repl._call('pair_numbers', jsonb_build_object(
-    'here', steep_repl._pair_sequences(tables),
-    'there', steep_repl._pair_ask(connection, format('select steep_repl._pair_sequences(%L)::text', tables))::jsonb));
+  pair constant steep_repl.pairs := steep_repl._pair(pair_id);
+  shares constant jsonb := steep_repl._call('pair_shares', jsonb_build_object(
+    'here', steep_repl._pair_sequences(pair.tables),
+    'there', steep_repl._pair_ask(connection, format('select steep_repl._pair_sequences(%L)::text', pair.tables))::jsonb,
+    'taken', steep_repl._pair_shares_taken(pair.peer)
+             || steep_repl._pair_ask(connection, format('select steep_repl._pair_shares_taken(%L)::text', pair.local_node))::jsonb));
 begin
-  return steep_repl._pair_share_both(connection, tables, (numbers ->> 'here')::int, (numbers ->> 'there')::int);
+  perform steep_repl._pair_share_both(connection, pair.tables, (shares ->> 'here')::int, (shares ->> 'there')::int);
+  return shares::text;
 end
 $fn$;
-comment on function steep_repl._pair_share(text, text) is 'private: gives both nodes of a pair their share of the values of sequences';
+comment on function steep_repl._pair_share(text, text) is 'private: gives both nodes of a pair their share of the values of sequences; which ones';

@@ -51,7 +51,7 @@ comment on function steep_repl._pair_role() is 'private: what the caller may, of
 
 -- What else replicates here. Names of those that a FOR ALL TABLES publication has, subscriptions and slots but the pair's own.
 create function steep_repl._pair_others(names jsonb) returns jsonb
-language sql stable strict parallel unsafe set search_path = pg_catalog, pg_temp
+language sql stable strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on
 as $fn$
   select jsonb_build_object(
     'all_tables', (select coalesce(jsonb_agg(p.pubname order by p.pubname), '[]') from pg_publication p where p.puballtables),

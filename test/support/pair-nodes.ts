@@ -1,5 +1,5 @@
 import { expect } from "vitest";
-import type { Settings } from "./node.ts";
+import type { ConnectOptions, Settings } from "./node.ts";
 import { type Server, startServer } from "./server.ts";
 import { waitUntil } from "./wait-until.ts";
 
@@ -51,7 +51,7 @@ export function registering(name: string, server: Server, database: string): str
           select steep_repl.register_node('${name}', '${name}', foreign_server => 'to_${name}')`;
 }
 
-export interface PairRow {
+export type PairRow = {
   readonly pair_id: string;
   readonly operation_id: string;
   readonly status: string;
@@ -62,7 +62,7 @@ export interface PairRow {
   readonly error_sqlstate: string | null;
   readonly warnings: readonly string[] | null;
   readonly tables: readonly string[] | null;
-}
+};
 
 /** Queue a pair; its id. */
 export async function startPair(server: Server, args: string): Promise<string> {
@@ -72,18 +72,29 @@ export async function startPair(server: Server, args: string): Promise<string> {
   return row?.id ?? "";
 }
 
-export async function pairRow(server: Server, id: string): Promise<PairRow> {
-  const [row] = await server.query<PairRow>("select * from steep_repl.pairs where pair_id = $1", [
-    id,
-  ]);
+export async function pairRow(
+  server: Server,
+  id: string,
+  options: ConnectOptions = {},
+): Promise<PairRow> {
+  const [row] = await server.query<PairRow>(
+    "select * from steep_repl.pairs where pair_id = $1",
+    [id],
+    options,
+  );
   if (row === undefined) throw new Error(`there is no pair ${id}`);
   return row;
 }
 
 /** How a pair ends. */
-export async function endOfPair(server: Server, id: string, timeoutMs = 60_000): Promise<PairRow> {
+export async function endOfPair(
+  server: Server,
+  id: string,
+  timeoutMs = 60_000,
+  options: ConnectOptions = {},
+): Promise<PairRow> {
   return waitUntil(
-    () => pairRow(server, id),
+    () => pairRow(server, id, options),
     ({ status }) => !["pending", "running"].includes(status),
     `${id} is over`,
     { timeoutMs, intervalMs: 50 },
@@ -95,12 +106,19 @@ export async function makePair(server: Server, args: string): Promise<PairRow> {
 }
 
 /** Nothing differs between the tables of two nodes, row by row, once each has what the other wrote. */
-export async function expectEqual(a: Server, b: Server, tables: readonly string[]): Promise<void> {
+export async function expectEqual(
+  a: Server,
+  b: Server,
+  tables: readonly string[],
+  options: ConnectOptions = {},
+): Promise<void> {
   const rows = (server: Server) =>
     Promise.all(
       tables.map(async (table) => {
         const [row] = await server.query<{ n: string; digest: string }>(
           `select count(*)::text as n, md5(coalesce(string_agg(md5(t::text), '' order by md5(t::text)), '')) as digest from ${table} t`,
+          [],
+          options,
         );
         return { table, ...row };
       }),

@@ -24,7 +24,11 @@ export class Writer {
       inserts = true,
       changes = true,
       reconnects = false,
-    }: { readonly inserts?: boolean; readonly changes?: boolean } = {},
+    }: {
+      readonly inserts?: boolean;
+      readonly changes?: boolean;
+      readonly reconnects?: boolean;
+    } = {},
   ) {
     this.#server = server;
     this.#reconnects = reconnects;

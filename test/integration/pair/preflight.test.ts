@@ -24,13 +24,13 @@ afterAll(async () => {
   await b?.destroy();
 });
 
-interface Row {
+type Row = {
   readonly side: "local" | "peer" | "both";
   readonly check_name: string;
   readonly status: string;
   readonly detail: string;
   readonly fix: string | null;
-}
+};
 
 const rows = (args = "") =>
   a.query<Row>(`select * from steep_repl.preflight('node_b'${args}) where status <> 'ok'`);
@@ -183,7 +183,7 @@ const plants: readonly Plant[] = [
   {
     name: "a role is missing",
     side: "local",
-    said: undefined,
+
     check: "roles",
     status: "warning",
     sql: `create role "o""ne"`,
