@@ -91,7 +91,7 @@ async function summary(
   const here = `${session.serverName}, database ${session.client.database}`;
   return [
     `pair of here (${here}) with the peer (${await placeOf(session, node)})`,
-    existingLine(options),
+    ...existingLines(options),
     options.sequences === "keep"
       ? "sequences stay as they are: rows that are inserted on both nodes can get the same numbers"
       : "sequences of both nodes are changed, so that each has values of its own; dropping the pair does not take that back",
@@ -103,14 +103,18 @@ async function summary(
 }
 
 /** What becomes of rows, and which side loses some. */
-function existingLine({ existing = "refuse", strategy = "prefer-local" }: PairStartOptions) {
+function existingLines({ existing = "refuse", strategy = "prefer-local" }: PairStartOptions) {
   switch (existing) {
     case "merge":
-      return `existing rows: merge; both nodes get what the other has, and ${conflictLine(strategy)}`;
+      return ["existing rows: merge; both nodes get what the other has", conflictLine(strategy)];
     case "keep":
-      return "existing rows: keep; nothing is copied, and the comparison at the end tells whether both are equal";
+      return [
+        "existing rows: keep; nothing is copied, and the comparison at the end tells whether both are equal",
+      ];
     default:
-      return "existing rows: refuse; the peer is filled from here, and must not be written to before it is";
+      return [
+        "existing rows: refuse; the peer is filled from here, and must not be written to before it is",
+      ];
   }
 }
 

@@ -207,7 +207,8 @@ export function planPair({
     if (action.kind === "statement") {
       facts = after(facts, action);
       const { side, phase, step: name, sql } = action;
-      if (action.keeps !== "plan") {
+      // those that only note where the job is
+      if (action.keeps !== "plan" && sql !== "select 'done'") {
         steps.push({ kind: "statement", side, phase, name, sql });
       }
     } else if (action.kind === "wait") {

@@ -9,7 +9,7 @@ declare
 begin
   return jsonb_build_object(
     'closely', closely,
-    'pair', jsonb_build_object('pair_id', 'PAIR_ID', 'has_schema', false, 'is_shared', false),
+    'pair', jsonb_build_object('pair_id', 'PAIR_ID', 'stepped_at', 'STEPPED_AT', 'has_schema', false, 'is_shared', false),
     'names', steep_repl._pair_names(local_node, peer), 'peer_names', steep_repl._pair_names(peer, local_node),
     'server', (select n.foreign_server from steep_repl.nodes n where n.node_id = peer), 'peer_server', closely -> 'back' ->> 'server',
     'path', steep_repl._pair_path('PAIR_ID.1', params ->> 'output_path', ''),
