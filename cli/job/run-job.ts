@@ -8,7 +8,7 @@ import type { ResultRow, Session } from "../session.ts";
 import type { Statement } from "../sql-call.ts";
 import { Follower, subscribe } from "./follow.ts";
 import { type Job, resultOf, startJob } from "./job.ts";
-import { hasLeftovers } from "./outcome.ts";
+import { hasLeftovers, hasOpenConflicts } from "./outcome.ts";
 import { progressView } from "./progress-view.ts";
 
 /** Columns that tell people nothing that the rest does not. */
@@ -80,10 +80,11 @@ export async function followAndPrint(
     Object.entries(row.values).filter(([name]) => !internal.has(name)),
   );
   await invocation.output.record({ values: shown, json: row.json }, formatFor(last.serverName));
+  const isOpen = await hasOpenConflicts(invocation, last, row.values);
   await last.end();
   const code = judge(row.values);
   if (code !== exitCode.success) return code;
-  return hasLeftovers(invocation, row.values) ? exitCode.differs : code;
+  return isOpen || hasLeftovers(invocation, row.values) ? exitCode.differs : code;
 }
 
 /** The exit code of a job that is over, whatever it found; says on stderr why it failed. */

@@ -1,4 +1,7 @@
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { sideOf } from "../../../cli/commands/pair-link-facts.ts";
+import { makeMissing } from "../../../cli/commands/pair-link-write.ts";
+import { resolveTarget } from "../../../cli/connection/resolve.ts";
 import { startCli } from "../../support/cli.ts";
 import { cliHere } from "../../support/cli-here.ts";
 import { oneLine } from "../../support/cli-pair.ts";
@@ -12,6 +15,10 @@ vi.setConfig({ testTimeout: 120_000 });
 let a: Server;
 let b: Server;
 let before: unknown;
+
+const target = resolveTarget("host=127.0.0.1", {
+  ...{ variables: {}, home: "/nonexistent", user: "nobody", warn: () => {} },
+});
 
 /** It has what quoting could get wrong, and what must not be seen anywhere. */
 const password = `s3cr3t' \\ "$block$%`;
@@ -119,9 +126,11 @@ test("a plan has the steps that are run then", async () => {
   expect(await pair(2, ["start", "node_b", ...tables])).toMatchObject({
     ...{ stdout: "", stderr: oneLine },
   });
-  const done = await pair(0, ["start", "node_b", ...tables, "--yes"]);
-  expect(done.stderr).toContain("the peer is filled from here");
-  expect(done.stdout).toMatch(/status +complete/);
+  const begun = await pair(0, ["start", "node_b", ...tables, "--yes", "--no-wait", "--json"]);
+  expect(begun.stderr).toContain("the peer is filled from here");
+  const [, operation = ""] = /"operation_id":(\d+)/.exec(begun.stdout) ?? [];
+  const done = await cliHere(["ops", "wait", operation, "-c", conninfo(a)]);
+  expect(done).toMatchObject({ code: 0, stdout: expect.stringMatching(/status +complete/) });
   expect(await b.query("select count(*)::int as n from t")).toEqual([{ n: 500 }]);
   expect(planned.map(({ name }) => name)).toEqual(await stepsDone());
   const log = await b.log();
@@ -129,6 +138,27 @@ test("a plan has the steps that are run then", async () => {
     const pattern = sql.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&").replaceAll(/[A-Z]+_ID/g, "\\w+");
     expect(log).toMatch(new RegExp(pattern));
   }
+});
+
+test("what cannot be created is told, without its password", async () => {
+  const client = await a.connect();
+  const side = await sideOf({ client, candidate: target.candidates[0] }, target, "here");
+  const made = makeMissing({
+    ...{ side, node: "node_x", server: "nowhere", extension: false, options: null },
+    mapping: { user: "admin", password },
+    registration: null,
+  });
+  await expect(made).rejects.toThrow('server "nowhere" does not exist');
+  await expectNoSecret();
+  // a foreign server that leads elsewhere is not taken for the one that is wanted
+  await client.query("create server node_x foreign data wrapper dblink_fdw options (host 'else')");
+  const { stderr } = await pair(3, ["check", "node_x", "--peer", conninfo(b), "--yes"]);
+  expect(stderr).toContain("its host is else and not 127.0.0.1");
+  expect((await pair(2, ["check", "node_x", "--peer", conninfo(a)])).stderr).toContain(
+    "lead to the same database",
+  );
+  await client.query("drop server node_x");
+  await client.end();
 });
 
 test("status, cancel and ops know a pair, and drop takes it apart", async () => {
