@@ -24,17 +24,21 @@ export class Writer {
       inserts = true,
       changes = true,
       reconnects = false,
+      half,
     }: {
       readonly inserts?: boolean;
       readonly changes?: boolean;
       readonly reconnects?: boolean;
+      /** what is left of the ids that it changes, divided by two; two nodes that change one row at once would exchange its values */
+      readonly half?: 0 | 1;
     } = {},
   ) {
     this.#server = server;
     this.#reconnects = reconnects;
+    const mine = half === undefined ? "true" : `id % 2 = ${half}`;
     const ofRows = [
-      `update t set v = v || '.' where id = (select id from t order by md5(id::text || clock_timestamp()::text) limit 1)`,
-      `update child set n = n + 1 where id % 97 = (random() * 96)::int`,
+      `update t set v = v || '.' where id = (select id from t where ${mine} order by md5(id::text || clock_timestamp()::text) limit 1)`,
+      `update child set n = n + 1 where id % 97 = (random() * 96)::int and ${mine}`,
       `delete from child where id = (select min(id) from child where t > 1)`,
     ];
     this.#statements = [

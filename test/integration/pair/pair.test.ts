@@ -85,12 +85,17 @@ test("nodes that both have data are merged while both are written to", async () 
   await b.query(
     "update t set v = 'there' where id between 5 and 20; delete from child where id > 480",
   );
-  const writers = [new Writer(a, { inserts: false }), new Writer(b, { inserts: false })];
+  const writers = [
+    new Writer(a, { inserts: false, half: 0 }),
+    new Writer(b, { inserts: false, half: 1 }),
+  ];
   const id = await startPair(a, "'node_b', existing => 'merge'");
   expect(await endOfPair(a, id)).toMatchObject({ status: "complete", error_message: null });
   for (const writer of writers) await writer.end();
   await expectEqual(a, b, tables);
-  expect(await a.query("select v from t where id = 5")).toEqual([{ v: "here" }]);
+  expect(await a.query("select v from t where id = 5")).toEqual([
+    { v: expect.stringMatching(/^here\.*$/) },
+  ]);
 });
 
 test("nodes that are equal are kept, and others are not called a pair", async () => {
