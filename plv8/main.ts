@@ -11,6 +11,7 @@ import { planMerge } from "./merge/merge-plan.ts";
 import { resolveActions } from "./merge/row-actions.ts";
 import { planOverlap } from "./overlap/overlap-plan.ts";
 import { pairLimits, pairParams } from "./pair/pair-params.ts";
+import { planPair } from "./pair/plan.ts";
 import { preflight } from "./pair/preflight.ts";
 import { sequenceShares } from "./pair/preflight-sequences.ts";
 import type { Raw } from "./shared/params.ts";
@@ -33,6 +34,7 @@ const handlers: ReadonlyMap<string, Handler> = new Map<string, Handler>([
   ["pair_params", pairParams],
   ["pair_limits", pairLimits],
   ["preflight", preflight],
+  ["pair_plan", planPair],
   ["pair_shares", sequenceShares],
   ["version", bundleVersion],
 ]);

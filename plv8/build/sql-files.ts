@@ -88,6 +88,7 @@ export const sqlAfter: readonly string[] = [
   "pair/job.sql",
   "pair/drop.sql",
   "pair/pair.sql",
+  "pair/plan.sql",
   "snapshot/replicated.sql",
 ];
 

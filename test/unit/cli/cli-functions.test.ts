@@ -43,6 +43,11 @@ const commands: Readonly<Record<string, string>> = {
   retry_operation: "ops retry",
   wait_operation: "ops wait",
   leftovers: "ops leftovers",
+  preflight: "pair check",
+  start_pair: "pair start",
+  pair_progress: "pair status",
+  cancel_pair: "pair cancel",
+  drop_pair: "pair drop",
 };
 
 /** Functions that have none, and why. */
@@ -53,6 +58,7 @@ const without: Readonly<Record<string, string>> = {
   heartbeat: "for what runs on a schedule on the node itself",
   wait_snapshot: "ops wait does it for every kind of job",
   wait_merge: "ops wait does it for every kind of job",
+  wait_pair: "ops wait does it for every kind of job",
   cancel_snapshot: "ops cancel does it for every kind of job",
   cancel_merge: "ops cancel does it for every kind of job",
   prune_operations: "for what runs on a schedule in the database",
@@ -71,6 +77,10 @@ const otherwise: Readonly<Record<string, string>> = {
   timeout_seconds: "--timeout",
   verify: "--no-verify",
   "start_fetch.peer": "--from",
+  // --peer of these is its connection string
+  "preflight.peer": "node",
+  "start_pair.peer": "node",
+  "drop_pair.peer": "node",
 };
 
 const flagOf = (argument: string) => argument.replaceAll("_", "-");
