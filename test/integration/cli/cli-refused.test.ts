@@ -55,7 +55,9 @@ async function refused(args: readonly string[], code: number, connection = pair.
 }
 
 test("all commands are tried here", () => {
-  const connecting = commandNames().filter((name) => !["daemon", "tls init", "snapshot inspect"].includes(name));
+  const connecting = commandNames().filter(
+    (name) => !["daemon", "tls init", "snapshot inspect"].includes(name),
+  );
   expect(Object.keys(commands).sort()).toEqual([...connecting].sort());
 });
 
