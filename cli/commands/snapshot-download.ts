@@ -1,4 +1,4 @@
-import { CliError, type ExitCode, exitCode } from "../cli-error.ts";
+import { CliError, type ExitCode, exitCode, usageError } from "../cli-error.ts";
 import { onInterrupt } from "../interrupt.ts";
 import type { CommonOptions, Invocation } from "../invocation.ts";
 import { progressView } from "../job/progress-view.ts";
@@ -20,6 +20,7 @@ export async function downloadSnapshot(
   options: DownloadOptions & CommonOptions,
   snapshot: string,
 ): Promise<ExitCode> {
+  const parallel = parallelOf(options);
   const session = await invocation.open();
   const target = new DownloadTarget(options.output);
   try {
@@ -31,7 +32,10 @@ export async function downloadSnapshot(
         invocation.output.message(`${options.output} goes on when the same command is given again`);
         process.exit(exitCode.interrupted);
       },
-      () => withinTimeout(options, () => download(invocation, options, source, target, manifest)),
+      () =>
+        withinTimeout(options, () =>
+          download(invocation, { ...options, parallel }, source, target, manifest),
+        ),
     );
     await target.finish();
     await print(invocation, manifest, options.output);
@@ -46,6 +50,12 @@ export async function downloadSnapshot(
   } finally {
     await session.end();
   }
+}
+
+function parallelOf({ parallel = "4" }: DownloadOptions): number {
+  const number = Number(parallel);
+  if (!(number >= 1 && number <= 64)) throw usageError("--parallel must be between 1 and 64");
+  return number;
 }
 
 async function sourceOf(session: Session, snapshot: string): Promise<Source> {
@@ -80,7 +90,7 @@ async function withinTimeout(
 
 async function download(
   invocation: Invocation,
-  options: DownloadOptions,
+  options: Omit<DownloadOptions, "parallel"> & { readonly parallel: number },
   source: Source,
   target: DownloadTarget,
   manifest: Manifest,
@@ -90,7 +100,7 @@ async function download(
   invocation.output.beforeMessage = () => view.interrupt();
   let done = 0;
   const work = new Download(invocation, source, target, {
-    parallel: Number(options.parallel ?? 4),
+    parallel: options.parallel,
     reconnectTimeout: options.reconnectTimeout ?? 300,
     onBytes: (bytes) => {
       done += bytes;

@@ -31,7 +31,7 @@ Queues loading a snapshot into this database, and returns its row at once.
 
 Statements and rows are committed piece by piece. A job that was interrupted continues where it stopped;
 see [apply a snapshot](snapshots.md#apply-a-snapshot).
-@arg input_path  Absolute path of the snapshot on this server. Reading it needs `pg_read_server_files`, or a path below `steep_repl.snapshot_directories` and membership in the role that took the snapshot.
+@arg input_path  Absolute path of the snapshot on this server. Reading it needs `pg_read_server_files`, or a path below `steep_repl.snapshot_directories` and membership in the role that took the snapshot, or that fetched it to this server.
 @arg parallel  The most appliers, 1 to 64.
 @arg verify  Whether to check every checksum before anything is changed.
 @arg sections  Parts to apply, as in pg_restore: `pre-data`, `data`, `post-data`.

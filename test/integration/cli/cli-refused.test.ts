@@ -13,6 +13,8 @@ setCliPair("cli-refused", (made) => {
 const commands: Readonly<Record<string, readonly string[]>> = {
   "snapshot generate": ["--output", "/x"],
   "snapshot apply": ["--input", "/x"],
+  "snapshot fetch": ["snap_x", "--from", "node-x", "--output", "/x"],
+  "snapshot download": ["snap_x", "--output", "/x"],
   "snapshot list": [],
   "snapshot verify": ["/x"],
   "snapshot progress": ["snap_x"],
@@ -53,7 +55,9 @@ async function refused(args: readonly string[], code: number, connection = pair.
 }
 
 test("all commands are tried here", () => {
-  const connecting = commandNames().filter((name) => !["daemon", "tls init"].includes(name));
+  const connecting = commandNames().filter(
+    (name) => !["daemon", "tls init", "snapshot inspect"].includes(name),
+  );
   expect(Object.keys(commands).sort()).toEqual([...connecting].sort());
 });
 

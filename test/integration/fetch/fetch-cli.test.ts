@@ -92,6 +92,8 @@ test("a download goes into no directory of something else, and says what is miss
     "does not exist",
   );
   expect(await run(2, "snapshot", "download", "x")).toMatchObject({ stdout: "" });
+  for (const parallel of ["0", "65", "-1"])
+    await run(2, ...into(join(here, "none")), "--parallel", parallel);
 });
 
 test("what is not what the manifest says ends a download", async () => {

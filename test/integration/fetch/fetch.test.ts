@@ -109,6 +109,14 @@ test("roles that are no superusers fetch and read, if both sides let them, and n
     error_message: expect.stringContaining("peer: permission denied for snapshot"),
     error_hint: "Become a member of that role, or of pg_read_server_files.",
   });
+  // one of its own, below snapshot_directories
+  const there = { ...as, password: fetcherPassword };
+  await b.query(`grant select on t1 to ${fetcher}`);
+  const own = await takeSnapshot(b, { ...there, args: "tables => '{public.t1}'" });
+  const ofOwn = await runFetch(a, pair.conninfo, own.snapshot_id, as);
+  expect(ofOwn).toMatchObject({ status: "complete", error_message: null });
+  await expectSameFiles(ofOwn.storage_path, own.storage_path);
+  await b.query("select steep_repl.drop_snapshot($1)", [own.snapshot_id], there);
   await b.query(`grant pg_read_server_files, pg_monitor to ${fetcher}`);
   const fetched = await start();
   await b.query(`revoke pg_read_server_files, pg_monitor from ${fetcher}`);
