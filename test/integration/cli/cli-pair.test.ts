@@ -157,7 +157,17 @@ test("what cannot be created is told, without its password", async () => {
   expect((await pair(2, ["check", "node_x", "--peer", conninfo(a)])).stderr).toContain(
     "lead to the same database",
   );
-  await client.query("drop server node_x");
+  // where the server asks for none
+  await makeMissing({
+    ...{ side, node: "node_x", server: "node_x", extension: false, options: null },
+    mapping: { user: "admin", password: undefined },
+    registration: null,
+  });
+  const { rows } = await client.query(
+    "select umoptions from pg_user_mappings where srvname = 'node_x'",
+  );
+  expect(rows).toEqual([{ umoptions: ["user=admin"] }]);
+  await client.query("drop server node_x cascade");
   await client.end();
 });
 
