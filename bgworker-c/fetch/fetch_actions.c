@@ -15,16 +15,15 @@ static uint32 wait_event_fetch = 0;
 
 /* Connect, and find the snapshot there. */
 static void
-open_peer(JobRun *run, Jsonb *action)
+find_snapshot(JobRun *run, char *snapshot)
 {
 	FetchRun *fetch = MemoryContextAllocZero(run->context, sizeof(FetchRun));
 	char *opened[3];
 
 	requester_begin();
 	fetch->connection = requester_open_peer(run);
-	requester_texts(
-		run, opened, 3, "select * from steep_repl._fetch_open($1, $2)",
-		SQL_ARGS(arg_text(fetch->connection), arg_text(action_text(action, "snapshot"))));
+	requester_texts(run, opened, 3, "select * from steep_repl._fetch_open($1, $2)",
+					SQL_ARGS(arg_text(fetch->connection), arg_text(snapshot)));
 	requester_commit();
 	if (strlen(opened[0]) >= MAXPGPATH ||
 		!digest_from_hex(opened[2], strlen(opened[2]), fetch->manifest_sha256))
@@ -33,6 +32,32 @@ open_peer(JobRun *run, Jsonb *action)
 	fetch->path = opened[0];
 	fetch->manifest_bytes = strtou64(opened[1], NULL, 10);
 	run->fetch = fetch;
+}
+
+/* A job that goes on waits for its peer, which may have gone down with this server; one that begins does not. */
+static void
+open_peer(JobRun *run, Jsonb *action)
+{
+	DirectoryMark mark = job_directory_mark(run->job);
+	char *snapshot = action_text(action, "snapshot");
+	bool goes_on = directory_bytes(run->job->path, &mark) >= 0;
+	int n_losses = 0;
+
+	run->fetch = NULL;
+	while (run->fetch == NULL)
+	{
+		PG_TRY();
+		{
+			find_snapshot(run, snapshot);
+		}
+		PG_CATCH();
+		{
+			if (!goes_on)
+				PG_RE_THROW();
+			fetch_survive_loss(run->job, &n_losses, run->context);
+		}
+		PG_END_TRY();
+	}
 }
 
 static void

@@ -92,6 +92,9 @@ extern void fetch_rate_init(FetchRate *rate, int kilobytes_per_second);
 extern bool fetch_rate_is_free(FetchRate *rate);
 extern void fetch_rate_wait(FetchRate *rate, uint32 bytes);
 
+/* fetch_loss.c */
+extern void fetch_survive_loss(SteepJob *job, int *n_losses, MemoryContext context);
+
 /* fetch_files.c: the files that are written */
 extern void fetch_make_files(JobRun *run);
 extern int fetch_open_file(int dirfd, const FetchFile *file);

@@ -8,18 +8,8 @@
  */
 #include "fetch/piece_queue.h"
 
-#include "access/xact.h"
 #include "jobs/requester.h"
-#include "miscadmin.h"
 #include "peer/peer_pieces.h"
-#include "storage/latch.h"
-#include "utils/memutils.h"
-#include "utils/timestamp.h"
-#include "utils/wait_event.h"
-
-/* A line that is lost so often in a row is left to whoever retries the job: after a minute. */
-#define MAX_LOSSES 9
-#define FIRST_PAUSE_MS 125
 
 /* A connection that there is already is used; else one is made when it is needed. */
 PieceQueue *
@@ -76,56 +66,12 @@ connect_peer(PieceQueue *queue)
 		send_piece(queue, &queue->pieces[(queue->first + i) % QUEUE_PIECES]);
 }
 
-/* Whether an error says that the line is lost, or the server at its other end is down. */
-static bool
-is_loss(const ErrorData *error)
-{
-	return (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_CONNECTION_EXCEPTION &&
-			error->sqlerrcode != ERRCODE_PROTOCOL_VIOLATION) ||
-		   error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
-		   error->sqlerrcode == ERRCODE_CRASH_SHUTDOWN ||
-		   error->sqlerrcode == ERRCODE_CANNOT_CONNECT_NOW ||
-		   error->sqlerrcode == ERRCODE_IDLE_SESSION_TIMEOUT;
-}
-
-/* Wait for longer each time. */
-static void
-pause_after_loss(PieceQueue *queue)
-{
-	static uint32 wait_event = 0;
-	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-												  FIRST_PAUSE_MS << Min(queue->n_losses, 8));
-
-	if (wait_event == 0)
-		wait_event = WaitEventExtensionNew("SteepReplFetchPause");
-	while (GetCurrentTimestamp() < end)
-	{
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end), wait_event);
-		ResetLatch(MyLatch);
-		worker_check_cancel(queue->run->job);
-	}
-}
-
-/* In PG_CATCH: go on if that is worth it, else raise the error again. */
+/* In PG_CATCH: what was lost is asked for again, on another connection. */
 static void
 survive_loss(PieceQueue *queue, MemoryContext context)
 {
-	ErrorData *error;
-
-	MemoryContextSwitchTo(context);
-	error = CopyErrorData();
 	disconnect(queue);
-	if (!is_loss(error) || queue->n_losses >= MAX_LOSSES)
-		PG_RE_THROW();
-	FlushErrorState();
-	AbortOutOfAnyTransaction();
-	MemoryContextSwitchTo(context);
-	ereport(LOG, (errmsg("steep_repl: %s lost its peer and tries again: %s",
-						 queue->run->job->object_id, error->message)));
-	FreeErrorData(error);
-	pause_after_loss(queue);
-	queue->n_losses++;
+	fetch_survive_loss(queue->run->job, &queue->n_losses, context);
 }
 
 /* Ask for a piece, when the rate allows it. There has to be room. */

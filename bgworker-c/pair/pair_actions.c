@@ -53,29 +53,31 @@ open_peer(JobRun *run, Jsonb *action)
 
 /* One that changes nothing that is looked at would be planned again for ever. */
 static void
-check_progress(JobRun *run, const char *sql)
+check_progress(JobRun *run, const char *side, const char *sql)
 {
-	if (run->pair->last != NULL && strcmp(run->pair->last, sql) == 0)
+	char *now = psprintf("%s: %s", side, sql);
+
+	if (run->pair->last != NULL && strcmp(run->pair->last, now) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("a step of the pair had no effect"), errdetail("It was: %s", sql),
+				 errmsg("a step of the pair had no effect"), errdetail("It was: %s", now),
 				 errhint("See what keeps it from that, then go on with retry_operation().")));
-	run->pair->last = MemoryContextStrdup(run->context, sql);
+	run->pair->last = MemoryContextStrdup(run->context, now);
 }
 
 /* What the statement answers, and that it was done, are written down in the transaction of what it did here. */
 static void
 statement(JobRun *run, Jsonb *action)
 {
+	const char *side = action_text(action, "side");
 	const char *sql = action_text(action, "sql");
 	char *answer;
 	OwnerSession session;
 
-	check_progress(run, sql);
+	check_progress(run, side, sql);
 	requester_begin();
 	requester_select(run, &answer, 1, "select steep_repl._pair_run($1, $2, $3)",
-					 SQL_ARGS(arg_text(run->pair->connection),
-							  arg_text(action_text(action, "side")), arg_text(sql)));
+					 SQL_ARGS(arg_text(run->pair->connection), arg_text(side), arg_text(sql)));
 	owner_begin(&session);
 	owner_execute("select steep_repl._pair_keep($1, $2, $3, $4)",
 				  SQL_ARGS(arg_int8(run->job->id), arg_text(action_text(action, "step")),

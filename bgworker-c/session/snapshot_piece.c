@@ -91,9 +91,8 @@ open_file(const OwnedFd *directory, const char *name)
 	OwnedFd *file;
 	struct stat st;
 
-	if (strcmp(name, MANIFEST_FILE) != 0 && apply_find_file(kept.files, name) == NULL)
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_FILE),
-						errmsg("the snapshot's manifest names no file \"%s\"", name)));
+	if (strcmp(name, MANIFEST_FILE) != 0)
+		(void) apply_find_file(kept.files, name);
 	file = owned_fd_create(
 		openat(directory->fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
 	if (file->fd < 0 || fstat(file->fd, &st) != 0)

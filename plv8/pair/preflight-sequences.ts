@@ -98,13 +98,14 @@ export function sequenceShares({
   /** by other nodes */
   readonly taken: readonly number[];
 }): { readonly here: number; readonly there: number } {
-  const shareOf = (list: readonly SequenceFacts[], others: readonly number[]): number => {
+  const ownOf = (list: readonly SequenceFacts[]): number | null => {
     const found = new Set(list.map((s) => s.number).filter((n) => n !== null));
     const own = found.size === 1 ? Number([...found][0]) : null;
-    return own !== null && !others.includes(own)
-      ? own
-      : ([1, 2, 3, 4, 5, 6, 7, 8, 9, 0].find((n) => !others.includes(n)) ?? 1);
+    return own !== null && !taken.includes(own) ? own : null;
   };
-  const first = shareOf(here, taken);
-  return { here: first, there: shareOf(there, [...taken, first]) };
+  const free = (others: readonly (number | null)[]) =>
+    [1, 2, 3, 4, 5, 6, 7, 8, 9, 0].find((n) => !taken.includes(n) && !others.includes(n)) ?? 1;
+  const theirs = ownOf(there);
+  const first = ownOf(here) ?? free([theirs]);
+  return { here: first, there: theirs !== null && theirs !== first ? theirs : free([first]) };
 }

@@ -8,6 +8,7 @@ export const pairSettings = {
   wal_level: "logical",
   track_commit_timestamp: "on",
   max_worker_processes: 24,
+  max_prepared_transactions: 4,
   max_logical_replication_workers: 8,
   "steep_repl.poll_interval": "1s",
 } as const;

@@ -35,6 +35,7 @@ export class Writer {
   ) {
     this.#server = server;
     this.#reconnects = reconnects;
+    const name = `writer of ${server.name}`;
     const mine = half === undefined ? "true" : `id % 2 = ${half}`;
     const ofRows = [
       `update t set v = v || '.' where id = (select id from t where ${mine} order by md5(id::text || clock_timestamp()::text) limit 1)`,
@@ -50,6 +51,12 @@ export class Writer {
             `with new as (insert into t (v) values ('parent') returning id) insert into child (t, n) select id, 0.5 from new`,
             `begin; insert into t (v) values ('kept'); savepoint s; insert into t (v) values ('gone'); rollback to s; commit`,
             `begin; insert into t (v) values ('never'); rollback`,
+            `insert into t (v) values ('alone'), ('together')`,
+            // several for the server, one for us
+            `begin; insert into t (v) values ('prepared'); prepare transaction '${name}' | commit prepared '${name}'`,
+            ...(changes
+              ? [`truncate log | insert into log select i from generate_series(1, 50) i`]
+              : []),
           ]
         : []),
     ];
@@ -68,7 +75,9 @@ export class Writer {
 
   async #write(): Promise<void> {
     try {
-      await this.#server.query(this.#random.pick(this.#statements));
+      for (const statement of this.#random.pick(this.#statements).split(" | ")) {
+        await this.#server.query(statement);
+      }
       this.written++;
     } catch (e) {
       const code = e instanceof Error && "code" in e ? String(e.code) : "";

@@ -25,7 +25,7 @@ setFetchPair(
   (made) => {
     pair = made;
   },
-  { "steep_repl.poll_interval": "1s" },
+  { "steep_repl.poll_interval": "1s", max_worker_processes: 16 },
 );
 const random = createRandom();
 const megabyte = 1024 * 1024;
@@ -107,6 +107,26 @@ test("after kill -9 of a worker and of the server a fetch goes on, and fetches n
   console.log(`killed: ${killed}; ${proxy.bytes} bytes for ${end.bytes_processed}`);
   await expectComplete(end);
   expect(proxy.bytes).toBeLessThan(Number(end.bytes_processed) + underWayBytes);
+});
+
+test("a peer that is still down when a job goes on is waited for, and when one begins is not", async () => {
+  const { a, source, proxy } = pair;
+  const row = await underWay("4MB", megabyte);
+  proxy.isOpen = false;
+  proxy.cut();
+  await a.kill9();
+  await a.start();
+  await waitUntil(
+    () => a.log(),
+    (log) => /could not connect to the peer/.test(log.slice(log.lastIndexOf("is resumed"))),
+    "it has tried to connect",
+  );
+  expect(await runFetch(a, "there", source.snapshot_id)).toMatchObject({
+    status: "failed",
+    error_sqlstate: "08001",
+  });
+  proxy.isOpen = true;
+  await expectComplete((await endOf(a, row)) as FetchRow);
 });
 
 test("one that failed is retried from what is here", async () => {

@@ -1,4 +1,6 @@
 import { existsSync } from "node:fs";
+import { cp, rm, symlink } from "node:fs/promises";
+import { join } from "node:path";
 import { expect, test } from "vitest";
 import {
   expectSameFiles,
@@ -166,6 +168,69 @@ test("what cannot be fetched is refused: when it is asked for, or by the job wit
     expect(row).toMatchObject({ status: "failed", error_sqlstate: sqlstate });
   expect(existsSync(path)).toBe(false);
   expect(await a.query("select * from steep_repl.leftovers()")).toEqual([]);
+});
+
+test("who reads pieces of a snapshot reads its files, and no other", async () => {
+  const { b, source } = pair;
+  const piece = (
+    file: string,
+    start = 0,
+    length = 10,
+    user = "postgres",
+    path = source.storage_path,
+  ) =>
+    b.query(
+      "select steep_repl._snapshot_piece($1, $2, $3, $4) as bytes",
+      [path, file, start, length],
+      { user, password: fetcherPassword },
+    );
+  expect(await piece("toc.dat", 0, 5)).toEqual([{ bytes: Buffer.from("PGDMP") }]);
+  expect(await piece("toc.dat", 2 ** 50)).toEqual([{ bytes: Buffer.alloc(0) }]);
+  for (const file of ["", ".", "..", ".steep_repl", "../x", "/etc/passwd", "toc.dat/../toc.dat"])
+    await expect(piece(file)).rejects.toThrow(/does not name/);
+  for (const [start, length] of [
+    [-1, 1],
+    [0, 0],
+    [0, -1],
+    [0, 2 ** 30],
+  ] as const)
+    await expect(piece("toc.dat", start, length)).rejects.toMatchObject({ code: "22023" });
+  await expect(piece("toc.dat", 0, 1, fetcher)).rejects.toMatchObject({ code: "42501" });
+  await expect(piece("PG_VERSION", 0, 1, fetcher, b.dataDir)).rejects.toMatchObject({
+    code: "42501",
+  });
+  await expect(piece("PG_VERSION", 0, 1, "postgres", b.dataDir)).rejects.toMatchObject({
+    code: "42501",
+  });
+  const copy = freshPath(b);
+  await cp(source.storage_path, copy, { recursive: true });
+  await rm(join(copy, "toc.dat"));
+  await symlink("/etc/passwd", join(copy, "toc.dat"));
+  await expect(piece("toc.dat", 0, 1, "postgres", copy)).rejects.toThrow(/could not open|symbolic/);
+  await rm(copy, { recursive: true });
+});
+
+test("databases of one server fetch side by side, each its own", async () => {
+  const { a, b, source } = pair;
+  await a.createDatabase("other", { extension: true });
+  const conninfo = `host=127.0.0.1 port=${b.port} dbname=postgres user=postgres`;
+  const rows = await Promise.all(
+    ["postgres", "other"].map((database) =>
+      runFetch(a, conninfo, source.storage_path, { database, args: "parallel => 1" }),
+    ),
+  );
+  for (const [i, row] of rows.entries()) {
+    expect(row).toMatchObject({ status: "complete" });
+    await expectSameFiles(row.storage_path, source.storage_path);
+    const database = i === 0 ? "postgres" : "other";
+    expect(
+      await a.query("select snapshot_id from steep_repl.snapshots where status = 'complete'", [], {
+        database,
+      }),
+    ).toEqual([{ snapshot_id: row.snapshot_id }]);
+    await a.query("select steep_repl.drop_snapshot($1)", [row.snapshot_id], { database });
+  }
+  await expectNoLeaks(a);
 });
 
 test("all workers together keep to max_rate", async () => {

@@ -370,3 +370,14 @@ describe("each is found", () => {
     expect(await rows()).toEqual([]);
   });
 });
+
+test("the next value of a node's share, whatever the sequence", async () => {
+  const wrong = await a.query(`
+    select * from (
+      select b.base, i.increment, n.number, steep_repl._pair_next_value(b.base, i.increment, n.number) as next
+      from unnest('{-31,-10,-1,0,1,9,10,11,12345,9223372036854775000,-9223372036854775000}'::numeric[]) b(base),
+        unnest('{10,-10,20,-50,1000}'::numeric[]) i(increment), generate_series(0, 9) n(number)) x
+    where (next - base) * sign(increment) not between 1 and abs(increment)
+       or mod(next - number * abs(increment) / 10, abs(increment)) <> 0`);
+  expect(wrong).toEqual([]);
+});
