@@ -208,11 +208,13 @@ test("on a terminal a pair asks, and shows its phases", async () => {
   expect(refused.printed).toContain("LOSES: the peer's rows that differ are overwritten");
   refused.type("n\n");
   expect((await refused.end).code).toBe(4);
-  const running = startCli(args, { terminal: true });
+  await b.query("update t set v = 'changed there' where id = 1");
+  const running = startCli([...args, "--strategy", "manual"], { terminal: true });
   await running.until(/\? \[y\/N\]/);
   running.type("y\n");
   const { code, stdout } = await running.end;
-  expect(code).toBe(0);
+  expect(code).toBe(1);
+  expect(stdout).toMatch(/1 row left to be resolved; see steep-repl merge conflicts merge_/);
   expect(stdout).toMatch(/done +\w[\w ]* +\d+\.\d s/);
   expect(stdout).not.toContain("s3cr3t");
   expect(names).toEqual(await stepsDone());
