@@ -81,6 +81,16 @@ test("two connection strings are enough, and the password is seen nowhere", asyn
   const checked = await pair(0, ["check", "node_b", ...link, "--yes"]);
   expect(checked.stderr).toContain("created at the peer");
   expect(checked.stderr).toMatch(/checks: 0 problems, \d+ warnings?\n/);
+  // the peer's node is found by where it leads, also if its name is not given
+  await b.query("update steep_repl.nodes set system_identifier = null");
+  const found = await pair(0, ["check", "node_b", "--peer", conninfo(b)]);
+  expect(found.stderr).not.toContain("missing");
+  // a node that exists is the peer of --peer, or refused
+  await b.createDatabase("other");
+  const other = conninfo(b).replace("dbname=postgres", "dbname=other");
+  expect((await pair(2, ["check", "node_b", "--peer", other])).stderr).toContain(
+    'node "node_b" here is another database than the one of --peer',
+  );
   // nothing is missing any more
   expect((await pair(0, ["check", "node_b", ...link, "--all"])).stderr).not.toContain("create");
   await expectNoSecret();
