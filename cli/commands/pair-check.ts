@@ -3,7 +3,7 @@ import type { CommonOptions, Invocation } from "../invocation.ts";
 import { counted } from "../output/units.ts";
 import type { Result, Session } from "../session.ts";
 import { linkNodes } from "./pair-link.ts";
-import { type PairCheckOptions, type PairScope, preflight } from "./pair-scope.ts";
+import { type PairCheckOptions, type PairScope, preflight, requirePeer } from "./pair-scope.ts";
 
 /** How many checks found what. */
 export interface Findings {
@@ -19,6 +19,7 @@ export async function findingsOf(
   node: string,
   scope: PairScope,
 ): Promise<Findings> {
+  await requirePeer(session, node);
   const { sql, params } = preflight(node, scope);
   const rows = await invocation.interruptible(session, () => session.query(sql, params));
   const count = (status: string) =>

@@ -4,6 +4,7 @@ import type { Invocation } from "../invocation.ts";
 import type { Result } from "../session.ts";
 import { call } from "../sql-call.ts";
 import { placeOf } from "./local-node.ts";
+import { requirePeer } from "./pair-scope.ts";
 
 interface DropOptions {
   readonly force?: boolean;
@@ -19,6 +20,7 @@ export async function dropPair(
   requireYes(yes, `dropping the pair with node "${node}"`);
   const { output } = invocation;
   return invocation.withSession(async (session) => {
+    await requirePeer(session, node);
     const here = `${session.serverName}, database ${session.client.database}`;
     output.message(
       `here (${here}) and the peer (${await placeOf(session, node)}) stop replicating to each other: ` +

@@ -78,17 +78,50 @@ export async function wayTo({ client, hasExtension }: Side, node: string): Promi
   };
 }
 
-/** What a side calls a server: as a node with a foreign server if there is one, or in any case. */
-export async function nameOf(
-  { client, hasExtension }: Side,
-  systemIdentifier: string,
-  needsServer: boolean,
-): Promise<string | undefined> {
-  if (!hasExtension) return undefined;
+/** What a database is registered as in itself. */
+export async function ownName({ client, ...side }: Side): Promise<string | undefined> {
+  if (!side.hasExtension) return undefined;
   const { rows } = await client.query<Row>(
     `select n.node_id from steep_repl.nodes n
-     where n.system_identifier = $1 and (n.foreign_server is not null or not $2::boolean) order by n.node_id limit 1`,
-    [systemIdentifier, String(needsServer)],
+     where n.system_identifier = $1 and n.foreign_server is null
+       and coalesce(n.dbname, pg_catalog.current_database()) = pg_catalog.current_database() order by n.node_id limit 1`,
+    [side.systemIdentifier],
   );
   return rows[0]?.node_id ?? undefined;
+}
+
+/** The node of a side that leads to the other one, as steep_repl there finds it by connecting. */
+export async function nodeThatLeadsTo(from: Side, to: Side): Promise<string | undefined> {
+  if (!from.hasExtension) return undefined;
+  try {
+    const { rows } = await from.client.query<Row>(
+      "select steep_repl._pair_back($1, $2) ->> 'node_id' as node_id",
+      [to.systemIdentifier, to.databaseOid],
+    );
+    return rows[0]?.node_id ?? undefined;
+  } catch (error) {
+    // an older version, of which the check tells
+    if ((error as { readonly code?: string }).code === "42883") return undefined;
+    throw error;
+  }
+}
+
+/** Whether a node of a side leads to the other one; undefined where it cannot be reached, of which the check tells. */
+export async function leadsTo(from: Side, node: string, to: Side): Promise<boolean | undefined> {
+  const ask = async (sql: string, param: string) =>
+    (await from.client.query<Row>(sql, [param])).rows[0]?.found ?? "";
+  try {
+    const connection = await ask("select steep_repl._peer_open($1) as found", node);
+    const found = await ask(
+      `select (steep_repl._peer_json($1, $$
+         select (select c.system_identifier::text from pg_catalog.pg_control_system() c) || ' ' || d.oid as place
+         from pg_catalog.pg_database d where d.datname = pg_catalog.current_database()$$) -> 0 ->> 'place') as found`,
+      connection,
+    );
+    await ask("select steep_repl._peer_close($1)::text as found", connection);
+    return found === `${to.systemIdentifier} ${to.databaseOid}`;
+  } catch (error) {
+    if ((error as { readonly severity?: string }).severity === undefined) throw error;
+    return undefined;
+  }
 }

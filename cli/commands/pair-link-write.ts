@@ -73,7 +73,7 @@ begin
     perform set_config('pg_stat_statements.track', 'none', true);
   end if;
   execute (select format('create user mapping for current_user server %I options (user %L%s)', m.server, m.username,
-                         coalesce(format(', password %L', m.password), '')) from pg_temp.steep_repl_mapping m);
+                         case when m.password is not null then format(', password %L', m.password) end) from pg_temp.steep_repl_mapping m);
 exception when query_canceled or others then
   get stacked diagnostics state = returned_sqlstate, why = message_text;
   raise exception using errcode = state, message = why;

@@ -4,7 +4,7 @@ import { connect, passwordFor } from "../connection/connect.ts";
 import { resolveTarget, type Target } from "../connection/resolve.ts";
 import type { CommonOptions, Invocation } from "../invocation.ts";
 import { type Address, addressesOf } from "./pair-address.ts";
-import { nameOf, type Side, sideOf, type WayFacts, wayTo } from "./pair-link-facts.ts";
+import { leadsTo, nodeThatLeadsTo, ownName, type Side, sideOf, wayTo } from "./pair-link-facts.ts";
 import { isComplete, type Missing, makeMissing, statementsOf } from "./pair-link-write.ts";
 import { isConninfo } from "./peer.ts";
 
@@ -88,24 +88,14 @@ async function missingOf(
   }
   const addresses = () => addressesOf(here, there, options);
   return [
-    missingWay(invocation, here, there, node, await wayTo(here, node), () => addresses().peer),
-    missingWay(
-      invocation,
-      there,
-      here,
-      localName,
-      await wayTo(there, localName),
-      () => addresses().local,
-    ),
+    await missingWay(invocation, here, there, node, () => addresses().peer),
+    await missingWay(invocation, there, here, localName, () => addresses().local),
   ];
 }
 
-/** As the peer knows this server, as it knows itself, or by its host. */
+/** As the peer knows this database, as it is called in itself, or by its host. */
 async function localNameOf(here: Side, there: Side): Promise<string> {
-  const known =
-    (await nameOf(there, here.systemIdentifier, true)) ??
-    (await nameOf(here, here.systemIdentifier, false)) ??
-    (await nameOf(there, here.systemIdentifier, false));
+  const known = (await nodeThatLeadsTo(there, here)) ?? (await ownName(here));
   if (known !== undefined) return known;
   const { host, isSocket, port } = here.candidate;
   const isName = !isSocket && host !== "localhost" && /^[a-z][a-z0-9-]*(\.|$)/i.test(host);
@@ -113,19 +103,22 @@ async function localNameOf(here: Side, there: Side): Promise<string> {
 }
 
 /** What a side lacks of the way to the other, which it is to call so. */
-function missingWay(
+async function missingWay(
   invocation: Invocation,
   from: Side,
   to: Side,
   node: string,
-  { node: known, options, hasMapping }: WayFacts,
   addressOf: () => Address,
-): Missing {
+): Promise<Missing> {
+  const { node: known, options, hasMapping } = await wayTo(from, node);
   const found = known?.systemIdentifier;
-  if (found && found !== to.systemIdentifier) {
+  const leadsElsewhere =
+    (found && found !== to.systemIdentifier) ||
+    (known?.foreignServer && hasMapping && (await leadsTo(from, node, to)) === false);
+  if (leadsElsewhere) {
     throw usageError(
-      `node "${node}" is registered ${from.place} as another server`,
-      "give the name that this server has there, or remove the node with steep-repl node remove",
+      `node "${node}" ${from.place} is another database than ${to.place === "here" ? "this one" : "the one of --peer"}`,
+      "give the name that it has there, or remove the node with steep-repl node remove",
     );
   }
   const server = known?.foreignServer ?? node;

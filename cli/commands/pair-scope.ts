@@ -1,5 +1,8 @@
 import type { Option } from "commander";
+import { CliError, exitCode } from "../cli-error.ts";
 import { listOption, option, yesOption } from "../command.ts";
+import { shellWord } from "../output/shell-words.ts";
+import type { Session } from "../session.ts";
 import { call, type Statement } from "../sql-call.ts";
 import type { LinkOptions } from "./pair-link.ts";
 
@@ -40,6 +43,21 @@ export function pairScopeOptions(): Option[] {
     option("--peer-address <host>", "with --peer: HOST[:PORT] at which this one reaches the peer"),
     yesOption(),
   ];
+}
+
+/** A pair's peer is a node with a foreign server. Throws where it is none, and says how it becomes one. */
+export async function requirePeer(session: Session, node: string): Promise<void> {
+  const { rows } = await session.query(
+    "select n.foreign_server from steep_repl.nodes n where n.node_id = $1",
+    [node],
+  );
+  const [row] = rows;
+  if (row?.values.foreign_server) return;
+  throw new CliError(
+    exitCode.failed,
+    `node "${node}" ${row === undefined ? "is not registered" : "has no foreign server"}`,
+    `give its connection string: steep-repl pair check ${shellWord(node)} --peer CONNINFO; or create a foreign server, and name it with steep-repl node register`,
+  );
 }
 
 /** The arguments of start_pair() that preflight() has, too. */

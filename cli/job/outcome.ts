@@ -1,4 +1,5 @@
 import type { Invocation } from "../invocation.ts";
+import { counted } from "../output/units.ts";
 import type { ResultRow, Session } from "../session.ts";
 
 const counts = ["local_only_count", "remote_only_count", "conflict_count", "unsettled_count"];
@@ -21,7 +22,7 @@ export async function hasOpenConflicts(
   );
   if (values.count === "0") return false;
   output.message(
-    `${values.count} rows differ and wait to be resolved; see steep-repl merge conflicts ${mergeId}${connectionFlags}`,
+    `${counted(Number(values.count), "row")} left to be resolved; see steep-repl merge conflicts ${mergeId}${connectionFlags}`,
   );
   return true;
 }

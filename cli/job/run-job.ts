@@ -17,6 +17,7 @@ const internal: ReadonlySet<string> = new Set([
   ...["error_message", "error_sqlstate", "error_hint", "eta_seconds"],
   // of pairs
   ...["local_node", "has_schema", "is_shared", "is_removed", "round", "stepped_at", "fetch_id"],
+  ...["local_share", "peer_share"],
 ]);
 
 /** Queue a job and see it to its end, or print its id with --no-wait. */

@@ -81,6 +81,16 @@ test("two connection strings are enough, and the password is seen nowhere", asyn
   const checked = await pair(0, ["check", "node_b", ...link, "--yes"]);
   expect(checked.stderr).toContain("created at the peer");
   expect(checked.stderr).toMatch(/checks: 0 problems, \d+ warnings?\n/);
+  // the peer's node is found by where it leads, also if its name is not given
+  await b.query("update steep_repl.nodes set system_identifier = null");
+  const found = await pair(0, ["check", "node_b", "--peer", conninfo(b)]);
+  expect(found.stderr).not.toContain("missing");
+  // a node that exists is the peer of --peer, or refused
+  await b.createDatabase("other");
+  const other = conninfo(b).replace("dbname=postgres", "dbname=other");
+  expect((await pair(2, ["check", "node_b", "--peer", other])).stderr).toContain(
+    'node "node_b" here is another database than the one of --peer',
+  );
   // nothing is missing any more
   expect((await pair(0, ["check", "node_b", ...link, "--all"])).stderr).not.toContain("create");
   await expectNoSecret();
@@ -157,7 +167,17 @@ test("what cannot be created is told, without its password", async () => {
   expect((await pair(2, ["check", "node_x", "--peer", conninfo(a)])).stderr).toContain(
     "lead to the same database",
   );
-  await client.query("drop server node_x");
+  // where the server asks for none
+  await makeMissing({
+    ...{ side, node: "node_x", server: "node_x", extension: false, options: null },
+    mapping: { user: "admin", password: undefined },
+    registration: null,
+  });
+  const { rows } = await client.query(
+    "select umoptions from pg_user_mappings where srvname = 'node_x'",
+  );
+  expect(rows).toEqual([{ umoptions: ["user=admin"] }]);
+  await client.query("drop server node_x cascade");
   await client.end();
 });
 
@@ -198,11 +218,13 @@ test("on a terminal a pair asks, and shows its phases", async () => {
   expect(refused.printed).toContain("LOSES: the peer's rows that differ are overwritten");
   refused.type("n\n");
   expect((await refused.end).code).toBe(4);
-  const running = startCli(args, { terminal: true });
+  await b.query("update t set v = 'changed there' where id = 1");
+  const running = startCli([...args, "--strategy", "manual"], { terminal: true });
   await running.until(/\? \[y\/N\]/);
   running.type("y\n");
   const { code, stdout } = await running.end;
-  expect(code).toBe(0);
+  expect(code).toBe(1);
+  expect(stdout).toMatch(/1 row left to be resolved; see steep-repl merge conflicts merge_/);
   expect(stdout).toMatch(/done +\w[\w ]* +\d+\.\d s/);
   expect(stdout).not.toContain("s3cr3t");
   expect(names).toEqual(await stepsDone());
