@@ -32,8 +32,8 @@ static const PhaseShare merge_phases[] = {{"planning", 0, 1},
 
 static const PhaseShare pair_phases[] = {
 	{"planning", 0, 2},    {"publishing", 2, 3},    {"snapshot", 3, 30},   {"fetching", 30, 50},
-	{"loading", 50, 85},   {"subscribing", 85, 86}, {"merging", 10, 86},   {"sequences", 86, 88},
-	{"comparing", 88, 99}, {"finalizing", 99, 100}, {"complete", 100, 100}};
+	{"loading", 50, 85},   {"subscribing", 85, 86}, {"merging", 86, 90},   {"sequences", 90, 91},
+	{"comparing", 91, 99}, {"finalizing", 99, 100}, {"complete", 100, 100}};
 static const PhaseShare fetch_phases[] = {
 	{"planning", 0, 1}, {"data", 1, 99}, {"finalizing", 99, 99}, {"complete", 100, 100}};
 

@@ -41,6 +41,8 @@ export interface RoleFacts {
   readonly bypasses_rls: boolean;
   readonly may_subscribe: boolean;
   readonly may_create: boolean;
+  /** of the functions for replication origins */
+  readonly may_set_origin: boolean;
 }
 
 export interface TableFacts {
@@ -50,6 +52,7 @@ export interface TableFacts {
   readonly kind: "r" | "p" | "f";
   readonly persistence: "p" | "u";
   readonly is_identified: boolean | null;
+  readonly has_key: boolean;
   readonly has_rls: boolean;
   readonly always_triggers: readonly string[];
   readonly unlogged_parts: number;
@@ -76,6 +79,7 @@ export interface OtherFacts {
   readonly pairs: readonly string[];
   readonly large_objects: number;
   readonly extensions: readonly string[];
+  readonly schemas: readonly string[];
   readonly roles: readonly string[];
   readonly tablespaces: readonly string[];
 }

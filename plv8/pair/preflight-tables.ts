@@ -30,6 +30,7 @@ function ofSide(side: "local" | "peer", half: HalfFacts): readonly CheckRow[] {
   const tables = half.tables.filter(isReplicable);
   const other = half.tables.filter((t) => !isReplicable(t));
   const unidentified = tables.filter((t) => t.is_identified === false);
+  const keyless = tables.filter((t) => t.is_identified !== false && !t.has_key);
   const others = tables.filter((t) => !t.is_owned);
   const secured = tables.filter((t) => t.has_rls);
   const firing = tables.filter((t) => t.always_triggers.length > 0);
@@ -53,6 +54,15 @@ function ofSide(side: "local" | "peer", half: HalfFacts): readonly CheckRow[] {
         : problem(
             `${named(unidentified)}: an UPDATE or DELETE fails once the table is published`,
             unidentified.map((t) => `alter table ${t.name} add primary key (...);`).join(" "),
+          ),
+    ),
+    row(
+      "primary key",
+      keyless.length === 0
+        ? nothingWrong("each table has one, by which the nodes are compared")
+        : problem(
+            `${named(keyless)}: without one, rows of two nodes cannot be compared`,
+            keyless.map((t) => `alter table ${t.name} add primary key (...);`).join(" "),
           ),
     ),
     row(

@@ -1,49 +1,12 @@
 import type { CloseFacts, HalfFacts } from "./pair-facts.ts";
 import type { PairParams } from "./pair-params.ts";
+import { roleChecks } from "./preflight-rights.ts";
 import { type Check, type CheckRow, nothingWrong, problem, warning } from "./preflight-row.ts";
 import { keptSequences, sequenceChecks } from "./preflight-sequences.ts";
 import { bothChecks, serverChecks } from "./preflight-servers.ts";
 import { tableChecks } from "./preflight-tables.ts";
 
 type Side = "local" | "peer";
-
-function roleChecks(
-  side: Side,
-  { role, server }: HalfFacts,
-  subscriber: { readonly role: string; readonly may_replicate: boolean },
-): readonly CheckRow[] {
-  const row = (name: string, check: Check): CheckRow => ({ side, check_name: name, ...check });
-  const quoted = `"${role.name.replace(/"/g, '""')}"`;
-  return [
-    row(
-      "right to subscribe",
-      role.may_subscribe || role.is_superuser
-        ? nothingWrong(`role ${quoted} may`)
-        : problem(
-            `role ${quoted} may not create subscriptions`,
-            `grant pg_create_subscription to ${quoted}`,
-          ),
-    ),
-    row(
-      "right to publish",
-      role.may_create
-        ? nothingWrong(`role ${quoted} may`)
-        : problem(
-            `role ${quoted} may create nothing in this database`,
-            `grant create on database "${server.database.replace(/"/g, '""')}" to ${quoted}`,
-          ),
-    ),
-    row(
-      "right to replicate",
-      subscriber.may_replicate && role.may_replicate
-        ? nothingWrong("slots may be made and read")
-        : problem(
-            `role "${subscriber.may_replicate ? role.name : subscriber.role}" has not the attribute REPLICATION`,
-            `alter role "${(subscriber.may_replicate ? role.name : subscriber.role).replace(/"/g, '""')}" replication`,
-          ),
-    ),
-  ];
-}
 
 const names = (list: readonly string[]) => list.join(", ");
 const megabytes = (bytes: number) => `${Math.floor(bytes / 1024 / 1024)} MB`;
@@ -132,6 +95,12 @@ function otherChecks(side: Side, half: HalfFacts, params: PairParams): readonly 
   ];
 }
 
+/** The schema of a name as SQL quotes it. */
+function schemaOf(name: string): string {
+  const quoted = /^"((?:[^"]|"")*)"\./.exec(name)?.[1];
+  return quoted === undefined ? (name.split(".")[0] ?? "") : quoted.replace(/""/g, '"');
+}
+
 function missing(here: readonly string[], there: readonly string[]): readonly string[] {
   return here.filter((name) => !there.includes(name));
 }
@@ -149,6 +118,12 @@ function peerChecks(
   if (params.existing !== "refuse") {
     return [];
   }
+  const isWhole =
+    params.tables === null && params.schemas === null && params.exclude_tables === null;
+  const used = new Set(here.tables.map((t) => schemaOf(t.name)));
+  const schemas = missing(here.others.schemas, there.others.schemas).filter((name) =>
+    used.has(name),
+  );
   const roles = missing(here.others.roles, there.others.roles);
   const extensions = missing(here.others.extensions, there.others.extensions);
   const spaces = missing(here.others.tablespaces, there.others.tablespaces);
@@ -177,6 +152,17 @@ function peerChecks(
             `missing there: ${names(roles)}; objects that they own, or have rights to, cannot be made`,
             roles.map((name) => `create role "${name.replace(/"/g, '""')}";`).join(" "),
           ),
+    ),
+    row(
+      "schemas",
+      schemas.length === 0
+        ? nothingWrong("all are there")
+        : isWhole
+          ? nothingWrong(`the job creates ${names(schemas)}`)
+          : problem(
+              `missing there: ${names(schemas)}; with some tables only, those alone are created`,
+              schemas.map((name) => `create schema "${name.replace(/"/g, '""')}";`).join(" "),
+            ),
     ),
     row(
       "tablespaces",
@@ -265,14 +251,24 @@ export function preflight({
     ...rows,
     ...serverChecks("peer", there.server),
     ...bothChecks(facts),
-    ...roleChecks("local", here, {
-      role: back.role ?? here.role.name,
-      may_replicate: back.may_replicate ?? true,
-    }),
-    ...roleChecks("peer", there, {
-      role: there.role.name,
-      may_replicate: there.role.may_replicate,
-    }),
+    ...roleChecks(
+      "local",
+      here,
+      {
+        role: back.role ?? here.role.name,
+        may_replicate: back.may_replicate ?? true,
+      },
+      params.existing,
+    ),
+    ...roleChecks(
+      "peer",
+      there,
+      {
+        role: there.role.name,
+        may_replicate: there.role.may_replicate,
+      },
+      params.existing,
+    ),
     ...otherChecks("local", here, params),
     ...otherChecks("peer", there, params),
     ...peerChecks(facts, params),

@@ -1,4 +1,4 @@
-import type { PairAction, PairSide } from "../shared/action.ts";
+import type { PairAction, PairPhase, PairSide } from "../shared/action.ts";
 import { quoteIdent, quoteLiteral } from "../shared/sql-text.ts";
 import type { Names, ObjectFacts, PairFacts } from "./pair-facts.ts";
 import { refuseOther, type Step, type StepInput, statement } from "./step.ts";
@@ -59,12 +59,12 @@ function isPublicationOf({ objects }: View, { pair }: PairFacts): boolean {
 }
 
 /** The tables are published, partitioned ones as a whole. */
-export function publishing(side: PairSide): Step {
+export function publishing(side: PairSide, phase: PairPhase = "publishing"): Step {
   return ({ facts }) => {
     const view = viewOf(side, facts);
     if (view.objects.publication === null) {
       return statement(
-        "publishing",
+        phase,
         side === "local" ? "publication here" : "publication at the peer",
         side,
         `create publication ${quoteIdent(view.names.publication)} for table ${(facts.pair.tables ?? []).join(", ")} with (publish_via_partition_root = true)`,
@@ -104,7 +104,11 @@ export function slotting(side: PairSide): Step {
 /** A subscription to the other side, of what was written there and nowhere else, from its slot on. */
 export function subscribing(
   side: PairSide,
-  { enabled, step }: { readonly enabled: boolean; readonly step: string },
+  {
+    enabled,
+    step,
+    phase = "subscribing",
+  }: { readonly enabled: boolean; readonly step: string; readonly phase?: PairPhase },
 ): Step {
   return ({ facts }: StepInput) => {
     const { objects, names, server } = viewOf(side, facts);
@@ -113,7 +117,7 @@ export function subscribing(
     if (found === null) {
       const args = [names.subscription, server, publication, slot].map(quoteLiteral).join(", ");
       return statement(
-        "subscribing",
+        phase,
         step,
         side,
         `select steep_repl._pair_subscribe(${args}, ${enabled})`,

@@ -98,5 +98,6 @@ Ends a pair: drops its subscriptions, slots and publications on both nodes. Rows
 @error 55006  The pair is being set up.
 @error 08001  The peer cannot be reached, and `force` was not given.
 @example
-SELECT side, object, dropped FROM steep_repl.drop_pair('node_b');
+SELECT d.side, d.object, d.dropped FROM steep_repl.pairs p, steep_repl.drop_pair(p.peer) d
+  WHERE p.peer = 'node_b' AND p.status = 'complete';
 $doc$;

@@ -29,6 +29,13 @@ begin
         raise;
       end if;
     end;
+    -- one that this side cannot tell to end; it may come again before the slot is gone
+    begin
+      perform pg_terminate_backend(s.active_pid) from pg_replication_slots s
+      where s.slot_name = _pair_drop_slot.slot_name and s.active_pid is not null and clock_timestamp() > give_up - interval '8 s';
+    exception when insufficient_privilege then
+      null;
+    end;
     perform pg_sleep(0.05);
   end loop;
 end

@@ -44,7 +44,12 @@ as $fn$
   select jsonb_build_object(
     'name', r.rolname, 'is_superuser', r.rolsuper, 'may_replicate', r.rolreplication or r.rolsuper, 'bypasses_rls', r.rolbypassrls or r.rolsuper,
     'may_subscribe', pg_has_role('pg_create_subscription', 'USAGE'),
-    'may_create', has_database_privilege(current_database(), 'CREATE'))
+    'may_create', has_database_privilege(current_database(), 'CREATE'),
+    'may_set_origin', (
+      select bool_and(has_function_privilege(p.oid, 'EXECUTE')) from pg_proc p
+      where p.pronamespace = 'pg_catalog'::regnamespace
+        and p.proname in ('pg_replication_origin_create', 'pg_replication_origin_drop',
+                          'pg_replication_origin_session_setup', 'pg_replication_origin_session_reset')))
   from pg_roles r where r.rolname = current_user
 $fn$;
 comment on function steep_repl._pair_role() is 'private: what the caller may, of what a pair needs';
@@ -69,6 +74,7 @@ as $fn$
       where p.status = 'complete' and steep_repl._is_here(p.system_identifier, p.database_oid)),
     'large_objects', (select count(*) from (select from pg_largeobject_metadata limit 1) m),
     'extensions', (select jsonb_agg(e.extname order by e.extname) from pg_extension e),
+    'schemas', (select jsonb_agg(n.nspname order by n.nspname) from pg_namespace n where n.nspname !~ '^pg_'),
     'roles', (select jsonb_agg(r.rolname order by r.rolname) from pg_roles r where r.rolname !~ '^pg_'),
     'tablespaces', (select jsonb_agg(t.spcname order by t.spcname) from pg_tablespace t))
 $fn$;

@@ -25,6 +25,12 @@ as $fn$
 $fn$;
 comment on function steep_repl._pair_is_identified(oid) is 'private: whether a table has a replica identity; NULL for a partitioned one without partitions';
 
+-- Whether its rows have a key, by which two nodes can be compared.
+create function steep_repl._pair_has_key(relation oid) returns boolean
+language sql stable strict parallel unsafe set search_path = pg_catalog, pg_temp
+as $fn$ select exists (select from pg_index i where i.indrelid = $1 and i.indisprimary and i.indisvalid) $fn$;
+comment on function steep_repl._pair_has_key(oid) is 'private: whether a table has a primary key';
+
 create function steep_repl._pair_has_rows(table_name text) returns boolean
 language plpgsql stable strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off @SET_READING@ as $fn$
 declare
@@ -47,7 +53,7 @@ begin
   return (
     select coalesce(jsonb_agg(jsonb_build_object(
              'name', t.table_name, 'owner', t.owner, 'is_owned', t.is_owned, 'kind', t.kind, 'persistence', t.persistence,
-             'is_identified', steep_repl._pair_is_identified(t.relation), 'has_rls', x.relrowsecurity,
+             'is_identified', steep_repl._pair_is_identified(t.relation), 'has_key', steep_repl._pair_has_key(t.relation), 'has_rls', x.relrowsecurity,
              'always_triggers', (select coalesce(jsonb_agg(quote_ident(g.tgname) order by g.tgname), '[]') from pg_trigger g
                                  where g.tgrelid = t.relation and g.tgenabled in ('A', 'R') and not g.tgisinternal),
              'unlogged_parts', (select count(*) from pg_partition_tree(t.relation) p join pg_class c on c.oid = p.relid where c.relpersistence = 'u'),

@@ -222,6 +222,23 @@ const plants: readonly Plant[] = [
     undo: "drop table bare",
   },
   {
+    name: "no key",
+    side: "local",
+    check: "primary key",
+    status: "problem",
+    sql: "create table whole (id int not null); alter table whole replica identity full",
+    undo: "drop table whole",
+  },
+  {
+    name: "a schema that the peer has not, with some tables only",
+    side: "local",
+    check: "schemas",
+    status: "problem",
+    args: ", tables => '{apart.z}'",
+    sql: "create schema apart; create table apart.z (id int primary key)",
+    undo: "drop schema apart cascade",
+  },
+  {
     name: "no replica identity of a partition",
     side: "local",
     check: "replica identity",
