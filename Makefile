@@ -123,7 +123,7 @@ stop:
 	@scripts/server.sh stop $(server_name)
 
 demo:
-	@$(MAKE) -s --no-print-directory stage JS=$(JS) NAME=$(MODULE_big)
+	@$(MAKE) -s --no-print-directory stage cli JS=$(JS) NAME=$(MODULE_big)
 	@JS=$(JS) scripts/demo.sh
 
 pg-env:
@@ -316,7 +316,7 @@ help:
 	@echo '                         start a server with steep_repl (or restart it, data is kept)'
 	@echo '  make psql NAME=a       psql on it (ARGS="-c ..." is passed on)'
 	@echo '  make stop NAME=a       stop it; without NAME: all of them'
-	@echo '  make demo              copy a small shop to a second server, compare'
+	@echo '  make demo              make a pair of two servers, cut the line, repair it'
 	@echo '  eval "$$(make pg-env)"  put the programs of this PostgreSQL first on PATH'
 	@echo 'Develop'
 	@echo '  make test              unit and integration tests (ARGS="test/unit/..." runs some)'

@@ -33,7 +33,7 @@ start_server() {
   idle=$(processes)
 }
 
-kinds=(snapshot apply floor memory latency overlap merge)
+kinds=(snapshot apply floor memory latency overlap merge fetch)
 for file in data measure "${kinds[@]}"; do
   # shellcheck source=/dev/null
   . "$here/$file.sh"

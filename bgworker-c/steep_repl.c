@@ -38,6 +38,8 @@ _PG_init(void)
 	action_register(&overlap_actions);
 	action_register(&merge_actions);
 	action_register(&undo_actions);
+	action_register(&pair_actions);
+	action_register(&fetch_actions);
 
 	if (!process_shared_preload_libraries_in_progress)
 		return;

@@ -7,6 +7,7 @@ import { addNode } from "./commands/node.ts";
 import { addOps } from "./commands/ops.ts";
 import { addAnalyzeOverlap } from "./commands/overlap.ts";
 import { addOverlap } from "./commands/overlap-stored.ts";
+import { addPair } from "./commands/pair.ts";
 import { addSchema } from "./commands/schema.ts";
 import { addSnapshot } from "./commands/snapshot.ts";
 import { addTls } from "./commands/tls.ts";
@@ -34,8 +35,8 @@ export function program(): Command {
   $ steep-repl merge start node-b --tables public.orders --dry-run
 ${exitCodes}`,
     );
-  const subjects = [addSnapshot, addSchema, addNode, addAnalyzeOverlap, addOverlap, addMerge];
-  for (const add of [...subjects, addOps, addHealth, addDaemon, addTls]) add(root);
+  const subjects = [addSnapshot, addSchema, addNode, addPair, addAnalyzeOverlap, addOverlap];
+  for (const add of [...subjects, addMerge, addOps, addHealth, addDaemon, addTls]) add(root);
   prepare(root);
   return root;
 }

@@ -4,11 +4,16 @@ import { asciiJson } from "./db/ascii-json.ts";
 import type { Json } from "./db/sql.ts";
 import { SteepError } from "./db/steep-error.ts";
 import { bundleVersion } from "./db/version.ts";
+import { fetchParams } from "./fetch/fetch-params.ts";
 import { type PeerFacts, refuseMerge } from "./merge/merge-checks.ts";
 import { mergeParams, queuedMergeParams, restoring } from "./merge/merge-params.ts";
 import { planMerge } from "./merge/merge-plan.ts";
 import { resolveActions } from "./merge/row-actions.ts";
 import { planOverlap } from "./overlap/overlap-plan.ts";
+import { pairLimits, pairParams } from "./pair/pair-params.ts";
+import { planPair } from "./pair/plan.ts";
+import { preflight } from "./pair/preflight.ts";
+import { sequenceShares } from "./pair/preflight-sequences.ts";
 import type { Raw } from "./shared/params.ts";
 import { tableScope } from "./shared/table-scope.ts";
 
@@ -21,10 +26,16 @@ const handlers: ReadonlyMap<string, Handler> = new Map<string, Handler>([
   ["overlap_plan", planOverlap],
   ["merge_plan", planMerge],
   ["merge_params", mergeParams],
+  ["fetch_params", fetchParams],
   ["table_scope", tableScope],
   ["merge_actions", (raw: Raw) => queuedMergeParams(raw).actions],
   ["resolve_actions", resolveActions],
   ["resolve_refuse", (facts: PeerFacts) => refuseMerge(restoring, facts)],
+  ["pair_params", pairParams],
+  ["pair_limits", pairLimits],
+  ["preflight", preflight],
+  ["pair_plan", planPair],
+  ["pair_shares", sequenceShares],
   ["version", bundleVersion],
 ]);
 

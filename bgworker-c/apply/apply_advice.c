@@ -17,9 +17,23 @@
 /* So much of a statement is shown when it fails. */
 #define SHOWN_BYTES 600
 
+/* What belongs to a node and not to its data: how it reaches others, and what it lets them read. */
+static bool
+is_of_node(const TocEntry *entry)
+{
+	static const char *const descs[] = {"SERVER", "FOREIGN DATA WRAPPER", "PUBLICATION",
+										"PUBLICATION TABLE", "PUBLICATION TABLES IN SCHEMA"};
+
+	for (size_t i = 0; i < lengthof(descs); i++)
+		if (strcmp(entry->desc, descs[i]) == 0)
+			return true;
+	return false;
+}
+
 /*
- * What is not worth a failure: statistics, for which autovacuum comes by, and
- * comments on extensions, which only an extension's owner may make.
+ * What is not worth a failure: statistics, for which autovacuum comes by,
+ * comments on extensions, which only an extension's owner may make, and what a
+ * node has of its own under the same name.
  */
 bool
 apply_item_is_optional(const ApplyItem *item, const ErrorData *error)
@@ -28,6 +42,8 @@ apply_item_is_optional(const ApplyItem *item, const ErrorData *error)
 
 	if (applier.plan->step == STEP_ANALYZE)
 		return error->sqlerrcode != ERRCODE_QUERY_CANCELED;
+	if (entry != NULL && error->sqlerrcode == ERRCODE_DUPLICATE_OBJECT && is_of_node(entry))
+		return true;
 	return entry != NULL && applier.plan->step == STEP_PRE_DATA &&
 		   error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE &&
 		   strcmp(entry->desc, "COMMENT") == 0 && strncmp(entry->tag, "EXTENSION ", 10) == 0;

@@ -133,5 +133,5 @@ apply_open_archive(JobRun *run, Jsonb *action)
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(run->context);
-	record_apply_source(run, apply->manifest);
+	record_source(run, apply->manifest);
 }

@@ -20,23 +20,24 @@
 
 #define MARKER_LEN 256
 
-/* The exact contents of a marker. */
+/* The contents of a marker, but for its end. */
 static void
 format_marker(const DirectoryMark *mark, bool created, char *out)
 {
 	snprintf(out, MARKER_LEN,
 			 "{\"system_identifier\":\"" UINT64_FORMAT "\",\"database_oid\":%u,"
-			 "\"operation_id\":\"" INT64_FORMAT "\",\"token\":\"%s\",\"created_directory\":%s}\n",
+			 "\"operation_id\":\"" INT64_FORMAT "\",\"token\":\"%s\",\"created_directory\":%s",
 			 GetSystemIdentifier(), mark->database, mark->operation_id, mark->token,
 			 created ? "true" : "false");
 }
 
-/* Whether a directory carries this mark; *created as the marker has it. */
-bool
-directory_has_marker(int dirfd, const DirectoryMark *mark, bool *created)
+/* How it ends: who may read the directory, if the marker says that. */
+#define READER_FORMAT ",\"reader_oid\":%u"
+
+/* A marker's text; false if there is none. */
+static bool
+read_marker(int dirfd, char *text)
 {
-	char found[MARKER_LEN] = "";
-	char expected[MARKER_LEN];
 	/* Whoever may write to the directory may have put anything there: a FIFO would be waited for. */
 	int fd = openat(dirfd, MARKER_FILE, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	struct stat st;
@@ -44,18 +45,49 @@ directory_has_marker(int dirfd, const DirectoryMark *mark, bool *created)
 
 	if (fd < 0)
 		return false;
-	n = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? read(fd, found, sizeof(found) - 1) : -1;
+	n = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? read(fd, text, MARKER_LEN - 1) : -1;
 	close(fd);
-	if (n <= 0)
+	text[Max(n, 0)] = '\0';
+	return n > 0;
+}
+
+/* Whether a directory carries this mark, whoever may read it; *created as the marker has it. */
+bool
+directory_has_marker(int dirfd, const DirectoryMark *mark, bool *created)
+{
+	char found[MARKER_LEN];
+	char expected[MARKER_LEN];
+
+	if (!read_marker(dirfd, found))
 		return false;
 	for (int i = 0; i <= 1; i++)
 	{
+		size_t len;
+
 		format_marker(mark, i == 1, expected);
+		len = strlen(expected);
 		*created = (i == 1);
-		if (strcmp(found, expected) == 0)
+		if (strncmp(found, expected, len) == 0 && (found[len] == '}' || found[len] == ','))
 			return true;
 	}
 	return false;
+}
+
+/* The role that the marker allows to read the directory, InvalidOid for none. Roles of another cluster are none of ours. */
+Oid
+directory_reader(int dirfd)
+{
+	char text[MARKER_LEN];
+	char here[64];
+	char *end;
+	Oid reader;
+
+	snprintf(here, sizeof(here), "{\"system_identifier\":\"" UINT64_FORMAT "\",",
+			 GetSystemIdentifier());
+	if (!read_marker(dirfd, text) || strncmp(text, here, strlen(here)) != 0)
+		return InvalidOid;
+	end = strrchr(text, ',');
+	return sscanf(end, READER_FORMAT "}", &reader) == 1 ? reader : InvalidOid;
 }
 
 /* Only . and .. are in it. */
@@ -198,6 +230,9 @@ directory_create(const char *path, const DirectoryMark *mark)
 		ereport(ERROR, (errcode(ERRCODE_DUPLICATE_FILE),
 						errmsg("directory \"%s\" exists and is not empty", path)));
 	format_marker(mark, created, marker);
+	if (OidIsValid(mark->reader))
+		snprintf(marker + strlen(marker), MARKER_LEN - strlen(marker), READER_FORMAT, mark->reader);
+	strlcat(marker, "}\n", sizeof(marker));
 	directory_write_file(directory->fd, MARKER_FILE, marker, strlen(marker));
 	if (directory_sync_entries(directory->fd) != 0 ||
 		(created && directory_sync_parent(parent->fd, directory->fd) != 0))

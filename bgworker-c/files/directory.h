@@ -20,6 +20,7 @@ typedef struct DirectoryMark
 	int64 operation_id;
 	Oid database;
 	char token[STEEP_TOKEN_LEN];
+	Oid reader; /* who fetched it, and so may read it whoever took it; InvalidOid = nobody */
 } DirectoryMark;
 
 typedef enum RemoveResult
@@ -38,6 +39,7 @@ extern void directory_report_failure(const char *path, const char *problem);
 
 /* directory_rights.c: which of them are allowed */
 extern void directory_check_write(const char *path);
+extern void directory_check_write_rights(const char *path);
 struct Manifest;
 extern void directory_check_read_rights(const char *path, const struct Manifest *manifest);
 
@@ -49,10 +51,12 @@ extern int directory_write_errcode(void);
 extern void directory_write_file(int dirfd, const char *name, const void *data, size_t len);
 extern void directory_commit_file(int dirfd, const char *temporary, const char *name);
 extern bool directory_has_marker(int dirfd, const DirectoryMark *mark, bool *created);
+extern Oid directory_reader(int dirfd);
 extern int directory_sync_entries(int dirfd);
 extern int directory_sync_parent(int parent, int child);
 
 /* directory_remove.c */
+extern bool directory_is_our_file(const char *name);
 extern RemoveResult directory_remove(const char *path, const DirectoryMark *mark);
 extern int64 directory_bytes(const char *path, const DirectoryMark *mark);
 

@@ -12,8 +12,8 @@
 #include "base/owned_fd.h"
 
 /* Names that we write: 4711.dat.zst, blob_4711.dat.zst, blobs_4711.toc, toc.dat, manifest.json, temporary ones. */
-static bool
-is_our_file(const char *name)
+bool
+directory_is_our_file(const char *name)
 {
 	const char *number = name + (strncmp(name, "blob_", 5) == 0 ? 5 : 0);
 	size_t digits = strspn(number, "0123456789");
@@ -43,7 +43,8 @@ remove_files(int dirfd)
 		directory_sync_entries(dirfd) != 0)
 		failure = errno;
 	while ((entry = readdir(dir)) != NULL)
-		if (is_our_file(entry->d_name) && unlinkat(dirfd, entry->d_name, 0) != 0 && errno != ENOENT)
+		if (directory_is_our_file(entry->d_name) && unlinkat(dirfd, entry->d_name, 0) != 0 &&
+			errno != ENOENT)
 			failure = errno;
 	closedir(dir);
 	errno = failure;

@@ -98,18 +98,23 @@ path_exists(const char *path, const char *normal)
 	return exists;
 }
 
-/*
- * Refuse a path that the current role may not write a snapshot to, or where
- * none can be made: it must be absent or an empty directory.
- */
+/* Refuse a path that the current role may not write a snapshot to. */
+void
+directory_check_write_rights(const char *path)
+{
+	if (!has_privs_of_role(GetUserId(), ROLE_PG_WRITE_SERVER_FILES) &&
+		!is_below_allowed(directory_normalize(path)))
+		refuse_path(path, "pg_write_server_files");
+}
+
+/* The same, and one where none can be made: it must be absent or an empty directory. */
 void
 directory_check_write(const char *path)
 {
 	char *normal = directory_normalize(path);
 	OwnedFd *directory;
 
-	if (!has_privs_of_role(GetUserId(), ROLE_PG_WRITE_SERVER_FILES) && !is_below_allowed(normal))
-		refuse_path(path, "pg_write_server_files");
+	directory_check_write_rights(path);
 	if (!path_exists(path, normal))
 		return;
 	directory = owned_fd_create(directory_open(path));
@@ -139,10 +144,21 @@ creator_of(const Manifest *manifest)
 	return role;
 }
 
+/* Whether the caller is, or is a member of, the role that has fetched a snapshot from elsewhere. */
+static bool
+was_fetched_by_caller(const char *path)
+{
+	OwnedFd *directory = owned_fd_create(directory_open(path));
+	Oid reader = directory_reader(directory->fd);
+
+	owned_fd_close(directory);
+	return OidIsValid(reader) && can_be_role(GetUserId(), reader);
+}
+
 /*
  * Refuse to read a snapshot to a role that may not: it must be allowed to
  * read any file of the server, or be a member of the role that made the
- * snapshot, below an allowed directory. Without the manifest, which tells the
+ * snapshot, or fetched it, below an allowed directory. Without the manifest, which tells the
  * role, the first half is checked.
  */
 void
@@ -158,7 +174,7 @@ directory_check_read_rights(const char *path, const Manifest *manifest)
 	if (manifest == NULL)
 		return;
 	creator = creator_of(manifest);
-	if (!OidIsValid(creator) || !can_be_role(GetUserId(), creator))
+	if (!(OidIsValid(creator) && can_be_role(GetUserId(), creator)) && !was_fetched_by_caller(path))
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("permission denied for snapshot \"%s\"", path),
 						errdetail("It was made by role \"%s\".", manifest->creator),

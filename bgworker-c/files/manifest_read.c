@@ -38,12 +38,11 @@ wrong(SnapshotProblem *problem, const char *what, const char *expected, const ch
 
 /* Open the manifest if it is a regular file of a believable size. */
 static bool
-open_manifest(int dirfd, OwnedFd *file, SnapshotProblem *problem)
+open_manifest(int dirfd, const char *name, OwnedFd *file, SnapshotProblem *problem)
 {
 	struct stat st;
 
-	owned_fd_set(file,
-				 openat(dirfd, MANIFEST_FILE, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+	owned_fd_set(file, openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
 	if (file->fd < 0 && errno == ENOENT)
 		return wrong(problem, "missing: not a finished snapshot", NULL, NULL);
 	if (file->fd < 0 || fstat(file->fd, &st) != 0)
@@ -168,12 +167,18 @@ check_files(Manifest *manifest, SnapshotProblem *problem)
 	return true;
 }
 
-/*
- * The manifest of an open directory, in CurrentMemoryContext, with its own
- * digest checked; or NULL and what is wrong with it.
- */
 Manifest *
 manifest_read(int dirfd, SnapshotProblem *problem)
+{
+	return manifest_read_file(dirfd, MANIFEST_FILE, problem);
+}
+
+/*
+ * The manifest of an open directory, or what is to become it, in CurrentMemoryContext,
+ * with its own digest checked; or NULL and what is wrong with it.
+ */
+Manifest *
+manifest_read_file(int dirfd, const char *name, SnapshotProblem *problem)
 {
 	OwnedFd *file = owned_fd_create(-1);
 	ByteBuffer text;
@@ -182,7 +187,7 @@ manifest_read(int dirfd, SnapshotProblem *problem)
 	uint8 sha256[DIGEST_BYTES];
 
 	bytebuffer_init(&text, READ_STEP);
-	if (open_manifest(dirfd, file, problem) && read_manifest(file, &text, problem) &&
+	if (open_manifest(dirfd, name, file, problem) && read_manifest(file, &text, problem) &&
 		check_digest(&text, problem))
 	{
 		digest_bytes(text.data, text.len, sha256);

@@ -73,6 +73,12 @@ typedef struct SnapshotProblem
  * digest checked; or NULL and what is wrong with it.
  */
 extern Manifest *manifest_read(int dirfd, SnapshotProblem *problem);
+extern Manifest *manifest_read_file(int dirfd, const char *name, SnapshotProblem *problem);
+
+/* manifest_frames.c */
+extern const ManifestFrame **manifest_sort_frames(const ManifestFile *file);
+extern bool
+manifest_frames_tile(const ManifestFile *file, const ManifestFrame **frames, uint64 *end);
 
 /* manifest_parse.c */
 extern Manifest *manifest_parse(char *json, size_t len, const char **problem);

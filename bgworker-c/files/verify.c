@@ -65,47 +65,13 @@ open_file(Verification *v, const ManifestFile *file, OwnedFd *fd)
 	return false;
 }
 
-static int
-compare_offsets(const void *a, const void *b)
-{
-	const ManifestFrame *left = *(const ManifestFrame *const *) a;
-	const ManifestFrame *right = *(const ManifestFrame *const *) b;
-
-	if (left->offset != right->offset)
-		return left->offset < right->offset ? -1 : 1;
-	if (left->stored_bytes != right->stored_bytes)
-		return left->stored_bytes < right->stored_bytes ? -1 : 1;
-	return 0;
-}
-
-/* The frames in the order of the file; workers wrote them in any order. */
-static const ManifestFrame **
-sort_frames(const ManifestFile *file)
-{
-	const ManifestFrame **frames =
-		palloc_extended(Max(file->nframes, 1) * sizeof(ManifestFrame *), MCXT_ALLOC_HUGE);
-
-	for (int i = 0; i < file->nframes; i++)
-		frames[i] = &file->frames[i];
-	qsort(frames, file->nframes, sizeof(ManifestFrame *), compare_offsets);
-	return frames;
-}
-
 /* Whether sorted frames cover the file without a gap or an overlap. */
 static bool
 frames_tile(Verification *v, const ManifestFile *file, const ManifestFrame **frames)
 {
-	uint64 end = 0;
+	uint64 end;
 
-	for (int i = 0; i < file->nframes; i++)
-	{
-		if (frames[i]->offset != end || frames[i]->stored_bytes > file->stored_bytes - end)
-			break;
-		end += frames[i]->stored_bytes;
-		if (i == file->nframes - 1 && end == file->stored_bytes)
-			return true;
-	}
-	if (file->nframes == 0 && file->stored_bytes == 0)
+	if (manifest_frames_tile(file, frames, &end))
 		return true;
 	found_problem(v, file->name, "frames do not cover the file",
 				  psprintf(UINT64_FORMAT " bytes", file->stored_bytes),
@@ -181,7 +147,7 @@ verify_file(Verification *v, const ManifestFile *file)
 
 	if (!open_file(v, file, fd))
 		return;
-	frames = sort_frames(file);
+	frames = manifest_sort_frames(file);
 	if (!frames_tile(v, file, frames))
 		return;
 	for (int i = 0; i < file->nframes; i++)

@@ -163,7 +163,9 @@ action_check(const ActionTable *table, const char *done, const char *expected, J
 
 	if (!may_follow(action, done) || (expected != NULL && strcmp(action->kind, expected) != 0))
 		wrong_answer("action %s does not come after %s", action->kind, done ? done : ACTION_START);
-	if (find(answer, "phase", &phase) == NULL || !is_text(&phase, action->phase))
+	if (find(answer, "phase", &phase) == NULL || phase.type != jbvString ||
+		phase.val.string.len >= MAX_PHASE_LEN ||
+		(action->phase != NULL && !is_text(&phase, action->phase)))
 		wrong_answer("action %s is not of that phase", action->kind);
 	check_member(action, &warnings, answer);
 	for (size_t i = 0; i < lengthof(action->members) && action->members[i].name != NULL; i++)

@@ -29,13 +29,16 @@ typedef struct ActionMember
 	bool is_optional; /* may be null, or absent */
 } ActionMember;
 
+/* Of a phase's name, with its end. */
+#define MAX_PHASE_LEN 16
+
 /* In Action.after: the job has done nothing yet. */
 #define ACTION_START "start"
 
 typedef struct Action
 {
 	const char *kind;
-	const char *phase;    /* of the job, while this is done */
+	const char *phase;    /* of the job, while this is done; NULL: the answer says it */
 	const char *after[8]; /* what must have been done just before: one of these */
 	void (*perform)(JobRun *run, Jsonb *action); /* NULL: the job is complete */
 	ActionMember members[8];                     /* besides kind, phase and warnings */
@@ -49,11 +52,12 @@ typedef struct ActionTable
 	size_t n;
 	void (*give_up)(
 		JobRun *run); /* called at the end of a job, whether or not it failed; may be NULL */
+	bool keeps_files; /* of a job that failed, since it goes on from them */
 } ActionTable;
 
-#define ACTION_TABLE(operation, is_resumed, actions, give_up)      \
-	{                                                              \
-		operation, is_resumed, actions, lengthof(actions), give_up \
+#define ACTION_TABLE(operation, is_resumed, actions, give_up)             \
+	{                                                                     \
+		operation, is_resumed, actions, lengthof(actions), give_up, false \
 	}
 
 extern const ActionTable snapshot_actions;
@@ -61,6 +65,8 @@ extern const ActionTable apply_actions;
 extern const ActionTable overlap_actions;
 extern const ActionTable merge_actions;
 extern const ActionTable undo_actions;
+extern const ActionTable pair_actions;
+extern const ActionTable fetch_actions;
 
 pg_noreturn extern void wrong_answer(const char *format, ...) pg_attribute_printf(1, 2);
 extern void action_register(const ActionTable *table);

@@ -30,6 +30,13 @@ static const PhaseShare merge_phases[] = {{"planning", 0, 1},
 										  {"finalizing", 98, 100},
 										  {"complete", 100, 100}};
 
+static const PhaseShare pair_phases[] = {
+	{"planning", 0, 2},    {"publishing", 2, 3},    {"snapshot", 3, 30},   {"fetching", 30, 50},
+	{"loading", 50, 85},   {"subscribing", 85, 86}, {"merging", 86, 90},   {"sequences", 90, 91},
+	{"comparing", 91, 99}, {"finalizing", 99, 100}, {"complete", 100, 100}};
+static const PhaseShare fetch_phases[] = {
+	{"planning", 0, 1}, {"data", 1, 99}, {"finalizing", 99, 99}, {"complete", 100, 100}};
+
 static const struct
 {
 	const PhaseShare *shares;
@@ -39,6 +46,8 @@ static const struct
 	[JOB_APPLY] = {apply_phases, lengthof(apply_phases)},
 	[JOB_OVERLAP] = {overlap_phases, lengthof(overlap_phases)},
 	[JOB_MERGE] = {merge_phases, lengthof(merge_phases)},
+	[JOB_PAIR] = {pair_phases, lengthof(pair_phases)},
+	[JOB_FETCH] = {fetch_phases, lengthof(fetch_phases)},
 };
 
 static double

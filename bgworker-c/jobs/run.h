@@ -18,6 +18,8 @@ typedef struct SnapshotRun SnapshotRun;
 typedef struct ApplyRun ApplyRun;
 typedef struct OverlapRun OverlapRun;
 typedef struct MergeRun MergeRun;
+typedef struct PairRun PairRun;
+typedef struct FetchRun FetchRun;
 
 struct JobRun
 {
@@ -33,9 +35,12 @@ struct JobRun
 	ApplyRun *apply;       /* of an apply job */
 	OverlapRun *overlap;   /* of an overlap job */
 	MergeRun *merge;       /* of a merge, while there is a connection to its peer */
+	PairRun *pair;         /* of a pair, while there is a connection to its peer */
+	FetchRun *fetch;       /* of a fetch job */
 	int attempts;          /* snapshots taken so far */
 	int dirfd;             /* -1 = not made yet */
 	bool owns_directory;
+	bool keeps_files;         /* when it fails: it can go on from them. Not when it is cancelled */
 	const char *pg_dump_name; /* application_name of its session */
 	char *waiting;            /* for what; NULL = nothing */
 	TimestampTz last_record;
@@ -57,7 +62,7 @@ extern char *describe_slot_blocker(JobRun *run);
 extern void record_status_detail(JobRun *run, const char *detail);
 extern void record_snapshot_result(JobRun *run, int64 size_bytes, int64 rows, int64 raw_bytes,
 								   const char *checksum, XLogRecPtr lsn);
-extern void record_apply_source(JobRun *run, const Manifest *manifest);
+extern void record_source(JobRun *run, const Manifest *manifest);
 extern void record_warnings(JobRun *run, const char *json);
 extern void record_end(JobRun *run, const char *status, const ErrorData *error);
 

@@ -47,14 +47,12 @@ notification(JobRun *run, const JobProgress *progress, const char *status, const
 {
 	StringInfoData json;
 
-	static const char *const ops[] = {[JOB_SNAPSHOT] = "snapshot",
-									  [JOB_APPLY] = "apply",
-									  [JOB_OVERLAP] = "overlap",
-									  [JOB_MERGE] = "merge"};
-	static const char *const ids[] = {[JOB_SNAPSHOT] = "snapshot_id",
-									  [JOB_APPLY] = "snapshot_id",
-									  [JOB_OVERLAP] = "overlap_id",
-									  [JOB_MERGE] = "merge_id"};
+	static const char *const ops[] = {
+		[JOB_SNAPSHOT] = "snapshot", [JOB_APPLY] = "apply", [JOB_OVERLAP] = "overlap",
+		[JOB_MERGE] = "merge",       [JOB_PAIR] = "pair",   [JOB_FETCH] = "fetch"};
+	static const char *const ids[] = {
+		[JOB_SNAPSHOT] = "snapshot_id", [JOB_APPLY] = "snapshot_id", [JOB_OVERLAP] = "overlap_id",
+		[JOB_MERGE] = "merge_id",       [JOB_PAIR] = "pair_id",      [JOB_FETCH] = "snapshot_id"};
 
 	initStringInfo(&json);
 	appendStringInfo(&json, "{\"op\":\"%s\"", ops[run->job->kind]);
@@ -112,6 +110,7 @@ job_table(JobRun *run)
 {
 	return run->job->kind == JOB_OVERLAP ? "overlaps"
 		   : run->job->kind == JOB_MERGE ? "merges"
+		   : run->job->kind == JOB_PAIR  ? "pairs"
 										 : "snapshots";
 }
 
@@ -240,16 +239,16 @@ record_snapshot_result(JobRun *run, int64 size_bytes, int64 rows, int64 raw_byte
 	owner_commit_transaction(&session);
 }
 
-/* Of an apply: which snapshot it loads, as its manifest says. */
+/* Of an apply or a fetch: which snapshot it is about, as the manifest says. */
 void
-record_apply_source(JobRun *run, const Manifest *manifest)
+record_source(JobRun *run, const Manifest *manifest)
 {
 	OwnerSession session;
 	char checksum[DIGEST_HEX_SIZE];
 
 	digest_to_hex(manifest->sha256, checksum);
 	begin(&session);
-	owner_execute("select steep_repl._apply_source($1, $2, $3, $4, $5, $6, $7, $8)",
+	owner_execute("select steep_repl._job_source($1, $2, $3, $4, $5, $6, $7, $8)",
 				  SQL_ARGS(arg_int8(run->job->id), arg_text(manifest->snapshot_id),
 						   arg_text(manifest->compression), arg_text(checksum),
 						   arg_int8((int64) manifest->stored_bytes), arg_text(manifest->lsn),

@@ -35,6 +35,8 @@ typedef enum JobKind
 	JOB_APPLY,
 	JOB_OVERLAP,
 	JOB_MERGE,
+	JOB_PAIR,
+	JOB_FETCH,
 } JobKind;
 
 /* A job's life in shared memory; bgworker-c/README.md draws it. */

@@ -26,7 +26,7 @@ typedef struct WorkerArguments
 	Oid database; /* dispatcher and remover only */
 	int slot;     /* of steep_shared->jobs */
 	WorkerKind kind;
-	int number; /* of a copier or applier */
+	int number; /* of a copier, applier or fetcher */
 	uint64 generation;
 } WorkerArguments;
 
@@ -35,7 +35,8 @@ StaticAssertDecl(sizeof(WorkerArguments) <= BGW_EXTRALEN, "worker arguments must
 static const char *const worker_names[] = {
 	[WORKER_DISPATCHER] = "dispatcher", [WORKER_COORDINATOR] = "coordinator",
 	[WORKER_HOLDER] = "holder",         [WORKER_COPIER] = "copier",
-	[WORKER_APPLIER] = "applier",       [WORKER_REMOVER] = "remover",
+	[WORKER_APPLIER] = "applier",       [WORKER_FETCHER] = "fetcher",
+	[WORKER_REMOVER] = "remover",
 };
 
 /*
@@ -149,6 +150,7 @@ attach(SteepJob *job)
 			return job_attach(job, arguments.generation, &job->holder_pid, &job->holder_procno);
 		case WORKER_COPIER:
 		case WORKER_APPLIER:
+		case WORKER_FETCHER:
 			return job_attach(job, arguments.generation, &job->copier_pids[arguments.number], NULL);
 		case WORKER_DISPATCHER:
 		case WORKER_REMOVER:

@@ -18,6 +18,7 @@ typedef enum WorkerKind
 	WORKER_HOLDER,
 	WORKER_COPIER,
 	WORKER_APPLIER,
+	WORKER_FETCHER,
 	WORKER_REMOVER,
 } WorkerKind;
 
@@ -42,6 +43,7 @@ extern PGDLLEXPORT void steep_repl_coordinator_main(Datum arg);
 extern PGDLLEXPORT void steep_repl_holder_main(Datum arg);
 extern PGDLLEXPORT void steep_repl_copier_main(Datum arg);
 extern PGDLLEXPORT void steep_repl_applier_main(Datum arg);
+extern PGDLLEXPORT void steep_repl_fetcher_main(Datum arg);
 extern PGDLLEXPORT void steep_repl_remover_main(Datum arg);
 
 #endif /* STEEP_WORKER_H */

@@ -65,7 +65,7 @@ job_break_promise(SteepJob *job)
 
 /*
  * How many worker slots a job must find: a snapshot has a coordinator, a holder
- * and a copier, an apply no holder; comparing and merging is done by the
+ * and a copier, an apply and a fetch no holder; comparing and merging is done by the
  * coordinator alone.
  */
 int
@@ -73,6 +73,7 @@ job_workers_needed(const char *operation)
 {
 	return strcmp(operation, "snapshot_generate") == 0 ? 3
 		   : strcmp(operation, "snapshot_apply") == 0  ? 2
+		   : strcmp(operation, "snapshot_fetch") == 0  ? 2
 													   : 1;
 }
 

@@ -136,7 +136,7 @@ try_turn(JobRun *run)
 	bool result;
 
 	requester_begin();
-	result = requester_count(run, "select steep_repl._merge_take_turn($1)::int",
+	result = requester_count(run, "select steep_repl._merge_take_turn($1, true)::int",
 							 SQL_ARGS(arg_text(run->merge->connection))) == 1;
 	requester_commit();
 	return result;

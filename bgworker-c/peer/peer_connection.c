@@ -1,15 +1,10 @@
 /*
  * peer_connection.c
  *	  Connections to the other database: made, kept by number, closed.
- *
- * What libpq does is done by a thread (peer_line.c). The process waits for it at
- * its latch, so that neither a peer that is silent nor one that keeps libpq busy can
- * make it deaf to who wants it to end.
  */
 #include "peer/peer_connection.h"
 
 #include "access/xact.h"
-#include "base/settings.h"
 #include "fmgr.h"
 #include "libpq/libpq-be-fe-helpers.h"
 #include "mb/pg_wchar.h"
@@ -18,7 +13,6 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
-#include "utils/wait_event.h"
 
 PG_FUNCTION_INFO_V1(steep_repl_peer_connect);
 PG_FUNCTION_INFO_V1(steep_repl_peer_set_deadline);
@@ -64,75 +58,6 @@ peer_connection_drop(PeerConnection *peer)
 {
 	peer_line_close(peer->line);
 	peer->line = NULL;
-}
-
-/* ---- waiting for the thread ---- */
-
-/* Sleep until the thread is done, or something else happens. */
-static void
-wait_for(const PeerConnection *peer, int event)
-{
-	static uint32 wait_event = 0;
-	int wanted = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | WL_SOCKET_READABLE;
-	long ms = -1;
-
-	if (wait_event == 0)
-		wait_event = WaitEventExtensionNew("SteepReplPeer");
-	if (peer->deadline != 0)
-	{
-		ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), peer->deadline);
-		wanted |= WL_TIMEOUT;
-		if (ms == 0)
-			ereport(ERROR, (errcode(ERRCODE_CONNECTION_FAILURE), errmsg("peer does not answer")));
-	}
-	if (WaitLatchOrSocket(MyLatch, wanted, event, ms, wait_event) & WL_LATCH_SET)
-		ResetLatch(MyLatch);
-	CHECK_FOR_INTERRUPTS();
-}
-
-/* What was asked of libpq is over, one way or another. */
-static void
-end_work(PeerConnection *peer)
-{
-	PeerTrouble trouble = peer_line_end(peer->line);
-	bool is_connected = PQstatus(peer_line_conn(peer->line)) == CONNECTION_OK;
-
-	if (trouble == PEER_FINE)
-		return;
-	peer_connection_drop(peer);
-	if (!is_connected)
-		ereport(ERROR, (errcode(ERRCODE_CONNECTION_FAILURE),
-						errmsg("peer: it says too much before it is ready")));
-	ereport(
-		ERROR,
-		(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-		 errmsg("peer: an answer is larger than %d MB", steep_max_peer_answer),
-		 errhint(
-			 "Rows that are so large need a greater steep_repl.max_peer_answer; it bounds the memory that a peer can make this server take.")));
-}
-
-/*
- * Have libpq do something. Where the wait ends with an error, the connection can go
- * on only if the thread stops soon.
- */
-void
-peer_run(PeerConnection *peer, PeerWork work)
-{
-	int event = peer_line_start(peer->line, work);
-
-	PG_TRY();
-	{
-		while (!peer_line_is_done(peer->line))
-			wait_for(peer, event);
-	}
-	PG_CATCH();
-	{
-		if (!peer_line_stop(peer->line))
-			peer->line = NULL;
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
-	end_work(peer);
 }
 
 /* ---- the connections of this session ---- */

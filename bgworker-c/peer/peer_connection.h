@@ -21,9 +21,13 @@ typedef struct PeerConnection
 } PeerConnection;
 
 extern PeerConnection *peer_connection_find(const char *name);
+extern void peer_start(PeerConnection *peer, PeerWork work);
+extern void peer_finish(PeerConnection *peer);
 extern void peer_run(PeerConnection *peer, PeerWork work);
 extern void peer_connection_drop(PeerConnection *peer);
 extern char *peer_libpq_error(PGconn *conn);
+extern ErrorData *peer_error_of(PeerConnection *peer, const PGresult *result);
+pg_noreturn extern void peer_raise(const ErrorData *error);
 extern char *peer_text(const char *text, size_t len);
 
 #endif /* STEEP_PEER_CONNECTION_H */

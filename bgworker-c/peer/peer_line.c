@@ -157,6 +157,14 @@ peer_line_result(PeerLine *line, int i)
 	return i < line->n_results ? line->results[i] : NULL;
 }
 
+/* The only result that the thread has left, for the caller to clear. */
+PGresult *
+peer_line_take_result(PeerLine *line)
+{
+	line->n_results = 0;
+	return line->results[0];
+}
+
 /* What comes from now on is the answer to another query, of so many bytes at most. */
 void
 peer_line_begin_answer(PeerLine *line, size_t limit)

@@ -58,6 +58,7 @@ struct PeerLine
 extern PeerLine *peer_line_create(const char *const *keywords, const char *const *values);
 extern PGconn *peer_line_conn(PeerLine *line);
 extern const PGresult *peer_line_result(PeerLine *line, int i);
+extern PGresult *peer_line_take_result(PeerLine *line);
 extern void peer_line_clear_results(PeerLine *line);
 extern void peer_line_begin_answer(PeerLine *line, size_t limit);
 extern bool peer_line_count(PeerLine *line, size_t used);
@@ -66,6 +67,7 @@ extern bool peer_line_count(PeerLine *line, size_t used);
 extern void peer_line_connect(PeerLine *line);
 extern void peer_line_flush(PeerLine *line);
 extern void peer_line_answer(PeerLine *line);
+extern void peer_line_piece(PeerLine *line);
 extern uint64 peer_received_bytes(PGconn *conn);
 
 extern int peer_line_start(PeerLine *line, PeerWork work);

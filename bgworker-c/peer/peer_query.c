@@ -82,8 +82,8 @@ error_state(const PGresult *result)
 }
 
 /* Of the peer's errors, which side they come from is the first thing to know. */
-static ErrorData *
-error_of(PeerConnection *peer, const PGresult *result)
+ErrorData *
+peer_error_of(PeerConnection *peer, const PGresult *result)
 {
 	ErrorData *error = palloc0_object(ErrorData);
 	char *message = error_field(result, PG_DIAG_MESSAGE_PRIMARY);
@@ -107,6 +107,15 @@ wrong_form(const char *what)
 	return error;
 }
 
+pg_noreturn void
+peer_raise(const ErrorData *error)
+{
+	ereport(ERROR, (errcode(error->sqlerrcode), errmsg_internal("%s", error->message),
+					error->detail ? errdetail_internal("%s", error->detail) : 0,
+					error->hint ? errhint("%s", error->hint) : 0,
+					error->context ? errcontext("%s", error->context) : 0));
+}
+
 /* What a result says, if it is one text or none: into *answer. Else, or if it is an error, that. */
 static ErrorData *
 read_result(PeerConnection *peer, const PGresult *result, text **answer)
@@ -117,7 +126,7 @@ read_result(PeerConnection *peer, const PGresult *result, text **answer)
 	if (PQresultStatus(result) == PGRES_COMMAND_OK || PQresultStatus(result) == PGRES_EMPTY_QUERY)
 		return NULL;
 	if (PQresultStatus(result) == PGRES_FATAL_ERROR)
-		return error_of(peer, result);
+		return peer_error_of(peer, result);
 	if (PQresultStatus(result) != PGRES_TUPLES_OK || PQnfields(result) != 1 ||
 		PQntuples(result) > 1)
 		return wrong_form("an answer is not one text");
@@ -184,11 +193,7 @@ steep_repl_peer_answer(PG_FUNCTION_ARGS)
 		PQtransactionStatus(conn_of(peer)) == PQTRANS_ACTIVE)
 		peer_connection_drop(peer);
 	if (answer.error != NULL)
-		ereport(ERROR,
-				(errcode(answer.error->sqlerrcode), errmsg_internal("%s", answer.error->message),
-				 answer.error->detail ? errdetail_internal("%s", answer.error->detail) : 0,
-				 answer.error->hint ? errhint("%s", answer.error->hint) : 0,
-				 answer.error->context ? errcontext("%s", answer.error->context) : 0));
+		peer_raise(answer.error);
 	if (answer.text == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(answer.text);

@@ -133,3 +133,28 @@ peer_line_answer(PeerLine *line)
 	while ((notification = PQnotifies(line->conn)) != NULL)
 		PQfreemem(notification);
 }
+
+/*
+ * The results of the query of a pipeline that is answered next, up to the mark behind it.
+ * Queries that are still to be sent go out meanwhile.
+ */
+void
+peer_line_piece(PeerLine *line)
+{
+	int n_empty = 0; /* one ends the results of a query; more mean that no query is left */
+
+	peer_line_flush(line);
+	while (n_empty < 3 && line->trouble == PEER_FINE && PQstatus(line->conn) == CONNECTION_OK)
+	{
+		PGresult *result = next_result(line);
+		bool is_mark = result != NULL && PQresultStatus(result) == PGRES_PIPELINE_SYNC;
+
+		n_empty = result == NULL ? n_empty + 1 : 0;
+		if (result != NULL && !is_mark && line->n_results < MAX_RESULTS)
+			line->results[line->n_results++] = result;
+		else
+			PQclear(result);
+		if (is_mark)
+			return;
+	}
+}

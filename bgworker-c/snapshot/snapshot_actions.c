@@ -9,8 +9,8 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
-#include "files/directory.h"
 #include "files/frame_log.h"
+#include "jobs/job_directory.h"
 #include "snapshot/lock_watch.h"
 #include "miscadmin.h"
 #include "snapshot/pg_dump.h"
@@ -26,52 +26,12 @@
 #include "jobs/worker.h"
 
 static uint32 wait_event_lock = 0;
-static uint32 wait_event_directory = 0;
-
-/* Check where the planner wants the directory, and make it. */
-static void
-make_directory(JobRun *run, char *path)
-{
-	SteepJob *job = run->job;
-	DirectoryMark mark = {.operation_id = job->id, .database = job->database};
-
-	StartTransactionCommand(); /* rights are looked up in catalogs */
-	/* Recovery and drop_snapshot go by the path noted when the job was queued. */
-	if (strcmp(directory_normalize(path), job->path) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("output_path \"%s\" is not the one that the job was queued with", path)));
-	strlcpy(mark.token, job->token, sizeof(mark.token));
-	/* A job that is retried may have left something; if it cannot be removed, the check says so. */
-	(void) directory_remove(job->path, &mark);
-	directory_check_write(path);
-	run->owns_directory = true;
-	run->dirfd = directory_create(path, &mark);
-	CommitTransactionCommand();
-}
 
 /* Make the job's directory. From here on there is something to remove. */
 static void
 create_directory(JobRun *run, Jsonb *action)
 {
-	if (wait_event_directory == 0)
-		wait_event_directory = WaitEventExtensionNew("SteepReplMakeDirectory");
-	while (!job_begin_directory(run->job))
-	{
-		run_set_waiting(run,
-						"waiting for another job at the same path, or the files that one left");
-		run_wait(run, wait_event_directory);
-	}
-	run_set_waiting(run, NULL);
-	PG_TRY();
-	{
-		make_directory(run, action_text(action, "path"));
-	}
-	PG_FINALLY();
-	{
-		job_end_directory(run->job);
-	}
-	PG_END_TRY();
+	job_directory_make(run, action_text(action, "path"));
 }
 
 /* A slot holds back WAL until somebody drops it: there is none but the one that the job's row names. */

@@ -111,7 +111,14 @@ is_remark(const TocEntry *entry)
 		   is(entry->desc, "SECURITY LABEL");
 }
 
-/* Whether an entry by itself must not be in a snapshot. */
+/* Whether an entry is what a publication publishes. */
+static bool
+is_membership(const TocEntry *entry)
+{
+	return is(entry->desc, "PUBLICATION TABLE") || is(entry->desc, "PUBLICATION TABLES IN SCHEMA");
+}
+
+/* Whether an entry by itself must not be in a snapshot. Publications of pairs are of this node and another. */
 static bool
 is_unwanted(const TocEntry *entry)
 {
@@ -120,6 +127,8 @@ is_unwanted(const TocEntry *entry)
 		return true;
 	if (is(entry->schema, STEEP_NAME))
 		return true;
+	if (is(entry->desc, "PUBLICATION"))
+		return strncmp(entry->tag, "steep_", 6) == 0;
 	if (is(entry->desc, "EXTENSION") || is(entry->desc, "SCHEMA"))
 		return is(entry->tag, STEEP_NAME);
 	if (is_remark(entry))
@@ -157,7 +166,8 @@ collect_unwanted(const TocEntries *entries)
 
 /*
  * Drop what must not reach a disk or another database: user mappings and
- * subscriptions, which hold passwords, and this extension's own objects.
+ * subscriptions, which hold passwords, this extension's own objects, and what
+ * makes a pair of this node and another.
  */
 void
 toc_remove_secrets(Toc *toc)
@@ -169,7 +179,8 @@ toc_remove_secrets(Toc *toc)
 	{
 		TocEntry *entry = toc->entries.items[i];
 
-		if (is_unwanted(entry) || (is_remark(entry) && depends_on(entry, unwanted)))
+		if (is_unwanted(entry) ||
+			((is_remark(entry) || is_membership(entry)) && depends_on(entry, unwanted)))
 			continue;
 		toc->entries.items[kept++] = entry;
 	}

@@ -10,6 +10,7 @@
 #include "access/xact.h"
 #include "files/directory.h"
 #include "miscadmin.h"
+#include "jobs/job_directory.h"
 #include "jobs/peer_secret.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
@@ -26,22 +27,13 @@
 
 static JobRun *current_run = NULL;
 
-static DirectoryMark
-directory_mark(const SteepJob *job)
-{
-	DirectoryMark mark = {.operation_id = job->id, .database = job->database};
-
-	strlcpy(mark.token, job->token, sizeof(mark.token));
-	return mark;
-}
-
-/* Remove what the job wrote; what cannot be removed shows in leftovers(). */
+/* Remove what the job wrote, unless it can go on from that; what stays shows in leftovers(). */
 static void
-remove_directory(JobRun *run)
+remove_directory(JobRun *run, bool is_cancelled)
 {
-	DirectoryMark mark = directory_mark(run->job);
+	DirectoryMark mark = job_directory_mark(run->job);
 
-	if (!run->owns_directory)
+	if (!run->owns_directory || (run->keeps_files && !is_cancelled))
 		return;
 	if (directory_remove(run->job->path, &mark) == REMOVE_FAILED)
 		ereport(WARNING,
@@ -83,8 +75,8 @@ at_exit(int code, Datum arg)
 			break;
 		pg_usleep(10 * 1000);
 	}
-	mark = directory_mark(run->job);
-	if (run->owns_directory)
+	mark = job_directory_mark(run->job);
+	if (run->owns_directory && !run->keeps_files)
 		(void) directory_remove(run->job->path, &mark);
 }
 
@@ -97,7 +89,7 @@ perform(JobRun *run, const Action *action, Jsonb *answer)
 	/* Not for each table: that would be a commit for each. */
 	if (run->actions->is_resumed && run->done != action->kind)
 		record_begun(run, action->kind);
-	run_set_phase(run, action->phase);
+	run_set_phase(run, action->phase != NULL ? action->phase : action_text(answer, "phase"));
 	if (warnings != NULL)
 		record_warnings(run, warnings);
 	resetStringInfo(&run->facts);
@@ -115,6 +107,9 @@ run_job(JobRun *run)
 	run->actions = action_table(run->operation);
 	if (run->actions == NULL)
 		elog(ERROR, "there are no actions for operation \"%s\"", run->operation);
+	/* An earlier attempt may have left some. */
+	run->keeps_files = run->actions->keeps_files;
+	run->owns_directory = run->keeps_files;
 	run_set_phase(run, "planning");
 	for (;;)
 	{
@@ -148,7 +143,7 @@ end_job(JobRun *run, ErrorData *error)
 		close(run->dirfd);
 	run->dirfd = -1;
 	if (error != NULL)
-		remove_directory(run);
+		remove_directory(run, cancelled);
 
 	if (error == NULL)
 		job_set_phase(run->job, "complete");
@@ -244,7 +239,7 @@ steep_repl_coordinator_main(Datum arg)
 		 */
 		EmitErrorReport();
 		(void) catch_error(run);
-		remove_directory(run);
+		remove_directory(run, false);
 	}
 	PG_END_TRY();
 }

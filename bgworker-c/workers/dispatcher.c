@@ -72,7 +72,9 @@ job_kind(const char *operation)
 	return strcmp(operation, "overlap") == 0               ? JOB_OVERLAP
 		   : strcmp(operation, "bidirectional_merge") == 0 ? JOB_MERGE
 		   : strcmp(operation, "merge_undo") == 0          ? JOB_MERGE
+		   : strcmp(operation, "pair") == 0                ? JOB_PAIR
 		   : strcmp(operation, "snapshot_apply") == 0      ? JOB_APPLY
+		   : strcmp(operation, "snapshot_fetch") == 0      ? JOB_FETCH
 														   : JOB_SNAPSHOT;
 }
 

@@ -16,7 +16,7 @@
 #include "jobs/shared_state.h"
 #include "utils/builtins.h"
 
-/* So often an apply is resumed after a crash. */
+/* So often a job is resumed after a crash. */
 #define MAX_RESUMES 10
 
 /*
@@ -39,8 +39,8 @@ record_failure(int64 id, const char *message, const char *sqlstate, const char *
 
 /*
  * Give up what a job that is over has left, by what our private table says: its
- * slot goes, its files are to be removed. Until they are, the private row stays
- * and leftovers() shows them.
+ * slot goes, its files are to be removed, unless it can go on from them. Until
+ * they are, the private row stays and leftovers() shows them.
  */
 static void
 give_up_remains(int64 id)
@@ -53,9 +53,7 @@ give_up_remains(int64 id)
 	if (remains.path[0] == '\0')
 		job_remains_forget(id);
 	else
-		owner_execute(
-			"update steep_repl._job_directories set to_remove = true where operation_id = $1",
-			SQL_ARGS(arg_int8(id)));
+		owner_execute("select steep_repl._files_given_up($1)", SQL_ARGS(arg_int8(id)));
 }
 
 /* Fail a job that cannot go on, unless it has ended by itself, and give up what it has left. */
@@ -92,7 +90,8 @@ fail_lost_job(int64 id, const char *operation)
 {
 	const char *hint =
 		strcmp(operation, "overlap") == 0 || strcmp(operation, "bidirectional_merge") == 0 ||
-				strcmp(operation, "merge_undo") == 0
+				strcmp(operation, "merge_undo") == 0 || strcmp(operation, "snapshot_fetch") == 0 ||
+				strcmp(operation, "pair") == 0
 			? "Go on with retry_operation(id); with peer => '...' where it was a connection string."
 		: strcmp(operation, "snapshot_apply") == 0
 			? "It was interrupted too often; the server log may have the reason. Go on with retry_operation(id)."

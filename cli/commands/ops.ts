@@ -6,7 +6,7 @@ import { formatFor } from "./format.ts";
 import { type PeerOptions, peerOption } from "./peer.ts";
 import { requireNumber } from "./require-number.ts";
 
-const operationColumns = `id, operation, status, coalesce(snapshot_id, merge_id, overlap_id) as job, requested_by,
+const operationColumns = `id, operation, status, coalesce(snapshot_id, merge_id, overlap_id, pair_id) as job, requested_by,
   created_at, completed_at, coalesce(error_message, status_detail) as detail`;
 
 export function addOps(root: Command): void {

@@ -16,6 +16,7 @@ import { formatFor } from "./format.ts";
 import { isHere } from "./here.ts";
 import { type ApplyOptions, applySnapshot } from "./snapshot-apply.ts";
 import { dropSnapshot } from "./snapshot-drop.ts";
+import { addDownload, addFetch, addInspect } from "./snapshot-fetch.ts";
 
 interface GenerateOptions extends JobOptions {
   readonly output: string;
@@ -38,6 +39,9 @@ export function addSnapshot(root: Command): void {
   addApply(snapshot);
   addList(snapshot);
   addVerify(snapshot);
+  addFetch(snapshot);
+  addDownload(snapshot);
+  addInspect(snapshot);
   addProgress(snapshot);
   addDrop(snapshot);
 }
@@ -146,7 +150,7 @@ function addList(snapshot: Command): void {
   const columns = `snapshot_id, operation, node_id, status, storage_path, table_count, rows_written, size_bytes, lsn, created_at, completed_at`;
   addCommand(snapshot, {
     usage: "list",
-    description: "list snapshots taken and applied in this database, the newest first",
+    description: "list snapshots taken, applied and fetched in this database, the newest first",
     examples: ["snapshot list", "snapshot list --json"],
     action: (invocation) =>
       invocation.withSession(async (session) => {
@@ -161,12 +165,17 @@ function addList(snapshot: Command): void {
 }
 
 function addVerify(snapshot: Command): void {
-  addCommand(snapshot, {
+  addCommand<{ readonly local?: boolean }>(snapshot, {
     usage: "verify <path>",
     description: "read every byte of a snapshot again; lists problems, 1 if there are any",
-    examples: ["snapshot verify /backups/snapshot"],
-    action: (invocation, _, path = "") =>
-      invocation.withSession(async (session) => {
+    examples: ["snapshot verify /backups/snapshot", "snapshot verify ./monday --local"],
+    options: [option("--local", "a directory on this machine; needs no PostgreSQL")],
+    action: async (invocation, { local }, path = "") => {
+      if (local) {
+        const { verifyLocal } = await import("./snapshot-local.ts");
+        return verifyLocal(invocation, path);
+      }
+      return invocation.withSession(async (session) => {
         const { sql, params } = call("verify_snapshot", { path });
         const result = await session.query(sql, params);
         const { output } = invocation;
@@ -175,14 +184,15 @@ function addVerify(snapshot: Command): void {
           result.rows.length === 0 ? "sound" : `damaged: ${result.rows.length} problems`;
         if (!output.isJson) output.line(`${path} on server ${session.serverName} is ${found}`);
         return result.rows.length === 0 ? exitCode.success : exitCode.differs;
-      }),
+      });
+    },
   });
 }
 
 function addProgress(snapshot: Command): void {
   addCommand(snapshot, {
     usage: "progress [snapshot-id]",
-    description: "show how far a snapshot or an apply is: all active ones, or the latest",
+    description: "show how far a snapshot, an apply or a fetch is: all active ones, or the latest",
     examples: ["snapshot progress", "snapshot progress snap_20261126_120000_1a2b3c4d --json"],
     action: (invocation, _, id) =>
       invocation.withSession(async (session) => {

@@ -119,12 +119,20 @@ function configOf(
 
 /** Asked for only when the server wants one. */
 function passwordOf(target: Target, candidate: Candidate, env: Environment): string {
-  const { settings, user, dbname } = target;
-  if (settings.password) return settings.password;
-  const key = { host: candidate.passwordHost, port: `${candidate.port}`, dbname, user };
-  const found = passwordFromFile(settings.passfile, key, env);
+  const found = passwordFor(target, candidate, env);
   if (found === undefined) throw new NoPassword();
   return found;
+}
+
+/** The password that a server would be told if it asked. */
+export function passwordFor(
+  { settings, user, dbname }: Target,
+  candidate: Candidate,
+  env: Environment,
+): string | undefined {
+  if (settings.password) return settings.password;
+  const key = { host: candidate.passwordHost, port: `${candidate.port}`, dbname, user };
+  return passwordFromFile(settings.passfile, key, env);
 }
 
 async function hasAttributes(client: pg.Client, wanted: string): Promise<boolean> {

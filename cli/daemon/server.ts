@@ -45,7 +45,7 @@ function routes(config: DaemonConfig, sessions: Sessions) {
       ...snapshots(config, sessions),
       ...schemas(sessions),
       ...merges(sessions),
-      ...initialization,
+      ...initialization(sessions),
     });
     router.service(Health, standardHealth(sessions, [Coordinator.typeName, InitService.typeName]));
     router.service(ServerReflection, reflection([file_steep_repl, file_health, file_reflection]));

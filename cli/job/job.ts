@@ -3,7 +3,7 @@ import { call, type Statement } from "../sql-call.ts";
 
 /** A job in the server, by the table that has its row. */
 export interface Job {
-  readonly kind: "snapshot" | "merge" | "overlap";
+  readonly kind: "snapshot" | "merge" | "overlap" | "pair";
   readonly id: string;
   readonly operationId: string;
 }
@@ -27,6 +27,9 @@ const progressOf: Readonly<Record<Job["kind"], string>> = {
     select o.overlap_id, o.operation_id, o.status, o.phase, o.overall_percent, o.current_table,
            o.tables_completed, o.table_count as tables_total, ${waitsFor("o")}
     from steep_repl.overlaps o where o.overlap_id = $1`,
+  pair: `
+    select r.pair_id, r.operation_id, p.status, p.phase, p.overall_percent, p.step, p.waits_for
+    from steep_repl.pair_progress($1) p join steep_repl.pairs r on r.pair_id = p.pair_id`,
 };
 
 /** Where a job is now. */
@@ -44,14 +47,15 @@ export async function startJob(session: Session, { sql, params }: Statement): Pr
   return jobOf((await session.row(sql, params)).values);
 }
 
-/** The job of a row of snapshots, merges or overlaps. */
+/** The job of a row of snapshots, merges, overlaps or pairs. */
 export function jobOf(values: ResultRow["values"]): Job {
   const operationId = values.operation_id ?? values.id ?? "";
-  for (const kind of ["snapshot", "merge", "overlap"] as const) {
+  // a pair's own row names the jobs that it has begun
+  for (const kind of ["pair", "snapshot", "merge", "overlap"] as const) {
     const id = values[`${kind}_id`];
     if (id) return { kind, id, operationId };
   }
-  throw new Error("a job is neither a snapshot, nor a merge, nor a comparison");
+  throw new Error("a job is neither a snapshot, nor a merge, nor a comparison, nor a pair");
 }
 
 /** The job of an operation; throws where the caller may not see it. */

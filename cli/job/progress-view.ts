@@ -4,6 +4,7 @@ import type { Output } from "../output/output.ts";
 import { colorsFor } from "../output/output.ts";
 import { duration } from "../output/units.ts";
 import type { ResultRow } from "../session.ts";
+import type { Job } from "./job.ts";
 import { Rate } from "./rate.ts";
 
 /** Shows where a job is, on stderr. */
@@ -14,15 +15,16 @@ export interface ProgressView {
   end(): void;
 }
 
-/** A bar on a terminal, a line a second elsewhere; with --json, lines of JSON. */
-export async function progressView(output: Output): Promise<ProgressView> {
+/** A bar on a terminal, a line a second elsewhere; with --json, lines of JSON. Of a pair, a terminal also keeps the phases that are over. */
+export async function progressView(output: Output, kind?: Job["kind"]): Promise<ProgressView> {
   if (output.isJson) return new Lines(output, (state) => state.json);
   if (!process.stderr.isTTY) {
     const rate = new Rate();
     return new Lines(output, (state) => lineOf(state.values, rate));
   }
   const { default: cliProgress } = await import("cli-progress");
-  return new Bar(new cliProgress.SingleBar(barOptions()));
+  const bar = new Bar(new cliProgress.SingleBar(barOptions()));
+  return kind === "pair" ? new Phases(bar, output) : bar;
 }
 
 function barOptions() {
@@ -75,6 +77,42 @@ class Bar implements ProgressView {
   }
 }
 
+/** A line for each phase that is over, above the view of the one that is not. */
+class Phases implements ProgressView {
+  readonly #view: ProgressView;
+  readonly #output: Output;
+  #phase = "";
+  #since = performance.now();
+
+  constructor(view: ProgressView, output: Output) {
+    this.#view = view;
+    this.#output = output;
+  }
+
+  show(state: ResultRow): void {
+    const phase = phaseOf(state.values);
+    if (phase !== this.#phase) {
+      const now = performance.now();
+      if (this.#phase !== "" && this.#phase !== "queued") {
+        this.#view.interrupt();
+        const seconds = ((now - this.#since) / 1000).toFixed(1);
+        this.#output.note(`done  ${visible(this.#phase)}  ${seconds} s`);
+      }
+      this.#phase = phase;
+      this.#since = now;
+    }
+    this.#view.show(state);
+  }
+
+  interrupt(): void {
+    this.#view.interrupt();
+  }
+
+  end(): void {
+    this.#view.end();
+  }
+}
+
 class Lines implements ProgressView {
   readonly #output: Output;
   readonly #format: (state: ResultRow) => string;
@@ -116,8 +154,15 @@ function isDryRun(values: Values): boolean {
 
 /** What a dry run counts it does not merge. */
 function phaseOf(values: Values): string {
-  return values.phase === "merging" && isDryRun(values) ? "counting" : (values.phase ?? "");
+  if (values.phase === "merging" && isDryRun(values)) return "counting";
+  const place = values.pair_id ? pairPlaces[values.phase ?? ""] : undefined;
+  return `${values.phase ?? ""}${place === undefined ? "" : ` ${place}`}`;
 }
+
+/** Where a phase of a pair works, if not on both sides. */
+const pairPlaces: Readonly<Record<string, string>> = {
+  ...{ snapshot: "here", fetching: "at the peer", loading: "at the peer" },
+};
 
 function lineOf(values: Values, rate: Rate): string {
   const percent = `${Number(values.overall_percent ?? 0).toFixed(1)}%`;
@@ -130,6 +175,7 @@ function details(values: Values, rate: Rate): string[] {
   if (values.bytes_processed) rate.add(Number(values.bytes_processed), performance.now());
   const speed = rate.perSecond ?? (Number(values.throughput_bytes_sec ?? 0) || undefined);
   return [
+    ...(values.waits_for ? [visible(values.waits_for)] : []),
     ...(values.current_table ? [visible(values.current_table)] : []),
     ...(values.tables_total
       ? [`${values.tables_completed ?? 0}/${values.tables_total} tables`]

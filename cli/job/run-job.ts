@@ -8,13 +8,16 @@ import type { ResultRow, Session } from "../session.ts";
 import type { Statement } from "../sql-call.ts";
 import { Follower, subscribe } from "./follow.ts";
 import { type Job, resultOf, startJob } from "./job.ts";
-import { hasLeftovers } from "./outcome.ts";
+import { hasLeftovers, hasOpenConflicts } from "./outcome.ts";
 import { progressView } from "./progress-view.ts";
 
 /** Columns that tell people nothing that the rest does not. */
 const internal: ReadonlySet<string> = new Set([
   ...["requested_by_oid", "system_identifier", "database_oid", "current_table", "overall_percent"],
   ...["error_message", "error_sqlstate", "error_hint", "eta_seconds"],
+  // of pairs
+  ...["local_node", "has_schema", "is_shared", "is_removed", "round", "stepped_at", "fetch_id"],
+  ...["local_share", "peer_share"],
 ]);
 
 /** Queue a job and see it to its end, or print its id with --no-wait. */
@@ -55,7 +58,7 @@ export async function follow(
   job: Job,
   options: JobOptions & CommonOptions,
 ): Promise<readonly [Session, ResultRow]> {
-  const view = await progressView(invocation.output);
+  const view = await progressView(invocation.output, job.kind);
   const { timeout, reconnectTimeout = 300 } = options;
   const limits = { reconnectTimeout, ...(timeout === undefined ? {} : { timeout }) };
   const last = await new Follower(invocation, session, job, view, limits).run();
@@ -78,10 +81,11 @@ export async function followAndPrint(
     Object.entries(row.values).filter(([name]) => !internal.has(name)),
   );
   await invocation.output.record({ values: shown, json: row.json }, formatFor(last.serverName));
+  const isOpen = await hasOpenConflicts(invocation, last, row.values);
   await last.end();
   const code = judge(row.values);
   if (code !== exitCode.success) return code;
-  return hasLeftovers(invocation, row.values) ? exitCode.differs : code;
+  return isOpen || hasLeftovers(invocation, row.values) ? exitCode.differs : code;
 }
 
 /** The exit code of a job that is over, whatever it found; says on stderr why it failed. */

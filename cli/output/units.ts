@@ -24,3 +24,8 @@ export function duration(seconds: number): string {
   const pad = (n: number) => `${Math.floor(n)}`.padStart(2, "0");
   return h > 0 ? `${h}:${pad(m)}:${pad(s)}` : `${m}:${pad(s)}`;
 }
+
+/** A number of things: 1 warning, 2 warnings. */
+export function counted(count: number, thing: string): string {
+  return `${count} ${thing}${count === 1 ? "" : "s"}`;
+}

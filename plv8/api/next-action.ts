@@ -1,16 +1,25 @@
 import { type ApplyFacts, nextApplyAction } from "../apply/apply.ts";
 import { applyParams } from "../apply/apply-params.ts";
 import { type Json, queryOne } from "../db/sql.ts";
+import { type FetchFacts, nextFetchAction } from "../fetch/fetch.ts";
+import { fetchParams } from "../fetch/fetch-params.ts";
 import { type MergeFacts, nextMergeAction, nextUndoAction } from "../merge/merge.ts";
 import { checkUndoParams, queuedMergeParams } from "../merge/merge-params.ts";
 import { nextOverlapAction } from "../overlap/overlap.ts";
+import { nextPairAction } from "../pair/pair.ts";
+import type { PairFacts } from "../pair/pair-facts.ts";
+import { pairParams } from "../pair/pair-params.ts";
 import type {
   ApplyAction,
   ApplyDone,
+  FetchAction,
+  FetchDone,
   MergeAction,
   MergeDone,
   OverlapAction,
   OverlapDone,
+  PairAction,
+  PairDone,
   SnapshotAction,
   SnapshotDone,
 } from "../shared/action.ts";
@@ -58,12 +67,18 @@ function nextOfApply(request: Request): ApplyAction {
 /** Called by coordinators only: decide what a job does next. */
 export function nextAction(
   request: Request,
-): SnapshotAction | ApplyAction | OverlapAction | MergeAction {
+): SnapshotAction | ApplyAction | OverlapAction | MergeAction | FetchAction | PairAction {
   switch (request.operation) {
     case "snapshot_generate":
       return nextOfSnapshot(request);
     case "snapshot_apply":
       return nextOfApply(request);
+    case "snapshot_fetch":
+      checkPeerParams(request.params);
+      return nextFetchAction(
+        { done: request.done as FetchDone, params: fetchParams(request.params) },
+        request.facts as FetchFacts,
+      );
     case "overlap":
       checkOverlapParams(request.params);
       return nextOverlapAction(request.done as OverlapDone, request.facts);
@@ -78,6 +93,13 @@ export function nextAction(
       checkPeerParams(request.params);
       checkUndoParams(request.params);
       return nextUndoAction(request.done as MergeDone, request.facts as unknown as MergeFacts);
+    case "pair":
+      checkPeerParams(request.params);
+      return nextPairAction(
+        request.done as PairDone,
+        pairParams(request.params),
+        request.facts as unknown as PairFacts,
+      );
     default:
       throw new Error(`no planner for operation ${request.operation}`);
   }

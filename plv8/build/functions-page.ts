@@ -8,7 +8,9 @@ export interface Section {
 }
 
 /** Tables whose rows functions return. */
-const resultTables = ["nodes", "snapshots", "overlaps", "merges", "merge_conflicts", "work_queue"];
+const resultTables = [
+  ...["nodes", "snapshots", "pairs", "overlaps", "merges", "merge_conflicts", "work_queue"],
+];
 
 const intro = `# Functions
 

@@ -65,6 +65,23 @@ const jobKinds: readonly JobKind[] = [
       ["eta_seconds", "bigint", "j.eta_seconds"],
     ],
   },
+  {
+    name: "pair",
+    table: "pairs",
+    progress: [
+      ["pair_id", "text", "r.pair_id"],
+      ["status", "text", "r.status"],
+      phase,
+      ["step", "text", "r.step"],
+      overallPercent,
+      [
+        "waits_for",
+        "text",
+        "(select w.status_detail from steep_repl.work_queue w where w.id = r.operation_id)",
+      ],
+      error,
+    ],
+  },
 ];
 
 /** The template of sql/jobs/kind.sql, filled in for each kind of job. */

@@ -15,6 +15,7 @@ export const sqlBefore: readonly string[] = [
   "tables/tables.sql",
   "tables/guards.sql",
   "tables/merge.sql",
+  "tables/pairs.sql",
   "tables/rights.sql",
   "base/engine.sql",
 ];
@@ -30,6 +31,8 @@ export const sqlAfter: readonly string[] = [
   "nodes/peer-labels.sql",
   "snapshot/snapshots.sql",
   "nodes/peers.sql",
+  "fetch/peer.sql",
+  "fetch/fetch.sql",
   "nodes/lockers.sql",
   "nodes/origins.sql",
   "nodes/apply-errors.sql",
@@ -76,6 +79,16 @@ export const sqlAfter: readonly string[] = [
   "merge/resolve.sql",
   "merge/job.sql",
   "merge/keep.sql",
+  "pair/names.sql",
+  "pair/side.sql",
+  "pair/tables.sql",
+  "pair/sequences.sql",
+  "pair/back.sql",
+  "pair/look.sql",
+  "pair/job.sql",
+  "pair/drop.sql",
+  "pair/pair.sql",
+  "pair/plan.sql",
   "snapshot/replicated.sql",
 ];
 
@@ -86,6 +99,7 @@ export const commentFiles: { readonly [file: string]: string } = {
   "comments/overlap.sql": "Comparing rows",
   "comments/merge.sql": "Merging",
   "comments/schema.sql": "Comparing schemas",
+  "comments/pair.sql": "Pairs",
   "comments/jobs.sql": "Jobs",
 };
 

@@ -10,6 +10,19 @@ export type Phase =
   | "finalizing"
   | "complete";
 
+/** Those of a pair. */
+export type PairPhase =
+  | "planning"
+  | "publishing"
+  | "snapshot"
+  | "fetching"
+  | "loading"
+  | "subscribing"
+  | "merging"
+  | "sequences"
+  | "comparing"
+  | "finalizing";
+
 /** No job goes on after this. */
 export type Complete = { readonly kind: "complete"; readonly phase: "complete" };
 
@@ -78,6 +91,21 @@ export type OverlapAction =
   | { readonly kind: "close_peer"; readonly phase: "finalizing" }
   | Complete;
 
+/** The same for fetching a snapshot from a peer. */
+export type FetchAction =
+  | { readonly kind: "open_peer"; readonly phase: "planning"; readonly snapshot: string }
+  | { readonly kind: "make_directory"; readonly phase: "planning"; readonly path: string }
+  | { readonly kind: "fetch_manifest"; readonly phase: "planning" }
+  | {
+      readonly kind: "fetch_files";
+      readonly phase: "data";
+      readonly parallel: number;
+      /** of all fetchers; null = no limit */
+      readonly kilobytes_per_second: number | null;
+    }
+  | { readonly kind: "finish"; readonly phase: "finalizing" }
+  | Complete;
+
 type YesNo = "yes" | "no";
 
 /** The same for a merge, and for an undo of one; `no` counts tables or steps from 1. */
@@ -99,6 +127,32 @@ export type MergeAction =
   | { readonly kind: "note_left"; readonly phase: "finalizing" }
   | { readonly kind: "move_sequences"; readonly phase: "finalizing" }
   | { readonly kind: "check_foreign_keys"; readonly phase: "finalizing" }
+  | { readonly kind: "close_peer"; readonly phase: "finalizing" }
+  | Complete;
+
+export type PairSide = "local" | "peer";
+
+/** What becomes of a statement's answer: the member of the pair's row that has it. */
+export type PairKeeps = "plan" | "snapshot" | "slot" | "fetch" | "merge" | "overlap" | "shared";
+
+/** The same for a pair. What statements and waits leave is what there is of the pair then, on both sides. */
+export type PairAction =
+  | { readonly kind: "open_peer"; readonly phase: "planning" }
+  | {
+      readonly kind: "statement";
+      readonly phase: PairPhase;
+      readonly step: string;
+      readonly side: PairSide;
+      readonly sql: string;
+      readonly keeps?: PairKeeps;
+      readonly warnings?: readonly string[];
+    }
+  | {
+      readonly kind: "wait";
+      readonly phase: PairPhase;
+      readonly side: PairSide;
+      readonly sql: string;
+    }
   | { readonly kind: "close_peer"; readonly phase: "finalizing" }
   | Complete;
 
@@ -130,3 +184,5 @@ export type SnapshotDone = KindOf<SnapshotAction>;
 export type ApplyDone = KindOf<ApplyAction>;
 export type OverlapDone = KindOf<OverlapAction>;
 export type MergeDone = KindOf<MergeAction>;
+export type PairDone = KindOf<PairAction>;
+export type FetchDone = KindOf<FetchAction>;

@@ -31,7 +31,7 @@ Queues loading a snapshot into this database, and returns its row at once.
 
 Statements and rows are committed piece by piece. A job that was interrupted continues where it stopped;
 see [apply a snapshot](snapshots.md#apply-a-snapshot).
-@arg input_path  Absolute path of the snapshot on this server. Reading it needs `pg_read_server_files`, or a path below `steep_repl.snapshot_directories` and membership in the role that took the snapshot.
+@arg input_path  Absolute path of the snapshot on this server. Reading it needs `pg_read_server_files`, or a path below `steep_repl.snapshot_directories` and membership in the role that took the snapshot, or that fetched it to this server.
 @arg parallel  The most appliers, 1 to 64.
 @arg verify  Whether to check every checksum before anything is changed.
 @arg sections  Parts to apply, as in pg_restore: `pre-data`, `data`, `post-data`.
@@ -53,16 +53,39 @@ SELECT snapshot_id AS apply_id
 SELECT status, error_message FROM steep_repl.wait_snapshot(:'apply_id');
 $doc$;
 
+comment on function steep_repl.start_fetch is $doc$
+Queues copying a snapshot from another server into a directory on this one, and returns its row at once.
+
+Every byte is checked against the manifest as it arrives. The directory is then the same as the one at the
+peer; see [fetch a snapshot](snapshots.md#fetch-a-snapshot).
+@arg peer  Where the snapshot is: a registered node, a foreign server of `dblink_fdw` or `postgres_fdw`, or a connection string. Its database needs steep_repl.
+@arg snapshot  The peer's `snapshot_id`, or the absolute path of a snapshot there. The user that is known to the peer must be allowed to read it, as for `start_apply`.
+@arg output_path  Absolute path on this server, with the rules of `start_snapshot`.
+@arg parallel  The most fetch workers, 1 to 64, each with a connection of its own.
+@arg max_rate  Bytes per second of all workers together, such as `50MB`; NULL for no limit.
+@returns The row in `snapshots`, with operation `fetch` and status `pending`.
+@error 22023  An argument is null or out of range, or the peer is not one.
+@error 42501  The path is not allowed; or the job fails: the snapshot may not be read at the peer.
+@error 42704  The peer is unknown; or the job fails: the peer has no such snapshot.
+@error 58P02  The directory exists and is not empty.
+@error 08001  The job fails: the peer cannot be connected to.
+@error XX001  The job fails: a file at the peer is not what its manifest says.
+@error 53100  The job fails: the snapshot does not fit on the disk.
+@example
+SELECT snapshot_id FROM steep_repl.start_fetch('node_b', '/backups/functions', '/backups/fetched') \gset
+SELECT status, error_message FROM steep_repl.wait_snapshot(:'snapshot_id');
+$doc$;
+
 comment on function steep_repl.snapshot_progress is $doc$
-Shows the live progress of one snapshot or apply, of all active ones, or of the latest when none is active.
-@arg snapshot_id  The snapshot or apply; NULL for all active ones.
-@column snapshot_id  Identifier of the snapshot or apply.
+Shows the live progress of one snapshot, apply or fetch, of all active ones, or of the latest when none is active.
+@arg snapshot_id  The snapshot, apply or fetch; NULL for all active ones.
+@column snapshot_id  Identifier of the snapshot, apply or fetch.
 @column phase  `queued`, `planning`, `schema`, `data`, `indexes`, `sequences`, `finalizing` or `complete`; after a failure, the phase that failed.
 @column overall_percent  0 to 100.
 @column tables_completed  Tables that are done.
 @column tables_total  Tables in all; NULL before planning.
 @column current_table  One of the tables being copied.
-@column bytes_processed  Bytes of COPY text so far, before compression.
+@column bytes_processed  Bytes of COPY text so far, before compression; of a fetch, bytes of files that are here.
 @column eta_seconds  Estimated seconds until the end; NULL if unknown.
 @column error  Message of a job that failed.
 @error 42704  There is no such snapshot, or the caller may not see it.
@@ -71,8 +94,8 @@ SELECT phase, overall_percent FROM steep_repl.snapshot_progress(:'snapshot_id');
 $doc$;
 
 comment on function steep_repl.wait_snapshot is $doc$
-Waits until a snapshot or an apply is over, and returns its row.
-@arg snapshot_id  The snapshot or apply.
+Waits until a snapshot, an apply or a fetch is over, and returns its row.
+@arg snapshot_id  The snapshot, apply or fetch.
 @arg timeout_seconds  How long to wait, in seconds. 0 returns at once.
 @returns The row as it is then. After a timeout its status is still `pending` or `running`.
 @error 22023  An argument is null, or the timeout negative.
@@ -83,10 +106,10 @@ SELECT status, size_bytes FROM steep_repl.wait_snapshot(:'snapshot_id', timeout_
 $doc$;
 
 comment on function steep_repl.cancel_snapshot is $doc$
-Cancels a snapshot and removes its files, or cancels an apply, which keeps what it has loaded.
+Cancels a snapshot or a fetch and removes its files, or cancels an apply, which keeps what it has loaded.
 
 A running job ends within seconds. A cancelled apply can be continued with `retry_operation`.
-@arg snapshot_id  The snapshot or apply.
+@arg snapshot_id  The snapshot, apply or fetch.
 @returns Whether there was something to cancel; false if it is over.
 @error 22023  `snapshot_id` is null.
 @error 42704  There is no such snapshot, or the caller may not see it.
@@ -100,7 +123,7 @@ Removes a snapshot's files, its replication slot if no subscription uses it, and
 
 It does so at once: ROLLBACK does not bring the files back. Of an apply it removes the row only; the
 rows that were loaded stay.
-@arg snapshot_id  The snapshot or apply.
+@arg snapshot_id  The snapshot, apply or fetch.
 @returns True.
 @error 22023  `snapshot_id` is null.
 @error 42704  There is no such snapshot.

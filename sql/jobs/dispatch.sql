@@ -75,8 +75,9 @@ end
 $fn$;
 comment on function steep_repl._job_lost(bigint, text, text, text) is 'private: fails a job that cannot go on; false if it has ended by itself';
 
--- An apply or a merge goes on where it stopped: what it did is marked. Not for ever, in case it is the job that brings the server
+-- An apply, a merge or a fetch goes on where it stopped: what it did is marked. Not for ever, in case it is the job that brings the server
 -- down: unless it got to another action than the last time that it was interrupted, or further with this one, it is not resumed.
+-- How far a fetch has got, only its files say, and it runs nobody's code.
 create function steep_repl._job_resumed(id bigint, max_attempts int) returns text
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 begin
@@ -84,14 +85,17 @@ begin
   set status = 'pending', worker_pid = null,
       status_detail = 'to be resumed: the server or the job''s worker ended before the job did'
   where w.id = _job_resumed.id and w.status = 'running' and w.attempts <= max_attempts
-    and (w.operation = 'snapshot_apply' or w.operation in ('bidirectional_merge', 'merge_undo') and w.params -> 'is_conninfo' = 'false');
+    and (w.operation = 'snapshot_apply'
+         or w.operation in ('bidirectional_merge', 'merge_undo', 'snapshot_fetch', 'pair') and w.params -> 'is_conninfo' = 'false');
   if not found then
     return 'no';
   end if;
   update steep_repl._job_directories d set died_at = p.place, begun = 'start'
   from (select concat_ws(' ', x.begun,
                  (select count(*) from steep_repl._apply_done a where a.operation_id = x.operation_id),
-                 (select m.rows_merged from steep_repl.merges m where m.operation_id = x.operation_id)) as place
+                 (select m.rows_merged from steep_repl.merges m where m.operation_id = x.operation_id),
+                 (select p.step from steep_repl.pairs p where p.operation_id = x.operation_id),
+                 (select w.attempts from steep_repl.work_queue w where w.id = x.operation_id and w.operation = 'snapshot_fetch')) as place
         from steep_repl._job_directories x where x.operation_id = _job_resumed.id) p
   where d.operation_id = _job_resumed.id and d.died_at is distinct from p.place;
   if not found then
@@ -102,6 +106,16 @@ begin
 end
 $fn$;
 comment on function steep_repl._job_resumed(bigint, int) is 'private: queues a job that a crash has left, if it can go on: yes, no, or stuck, where it has got nowhere since the last time';
+
+-- A fetch that is retried goes on from its files.
+create function steep_repl._files_given_up(id bigint) returns void
+language sql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp
+begin atomic
+  update steep_repl._job_directories d set to_remove = true
+  where d.operation_id = $1
+    and not exists (select from steep_repl.work_queue w where w.id = $1 and w.operation = 'snapshot_fetch' and w.status <> 'cancelled');
+end;
+comment on function steep_repl._files_given_up(bigint) is 'private: has the files of a job that was lost removed, unless it can go on from them';
 
 create function steep_repl._remains(is_to_lock boolean) returns bigint
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$

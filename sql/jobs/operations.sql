@@ -62,7 +62,7 @@ begin
   end if;
   perform steep_repl._retry(retry_operation.id);
   operation := steep_repl._operation(retry_operation.id);
-  if retry_operation.peer is not null and operation.operation not in ('overlap', 'bidirectional_merge', 'merge_undo') then
+  if retry_operation.peer is not null and operation.operation not in ('overlap', 'bidirectional_merge', 'merge_undo', 'snapshot_fetch', 'pair') then
     raise exception 'this operation takes no peer' using errcode = 'invalid_parameter_value';
   end if;
   if retry_operation.peer is not null and not steep_repl._is_same_peer(retry_operation.peer, operation.params ->> 'peer') then

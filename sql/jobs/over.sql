@@ -29,6 +29,10 @@ begin
     and not exists (select from steep_repl.work_queue w where w.id = m.operation_id)
     and not exists (select from steep_repl.merge_audit_log a where a.merge_id = m.merge_id)
     and not exists (select from steep_repl.merge_conflicts c where c.merge_id = m.merge_id and c.status = 'open');
+  delete from steep_repl.pairs p
+  where p.status in ('failed', 'cancelled') and p.completed_at < before and pg_has_role(caller, p.requested_by_oid, 'MEMBER')
+    and steep_repl._is_here(p.system_identifier, p.database_oid)
+    and not exists (select from steep_repl.work_queue w where w.id = p.operation_id);
   perform steep_repl._forget_marks();
   return result;
 end

@@ -6,11 +6,11 @@ create function steep_repl._job_queued(id bigint, token text) returns void
 language sql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp
 begin atomic
   insert into steep_repl.snapshots (snapshot_id, operation_id, operation, node_id, storage_path, compression, parallel,
-                                    slot_name, requested_by, requested_by_oid, system_identifier, database_oid)
-  select w.snapshot_id, w.id, case w.operation when 'snapshot_apply' then 'apply' else 'generate' end, w.params ->> 'node_id',
+                                    slot_name, requested_by, requested_by_oid, system_identifier, database_oid, peer)
+  select w.snapshot_id, w.id, case w.operation when 'snapshot_apply' then 'apply' when 'snapshot_fetch' then 'fetch' else 'generate' end, w.params ->> 'node_id',
          coalesce(w.params ->> 'output_path', w.params ->> 'input_path'), w.params ->> 'compression',
          case when w.params ->> 'parallel' ~ '^[0-9]{1,4}$' then (w.params ->> 'parallel')::int end, w.params ->> 'slot_name',
-         w.requested_by, w.requested_by_oid, w.system_identifier, w.database_oid
+         w.requested_by, w.requested_by_oid, w.system_identifier, w.database_oid, w.params ->> 'peer'
   from steep_repl.work_queue w where w.id = $1 and w.snapshot_id is not null;
   insert into steep_repl.overlaps (overlap_id, operation_id, peer, requested_by, requested_by_oid, system_identifier, database_oid)
   select w.overlap_id, w.id, w.params ->> 'peer', w.requested_by, w.requested_by_oid, w.system_identifier, w.database_oid
@@ -21,19 +21,24 @@ begin atomic
          case w.operation when 'merge_undo' then w.params ->> 'undoes' end, w.requested_by, w.requested_by_oid,
          w.system_identifier, w.database_oid
   from steep_repl.work_queue w where w.id = $1 and w.merge_id is not null;
+  insert into steep_repl.pairs (pair_id, operation_id, peer, existing, strategy, sequences, requested_by, requested_by_oid,
+                                system_identifier, database_oid)
+  select w.pair_id, w.id, w.params ->> 'peer', w.params ->> 'existing', w.params ->> 'strategy', w.params ->> 'sequences', w.requested_by,
+         w.requested_by_oid, w.system_identifier, w.database_oid
+  from steep_repl.work_queue w where w.id = $1 and w.pair_id is not null;
   insert into steep_repl._job_directories (operation_id, path, token, system_identifier, database_oid)
-  select w.id, coalesce(rtrim(w.params ->> 'output_path', '/'), ''), $2, w.system_identifier, w.database_oid
+  select w.id, case when w.pair_id is null then coalesce(rtrim(w.params ->> 'output_path', '/'), '') else '' end, $2, w.system_identifier, w.database_oid
   from steep_repl.work_queue w where w.id = $1;
 end;
 comment on function steep_repl._job_queued(bigint, text) is 'private: makes the rows that belong to a new job';
 
--- Whichever of the three tables has the row of the job's result.
+-- Whichever of these tables has the row of the job's result.
 create function steep_repl._job_set(id bigint, assignments text, variadic texts text[] default '{}') returns void
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
   target text;
 begin
-  foreach target in array array['snapshots', 'overlaps', 'merges'] loop
+  foreach target in array array['snapshots', 'overlaps', 'merges', 'pairs'] loop
     execute format('update steep_repl.%I set %s where operation_id = $1', target, assignments) using id, texts;
   end loop;
 end
@@ -43,7 +48,7 @@ comment on function steep_repl._job_set(bigint, text, text[]) is 'private: updat
 create function steep_repl._job_started(id bigint, out object_id text, out token text, out path text, out operation text)
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 begin
-  select coalesce(w.snapshot_id, w.merge_id, w.overlap_id, ''), d.token, d.path, w.operation
+  select coalesce(w.snapshot_id, w.merge_id, w.overlap_id, w.pair_id, ''), d.token, d.path, w.operation
   into strict object_id, token, path, operation
   from steep_repl.work_queue w join steep_repl._job_directories d on d.operation_id = w.id where w.id = _job_started.id;
   update steep_repl.work_queue w
@@ -110,7 +115,7 @@ begin atomic
 end;
 comment on function steep_repl._snapshot_result(bigint, bigint, bigint, bigint, text, pg_lsn, text) is 'private: notes what a snapshot that is about to be complete is';
 
-create function steep_repl._apply_source(
+create function steep_repl._job_source(
   id bigint, snapshot_id text, compression text, checksum text, size_bytes bigint, lsn text, slot_name text, path text) returns void
 language sql volatile parallel unsafe set search_path = pg_catalog, pg_temp
 begin atomic
@@ -118,7 +123,7 @@ begin atomic
   set source_snapshot_id = $2, compression = $3, checksum = $4, size_bytes = $5, lsn = nullif($6, '')::pg_lsn, slot_name = $7, storage_path = $8
   where s.operation_id = $1;
 end;
-comment on function steep_repl._apply_source(bigint, text, text, text, bigint, text, text, text) is 'private: notes which snapshot an apply loads';
+comment on function steep_repl._job_source(bigint, text, text, text, bigint, text, text, text) is 'private: notes which snapshot an apply loads, or a fetch copies';
 
 -- Transactions that were running when a slot was asked for delay it until they end: the oldest, unless it is young.
 create function steep_repl._slot_blocker() returns text
@@ -171,7 +176,13 @@ create function steep_repl._job_dequeued(id bigint) returns void
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 begin
   perform steep_repl._job_result(id, 'cancelled', null, null, null);
-  delete from steep_repl._job_directories d where d.operation_id = id;
+  -- one that has been at work before may have files
+  update steep_repl._job_directories d set to_remove = true
+  where d.operation_id = _job_dequeued.id and d.path <> ''
+    and exists (select from steep_repl.work_queue w where w.id = _job_dequeued.id and w.attempts > 0);
+  if not found then
+    delete from steep_repl._job_directories d where d.operation_id = id;
+  end if;
 end
 $fn$;
 comment on function steep_repl._job_dequeued(bigint) is 'private: a job was cancelled before it began';
@@ -204,13 +215,17 @@ begin
   set lsn = null, size_bytes = null, bytes_processed = 0, rows_written = null, checksum = null, warnings = null,
       throughput_bytes_sec = null, eta_seconds = null
   where s.operation_id = id;
+  -- what was made was removed
+  update steep_repl.pairs p set local_node = null, step = null, snapshot_id = null, fetch_id = null, merge_id = null, overlap_id = null
+  where p.operation_id = id and p.is_removed;
+  update steep_repl.pairs p set warnings = null, is_removed = false where p.operation_id = id;
   -- each attempt says what it goes on without
   update steep_repl.merges m set warnings = null where m.operation_id = id;
   update steep_repl.overlaps o
   set local_only_count = null, remote_only_count = null, match_count = null, conflict_count = null, unsettled_count = null
   where o.operation_id = id;
   insert into steep_repl._job_directories (operation_id, path, token, system_identifier, database_oid)
-  select w.id, coalesce(rtrim(w.params ->> 'output_path', '/'), ''), replace(gen_random_uuid()::text, '-', ''),
+  select w.id, case when w.pair_id is null then coalesce(rtrim(w.params ->> 'output_path', '/'), '') else '' end, replace(gen_random_uuid()::text, '-', ''),
          w.system_identifier, w.database_oid
   from steep_repl.work_queue w where w.id = _job_requeued.id
   on conflict (operation_id) do update set begun = 'start', died_at = null, to_remove = false;

@@ -94,7 +94,7 @@ comment on function steep_repl._merge_without_slot(jsonb, jsonb) is 'private: su
 -- Subscriptions by which a side would get back what the merge takes from it and writes to the other: those that are sent rows of any
 -- origin. A row that is inserted there a second time stops them.
 create function steep_repl._merge_echoing(here jsonb, there jsonb, writes_anything boolean) returns text
-language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
 begin
   return steep_repl._joined(array(
     select format('%s (of %s)', format('%I %s', u.name, x.at), case when x.writes = 'local' then 'what comes here' else 'what goes to the peer' end)
@@ -104,8 +104,11 @@ begin
     where u.origin = 'any'
       and exists (select from pg_temp.steep_repl_tables t
                   where array[t.name, pg_partition_root(to_regclass(t.name))::text] && u.tables)
-      and (writes_anything or exists (
-        select from pg_temp.steep_repl_merge m cross join lateral jsonb_each_text(m.actions) a where split_part(a.value, '_', 2) = x.writes or a.value = 'stamps'))
+      and case when writes_anything then exists (
+        -- of an undo: where its merge has written
+        select from pg_temp.steep_repl_merge m join steep_repl.merge_audit_log a on a.merge_id = m.undoes where split_part(a.action, '_', 2) = x.writes)
+      else exists (
+        select from pg_temp.steep_repl_merge m cross join lateral jsonb_each_text(m.actions) a where split_part(a.value, '_', 2) = x.writes or a.value = 'stamps') end
     order by x.at, u.name));
 end
 $fn$;

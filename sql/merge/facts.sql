@@ -34,6 +34,10 @@ select (select coalesce(json_agg(a.attname), '[]') from pg_attribute a
        array_to_json(array(
          select distinct g.tgenabled from pg_trigger g
          where g.tgrelid in (select oid from tree) and g.tgenabled <> 'D' and not g.tgisinternal and g.tgtype & 20 <> 0)) as row_triggers,
+       -- and when those that are fired by a delete are, which may bring the row back
+       array_to_json(array(
+         select distinct g.tgenabled from pg_trigger g
+         where g.tgrelid in (select oid from tree) and g.tgenabled <> 'D' and not g.tgisinternal and g.tgtype & 8 <> 0)) as delete_triggers,
        -- when rules for writing are applied: O, R, A
        array_to_json(array(
          select distinct w.ev_enabled from pg_rewrite w
@@ -183,20 +187,26 @@ end
 $fn$;
 comment on function steep_repl._merge_order() is 'private: orders the tables of a merge by their foreign keys';
 
--- Tables whose definitions differ, by their fingerprints.
-create function steep_repl._merge_differing(connection text, names text[]) returns text[]
+-- How tables are defined on both sides, triggers and all: an object of name to fingerprint each.
+create function steep_repl._merge_fingerprints(connection text, names text[], out here jsonb, out there jsonb)
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
   query constant text := 'with ' || steep_repl._schema_ctes(format($sql$format('%%I.%%I', n.nspname, c.relname) = any (%L::text[])$sql$, names))
-    || $sql$select format('%I.%I', t.nspname, t.relname) as name, f.fingerprint from t join f on f.oid = t.oid$sql$;
-  here constant jsonb := steep_repl._query_here(query);
-  there constant jsonb := steep_repl._peer_json(connection, query);
+    || $sql$select coalesce(json_object_agg(format('%I.%I', t.nspname, t.relname), f.fingerprint), '{}') as found from t join f on f.oid = t.oid$sql$;
 begin
-  return array(
-    select n.name from unnest(names) n(name)
-    left join jsonb_to_recordset(here) l(name text, fingerprint text) using (name)
-    left join jsonb_to_recordset(there) p(name text, fingerprint text) using (name)
-    where l.fingerprint is distinct from p.fingerprint order by n.name);
+  here := steep_repl._query_here(query) -> 0 -> 'found';
+  there := steep_repl._peer_json(connection, query) -> 0 -> 'found';
+end
+$fn$;
+comment on function steep_repl._merge_fingerprints(text, text[]) is 'private: how tables are defined on both sides';
+
+-- Tables whose definitions differ.
+create function steep_repl._merge_differing(connection text, names text[]) returns text[]
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  found constant record := steep_repl._merge_fingerprints(connection, names);
+begin
+  return array(select n.name from unnest(names) n(name) where found.here -> n.name is distinct from found.there -> n.name order by n.name);
 end
 $fn$;
 comment on function steep_repl._merge_differing(text, text[]) is 'private: tables of a merge that are defined in different ways';
@@ -212,6 +222,8 @@ declare
   there jsonb := steep_repl._peer_json(connection, peer_query) -> 0;
   here jsonb := steep_repl._query_here(node_query) -> 0;
   difference constant numeric := abs((there ->> 'clock')::numeric - ((before ->> 'clock')::numeric + (here ->> 'clock')::numeric) / 2);
+  names constant text[] := array(select t.name from pg_temp.steep_repl_tables t);
+  fingerprints constant record := steep_repl._merge_fingerprints(connection, names);
   circle constant text := steep_repl._merge_order();
   unchecked constant record := steep_repl._merge_unchecked();
   lacks record;
@@ -230,7 +242,9 @@ begin
   return jsonb_build_object(
     'tables', (select count(*) from pg_temp.steep_repl_tables),
     'skipped', steep_repl._joined(array(select format('%s (%s)', s.name, s.reason) from pg_temp.steep_repl_skipped s order by s.name)),
-    'differing', steep_repl._joined(steep_repl._merge_differing(connection, array(select t.name from pg_temp.steep_repl_tables t))), 'rules', steep_repl._merge_rules(here, there),
+    'differing', steep_repl._joined(array(
+      select n.name from unnest(names) n(name) where fingerprints.here -> n.name is distinct from fingerprints.there -> n.name order by n.name)),
+    'fingerprints', fingerprints.here, 'rules', steep_repl._merge_rules(here, there),
     'row_security', lacks.row_security, 'not_writable', lacks.not_writable, 'not_settable', lacks.not_settable, 'unidentified', lacks.unidentified, 'circle', circle,
     'unchecked', unchecked.harmful, 'unmatched', unchecked.unmatched, 'checked_as_text', steep_repl._merge_checked_as_text(), 'untested', steep_repl._merge_untested(),
     'read_only', steep_repl._sides(here -> 'is_standby' = 'true', there -> 'is_standby' = 'true'),

@@ -4,7 +4,8 @@
 -- Foreign keys of a table (is_child), or that refer to it (is_parent): how a row that violates one is found. Where the requester
 -- may not read both tables, condition is NULL. by_parent: how rows that refer to a parent are found by each of its columns, of
 -- parent_types, if there is an index for that; matches: the same in any case, of a table that the requester may read. Of one that is not
--- valid, only rows that are written now have to satisfy it. parent_parts: the tables whose rows it refers to. acts_on_delete, acts_on_update: what it does then to rows that refer. One that a
+-- valid, only rows that are written now have to satisfy it. parent_parts: the tables whose rows it refers to. of_part: those are some partitions of the table only, which rows leave when columns of part_columns change,
+-- NULL where expressions say it. acts_on_delete, acts_on_update: what it does then to rows that refer. One that a
 -- partition, or a table that this one is a partition of, has is one of the rows that are in both. Under PERIOD the ranges of the parents
 -- have to cover that of the child together, as RI_FKey_check() has it.
 create function steep_repl._merge_foreign_keys_query(table_name text) returns text
@@ -24,6 +25,10 @@ k as (
     and (child.oid is not null or c.confrelid in (select oid from above union all select oid from tree)))
 select format('%%I of table %%s', k.conname, k.conrelid::regclass) as name, k.is_child, k.is_parent, k.convalidated as is_valid,
        array(select p.relid::oid from pg_partition_tree(k.confrelid) p union select k.confrelid) as parent_parts,
+       k.confrelid <> %1$L::regclass and k.confrelid in (select oid from tree) as of_part,
+       (select case when bool_or(a.n = 0) then null else json_agg(distinct b.attname) end
+        from pg_partitioned_table p cross join unnest(p.partattrs::int2[]) a(n) left join pg_attribute b on b.attrelid = p.partrelid and b.attnum = a.n
+        where p.partrelid in (select oid from tree)) as part_columns,
        k.confdeltype in ('c', 'n', 'd') as acts_on_delete, k.confupdtype in ('c', 'n', 'd') as acts_on_update,
        u.parent_types, case when not k.is_period and exists (
          select from pg_index i join pg_class x on x.oid = i.indexrelid join pg_am m on m.oid = x.relam
@@ -126,7 +131,7 @@ declare
 begin
   for foreign_key in
     select * from jsonb_to_recordset(steep_repl._merge_query(connection, side, steep_repl._merge_foreign_keys_query(plan ->> 'table')))
-      f(name text, is_child boolean, is_parent boolean, is_valid boolean, child text, parents text[], parent_types text[], by_parent text[], condition text)
+      f(name text, is_child boolean, is_parent boolean, is_valid boolean, child text, parents text[], parent_types text[], by_parent text[], condition text, of_part boolean)
   loop
     is_checked := foreign_key.condition is not null;
     -- of one that is not valid, rows that are updated may have violated it before
@@ -146,7 +151,7 @@ begin
     if is_checked and foreign_key.is_parent and exists (
       select from steep_repl._merge_numbers_of(
         case when by_keys is null then array['delete_' || at_side] else '{}' end
-        || case when foreign_key.parents <@ key then '{}' else array['update_' || at_side] end)) then
+        || case when foreign_key.parents <@ key and not foreign_key.of_part then '{}' else array['update_' || at_side] end)) then
       is_checked := foreign_key.is_valid and steep_repl._merge_check_foreign_key(
         connection, side, foreign_key.name, format('select count(*) as n from %s t where %s', foreign_key.child, foreign_key.condition), false);
     end if;

@@ -9,7 +9,7 @@ begin
     else steep_repl._merge_plans(
       connection, steep_repl._texts(params -> 'tables'), nullif(params -> 'primary_keys', 'null'),
       steep_repl._call('merge_actions', params), params ->> 'last_modified_column', steep_repl._call('table_scope', params)) end;
-  update pg_temp.steep_repl_merge set overlap_id = params ->> 'overlap_id';
+  update pg_temp.steep_repl_merge set overlap_id = params ->> 'overlap_id', undoes = params ->> 'undoes';
   select coalesce(array_agg(t.name order by t.no), '{}')::text, coalesce(array_agg(k.key order by t.no), '{}')::text
   into names, keys
   from pg_temp.steep_repl_tables t join pg_temp.steep_repl_plans p using (no)
@@ -114,6 +114,7 @@ language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, p
 declare
   plan jsonb;
   changed text[] := '{}';
+  found record;
 begin
   perform steep_repl._peer_set_deadline(connection, 2000);
   perform steep_repl._peer_command(connection, 'rollback');
@@ -124,7 +125,11 @@ begin
       changed := changed || (plan ->> 'table');
     end;
   end loop;
-  changed := changed || steep_repl._merge_differing(connection, array(select t.name from pg_temp.steep_repl_tables t));
+  found := steep_repl._merge_fingerprints(connection, array(select t.name from pg_temp.steep_repl_tables t));
+  -- also what was changed on both sides in the same way, such as by a trigger
+  changed := changed || array(
+    select t.name from pg_temp.steep_repl_tables t, pg_temp.steep_repl_merge m
+    where found.here -> t.name is distinct from m.facts -> 'fingerprints' -> t.name or found.there -> t.name is distinct from found.here -> t.name);
   return case when cardinality(changed) > 0 then array['tables were changed while they were merged: ' || steep_repl._joined(
     array(select distinct c.name from unnest(changed) c(name) order by 1)) || ' (compare them again; merge_audit_log has what was written before)'] else '{}' end;
 exception when query_canceled or others then
@@ -150,6 +155,7 @@ language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, p
 begin
   perform steep_repl._merge_check_tables(connection);
   select c.colliding, coalesce(c.collisions::text, 'null') into colliding, collisions from steep_repl._merge_check_unique(connection, false) c;
+  perform steep_repl._merge_delete_from_last();
   n_steps := steep_repl._merge_steps(1);
 end
 $fn$;

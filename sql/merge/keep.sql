@@ -63,12 +63,12 @@ begin atomic
 end;
 comment on function steep_repl._merge_count_rows(text, text, bigint) is 'private: counts rows that were written';
 
--- Of this database, with one of the same tables, and past waiting for its turn.
+-- Of this database, with one of the same locks, and past waiting for its turn.
 create function steep_repl._merge_others_run(merge_id text) returns boolean
 language sql stable strict parallel unsafe set search_path = pg_catalog, pg_temp
 begin atomic
   select exists (
-    select from steep_repl.merges m join steep_repl.merges o on o.tables && m.tables and o.merge_id <> m.merge_id
+    select from steep_repl.merges m join steep_repl.merges o on steep_repl._merge_locks(o.tables) && steep_repl._merge_locks(m.tables) and o.merge_id <> m.merge_id
     where m.merge_id = $1 and o.status = 'running' and o.phase <> 'planning' and not o.dry_run and steep_repl._is_here(o.system_identifier, o.database_oid));
 end;
 comment on function steep_repl._merge_others_run(text) is 'private: whether another merge of the same tables is at work here';

@@ -16,7 +16,7 @@ begin
     current int not null default 1, actions jsonb not null, waiting_slots text[], not_covered text[],
     fires_here boolean not null default false, fires_there boolean not null default false,
     waits boolean not null default false, haste int not null default 0, was_locked boolean not null default false,
-    overlap_id text, scope jsonb, merge_id text, facts jsonb,
+    overlap_id text, scope jsonb, merge_id text, facts jsonb, undoes text,
     has_moved_sequences boolean not null default false) on commit preserve rows;
   create temp table steep_repl_earlier (name text, no int, side text) on commit preserve rows;
   create temp table steep_repl_seen (name text primary key, seen steep_repl._overlap_seen not null) on commit preserve rows;

@@ -44,43 +44,86 @@ return (
     with ordinality p(name, match, i));
 comment on function steep_repl._merge_referred_query(steep_repl._merge_todo, jsonb, int[], int[]) is 'private: a query for rows that others refer to which stay';
 
--- Foreign keys that a table is the parent of, and that an action there may concern: where rows are updated, those that would write on.
+-- Foreign keys that a table is the parent of, and that an action there may concern: where rows are updated, those that would write on,
+-- and those to a partition, which a row that leaves it is deleted from. deleted_later: the table whose rows refer, if some of them are to
+-- be deleted later, as in a circle.
 create function steep_repl._merge_referring(connection text, todo steep_repl._merge_todo, fires boolean) returns jsonb[]
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 begin
-  if todo.action not like 'delete%' and not fires then
+  if todo.action like 'insert%' then
     return '{}';
   end if;
   return array(
-    select to_jsonb(f)
+    select to_jsonb(f) || jsonb_build_object('deleted_later', case when not f.is_child then (
+      select min(s.no) from pg_temp.steep_repl_steps s join pg_temp.steep_repl_tables t using (no)
+      where t.name = regexp_replace(f.child, '^only ', '') and s.action = todo.action and s.step > todo.step) end)
     from jsonb_to_recordset(steep_repl._merge_query(
            connection, case when todo.is_here then 'local' else 'peer' end, steep_repl._merge_foreign_keys_query(todo.plan ->> 'table')))
       f(name text, is_parent boolean, is_child boolean, acts_on_delete boolean, acts_on_update boolean, child text, parents text[],
-        parent_parts oid[], matches text[], condition text)
+        parent_parts oid[], matches text[], condition text, of_part boolean, part_columns text[])
     -- with PERIOD, it is checked at the end
-    where f.is_parent and (f.matches is not null or f.condition is null) and case
-      when todo.action not like 'delete%' then f.acts_on_update
-      else (f.is_child or not exists (
-          select from pg_temp.steep_repl_steps s join pg_temp.steep_repl_tables t using (no)
-          where t.name = regexp_replace(f.child, '^only ', '') and s.action = todo.action and s.step > todo.step)) end);
+    where f.is_parent and (f.matches is not null or f.condition is null) and (
+      todo.action like 'delete%' or fires and f.acts_on_update or f.of_part and (f.acts_on_delete or not fires)));
 end
 $fn$;
 comment on function steep_repl._merge_referring(text, steep_repl._merge_todo, boolean) is 'private: foreign keys that an action on a table may concern';
 
+-- Columns by whose change a row is no longer what a foreign key refers to; NULL: any.
+create function steep_repl._merge_moving_columns(foreign_key jsonb) returns jsonb
+language sql immutable strict parallel unsafe set search_path = pg_catalog, pg_temp
+return case when foreign_key -> 'of_part' = 'false' then foreign_key -> 'parents'
+            when foreign_key -> 'part_columns' <> 'null' then (foreign_key -> 'parents') || (foreign_key -> 'part_columns') end;
+comment on function steep_repl._merge_moving_columns(jsonb) is 'private: columns by whose change a row may leave a foreign key''s parents';
+
 -- Rows whose columns that are referred to get other values.
 create function steep_repl._merge_moving(columns jsonb, numbers int[], here text, there text) returns int[]
-language sql immutable strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
   select array(
     select h.no from steep_repl._merge_rows_of(here) h join steep_repl._merge_rows_of(there) t using (no)
-    where h.no = any (numbers) and exists (
+    where h.no = any (numbers) and (columns is null or exists (
       select from jsonb_array_elements_text(columns) c(name)
-      where not h.image ? c.name or not t.image ? c.name or h.image -> c.name is distinct from t.image -> c.name)
+      where not h.image ? c.name or not t.image ? c.name or h.image -> c.name is distinct from t.image -> c.name))
     order by h.no)
 $fn$;
 comment on function steep_repl._merge_moving(jsonb, int[], text, text) is 'private: rows that get other values in some columns';
 
--- Rows that are not written now, since others refer to them by some foreign key: children are deleted before their parents. Not of a table
--- that has yet to be deleted from, as in a circle; rows of the same table that later batches delete are no longer there when the next round
+-- The same with the keys of the rows that refer, where some of these are to be deleted later.
+create function steep_repl._merge_referring_query(todo steep_repl._merge_todo, foreign_key jsonb, numbers int[]) returns text
+language plpgsql stable strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  key constant jsonb := (select p.plan -> 'key' from pg_temp.steep_repl_plans p where p.no = (foreign_key ->> 'deleted_later')::int);
+begin
+  return (
+    select format('with x as materialized (select w.no, %s from %s%s where t.tableoid = any (array(select jsonb_array_elements_text(%L)::oid)))'
+                  ' select distinct x.no, array[%s]::text[] as key from x join %s t on %s',
+      string_agg(format('t.%I as p%s', p.name, p.i), ', '), steep_repl._merge_keys_of(todo.plan, numbers),
+      todo.plan -> 'merge' -> case when todo.is_here then 'local' else 'peer' end -> 'stamps' ->> 1, foreign_key -> 'parent_parts',
+      (select string_agg(format('t.%I::text', k.name), ', ' order by k.i) from jsonb_array_elements_text(key) with ordinality k(name, i)),
+      foreign_key ->> 'child', string_agg(format('x.p%s %s', p.i, p.match), ' and '))
+    from rows from (jsonb_array_elements_text(foreign_key -> 'parents'), jsonb_array_elements_text(foreign_key -> 'matches'))
+      with ordinality p(name, match, i));
+end
+$fn$;
+comment on function steep_repl._merge_referring_query(steep_repl._merge_todo, jsonb, int[]) is 'private: a query for rows that others refer to, with the keys of those';
+
+-- Of its answer, rows that others refer to which are not to be deleted themselves.
+create function steep_repl._merge_referred_by_staying(answer jsonb, no int, action text) returns jsonb
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  result jsonb;
+begin
+  execute format($sql$
+    select coalesce(jsonb_agg(distinct jsonb_build_object('no', r.no)), '[]') from jsonb_to_recordset($1) r(no int, key text[])
+    where not exists (select from pg_temp.steep_repl_differences_%s d, pg_temp.steep_repl_merge m
+                      where d.key = r.key and coalesce(d.action, m.actions ->> d.category) = $2)$sql$, no)
+  into result using answer, action;
+  return result;
+end
+$fn$;
+comment on function steep_repl._merge_referred_by_staying(jsonb, int, text) is 'private: rows that others refer to which stay';
+
+-- Rows that are not written now, since others refer to them by some foreign key: children are deleted before their parents. Not by rows
+-- that are to be deleted later, as in a circle; rows of the same table that later batches delete are no longer there when the next round
 -- comes to their parents. Nor where rows that refer cannot be seen, unless PostgreSQL itself refuses to leave them without a parent.
 create function steep_repl._merge_referred_to(connection text, todo steep_repl._merge_todo, numbers int[], here text, there text)
 returns steep_repl._merge_put_off
@@ -102,10 +145,14 @@ begin
   while known is distinct from cardinality(result.numbers) and cardinality(foreign_keys) > 0 loop
     known := cardinality(result.numbers);
     foreach foreign_key in array foreign_keys loop
-      asked := case when is_delete then numbers else steep_repl._merge_moving(foreign_key -> 'parents', numbers, here, there) end;
+      asked := case when is_delete then numbers else steep_repl._merge_moving(steep_repl._merge_moving_columns(foreign_key), numbers, here, there) end;
       continue when cardinality(asked) = 0;
-      answer := case when foreign_key -> 'matches' <> 'null' then steep_repl._merge_ask_in_batch(
-        connection, side, steep_repl._merge_referred_query(todo, foreign_key, asked, case when is_delete then result.numbers else '{}' end)) end;
+      answer := case when foreign_key -> 'matches' <> 'null' then steep_repl._merge_ask_in_batch(connection, side, case
+        when is_delete and foreign_key -> 'deleted_later' <> 'null' then steep_repl._merge_referring_query(todo, foreign_key, asked)
+        else steep_repl._merge_referred_query(todo, foreign_key, asked, case when is_delete then result.numbers else '{}' end) end) end;
+      if answer is not null and is_delete and foreign_key -> 'deleted_later' <> 'null' then
+        answer := steep_repl._merge_referred_by_staying(answer, (foreign_key ->> 'deleted_later')::int, todo.action);
+      end if;
       continue when answer is null and fires and is_delete and foreign_key -> 'acts_on_delete' = 'false';
       found := case when answer is null then asked else array(select r.no from jsonb_to_recordset(answer) r(no int) where r.no = any (asked)) end;
       found := array(select n from unnest(found) n where n <> all (result.numbers) order by n);

@@ -43,6 +43,7 @@ declare
   found record;
 begin
   perform steep_repl._merge_plans(connection, array[conflict.table_name], key, steep_repl._call('resolve_actions', to_jsonb(choice)), null);
+  perform steep_repl._resolve_take_turn(connection);
   facts := steep_repl._merge_facts(connection, false);
   perform steep_repl._call('resolve_refuse', facts);
   perform steep_repl._merge_prepare_peer(connection, 'conflict_' || conflict.conflict_id, (facts -> 'replicates')::boolean);

@@ -90,8 +90,8 @@ begin
   end if;
   answer := steep_repl._merge_read_side(
     connection, is_here, steep_repl._fill(plan -> 'merge' -> case when is_here then 'local' else 'peer' end -> 'read', keys));
-  -- the first line has the numbers
-  if array(select n from unnest(split_part(answer, chr(10), 1)::int[]) n order by n) <> numbers then
+  -- the first line has the numbers; of rows that were deleted there should be none
+  if action not like 'delete%' and array(select n from unnest(split_part(answer, chr(10), 1)::int[]) n order by n) <> numbers then
     raise exception 'rows have other keys than they were written with' using errcode = 'serialization_failure', hint = 'A trigger may change them.';
   end if;
   return answer;
@@ -107,11 +107,13 @@ declare
 begin
   update pg_temp.steep_repl_merge
   set fires_here = here -> 'may_skip_triggers' is distinct from 'true', fires_there = there -> 'may_skip_triggers' is distinct from 'true';
-  for side in select * from (values ('local', here), ('peer', there)) s(name, node) loop
+  for side in
+    select s.*, w.* from (values ('local', here), ('peer', there)) s(name, node),
+      (values ('row_triggers', 'reads_back'), ('delete_triggers', 'reads_back_deletes')) w(triggers, reads) loop
     update pg_temp.steep_repl_plans p
-    set plan = jsonb_set(p.plan, array['merge', side.name, 'reads_back'], 'true')
+    set plan = jsonb_set(p.plan, array['merge', side.name, side.reads], 'true')
     from pg_temp.steep_repl_tables t
-    where t.no = p.no and case side.name when 'local' then t.local else t.peer end -> 'row_triggers'
+    where t.no = p.no and case side.name when 'local' then t.local else t.peer end -> side.triggers
                           ?| array['A', case when side.node -> 'may_skip_triggers' = 'true' then 'R' else 'O' end];
   end loop;
 end
@@ -148,8 +150,9 @@ returns steep_repl._merge_rows_written
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
   is_at_peer constant boolean := action not like '%local';
-  reads_back constant boolean := action not like 'delete%'
-    and coalesce((plan -> 'merge' -> case when is_at_peer then 'peer' else 'local' end -> 'reads_back')::boolean, false);
+  is_delete constant boolean := action like 'delete%';
+  reads_back constant boolean := coalesce((plan -> 'merge' -> case when is_at_peer then 'peer' else 'local' end
+                                           -> case when is_delete then 'reads_back_deletes' else 'reads_back' end)::boolean, false);
   waits constant boolean := (select m.waits from pg_temp.steep_repl_merge m);
   is_first_round constant boolean := (select m.round = 1 from pg_temp.steep_repl_merge m);
   parts int[] := array[1, cardinality(numbers)]; -- the first and the last row of each, as a stack
@@ -179,6 +182,10 @@ begin
       perform steep_repl._merge_check_deferred(connection, plan, action, part);
       result := case when reads_back then
         steep_repl._merge_read_back(connection, plan, action, part, steep_repl._merge_keys_of(plan, part)) end;
+      if is_delete and result is not null then
+        perform steep_repl._merge_note_differing(array(select r.no from steep_repl._merge_rows_of(result) r));
+        result := null;
+      end if;
     exception when undefined_table or undefined_function or undefined_object then
       get stacked diagnostics context = pg_exception_context;
       perform steep_repl._merge_raise_missing(sqlstate, sqlerrm, context);

@@ -76,6 +76,25 @@ end
 $fn$;
 comment on function steep_repl._check_peer(text) is 'private: refuses a peer that the caller may not connect to';
 
+-- A connection string is kept in memory only.
+create function steep_repl._queue_peer_job(operation text, peer text, params jsonb) returns bigint
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  job bigint;
+begin
+  perform steep_repl._check_peer(peer);
+  insert into steep_repl.work_queue (operation, params)
+  values (operation, params || jsonb_build_object(
+    'peer', steep_repl._peer_label(peer), 'is_conninfo', steep_repl._is_conninfo(peer)))
+  returning id into job;
+  if steep_repl._is_conninfo(peer) then
+    perform steep_repl._keep_peer(job, peer);
+  end if;
+  return job;
+end
+$fn$;
+comment on function steep_repl._queue_peer_job(text, text, jsonb) is 'private: queues a job with a peer; its id';
+
 create function steep_repl._peer_set_deadline(connection text, ms int) returns void
 language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'steep_repl_peer_set_deadline';
 comment on function steep_repl._peer_set_deadline(text, int) is 'private: what is done on this connection must be done within so many ms from now; 0 is without end';

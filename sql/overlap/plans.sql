@@ -250,23 +250,13 @@ end
 $fn$;
 comment on function steep_repl._check_targets(text[], jsonb, text) is 'private: refuses tables and columns that are not here';
 
--- Queues a comparison or a merge of tables, once its arguments are checked; a connection string is kept in memory only.
+-- Queues a comparison or a merge of tables, once its arguments are checked.
 create function steep_repl._queue_with_peer(operation text, peer text, tables text[], primary_keys jsonb, params jsonb) returns bigint
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
-declare
-  job bigint;
 begin
   perform steep_repl._check_targets(tables, primary_keys, params ->> 'last_modified_column');
   perform steep_repl._check_scope(steep_repl._call('table_scope', params || jsonb_build_object('tables', tables)));
-  perform steep_repl._check_peer(peer);
-  insert into steep_repl.work_queue (operation, params)
-  values (operation, params || jsonb_build_object(
-    'peer', steep_repl._peer_label(peer), 'is_conninfo', steep_repl._is_conninfo(peer), 'tables', tables, 'primary_keys', primary_keys))
-  returning id into job;
-  if steep_repl._is_conninfo(peer) then
-    perform steep_repl._keep_peer(job, peer);
-  end if;
-  return job;
+  return steep_repl._queue_peer_job(operation, peer, params || jsonb_build_object('tables', tables, 'primary_keys', primary_keys));
 end
 $fn$;
 comment on function steep_repl._queue_with_peer(text, text, text[], jsonb, jsonb) is 'private: queues a job with a peer; its id';

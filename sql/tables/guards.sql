@@ -22,9 +22,10 @@ begin
     new.status_detail := null;
     object_id := to_char(clock_timestamp() at time zone 'UTC', '_YYYYMMDD_HH24MISS_')
                  || left(replace(gen_random_uuid()::text, '-', ''), 8);
-    new.snapshot_id := case new.operation when 'snapshot_generate' then 'snap' when 'snapshot_apply' then 'apply' end || object_id;
+    new.snapshot_id := case new.operation when 'snapshot_generate' then 'snap' when 'snapshot_apply' then 'apply' when 'snapshot_fetch' then 'fetch' end || object_id;
     new.overlap_id := case new.operation when 'overlap' then 'overlap' end || object_id;
     new.merge_id := case when new.operation in ('bidirectional_merge', 'merge_undo') then 'merge' end || object_id;
+    new.pair_id := case new.operation when 'pair' then 'pair' end || object_id;
     new.requested_by_oid := coalesce(steep_repl._queued_for(), quote_ident(current_user)::regrole);
     new.requested_by := pg_get_userbyid(new.requested_by_oid);
     new.worker_pid := null;

@@ -23,7 +23,7 @@ declare
   target pg_catalog.text;
 begin
   foreach target in array array['snapshots', '_job_directories', '_apply_done', 'overlaps', 'overlap_tables', 'overlap_rows', 'merges',
-                                'merge_tables', '_merge_intents', 'merge_audit_log', '_merge_left', 'merge_conflicts'] loop
+                                'merge_tables', '_merge_intents', 'merge_audit_log', '_merge_left', 'merge_conflicts', 'pairs'] loop
     execute pg_catalog.format($sql$
       create trigger guard before insert or update or delete or truncate on steep_repl.%1$I
         for each statement execute function steep_repl._guard_workers_only();
@@ -45,7 +45,7 @@ do $do$
 declare
   target pg_catalog.text;
 begin
-  foreach target in array array['snapshots', 'overlaps', 'merges'] loop
+  foreach target in array array['snapshots', 'overlaps', 'merges', 'pairs'] loop
     execute pg_catalog.format($sql$
       alter table steep_repl.%1$I enable row level security;
       create policy own_jobs on steep_repl.%1$I for select

@@ -31,7 +31,8 @@ comment on column steep_repl.nodes.registered_by is 'only this role, its members
 
 create table steep_repl.work_queue (
   id bigint primary key default 0,
-  operation text not null check (operation in ('snapshot_generate', 'snapshot_apply', 'overlap', 'bidirectional_merge', 'merge_undo')),
+  operation text not null check (operation in ('snapshot_generate', 'snapshot_apply', 'snapshot_fetch', 'overlap', 'bidirectional_merge', 'merge_undo',
+                                             'pair')),
   status text not null default 'pending'
     check (status in ('pending', 'running', 'complete', 'failed', 'cancelled')),
   status_detail text,
@@ -50,7 +51,8 @@ create table steep_repl.work_queue (
   error_hint text,
   system_identifier text not null default '',
   database_oid oid not null default 0,
-  overlap_id text
+  overlap_id text,
+  pair_id text
 );
 create index work_queue_unfinished_idx on steep_repl.work_queue (created_at)
   where status in ('pending', 'running');
@@ -66,7 +68,7 @@ comment on column steep_repl.work_queue.database_oid is 'the database where the 
 create table steep_repl.snapshots (
   snapshot_id text primary key,
   operation_id bigint not null unique,
-  operation text not null default 'generate' check (operation in ('generate', 'apply')),
+  operation text not null default 'generate' check (operation in ('generate', 'apply', 'fetch')),
   source_snapshot_id text,
   node_id text,
   status text not null default 'pending'
@@ -98,17 +100,19 @@ create table steep_repl.snapshots (
   requested_by_oid oid not null,
   system_identifier text not null,
   database_oid oid not null,
-  warnings text[]
+  warnings text[],
+  peer text
 );
 create index snapshots_created_idx on steep_repl.snapshots (created_at desc);
-comment on table steep_repl.snapshots is 'one row a snapshot that was taken or applied, written by the workers only';
-comment on column steep_repl.snapshots.source_snapshot_id is 'of an apply: the snapshot that it loads, by its manifest';
+comment on table steep_repl.snapshots is 'one row a snapshot that was taken, applied or fetched, written by the workers only';
+comment on column steep_repl.snapshots.source_snapshot_id is 'of an apply or a fetch: the snapshot that it loads or copies, by its manifest';
 comment on column steep_repl.snapshots.phase is 'how far the job is; after a failure, where it failed';
-comment on column steep_repl.snapshots.bytes_processed is 'bytes of COPY text so far, before compression';
+comment on column steep_repl.snapshots.bytes_processed is 'bytes of COPY text so far, before compression; of a fetch, bytes of files that are here';
 comment on column steep_repl.snapshots.size_bytes is 'bytes of all data files, after compression';
 comment on column steep_repl.snapshots.checksum is 'SHA-256 of manifest.json, which holds those of all files';
 comment on column steep_repl.snapshots.lsn is 'WAL position of the snapshot';
 comment on column steep_repl.snapshots.throughput_bytes_sec is 'COPY text a second, while copying';
+comment on column steep_repl.snapshots.peer is 'of a fetch: where it is copied from, without a password';
 comment on column steep_repl.snapshots.warnings is 'what the job went on without, and which right it lacked';
 
 -- Where a job's files are, and the token in that directory's marker. Row

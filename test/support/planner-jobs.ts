@@ -1,7 +1,8 @@
 import { applySnapshot } from "./apply.ts";
 import { type Recording, recordingOf, replacePlanner } from "./planner-answers.ts";
 import type { Server } from "./server.ts";
-import { takeSnapshot } from "./snapshots.ts";
+import { freshPath, takeSnapshot } from "./snapshots.ts";
+import { waitUntil } from "./wait-until.ts";
 
 const app = { database: "app" };
 
@@ -57,6 +58,17 @@ export async function recordJobs(server: Server): Promise<readonly Recording[]> 
     ...app,
     args: "sections => '{data}', truncate => true, parallel => 1",
   });
+  const [there] = await server.query<{ path: string }>(
+    "select storage_path as path from steep_repl.start_snapshot($1, parallel => 1)",
+    [freshPath(server)],
+    { database: "peer" },
+  );
+  await waitUntil(
+    () => server.query("select status from steep_repl.snapshots", [], { database: "peer" }),
+    ([row]) => row?.status === "complete",
+    "the peer has a snapshot",
+  );
+  await runJob(server, `start_fetch('peer', '${there?.path}', '${freshPath(server)}', 1)`);
   await runJob(server, `start_overlap('peer', ${tables})`);
   await runJob(server, `start_merge('peer', '{other.merged}')`);
   await runJob(
@@ -77,6 +89,7 @@ export async function recordJobs(server: Server): Promise<readonly Recording[]> 
     await recordingOf(server, "bidirectional_merge", app),
     await recordingOf(server, "snapshot_generate", app),
     await recordingOf(server, "snapshot_apply", app),
+    await recordingOf(server, "snapshot_fetch", app),
     await recordingOf(server, "overlap", app),
   ];
 }

@@ -13,6 +13,8 @@ setCliPair("cli-refused", (made) => {
 const commands: Readonly<Record<string, readonly string[]>> = {
   "snapshot generate": ["--output", "/x"],
   "snapshot apply": ["--input", "/x"],
+  "snapshot fetch": ["snap_x", "--from", "node-x", "--output", "/x"],
+  "snapshot download": ["snap_x", "--output", "/x"],
   "snapshot list": [],
   "snapshot verify": ["/x"],
   "snapshot progress": ["snap_x"],
@@ -24,6 +26,11 @@ const commands: Readonly<Record<string, readonly string[]>> = {
   "node list": [],
   "node status": ["node-x"],
   "node remove": ["node-x", "--yes"],
+  "pair check": ["node-x"],
+  "pair start": ["node-x", "--yes"],
+  "pair status": ["pair_x"],
+  "pair cancel": ["pair_x"],
+  "pair drop": ["node-x", "--yes"],
   "analyze-overlap": ["node-x"],
   "overlap start": ["node-x"],
   "overlap list": [],
@@ -53,7 +60,9 @@ async function refused(args: readonly string[], code: number, connection = pair.
 }
 
 test("all commands are tried here", () => {
-  const connecting = commandNames().filter((name) => !["daemon", "tls init"].includes(name));
+  const connecting = commandNames().filter(
+    (name) => !["daemon", "tls init", "snapshot inspect"].includes(name),
+  );
   expect(Object.keys(commands).sort()).toEqual([...connecting].sort());
 });
 

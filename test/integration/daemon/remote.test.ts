@@ -1,13 +1,11 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { status } from "@grpc/grpc-js";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { cli, startCli } from "../../support/cli.ts";
 import { cliHere, commandNames } from "../../support/cli-here.ts";
 import { type CliPair, oneLine, setCliPair } from "../../support/cli-pair.ts";
 import { startDaemon, type TestDaemon } from "../../support/grpc/daemon.ts";
-import { WireClient } from "../../support/grpc/peer.ts";
 import { freshPath } from "../../support/snapshots.ts";
 import { waitUntil } from "../../support/wait-until.ts";
 
@@ -212,6 +210,8 @@ describe("what cannot be done over RPC is said, with the direct way", () => {
     "merge start": ["x", "y", "--yes"],
   };
   const needed: Readonly<Record<string, readonly string[]>> = {
+    ...{ "snapshot fetch": ["x", "--from", "n", "--output", "/x"], "snapshot inspect": ["/x"] },
+    ...{ "snapshot download": ["x", "--output", "/x"] },
     ...{ "snapshot verify": ["/x"], "snapshot drop": ["x"], "node remove": ["x"] },
     ...{ "overlap tables": ["x"], "overlap rows": ["x", "y"], "merge rows-left": ["x"] },
     ...{ "merge resolve": ["1", "--choice", "local"], "merge undo": ["x"] },
@@ -382,21 +382,4 @@ test("a daemon whose role is no superuser does all of that which the role may", 
   expect(await plain.http("/health")).toMatchObject({ status: 200 });
   await plain.stop();
   await pair.a.query("select steep_repl.remove_node('node-d')");
-});
-
-describe("the RPCs for a new node are not there yet, and say what is", () => {
-  test.each([
-    ...["StartInit", "PrepareInit", "CompleteInit", "CancelInit", "GetProgress", "StartReinit"],
-    "StreamProgress",
-  ])("%s", async (method) => {
-    const client = new WireClient("InitService", daemon.address);
-    const error =
-      method === "StreamProgress"
-        ? (await client.stream(method)).error
-        : await client.call(method).catch((e: unknown) => e);
-    client.close();
-    expect(error).toMatchObject({
-      ...{ code: status.UNIMPLEMENTED, details: expect.stringContaining("GenerateSnapshot") },
-    });
-  });
 });

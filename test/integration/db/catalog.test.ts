@@ -79,6 +79,10 @@ const reasons: Readonly<Record<string, string>> = {
   _overlap_join: "computes from its arguments",
   _peer_answer: "the caller's own session",
   _peer_close: "the caller's own session",
+  _pair_forget: "rows of pairs of the caller, or of roles it is a member of",
+  _pair_space: "takes no path, and says how much room there is, as to whoever fills a table",
+  _pair_subscribe:
+    "PostgreSQL checks the rights, as for CREATE SUBSCRIPTION; the server's options are the caller's to use",
   _peer_check: "as _peer_connect, without connecting",
   _peer_connect:
     "checks who may call dblink_connect(), use the foreign server, and connect without a password",
@@ -97,6 +101,8 @@ const reasons: Readonly<Record<string, string>> = {
   _retry: "checks that the caller can become the job's role",
   _row_digest: "computes from its arguments",
   _row_image: "computes from its arguments",
+  _snapshot_manifest: "by the rights that start_apply demands",
+  _snapshot_piece: "by the rights that start_apply demands",
   _system_identifier: "what pg_control_system() shows everybody",
   _use_origin: "by the rights on pg_replication_origin_session_setup",
   _waiting_reason: "free slots, from settings and numbers that everybody may see",

@@ -40,6 +40,33 @@ const mistakes: Readonly<Record<string, readonly (readonly [sql: string, code: s
     ["select * from steep_repl.compare_fingerprints('', '')", "22023"],
     ["select * from steep_repl.compare_fingerprints('nobody', 'b')", "42704"],
   ],
+  cancel_pair: [
+    ["select steep_repl.cancel_pair(null)", "22023"],
+    ["select steep_repl.cancel_pair('pair_x')", "42704"],
+  ],
+  pair_progress: [["select * from steep_repl.pair_progress('pair_x')", "42704"]],
+  wait_pair: [
+    ["select steep_repl.wait_pair(null)", "22023"],
+    ["select steep_repl.wait_pair('pair_x')", "42704"],
+  ],
+  drop_pair: [
+    ["select * from steep_repl.drop_pair(null)", "42704"],
+    ["select * from steep_repl.drop_pair('nobody')", "42704"],
+  ],
+  preflight: [
+    ["select * from steep_repl.preflight('nobody')", "22023"],
+    ["select * from steep_repl.preflight('nobody', existing => 'odd')", "22023"],
+  ],
+  start_pair: [
+    ["select steep_repl.start_pair(null)", "22023"],
+    ["select steep_repl.start_pair('nobody')", "22023"],
+    ["select steep_repl.start_pair('nobody', existing => 'odd')", "22023"],
+    ["select steep_repl.start_pair('nobody', strategy => 'odd')", "22023"],
+    ["select steep_repl.start_pair('nobody', sequences => 'odd')", "22023"],
+    ["select steep_repl.start_pair('nobody', parallel => 0)", "22023"],
+    ["select steep_repl.start_pair('nobody', output_path => 'here')", "22023"],
+    ["select steep_repl.start_pair('nobody', last_modified_column => 'x')", "22023"],
+  ],
   drop_snapshot: [["select steep_repl.drop_snapshot('snap_x')", "42704"]],
   list_operations: [["select * from steep_repl.list_operations('done')", "22023"]],
   merge_rows_left: [["select * from steep_repl.merge_rows_left('merge_x')", "42704"]],
@@ -68,6 +95,12 @@ const mistakes: Readonly<Record<string, readonly (readonly [sql: string, code: s
     ["select steep_repl.start_apply('')", "22023"],
     ["select steep_repl.start_apply('/nowhere/at/all')", "58P01"],
     ["select steep_repl.start_apply('/tmp', sections => '{odd}')", "22023"],
+  ],
+  start_fetch: [
+    ["select steep_repl.start_fetch('nobody', 'x', 'relative')", "22023"],
+    ["select steep_repl.start_fetch('', 'x', '/tmp/x')", "22023"],
+    ["select steep_repl.start_fetch('nobody', 'x', '/tmp/none')", "42704"],
+    ["select steep_repl.start_fetch('nobody', 'x', '/tmp')", "58P02"],
   ],
   start_merge: [
     ["select steep_repl.start_merge('', null)", "22023"],

@@ -18,6 +18,7 @@ const begins: Readonly<Record<string, Prepared>> = {
   "docs/install.md": "bare",
   "docs/snapshots.md": "copy",
   "docs/functions.md": "pair",
+  "docs/pair.md": "copy",
   "docs/migrate.md": "old",
 };
 

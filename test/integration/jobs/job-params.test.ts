@@ -63,6 +63,14 @@ const queued = (): Readonly<Record<string, Params>> => {
       no_owner: false,
       no_privileges: false,
     },
+    snapshot_fetch: {
+      peer: "nobody",
+      is_conninfo: false,
+      snapshot: "snap_x",
+      output_path: freshPath(server),
+      parallel: 1,
+      max_rate: "1MB",
+    },
     overlap: {
       peer: "nobody",
       is_conninfo: false,

@@ -42,6 +42,11 @@ function archive(): string {
   return String(apply?.params.input_path);
 }
 
+/** The one at the peer, that fetches copy. */
+function fetched(): string {
+  return String(recordings.find((r) => r.operation === "snapshot_fetch")?.params.snapshot);
+}
+
 /** As jobs that follow a right planner's answers do. */
 async function runRight(): Promise<readonly JobEnd[]> {
   const right = recordings.map((r) => ({ ...r, what: "nothing", isRefused: false }));
@@ -126,14 +131,20 @@ describe("a job whose planner gives a wrong answer", () => {
       // it was connected all the time: no crash has ended all sessions
       expect(await witness.query("select 1 as alive")).toMatchObject({ rows: [{ alive: 1 }] });
       await witness.end();
+      // a fetch that failed could go on
+      await server.query(
+        "select steep_repl.drop_snapshot(s.snapshot_id) from steep_repl.snapshots s where s.operation = 'fetch' and s.status = 'failed'",
+        [],
+        app,
+      );
       // what is called complete is
       const snapshots = await server.query<{ id: string; path: string }>(
         `select s.snapshot_id as id, s.storage_path as path
-         from steep_repl.snapshots s where s.operation = 'generate' and s.status = 'complete' and s.storage_path <> $1`,
+         from steep_repl.snapshots s where s.operation <> 'apply' and s.status = 'complete' and s.storage_path <> $1`,
         [archive()],
         app,
       );
-      expect((await readdir(server.snapshotDir)).length).toBe(snapshots.length + 1);
+      expect((await readdir(server.snapshotDir)).length).toBe(snapshots.length + 2);
       for (const { id, path } of snapshots) {
         expect(
           await server.query("select * from steep_repl.verify_snapshot($1)", [path], app),
@@ -141,7 +152,7 @@ describe("a job whose planner gives a wrong answer", () => {
         await server.query("select steep_repl.drop_snapshot($1)", [id], app);
       }
       await server.query("select steep_repl.prune_operations('0')", [], app);
-      await expectNoLeaks(server, { files: [basename(archive())] });
+      await expectNoLeaks(server, { files: [basename(archive()), basename(fetched())] });
     },
   );
 

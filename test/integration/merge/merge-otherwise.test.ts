@@ -93,3 +93,16 @@ test("and a conflict that is resolved says so", async () => {
   await session.end();
   expect(notices.join("\n")).toContain("was written, and differs still");
 });
+
+test("a delete that a trigger takes back is listed", async () => {
+  await pair.both(
+    `create table t (id int primary key, v text);
+     create function back() returns trigger language plpgsql as 'begin if old.id = 2 then insert into public.t values (old.*); end if; return null; end';
+     create trigger back after delete on t for each row execute function back(); alter table t enable always trigger back`,
+  );
+  await pair.b.query("insert into t values (1, 'b'), (2, 'b'), (3, 'b')");
+  const merge = await pair.merge("remote_only => 'delete'");
+  expect(merge).toMatchObject({ error_message: null, status: "complete", rows_left: "1" });
+  expect(await leftOf(merge)).toEqual([still("2")]);
+  expect(await pair.b.query("select id from t")).toEqual([{ id: 2 }]);
+});

@@ -201,3 +201,62 @@ test("a foreign key to one partition concerns rows of that one only", async () =
   expect(merge).toMatchObject({ error_message: null, status: "complete", rows_merged: "1" });
   expect((await leftOf(merge)).map((r) => r.id)).toEqual(["1"]);
 });
+
+describe("a row that others refer to, and that leaves its partition", () => {
+  test.each([
+    ["cascade", "mergeAsMerger"],
+    ["set null", "mergeAsMerger"],
+    ["no action", "mergeAsMerger"],
+    // triggers are skipped, and nothing would be left to refer to
+    ["cascade", "merge"],
+    ["no action", "merge"],
+  ] as const)("stays: ON DELETE %s, by %s", async (action, merge) => {
+    await pair.both(
+      `create table p (id int not null, k int not null, v text) partition by list (k);
+       create table p1 partition of p (primary key (id)) for values in (1); create table p2 partition of p (primary key (id)) for values in (2);
+       create table c (id int primary key, p int references p1 on delete ${action});
+       grant select, insert, update, delete on p, p1, p2, c to merger`,
+    );
+    await pair.a.query("insert into p values (1, 2, 'a'), (5, 2, 'a'), (6, 1, 'new')");
+    await pair.b.query(
+      "insert into p values (1, 1, 'b'), (5, 1, 'b'), (6, 1, 'old'); insert into c values (1, 1), (2, 6)",
+    );
+    const row = await pair[merge](`primary_keys => '{"public.p": ["id"]}'`, {
+      tables: ["public.p"],
+    });
+    expect(row).toMatchObject({ error_message: null, status: "complete", rows_left: "1" });
+    expect((await leftOf(row)).map((r) => r.id)).toEqual(["1"]);
+    expect(await kept(pair.b)).toEqual(["(1,1)", "(2,6)"]);
+    expect(await pair.b.query("select id, k, v from p order by id")).toEqual([
+      { id: 1, k: 1, v: "b" },
+      { id: 5, k: 2, v: "a" },
+      { id: 6, k: 1, v: "new" },
+    ]);
+  });
+});
+
+test("in a circle, a row that one refers to which stays is not deleted, and others are", async () => {
+  await pair.both(
+    `create table a (id int primary key, b int); create table b (id int primary key, a int references a on delete cascade, v text);
+     alter table a add foreign key (b) references b`,
+  );
+  await pair.a.query("insert into b values (1, null, 'here')");
+  await pair.b.query(
+    `insert into a values (1, null), (2, null), (3, null); insert into b values (1, 1, 'peer'), (2, 2, 'x'), (9, null, 'x');
+     update a set b = 2 where id = 2`,
+  );
+  const merge = await pair.merge("strategy => 'manual', remote_only => 'delete'");
+  expect(merge).toMatchObject({ error_message: null, status: "complete", rows_merged: "4" });
+  expect(await pair.b.query("select id from a order by id")).toEqual([{ id: 1 }]);
+  expect(await pair.b.query("select id from b order by id")).toEqual([{ id: 1 }]);
+});
+
+test("a long chain of rows of one table is deleted in one merge", async () => {
+  await pair.both("create table t (id int primary key, previous int references t)");
+  await pair.b.query(
+    "insert into t select g, nullif(g - 1, 0) from generate_series(1, 60000) g; analyze t",
+  );
+  const merge = await pair.merge("remote_only => 'delete'");
+  expect(merge).toMatchObject({ error_message: null, status: "complete", rows_left: "0" });
+  expect(await pair.b.query("select count(*)::int as n from t")).toEqual([{ n: 0 }]);
+});

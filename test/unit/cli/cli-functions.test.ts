@@ -23,6 +23,7 @@ const commands: Readonly<Record<string, string>> = {
   health: "health",
   start_snapshot: "snapshot generate",
   start_apply: "snapshot apply",
+  start_fetch: "snapshot fetch",
   snapshot_progress: "snapshot progress",
   drop_snapshot: "snapshot drop",
   verify_snapshot: "snapshot verify",
@@ -42,6 +43,11 @@ const commands: Readonly<Record<string, string>> = {
   retry_operation: "ops retry",
   wait_operation: "ops wait",
   leftovers: "ops leftovers",
+  preflight: "pair check",
+  start_pair: "pair start",
+  pair_progress: "pair status",
+  cancel_pair: "pair cancel",
+  drop_pair: "pair drop",
 };
 
 /** Functions that have none, and why. */
@@ -52,6 +58,7 @@ const without: Readonly<Record<string, string>> = {
   heartbeat: "for what runs on a schedule on the node itself",
   wait_snapshot: "ops wait does it for every kind of job",
   wait_merge: "ops wait does it for every kind of job",
+  wait_pair: "ops wait does it for every kind of job",
   cancel_snapshot: "ops cancel does it for every kind of job",
   cancel_merge: "ops cancel does it for every kind of job",
   prune_operations: "for what runs on a schedule in the database",
@@ -69,6 +76,11 @@ const otherwise: Readonly<Record<string, string>> = {
   id: "operation-id",
   timeout_seconds: "--timeout",
   verify: "--no-verify",
+  "start_fetch.peer": "--from",
+  // --peer of these is its connection string
+  "preflight.peer": "node",
+  "start_pair.peer": "node",
+  "drop_pair.peer": "node",
 };
 
 const flagOf = (argument: string) => argument.replaceAll("_", "-");
@@ -89,7 +101,12 @@ test.each(Object.entries(commands))(
       ...(leaf?.registeredArguments.map((argument) => argument.name()) ?? []),
     ];
     for (const argument of functions.get(name) ?? []) {
-      const names = [`--${flagOf(argument)}`, flagOf(argument), otherwise[argument]];
+      const names = [
+        `--${flagOf(argument)}`,
+        flagOf(argument),
+        otherwise[argument],
+        otherwise[`${name}.${argument}`],
+      ];
       expect(
         names.some((known) => given.includes(known)),
         `${argument} in ${given.join(" ")}`,
@@ -106,8 +123,9 @@ test("every command is for a function, for a table that users may read, or for t
     "overlap tables",
     "merge conflicts",
   ];
+  const ofFiles = ["snapshot download", "snapshot inspect"];
   const ofDaemons = ["daemon", "tls init"];
   expect([...leaves.keys()].sort()).toEqual(
-    [...Object.values(commands), ...ofTables, ...ofDaemons].sort(),
+    [...Object.values(commands), ...ofTables, ...ofFiles, ...ofDaemons].sort(),
   );
 });

@@ -1,0 +1,108 @@
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import {
+  cancelledCase,
+  dropTables,
+  type Existing,
+  killedCase,
+  prepare,
+  tables,
+} from "../../support/pair-interrupted.ts";
+import {
+  endOfPair,
+  expectEqual,
+  makePair,
+  replicationObjects,
+  startNodes,
+  startPair,
+} from "../../support/pair-nodes.ts";
+import { createRandom } from "../../support/random.ts";
+import type { Server } from "../../support/server.ts";
+
+/* Pairs that are killed, cancelled, or cut off. test/soak has more of them. */
+
+vi.setConfig({ testTimeout: 240_000 });
+
+const random = createRandom();
+let a: Server;
+let b: Server;
+let before: unknown;
+
+beforeAll(async () => {
+  const nodes = await startNodes(["node_a", "node_b"], { file: "pair-interrupted" });
+  a = nodes.node_a;
+  b = nodes.node_b;
+  before = await Promise.all([a, b].map(replicationObjects));
+});
+afterAll(async () => {
+  await a?.destroy();
+  await b?.destroy();
+});
+
+for (const existing of ["refuse", "merge"] as const satisfies readonly Existing[]) {
+  test(`${existing}: kill -9 at some moment, and it goes on`, async () => {
+    console.info(await killedCase(a, b, random, existing));
+  });
+
+  test(`${existing}: cancelled at some moments, and nothing is left`, async () => {
+    for (let i = 0; i < 3; i++) {
+      console.info(await cancelledCase(a, b, random, existing, before));
+    }
+  });
+}
+
+test("one that was cancelled can be tried again", async () => {
+  await prepare(a, b, "refuse");
+  const id = await startPair(a, "'node_b'");
+  await a.query("select steep_repl.cancel_pair($1)", [id]);
+  const pair = await endOfPair(a, id);
+  expect(pair.status).toBe("cancelled");
+  for (const server of [b]) await server.query(dropTables);
+  await a.query("select steep_repl.retry_operation($1)", [pair.operation_id]);
+  expect(await endOfPair(a, id)).toMatchObject({ status: "complete", error_message: null });
+  await expectEqual(a, b, tables);
+  await a.query("select * from steep_repl.drop_pair('node_b')");
+});
+
+test("the peer is lost for good: this side is dropped alone, and a new peer filled", async () => {
+  await prepare(a, b, "refuse");
+  expect(await makePair(a, "'node_b'")).toMatchObject({ status: "complete" });
+  await b.stop("immediate");
+  await expect(a.query("select * from steep_repl.drop_pair('node_b')")).rejects.toMatchObject({
+    code: "08001",
+    hint: expect.stringContaining("force => true"),
+  });
+  const dropped = await a.query<{ side: string; dropped: boolean }>(
+    "select side, dropped from steep_repl.drop_pair('node_b', force => true) where object !~ '^snapshot'",
+  );
+  expect(dropped.filter(({ side }) => side === "local").map((row) => row.dropped)).toEqual([
+    true,
+    true,
+    true,
+  ]);
+  expect(dropped.filter((row) => row.side === "peer" && row.dropped)).toEqual([]);
+  await b.start();
+  await b.query(dropTables);
+  // it still has a subscription, a slot and a publication of the pair that was
+  expect(await makePair(a, "'node_b'")).toMatchObject({ status: "complete", error_message: null });
+  await expectEqual(a, b, tables);
+  await a.query("select * from steep_repl.drop_pair('node_b')");
+  expect(await Promise.all([a, b].map(replicationObjects))).toEqual(before);
+});
+
+test("both went on with their subscriptions disabled: one call makes them equal again", async () => {
+  await prepare(a, b, "refuse");
+  expect(await makePair(a, "'node_b'")).toMatchObject({ status: "complete" });
+  await a.query("alter subscription steep_node_a_from_node_b disable");
+  await b.query("alter subscription steep_node_b_from_node_a disable");
+  await a.query("update t set v = 'only here' where id <= 50; delete from child where id <= 10");
+  await b.query(
+    "update t set v = 'only there' where id between 40 and 90; insert into part (k) values (1), (2)",
+  );
+  expect(await makePair(a, "'node_b', existing => 'merge'")).toMatchObject({
+    status: "complete",
+    error_message: null,
+  });
+  await expectEqual(a, b, tables);
+  expect(await b.query("select v from t where id = 45")).toEqual([{ v: "only here" }]);
+  await a.query("select * from steep_repl.drop_pair('node_b')");
+});
