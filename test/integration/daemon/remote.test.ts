@@ -211,6 +211,7 @@ describe("what cannot be done over RPC is said, with the direct way", () => {
   };
   const needed: Readonly<Record<string, readonly string[]>> = {
     ...{ "snapshot fetch": ["x", "--from", "n", "--output", "/x"], "snapshot inspect": ["/x"] },
+    ...{ "pair check": ["x"], "pair start": ["x"], "pair cancel": ["x"], "pair drop": ["x"] },
     ...{ "snapshot download": ["x", "--output", "/x"] },
     ...{ "snapshot verify": ["/x"], "snapshot drop": ["x"], "node remove": ["x"] },
     ...{ "overlap tables": ["x"], "overlap rows": ["x", "y"], "merge rows-left": ["x"] },
