@@ -75,6 +75,12 @@ copydb() {
     --source "host=127.0.0.1 port=$from user=postgres dbname=clone" --target "host=127.0.0.1 port=$to user=postgres dbname=clone"
 }
 
+# of all tables of the data set
+count() {
+  psql -c "select string_agg(format('%s %s', relname, (xpath('/row/n/text()', query_to_xml(format('select count(*) as n from %s', oid::regclass), false, true, '')))[1]), ', ' order by relname)
+           from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r'"
+}
+
 # measure LABEL: appends "wall cpu" of the way of that name
 measure() {
   local before after
@@ -84,9 +90,10 @@ measure() {
   before=$(cpu)
   TIMEFORMAT='%R %U %S'
   { time "$1" >"$work/out" 2>&1; } 2>"$work/time" || { cat "$work/out" >&2; exit 1; }
+  if [ "$(count)" != "$(PGPORT=$to count)" ]; then cat "$work/out" >&2; echo "bench: $1 has not copied all rows" >&2; exit 1; fi
   sleep 0.3 # processes count once they are reaped
   after=$(cpu)
-  awk -v a="$before" -v b="$after" '{ print $1, $2 + $3 + b - a }' "$work/time" >>"$work/$1"
+  awk -v a="$before" -v b="$after" '{ print $1, $2 + $3 + b - a }' "$work/time" >>"$work/times.$1"
 }
 
 ways=(ours dump)
@@ -94,7 +101,7 @@ if [ -n "${PGCOPYDB:-}" ]; then ways+=(copydb); fi
 for _ in $(seq "${RUNS:-3}"); do
   for way in "${ways[@]}"; do measure "$way"; done
 done
-median() { cut -d ' ' -f "$2" "$work/$1" | sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
+median() { cut -d " " -f "$2" "$work/times.$1" | sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
 printf '%-8s %9s %9s   ratio of start_pair: wall, CPU\n' "$dataset" 'wall s' 'CPU s'
 for way in "${ways[@]}"; do
   awk -v name="$way" -v wall="$(median "$way" 1)" -v cpu="$(median "$way" 2)" -v ow="$(median ours 1)" -v oc="$(median ours 2)" \
