@@ -1,3 +1,4 @@
+import { cp, rename, rm } from "node:fs/promises";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import {
   cancelledCase,
@@ -17,6 +18,7 @@ import {
 } from "../../support/pair-nodes.ts";
 import { createRandom } from "../../support/random.ts";
 import type { Server } from "../../support/server.ts";
+import { waitUntil } from "../../support/wait-until.ts";
 
 /* Pairs that are killed, cancelled, or cut off. test/soak has more of them. */
 
@@ -104,5 +106,46 @@ test("both went on with their subscriptions disabled: one call makes them equal 
   });
   await expectEqual(a, b, tables);
   expect(await b.query("select v from t where id = 45")).toEqual([{ v: "only here" }]);
+  await a.query("select * from steep_repl.drop_pair('node_b')");
+});
+
+test("the peer is back from an old backup: one call gives it what it has missed", async () => {
+  await prepare(a, b, "refuse");
+  expect(await makePair(a, "'node_b'")).toMatchObject({ status: "complete" });
+  await b.stop();
+  const backup = `${b.dataDir}.backup`;
+  await cp(b.dataDir, backup, { recursive: true, preserveTimestamps: true });
+  await b.start();
+  await b.query(
+    "insert into t (v) values ('of b, after the backup'); update t set v = 'b' where id = 7",
+  );
+  await waitUntil(
+    () => a.query("select from t where v = 'of b, after the backup'"),
+    (rows) => rows.length === 1,
+    "it has come here",
+  );
+  await a.query(
+    "insert into t (v) values ('of a, after the backup'); delete from child where id <= 10",
+  );
+  await expectEqual(a, b, tables);
+  await b.kill9();
+  await rm(b.dataDir, { recursive: true });
+  await rename(backup, b.dataDir);
+  await a.query("update t set v = 'while b was away' where id = 9");
+  await b.start();
+  await b.query("update t set v = 'on the restored one' where id = 11");
+  expect(await makePair(a, "'node_b', existing => 'merge'")).toMatchObject({
+    status: "complete",
+    error_message: null,
+  });
+  await expectEqual(a, b, tables);
+  expect(
+    await b.query("select v from t where id in (7, 9) or v like 'of _, after%' order by id"),
+  ).toEqual([
+    { v: "b" },
+    { v: "while b was away" },
+    { v: "of a, after the backup" },
+    { v: "of b, after the backup" },
+  ]);
   await a.query("select * from steep_repl.drop_pair('node_b')");
 });
