@@ -94,6 +94,7 @@ find out whether the peer has committed the row, it warns and leaves the conflic
 @error 42704  There is no such conflict, or the caller may not see it.
 @error 25001  The call is in a transaction block.
 @error 40001  The row has changed since the conflict was found. Merge the table again.
+@error 55P03  A merge of the same table is at work, or another conflict of it is settled, for longer than `steep_repl.lock_timeout`.
 @error 55000  The conflict is resolved already, or was left by an undo and `choice` is not `keep`; or the peer must be given again.
 @error 42501  Privileges to write the row are missing on one side.
 @example
