@@ -1,6 +1,13 @@
 import type { Json } from "../db/sql.ts";
 import { invalidArgument } from "../db/steep-error.ts";
-import { flag, oneOf, optionalNames, optionalText, type Raw } from "../shared/params.ts";
+import {
+  checkLastModifiedColumn,
+  flag,
+  oneOf,
+  optionalNames,
+  optionalText,
+  type Raw,
+} from "../shared/params.ts";
 import {
   type LocalOnly,
   mergeActions,
@@ -55,12 +62,7 @@ export function mergeParams(raw: Raw): MergeParams {
   };
   // which tables is SQL's to say; here, that they are names
   optionalNames({ tables: raw.tables ?? null }, "tables");
-  if (choices.last_modified_column !== null && choices.strategy !== "last-modified") {
-    throw invalidArgument(
-      "last_modified_column needs strategy last-modified",
-      "Without it the column would not be looked at.",
-    );
-  }
+  checkLastModifiedColumn(choices);
   if (choices.overlap_id !== null && choices.backlog === "discard") {
     throw invalidArgument(
       "backlog discard and overlap_id exclude each other",

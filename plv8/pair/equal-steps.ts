@@ -1,10 +1,9 @@
 import { SteepError } from "../db/steep-error.ts";
 import { quoteLiteral } from "../shared/sql-text.ts";
 import type { NamedJob, PairFacts } from "./pair-facts.ts";
-import { followJob, type Step, statement, wait } from "./step.ts";
+import { followJob, namesArgument, type Step, statement, wait } from "./step.ts";
 
-const tablesOf = (facts: PairFacts) =>
-  `array[${(facts.pair.tables ?? []).map(quoteLiteral).join(", ")}]::text[]`;
+const tablesOf = (facts: PairFacts) => namesArgument(facts.pair.tables ?? []);
 
 const withId = (job: NamedJob, id: string | null) => ({ ...job, id: id ?? "" });
 

@@ -2,7 +2,8 @@ import { SteepError } from "../db/steep-error.ts";
 import type { PairAction } from "../shared/action.ts";
 import { quoteLiteral } from "../shared/sql-text.ts";
 import type { JobFacts, PairFacts } from "./pair-facts.ts";
-import { followJob, type Step, type StepInput, statement } from "./step.ts";
+import { isWholeDatabase } from "./pair-params.ts";
+import { followJob, namesArgument, type Step, type StepInput, statement } from "./step.ts";
 
 /*
  * The peer is filled from a snapshot that begins with the peer's slot. Once both subscriptions are there, it was. What was dropped
@@ -10,10 +11,6 @@ import { followJob, type Step, type StepInput, statement } from "./step.ts";
  */
 
 const isFilled = ({ here }: PairFacts) => here.subscription !== null;
-
-function namesArgument(names: readonly string[] | null): string {
-  return names === null ? "null" : `array[${names.map(quoteLiteral).join(", ")}]::text[]`;
-}
 
 function latest(jobs: readonly JobFacts[], is: (job: JobFacts) => boolean): JobFacts | undefined {
   const found = jobs.filter(is);
@@ -36,13 +33,12 @@ export const snapshotting: Step = ({ facts, params, isFresh }: StepInput): PairA
       hint: "Set steep_repl.snapshot_directories, or start the pair again with output_path.",
     });
   }
-  const isWhole =
-    params.tables === null && params.schemas === null && params.exclude_tables === null;
+  const tables = isWholeDatabase(params) ? null : facts.pair.tables;
   return statement(
     "snapshot",
     "snapshot",
     "local",
-    `select s.snapshot_id from steep_repl.start_snapshot(${quoteLiteral(facts.path)}, parallel => ${params.parallel}, tables => ${namesArgument(isWhole ? null : facts.pair.tables)}, slot_name => ${quoteLiteral(facts.names.slot)}, publications => array[${quoteLiteral(facts.names.publication)}]) s`,
+    `select s.snapshot_id from steep_repl.start_snapshot(${quoteLiteral(facts.path)}, parallel => ${params.parallel}, tables => ${namesArgument(tables)}, slot_name => ${quoteLiteral(facts.names.slot)}, publications => array[${quoteLiteral(facts.names.publication)}]) s`,
     "snapshot",
   );
 };

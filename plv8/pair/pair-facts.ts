@@ -1,6 +1,5 @@
 /** What a server says of itself; null where the role may not see it. Sizes are in MB, times in seconds. */
 export interface ServerFacts {
-  readonly version: number;
   readonly extension: string;
   readonly has_worker: boolean;
   readonly has_engine: boolean;
@@ -76,7 +75,6 @@ export interface OtherFacts {
   readonly subscriptions: readonly string[];
   readonly slots: readonly string[];
   readonly slots_elsewhere: readonly string[];
-  readonly pairs: readonly string[];
   readonly large_objects: number;
   readonly extensions: readonly string[];
   readonly schemas: readonly string[];
@@ -110,14 +108,10 @@ export interface ObjectFacts {
     readonly publications: readonly string[];
     readonly origin: string;
     readonly is_connected: boolean;
-    readonly tables: number;
     readonly error: string | null;
   } | null;
   readonly slot: {
-    readonly database: string;
     readonly plugin: string;
-    readonly is_active: boolean;
-    readonly wal_status: string | null;
   } | null;
   readonly jobs: readonly JobFacts[];
 }
@@ -152,9 +146,14 @@ export interface CloseFacts {
     readonly problems?: readonly string[];
   };
   readonly names: Names;
+  /** what this node is called here; null where it is not registered */
+  readonly local_node: string | null;
   /** tables that both have, defined otherwise; null without `there` */
   readonly differing: readonly string[] | null;
 }
+
+/** The same where the peer has said its half. */
+export type BothFacts = CloseFacts & { readonly there: HalfFacts };
 
 /** A job of the pair that its row names. */
 export interface NamedJob {
@@ -191,6 +190,6 @@ export interface PairFacts {
   readonly peer_path: string;
   readonly here: ObjectFacts;
   readonly there: ObjectFacts;
-  readonly merge: (NamedJob & { readonly rows_left: number }) | null;
+  readonly merge: NamedJob | null;
   readonly overlap: (NamedJob & { readonly differing: number; readonly unsettled: number }) | null;
 }

@@ -1,6 +1,7 @@
 import type { Json } from "../db/sql.ts";
 import { invalidArgument } from "../db/steep-error.ts";
 import {
+  checkLastModifiedColumn,
   oneOf,
   optionalNames,
   optionalText,
@@ -46,12 +47,7 @@ export function pairParams(raw: Raw): PairParams {
     exclude_tables: optionalNames(raw, "exclude_tables"),
   };
   tableScope(raw);
-  if (params.last_modified_column !== null && params.strategy !== "last-modified") {
-    throw invalidArgument(
-      "last_modified_column needs strategy last-modified",
-      "Without it the column would not be looked at.",
-    );
-  }
+  checkLastModifiedColumn(params);
   if (params.output_path !== null && !params.output_path.startsWith("/")) {
     throw invalidArgument(
       "output_path must be an absolute path",
@@ -67,4 +63,9 @@ export function pairLimits(raw: Raw): {
   readonly scope: TableScope;
 } {
   return { tables: optionalNames(raw, "tables"), scope: tableScope(raw) };
+}
+
+/** Whether it is about all tables of this side. */
+export function isWholeDatabase({ tables, schemas, exclude_tables }: PairParams): boolean {
+  return tables === null && schemas === null && exclude_tables === null;
 }

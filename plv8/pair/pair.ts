@@ -1,5 +1,6 @@
 import { SteepError } from "../db/steep-error.ts";
 import type { PairAction, PairDone } from "../shared/action.ts";
+import { quoteLiteral } from "../shared/sql-text.ts";
 import { comparing, merging, sharing } from "./equal-steps.ts";
 import { fetching, loading, loadingSchema, snapshotting } from "./fill-steps.ts";
 import type { PairFacts } from "./pair-facts.ts";
@@ -98,12 +99,16 @@ function planning(facts: PairFacts, params: PairParams): PairAction | null {
     .filter((row) => row.status === "warning")
     .map((row) => `${row.side}: ${row.check_name}: ${row.detail}`);
   return {
-    ...statement("planning", "plan", "local", `select ${quote(JSON.stringify(plan))}`, "plan"),
+    ...statement(
+      "planning",
+      "plan",
+      "local",
+      `select ${quoteLiteral(JSON.stringify(plan))}`,
+      "plan",
+    ),
     ...(warnings.length > 0 ? { warnings } : {}),
   };
 }
-
-const quote = (text: string) => `'${text.replace(/'/g, "''")}'`;
 
 /** What comes next, by what there is. */
 export function nextPairAction(done: PairDone, params: PairParams, facts: PairFacts): PairAction {

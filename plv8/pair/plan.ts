@@ -50,12 +50,7 @@ function withJob(
   return withObjects(facts, side, { jobs });
 }
 
-const freeSlot = {
-  database: "",
-  plugin: "pgoutput",
-  is_active: false,
-  wal_status: "reserved",
-} as const;
+const slot = { plugin: "pgoutput" };
 
 const publish: Effect = (facts, { side }) =>
   withObjects(facts, side, {
@@ -70,14 +65,14 @@ const subscribe: Effect = (facts, { side, sql }) => {
   return withObjects(facts, side, {
     subscription: {
       ...{ is_enabled: / true\)$/.test(sql), slot: other.slot, publications: [other.publication] },
-      ...{ origin: "none", is_connected: false, tables: 0, error: null },
+      ...{ origin: "none", is_connected: false, error: null },
     },
   });
 };
 
 const snapshot: Effect = (facts, { side }) => {
   const job = { id: "SNAPSHOT_ID", operation: "generate", sections: [] } as const;
-  return withPair(withJob(withObjects(facts, side, { slot: freeSlot }), side, job), {
+  return withPair(withJob(withObjects(facts, side, { slot }), side, job), {
     snapshot_id: job.id,
   });
 };
@@ -108,10 +103,7 @@ const drop =
 /** What statements do, by how they begin. */
 const effects: readonly (readonly [RegExp, Effect])[] = [
   [/^create publication /, publish],
-  [
-    /^select steep_repl\._pair_create_slot\(/,
-    (f, { side }) => withObjects(f, side, { slot: freeSlot }),
-  ],
+  [/^select steep_repl\._pair_create_slot\(/, (f, { side }) => withObjects(f, side, { slot })],
   [/^select steep_repl\._pair_subscribe\(/, subscribe],
   [/^alter subscription \S+ enable$/, enable],
   [/^select steep_repl\._pair_drop_subscription\(/, drop("subscription")],
@@ -129,7 +121,7 @@ const effects: readonly (readonly [RegExp, Effect])[] = [
   [/^select steep_repl\.drop_snapshot\(/, tidy],
   [
     / steep_repl\.start_merge\(/,
-    (f) => ({ ...withPair(f, { merge_id: "MERGE_ID" }), merge: { ...running, rows_left: 0 } }),
+    (f) => ({ ...withPair(f, { merge_id: "MERGE_ID" }), merge: running }),
   ],
   [
     / steep_repl\.start_overlap\(/,

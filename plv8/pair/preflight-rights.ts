@@ -1,6 +1,8 @@
+import type { PairSide } from "../shared/action.ts";
+import { quoteIdent } from "../shared/sql-text.ts";
 import type { HalfFacts } from "./pair-facts.ts";
 import type { PairParams } from "./pair-params.ts";
-import { type Check, type CheckRow, nothingWrong, problem } from "./preflight-row.ts";
+import { type CheckRow, nothingWrong, problem, rowOf } from "./preflight-row.ts";
 
 /** What a merge needs so that subscribers do not send its rows back. */
 const originFunctions = [
@@ -12,13 +14,13 @@ const originFunctions = [
 
 /** Whether the roles may do what a pair needs: here, and as whom the other side connects. */
 export function roleChecks(
-  side: "local" | "peer",
+  side: PairSide,
   { role, server }: HalfFacts,
   subscriber: { readonly role: string; readonly may_replicate: boolean },
   existing: PairParams["existing"],
 ): readonly CheckRow[] {
-  const row = (name: string, check: Check): CheckRow => ({ side, check_name: name, ...check });
-  const quoted = `"${role.name.replace(/"/g, '""')}"`;
+  const row = rowOf(side);
+  const quoted = quoteIdent(role.name);
   return [
     row(
       "right to subscribe",
@@ -44,7 +46,7 @@ export function roleChecks(
         ? nothingWrong(`role ${quoted} may`)
         : problem(
             `role ${quoted} may create nothing in this database`,
-            `grant create on database "${server.database.replace(/"/g, '""')}" to ${quoted}`,
+            `grant create on database ${quoteIdent(server.database)} to ${quoted}`,
           ),
     ),
     row(
@@ -53,7 +55,7 @@ export function roleChecks(
         ? nothingWrong("slots may be made and read")
         : problem(
             `role "${subscriber.may_replicate ? role.name : subscriber.role}" has not the attribute REPLICATION`,
-            `alter role "${(subscriber.may_replicate ? role.name : subscriber.role).replace(/"/g, '""')}" replication`,
+            `alter role ${quoteIdent(subscriber.may_replicate ? role.name : subscriber.role)} replication`,
           ),
     ),
   ];

@@ -1,5 +1,13 @@
-import type { CloseFacts, HalfFacts, SequenceFacts } from "./pair-facts.ts";
-import { type CheckRow, nothingWrong, problem, warning } from "./preflight-row.ts";
+import type { PairSide } from "../shared/action.ts";
+import type { BothFacts, HalfFacts, SequenceFacts } from "./pair-facts.ts";
+import {
+  type Check,
+  type CheckRow,
+  nothingWrong,
+  problem,
+  rowOf,
+  warning,
+} from "./preflight-row.ts";
 
 /** So many values a node should still have of a sequence, once it is shared out. */
 const wantedValues = 1_000_000;
@@ -14,55 +22,46 @@ function valuesLeft(s: SequenceFacts): number {
   return Math.floor(rest / step);
 }
 
-function sideChecks(side: "local" | "peer", { sequences }: HalfFacts): CheckRow {
-  const base = { side, check_name: "sequences" } as const;
+function sideChecks(side: PairSide, { sequences }: HalfFacts): CheckRow {
+  const row = (check: Check) => rowOf(side)("sequences", check);
   const short = sequences.filter((s) => valuesLeft(s) < wantedValues);
   const cyclic = sequences.filter((s) => s.is_cycle);
   const foreign = sequences.filter((s) => !s.is_owned);
   const names = (list: readonly SequenceFacts[]) => list.map((s) => s.name).join(", ");
   if (foreign.length > 0) {
-    return {
-      ...base,
-      ...problem(
+    return row(
+      problem(
         `the role does not own ${names(foreign)}, whose increment is to be changed`,
         foreign.map((s) => `alter sequence ${s.name} owner to ...;`).join(" "),
       ),
-    };
+    );
   }
   if (cyclic.length > 0) {
-    return {
-      ...base,
-      ...problem(
+    return row(
+      problem(
         `${names(cyclic)} would begin anew, with values of the other node`,
         cyclic.map((s) => `alter sequence ${s.name} no cycle;`).join(" "),
       ),
-    };
+    );
   }
   if (short.length > 0) {
-    return {
-      ...base,
-      ...problem(
+    return row(
+      problem(
         `a tenth of what is left of ${names(short)} is less than a million values`,
         `${short.map((s) => `alter sequence ${s.name} as bigint maxvalue 9223372036854775807;`).join(" ")} -- and make its column bigint; or sequences => 'keep'`,
       ),
-    };
+    );
   }
-  return { ...base, ...nothingWrong(`${sequences.length} can be shared out`) };
+  return row(nothingWrong(`${sequences.length} can be shared out`));
 }
 
 /** Whether each node can have its tenth of the values. */
-export function sequenceChecks({
-  here,
-  there,
-}: CloseFacts & { readonly there: HalfFacts }): readonly CheckRow[] {
+export function sequenceChecks({ here, there }: BothFacts): readonly CheckRow[] {
   return [sideChecks("local", here), sideChecks("peer", there)];
 }
 
 /** Left as they are, sequences of both nodes give the same values, unless somebody has seen to that. */
-export function keptSequences({
-  here,
-  there,
-}: CloseFacts & { readonly there: HalfFacts }): readonly CheckRow[] {
+export function keptSequences({ here, there }: BothFacts): readonly CheckRow[] {
   const shares = ({ increment, number }: SequenceFacts) => `${increment} ${number}`;
   const theirs = new Map(there.sequences.map((s) => [s.name, shares(s)]));
   const colliding = here.sequences.filter((s) => {
@@ -71,16 +70,15 @@ export function keptSequences({
     return other === undefined || s.number === null || other === shares(s);
   });
   return [
-    {
-      side: "both",
-      check_name: "sequences",
-      ...(colliding.length === 0
+    rowOf("both")(
+      "sequences",
+      colliding.length === 0
         ? nothingWrong("both nodes give other values")
         : warning(
             `${colliding.map((s) => s.name).join(", ")}: both nodes give the same values, and inserts on both will collide`,
             "start_pair(..., sequences => 'interleave')",
-          )),
-    },
+          ),
+    ),
   ];
 }
 

@@ -1,5 +1,6 @@
-import type { HalfFacts, ServerFacts } from "./pair-facts.ts";
-import { type Check, type CheckRow, nothingWrong, problem, warning } from "./preflight-row.ts";
+import type { PairSide } from "../shared/action.ts";
+import type { BothFacts, ServerFacts } from "./pair-facts.ts";
+import { type CheckRow, nothingWrong, problem, rowOf, warning } from "./preflight-row.ts";
 
 /** Two clocks may differ by so many seconds before it is worth saying. */
 const clockTolerance = 5;
@@ -11,8 +12,8 @@ const setting = (name: string, value: string | number) =>
   `alter system set ${name} = ${typeof value === "number" ? value : `'${value}'`}; -- then restart`;
 
 /** Whether a server has what it takes to be half of a pair. */
-export function serverChecks(side: "local" | "peer", server: ServerFacts): readonly CheckRow[] {
-  const row = (name: string, check: Check): CheckRow => ({ side, check_name: name, ...check });
+export function serverChecks(side: PairSide, server: ServerFacts): readonly CheckRow[] {
+  const row = rowOf(side);
   const wantedWorkers =
     2 + Math.max(server.reserved_workers, server.subscriptions + 1) + ownWorkers[side];
   const room = (name: string, used: number, max: number, wanted: number, key: string) =>
@@ -123,18 +124,8 @@ export function serverChecks(side: "local" | "peer", server: ServerFacts): reado
 }
 
 /** Whether two servers are alike in what a pair needs. */
-export function bothChecks({
-  here,
-  there,
-}: {
-  here: HalfFacts;
-  there: HalfFacts;
-}): readonly CheckRow[] {
-  const row = (name: string, check: Check): CheckRow => ({
-    side: "both",
-    check_name: name,
-    ...check,
-  });
+export function bothChecks({ here, there }: BothFacts): readonly CheckRow[] {
+  const row = rowOf("both");
   const a = here.server;
   const b = there.server;
   const apart = Math.abs(Number(a.clock) - Number(b.clock));

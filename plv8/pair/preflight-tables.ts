@@ -1,8 +1,15 @@
-import type { CloseFacts, HalfFacts, TableFacts } from "./pair-facts.ts";
+import type { PairSide } from "../shared/action.ts";
+import { quoteIdent, quoteLiteral } from "../shared/sql-text.ts";
+import type { BothFacts, HalfFacts, TableFacts } from "./pair-facts.ts";
 import type { PairParams } from "./pair-params.ts";
-import { type Check, type CheckRow, nothingWrong, problem, warning } from "./preflight-row.ts";
-
-type Facts = CloseFacts & { readonly there: HalfFacts };
+import {
+  type Check,
+  type CheckRow,
+  nothingWrong,
+  problem,
+  rowOf,
+  warning,
+} from "./preflight-row.ts";
 
 /** So many names are shown of a list. */
 const maxNames = 10;
@@ -17,7 +24,7 @@ const isReplicable = (t: TableFacts) =>
   t.kind !== "f" && t.persistence === "p" && t.unlogged_parts === 0;
 
 /** The tables of a pair: those of this side, and where both keep their data those that both have. */
-export function pairTables({ here, there }: Facts, params: PairParams): readonly string[] {
+export function pairTables({ here, there }: BothFacts, params: PairParams): readonly string[] {
   const peers = new Set(there.tables.filter(isReplicable).map((t) => t.name));
   return here.tables
     .filter(isReplicable)
@@ -25,8 +32,8 @@ export function pairTables({ here, there }: Facts, params: PairParams): readonly
     .filter((name) => params.existing === "refuse" || peers.has(name));
 }
 
-function ofSide(side: "local" | "peer", half: HalfFacts): readonly CheckRow[] {
-  const row = (name: string, check: Check): CheckRow => ({ side, check_name: name, ...check });
+function ofSide(side: PairSide, half: HalfFacts): readonly CheckRow[] {
+  const row = rowOf(side);
   const tables = half.tables.filter(isReplicable);
   const other = half.tables.filter((t) => !isReplicable(t));
   const unidentified = tables.filter((t) => t.is_identified === false);
@@ -72,10 +79,7 @@ function ofSide(side: "local" | "peer", half: HalfFacts): readonly CheckRow[] {
         : problem(
             `the role does not own ${named(others)}`,
             [...new Set(others.map((t) => t.owner))]
-              .map(
-                (o) =>
-                  `grant "${o.replace(/"/g, '""')}" to "${half.role.name.replace(/"/g, '""')}";`,
-              )
+              .map((o) => `grant ${quoteIdent(o)} to ${quoteIdent(half.role.name)};`)
               .join(" "),
           ),
     ),
@@ -90,7 +94,7 @@ function ofSide(side: "local" | "peer", half: HalfFacts): readonly CheckRow[] {
             )
           : problem(
               `${named(secured)}: the role may not see, or write, all rows`,
-              `alter role "${half.role.name.replace(/"/g, '""')}" bypassrls`,
+              `alter role ${quoteIdent(half.role.name)} bypassrls`,
             ),
     ),
     row(
@@ -109,33 +113,30 @@ function ofSide(side: "local" | "peer", half: HalfFacts): readonly CheckRow[] {
   ];
 }
 
-function ofData(facts: Facts, params: PairParams): readonly CheckRow[] {
+function ofData(facts: BothFacts, params: PairParams): readonly CheckRow[] {
   const wanted = new Set(facts.here.tables.filter(isReplicable).map((t) => t.name));
   const there = facts.there.tables.filter((t) => wanted.has(t.name));
+  const row = (check: Check) => rowOf("peer")("data", check);
   const unknown = facts.there.tables.filter((t) => t.has_rows === null && t.kind !== "f");
   if (params.existing !== "refuse") {
     return unknown.length === 0
       ? []
       : [
-          {
-            side: "peer",
-            check_name: "data",
-            ...problem(
+          row(
+            problem(
               `the role may not read ${named(unknown)}`,
               unknown
-                .map((t) => `grant select on ${t.name} to "${facts.there.role.name}";`)
+                .map((t) => `grant select on ${t.name} to ${quoteIdent(facts.there.role.name)};`)
                 .join(" "),
             ),
-          },
+          ),
         ];
   }
   const filled = there.filter((t) => t.has_rows !== false);
   const isPartly = there.length > 0 && there.length < wanted.size;
   return [
-    {
-      side: "peer",
-      check_name: "data",
-      ...(filled.length > 0
+    row(
+      filled.length > 0
         ? problem(
             `${named(filled)}: there are rows at the peer already`,
             "start_pair(..., existing => 'merge') makes both sides equal; to fill the peer anew, truncate them there",
@@ -145,12 +146,12 @@ function ofData(facts: Facts, params: PairParams): readonly CheckRow[] {
               `${named(there)}: some of the tables are at the peer already, and others are not`,
               `${there.map((t) => `drop table ${t.name};`).join(" ")} -- at the peer, or create the others there`,
             )
-          : nothingWrong(there.length === 0 ? "it is empty" : "its tables are empty")),
-    },
+          : nothingWrong(there.length === 0 ? "it is empty" : "its tables are empty"),
+    ),
   ];
 }
 
-function ofDefinitions(facts: Facts, params: PairParams): readonly CheckRow[] {
+function ofDefinitions(facts: BothFacts, params: PairParams): readonly CheckRow[] {
   const wanted = pairTables(facts, params);
   const differing = (facts.differing ?? []).filter((name) => wanted.includes(name));
   const theirs = new Set(facts.there.tables.map((t) => t.name));
@@ -158,41 +159,43 @@ function ofDefinitions(facts: Facts, params: PairParams): readonly CheckRow[] {
     params.existing === "refuse"
       ? []
       : facts.here.tables.filter((t) => isReplicable(t) && !theirs.has(t.name));
-  const peer = "'<peer>'";
+  const node = quoteLiteral(facts.local_node ?? facts.back.node_id ?? "local");
+  const registration =
+    facts.local_node === null ? [`select steep_repl.register_node(${node}, ${node});`] : [];
   return [
-    {
-      side: "both",
-      check_name: "definitions",
-      ...(differing.length === 0
+    rowOf("both")(
+      "definitions",
+      differing.length === 0
         ? nothingWrong("tables that both have are defined alike")
         : problem(
             `${named(differing)} are defined otherwise at the peer`,
-            differing
-              .slice(0, maxNames)
-              .map(
-                (name) =>
-                  `select suggested_sql from steep_repl.schema_diff('<here>', ${peer}, '${name.replace(/'/g, "''")}');`,
-              )
-              .join(" "),
-          )),
-    },
-    {
-      side: "peer",
-      check_name: "tables",
-      ...(wanted.length === 0
+            [
+              ...registration,
+              ...differing
+                .slice(0, maxNames)
+                .map(
+                  (name) =>
+                    `select suggested_sql from steep_repl.schema_diff(${node}, ${quoteLiteral(params.peer)}, ${quoteLiteral(name)}); -- and run at the peer what it gives`,
+                ),
+            ].join("\n"),
+          ),
+    ),
+    rowOf("peer")(
+      "tables",
+      wanted.length === 0
         ? problem("there is no table to replicate", "name tables that both nodes have")
         : absent.length === 0
           ? nothingWrong(`${wanted.length} to replicate`)
           : warning(
               `${named(absent)} are not at the peer, and are left out`,
               "create them there, as schema_diff suggests",
-            )),
-    },
+            ),
+    ),
   ];
 }
 
 /** Whether the tables of both sides can be replicated. */
-export function tableChecks(facts: Facts, params: PairParams): readonly CheckRow[] {
+export function tableChecks(facts: BothFacts, params: PairParams): readonly CheckRow[] {
   return [
     ...ofSide("local", facts.here),
     ...(params.existing === "refuse" ? [] : ofSide("peer", facts.there)),

@@ -1,18 +1,18 @@
-import type { CloseFacts, HalfFacts } from "./pair-facts.ts";
-import type { PairParams } from "./pair-params.ts";
+import type { PairSide } from "../shared/action.ts";
+import { quoteIdent, quoteLiteral } from "../shared/sql-text.ts";
+import type { BothFacts, CloseFacts, HalfFacts } from "./pair-facts.ts";
+import { isWholeDatabase, type PairParams } from "./pair-params.ts";
 import { roleChecks } from "./preflight-rights.ts";
-import { type Check, type CheckRow, nothingWrong, problem, warning } from "./preflight-row.ts";
+import { type CheckRow, nothingWrong, problem, rowOf, warning } from "./preflight-row.ts";
 import { keptSequences, sequenceChecks } from "./preflight-sequences.ts";
 import { bothChecks, serverChecks } from "./preflight-servers.ts";
 import { tableChecks } from "./preflight-tables.ts";
-
-type Side = "local" | "peer";
 
 const names = (list: readonly string[]) => list.join(", ");
 const megabytes = (bytes: number) => `${Math.floor(bytes / 1024 / 1024)} MB`;
 
 /** Nodes that this one has pairs with, by the names of their subscriptions: what is missing is a pair of those and the peer. */
-function meshFix(side: Side, subscriptions: readonly string[], peer: string): string {
+function meshFix(side: PairSide, subscriptions: readonly string[], peer: string): string {
   const nodes =
     side === "peer"
       ? []
@@ -24,19 +24,19 @@ function meshFix(side: Side, subscriptions: readonly string[], peer: string): st
     : nodes
         .map(
           (node) =>
-            `select steep_repl.start_pair('${peer}', existing => 'merge'); -- at ${node}, afterwards`,
+            `select steep_repl.start_pair(${quoteLiteral(peer)}, existing => 'merge'); -- at ${node}, afterwards`,
         )
         .join("\n");
 }
 
-function otherChecks(side: Side, half: HalfFacts, params: PairParams): readonly CheckRow[] {
+function otherChecks(side: PairSide, half: HalfFacts, params: PairParams): readonly CheckRow[] {
   const { others, objects } = half;
   const earlier = [
     objects.subscription === null ? null : "a subscription",
     objects.slot === null ? null : "a slot",
     objects.publication === null ? null : "a publication",
   ].filter((what) => what !== null);
-  const row = (name: string, check: Check): CheckRow => ({ side, check_name: name, ...check });
+  const row = rowOf(side);
   return [
     row(
       "publications of all tables",
@@ -44,9 +44,7 @@ function otherChecks(side: Side, half: HalfFacts, params: PairParams): readonly 
         ? nothingWrong("there are none")
         : problem(
             `${names(others.all_tables)}: whoever subscribes to it gets steep_repl's own tables, too`,
-            others.all_tables
-              .map((name) => `drop publication "${name.replace(/"/g, '""')}";`)
-              .join(" "),
+            others.all_tables.map((name) => `drop publication ${quoteIdent(name)};`).join(" "),
           ),
     ),
     row(
@@ -105,21 +103,11 @@ function missing(here: readonly string[], there: readonly string[]): readonly st
   return here.filter((name) => !there.includes(name));
 }
 
-function peerChecks(
-  facts: CloseFacts & { readonly there: HalfFacts },
-  params: PairParams,
-): readonly CheckRow[] {
-  const { here, there } = facts;
-  const row = (name: string, check: Check): CheckRow => ({
-    side: "peer",
-    check_name: name,
-    ...check,
-  });
+function peerChecks({ here, there }: BothFacts, params: PairParams): readonly CheckRow[] {
+  const row = rowOf("peer");
   if (params.existing !== "refuse") {
     return [];
   }
-  const isWhole =
-    params.tables === null && params.schemas === null && params.exclude_tables === null;
   const used = new Set(here.tables.map((t) => schemaOf(t.name)));
   const schemas = missing(here.others.schemas, there.others.schemas).filter((name) =>
     used.has(name),
@@ -128,18 +116,18 @@ function peerChecks(
   const extensions = missing(here.others.extensions, there.others.extensions);
   const spaces = missing(here.others.tablespaces, there.others.tablespaces);
   const size = here.server.size;
-  const room = (side: Side, free: number, where: string): CheckRow => ({
-    side,
-    check_name: "disk",
-    ...(free < 0
-      ? nothingWrong(`not looked at: where ${where} will be is not known`)
-      : free < size
-        ? warning(
-            `${megabytes(free)} are free for ${where}, and the database has ${megabytes(size)}`,
-            "make room, or set steep_repl.snapshot_directories to a larger file system",
-          )
-        : nothingWrong(`${megabytes(free)} are free for ${where}`)),
-  });
+  const room = (side: PairSide, free: number, where: string): CheckRow =>
+    rowOf(side)(
+      "disk",
+      free < 0
+        ? nothingWrong(`not looked at: where ${where} will be is not known`)
+        : free < size
+          ? warning(
+              `${megabytes(free)} are free for ${where}, and the database has ${megabytes(size)}`,
+              "make room, or set steep_repl.snapshot_directories to a larger file system",
+            )
+          : nothingWrong(`${megabytes(free)} are free for ${where}`),
+    );
   const isGiven = params.output_path !== null;
   const hasPath = (half: HalfFacts) =>
     params.output_path !== null || (half.server.directories ?? "") !== "";
@@ -150,18 +138,18 @@ function peerChecks(
         ? nothingWrong("all are there")
         : warning(
             `missing there: ${names(roles)}; objects that they own, or have rights to, cannot be made`,
-            roles.map((name) => `create role "${name.replace(/"/g, '""')}";`).join(" "),
+            roles.map((name) => `create role ${quoteIdent(name)};`).join(" "),
           ),
     ),
     row(
       "schemas",
       schemas.length === 0
         ? nothingWrong("all are there")
-        : isWhole
+        : isWholeDatabase(params)
           ? nothingWrong(`the job creates ${names(schemas)}`)
           : problem(
               `missing there: ${names(schemas)}; with some tables only, those alone are created`,
-              schemas.map((name) => `create schema "${name.replace(/"/g, '""')}";`).join(" "),
+              schemas.map((name) => `create schema ${quoteIdent(name)};`).join(" "),
             ),
     ),
     row(
@@ -170,7 +158,7 @@ function peerChecks(
         ? nothingWrong("all are there")
         : warning(
             `missing there: ${names(spaces)}`,
-            `create tablespace "${(spaces[0] ?? "").replace(/"/g, '""')}" location '...'`,
+            `create tablespace ${quoteIdent(spaces[0] ?? "")} location '...'`,
           ),
     ),
     row(
@@ -179,31 +167,30 @@ function peerChecks(
         ? nothingWrong("all are there")
         : warning(
             `not there yet: ${names(extensions)}; the job creates them, which needs their files at the peer and the right to`,
-            extensions.map((name) => `create extension "${name.replace(/"/g, '""')}";`).join(" "),
+            extensions.map((name) => `create extension ${quoteIdent(name)};`).join(" "),
           ),
     ),
     room("local", isGiven ? -1 : here.server.space.snapshots, "the snapshot"),
     room("peer", isGiven ? -1 : there.server.space.snapshots, "its copy"),
     room("peer", there.server.space.data, "the data"),
-    {
-      side: "both",
-      check_name: "directory",
-      ...(hasPath(here) && hasPath(there)
+    rowOf("both")(
+      "directory",
+      hasPath(here) && hasPath(there)
         ? nothingWrong("there is one for the snapshot")
         : problem(
             "where the snapshot is to be is not known",
             "alter system set steep_repl.snapshot_directories = '/backups'; select pg_reload_conf(); -- or give output_path",
-          )),
-    },
+          ),
+    ),
   ];
 }
 
 function versionChecks({ peer_version, here, back }: CloseFacts): readonly CheckRow[] {
   const isSame = peer_version === here.server.extension;
-  const row: CheckRow = {
-    side: "peer",
-    check_name: "steep_repl",
-    ...(isSame
+  const row = rowOf("peer");
+  const version = row(
+    "steep_repl",
+    isSame
       ? nothingWrong(peer_version)
       : problem(
           peer_version === ""
@@ -212,24 +199,23 @@ function versionChecks({ peer_version, here, back }: CloseFacts): readonly Check
           peer_version === ""
             ? "create extension steep_repl cascade"
             : "alter extension steep_repl update; -- on the side with the older one",
-        )),
-  };
+        ),
+  );
   if (!isSame) {
-    return [row];
+    return [version];
   }
   const isFound = (back.node_id ?? null) !== null;
   return [
-    row,
-    {
-      side: "peer",
-      check_name: "way back",
-      ...(isFound
+    version,
+    row(
+      "way back",
+      isFound
         ? nothingWrong(`node ${back.node_id} leads here`)
         : problem(
             `no node with a foreign server that the role may use leads to this database${(back.problems ?? []).map((p) => `; ${p}`).join("")}`,
             "create server ... foreign data wrapper dblink_fdw options (...); create user mapping ...; select steep_repl.register_node(..., foreign_server => ...)",
-          )),
-    },
+          ),
+    ),
   ];
 }
 

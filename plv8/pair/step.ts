@@ -33,6 +33,11 @@ export function wait(phase: PairPhase, side: PairSide, sql: string): PairAction 
   return { kind: "wait", phase, side, sql };
 }
 
+/** Names as an argument of type `text[]`. */
+export function namesArgument(names: readonly string[] | null): string {
+  return names === null ? "null" : `array[${names.map(quoteLiteral).join(", ")}]::text[]`;
+}
+
 /** What a job of the pair has come to; null when it is complete. */
 export function followJob(
   phase: PairPhase,

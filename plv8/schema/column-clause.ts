@@ -1,5 +1,6 @@
+import { quoteLiteral } from "../shared/sql-text.ts";
 import type { Column } from "./schema-objects.ts";
-import { comment, literal, script } from "./statements.ts";
+import { comment, script } from "./statements.ts";
 
 /*
  * A column as statements write it, and the sequence that it owns.
@@ -94,8 +95,8 @@ const numbers: readonly string[] = [
 export function startSequence(table: string, column: Column): string {
   const sequence =
     column.facts.sequence === null
-      ? `pg_catalog.pg_get_serial_sequence(${literal(table)}, ${literal(column.name)})`
-      : literal(column.facts.sequence);
+      ? `pg_catalog.pg_get_serial_sequence(${quoteLiteral(table)}, ${quoteLiteral(column.name)})`
+      : quoteLiteral(column.facts.sequence);
   if (!numbers.includes(column.facts.cast.from)) {
     return comment(
       `values of ${column.quoted} are no numbers: have its sequence start behind those that rows have`,
@@ -110,6 +111,6 @@ export function withSequenceOf(local: Column, peer: Column): Column {
   if (local.facts.sequence === null || owned_sequence === null) {
     return local;
   }
-  const expression = `nextval(${literal(owned_sequence)}::regclass)`;
+  const expression = `nextval(${quoteLiteral(owned_sequence)}::regclass)`;
   return { ...local, facts: { ...local.facts, expression, sequence: owned_sequence } };
 }

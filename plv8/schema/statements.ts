@@ -18,8 +18,3 @@ export function comment(text: string): string {
 export function withheld(statement: string, why: string): string {
   return comment(`${statement} -- ${why}`);
 }
-
-/** Text as a literal, where a backslash is one. */
-export function literal(text: string): string {
-  return `'${text.replace(/'/g, "''")}'`;
-}

@@ -79,3 +79,19 @@ export function flag(raw: Raw, name: string): boolean {
   }
   return value;
 }
+
+/** A column that nothing would be decided by is a mistake. */
+export function checkLastModifiedColumn({
+  strategy,
+  last_modified_column,
+}: {
+  readonly strategy: string;
+  readonly last_modified_column: string | null;
+}): void {
+  if (last_modified_column !== null && strategy !== "last-modified") {
+    throw invalidArgument(
+      "last_modified_column needs strategy last-modified",
+      "Without it the column would not be looked at.",
+    );
+  }
+}

@@ -106,6 +106,7 @@ begin
                                                      steep_repl._pair_names(peer, coalesce(back ->> 'node_id', ''))));
   end if;
   return jsonb_build_object('here', here, 'there', there, 'back', back, 'names', names, 'peer_version', peer_version,
+                            'local_node', (select min(n.node_id) from steep_repl.nodes n where steep_repl._is_this_database(n)),
                             'differing', case when there is not null then steep_repl._pair_differing(connection) end);
 end
 $fn$;

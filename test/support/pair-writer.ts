@@ -13,6 +13,8 @@ export class Writer {
   readonly #statements: readonly string[];
   /** while its server is killed, it waits for it */
   readonly #reconnects: boolean;
+  /** what it calls its prepared transaction */
+  readonly #prepared: string;
   readonly #done: Promise<void>;
   #ends = false;
   #failure: unknown = null;
@@ -35,7 +37,7 @@ export class Writer {
   ) {
     this.#server = server;
     this.#reconnects = reconnects;
-    const name = `writer of ${server.name}`;
+    this.#prepared = `writer of ${server.name}`;
     const mine = half === undefined ? "true" : `id % 2 = ${half}`;
     const ofRows = [
       `update t set v = v || '.' where id = (select id from t where ${mine} order by md5(id::text || clock_timestamp()::text) limit 1)`,
@@ -53,7 +55,7 @@ export class Writer {
             `begin; insert into t (v) values ('never'); rollback`,
             `insert into t (v) values ('alone'), ('together')`,
             // several for the server, one for us
-            `begin; insert into t (v) values ('prepared'); prepare transaction '${name}' | commit prepared '${name}'`,
+            `begin; insert into t (v) values ('prepared'); prepare transaction '${this.#prepared}' | commit prepared '${this.#prepared}'`,
             ...(changes
               ? [`truncate log | insert into log select i from generate_series(1, 50) i`]
               : []),
@@ -80,9 +82,24 @@ export class Writer {
       }
       this.written++;
     } catch (e) {
-      const code = e instanceof Error && "code" in e ? String(e.code) : "";
-      if (!this.#reconnects || !/^(57P0|08|ECONN|ENOENT|$)/.test(code)) throw e;
+      if (!this.#reconnects || !isLost(codeOf(e))) throw e;
+      await this.#commitWhatIsPrepared();
+    }
+  }
+
+  /** A server that was killed between the two statements still has the transaction, under a name that the next one wants. */
+  async #commitWhatIsPrepared(): Promise<void> {
+    for (;;) {
       await sleep(20);
+      try {
+        const [left] = await this.#server.query("select from pg_prepared_xacts where gid = $1", [
+          this.#prepared,
+        ]);
+        if (left !== undefined) await this.#server.query(`commit prepared '${this.#prepared}'`);
+        return;
+      } catch (e) {
+        if (!isLost(codeOf(e))) throw e;
+      }
     }
   }
 
@@ -102,3 +119,8 @@ export class Writer {
     if (this.#failure !== null) throw this.#failure;
   }
 }
+
+const codeOf = (e: unknown): string => (e instanceof Error && "code" in e ? String(e.code) : "");
+
+/** Whether a connection was lost or refused, as it is while a server is killed and starts again. */
+const isLost = (code: string): boolean => /^(57P0|08|ECONN|EPIPE|ENOENT|$)/.test(code);

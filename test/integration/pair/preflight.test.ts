@@ -37,11 +37,17 @@ const rows = (args = "") =>
 
 const sides = { local: () => a, peer: () => b };
 
-/** Do what a row says: SQL, each statement by itself, and a restart where it asks for one. */
+/** Do what a row says: SQL, each statement by itself, and a restart where it asks for one. What a definition lacks is asked here. */
 async function follow(server: Server, fix: string): Promise<void> {
   const sql = fix.replace(/--.*/g, "");
   for (const statement of sql.split(";").filter((part) => part.trim() !== "")) {
-    await server.query(statement);
+    if (!statement.includes("suggested_sql")) {
+      await server.query(statement);
+      continue;
+    }
+    for (const { suggested_sql } of await a.query<{ suggested_sql: string }>(statement)) {
+      await b.query(suggested_sql);
+    }
   }
   if (fix.includes("then restart")) await server.restart();
 }
@@ -276,8 +282,8 @@ const plants: readonly Plant[] = [
     said: "both",
     check: "definitions",
     status: "problem",
-    sql: `${tables}; alter table u add column x int`,
-    undo: "drop table t, u",
+    sql: `${tables}; alter table t alter v set default 'v', add check (v <> '')`,
+    after: "drop table t, u",
   },
   {
     name: "a table that the peer has not",
@@ -381,7 +387,8 @@ describe("each is found", () => {
       expect(found[0]?.fix).toEqual(expect.any(String));
     } finally {
       if (plant.undo !== undefined) await undo(server, plant.undo);
-      else if (plant.args === undefined) await follow(server, found[0]?.fix ?? "");
+      else if (plant.args === undefined)
+        await follow(plant.said === "both" ? a : server, found[0]?.fix ?? "");
       if (plant.after !== undefined) await run(server, plant.after);
     }
     expect(await rows()).toEqual([]);

@@ -16,9 +16,9 @@ const tables = ["public.t"];
 const publication = { all_tables: false, via_root: true, is_whole: true, tables };
 const subscription = (slot: string, other: string) => ({
   ...{ is_enabled: true, slot, publications: [other], origin: "none" },
-  ...{ is_connected: true, tables: 1, error: null },
+  ...{ is_connected: true, error: null },
 });
-const slot = { database: "d", plugin: "pgoutput", is_active: true, wal_status: "reserved" };
+const slot = { plugin: "pgoutput" };
 const job = (operation: JobFacts["operation"], changes: Partial<JobFacts> = {}): JobFacts => ({
   ...{ id: `${operation}_1`, operation, operation_id: "7", status: "complete" },
   ...{ error: null, hint: null, sqlstate: null, sections: [] },
@@ -184,8 +184,7 @@ test("rows that differ at the end are no pair, but those that wait to be resolve
     merge_id: "m",
     overlap_id: "o",
   };
-  const merge = { ...overlap, rows_left: 3 };
-  const found = facts({ pair, ...both, overlap, merge });
+  const found = facts({ pair, ...both, overlap, merge: overlap });
   expect(() => next(found, { existing: "keep" }, "wait")).toThrow(/3 rows differ/);
   expect(() => next(found, { existing: "merge" }, "wait")).toThrow(/3 rows differ/);
   expect(next(found, { existing: "merge", strategy: "manual" }, "wait")).toMatchObject({

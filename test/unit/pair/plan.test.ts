@@ -16,9 +16,9 @@ const left: ObjectFacts = {
   publication: { ...{ all_tables: false, via_root: true, is_whole: true }, tables: ["public.old"] },
   subscription: {
     ...{ is_enabled: false, slot: "other", publications: ["other"], origin: "any" },
-    ...{ is_connected: false, tables: 1, error: null },
+    ...{ is_connected: false, error: null },
   },
-  slot: { database: "d", plugin: "pgoutput", is_active: false, wal_status: "lost" },
+  slot: { plugin: "pgoutput" },
   jobs: [],
 };
 
