@@ -4,10 +4,8 @@
  */
 #include "merge/merge.h"
 
-#include "access/xact.h"
 #include "jobs/owner.h"
 #include "jobs/requester.h"
-#include "miscadmin.h"
 
 /* Ask for warnings, an array that may be empty. */
 void
@@ -33,6 +31,25 @@ tidy_up(JobRun *run, bool has_failed)
 	requester_commit();
 }
 
+static void
+leave(JobRun *run)
+{
+	/* what has yet to be done; and what failed may have done so since somebody has altered or dropped a table */
+	if (run->merge->n_steps > 0)
+		merge_ask_for_warnings(run, "select to_json(steep_repl._merge_unfinished($1))");
+	tidy_up(run, true);
+	if (!run->merge->is_in_doubt)
+	{
+		merge_forget_intents(run);
+		return;
+	}
+	requester_begin();
+	run->merge->connection = requester_open_peer(run);
+	requester_commit();
+	merge_settle_intents(run, run->job->object_id);
+	tidy_up(run, true);
+}
+
 /*
  * The job has failed or was cancelled. What is known of the last batch at the
  * peer is written down, or asked for over a new connection. If that fails, too,
@@ -41,38 +58,8 @@ tidy_up(JobRun *run, bool has_failed)
 void
 merge_give_up(JobRun *run)
 {
-	MemoryContext context = CurrentMemoryContext;
-
-	if (run->merge == NULL)
-		return;
-	PG_TRY();
-	{
-		/* what has yet to be done; and what failed may have done so since somebody has altered or dropped a table */
-		if (run->merge->n_steps > 0)
-			merge_ask_for_warnings(run, "select to_json(steep_repl._merge_unfinished($1))");
-		tidy_up(run, true);
-		if (!run->merge->is_in_doubt)
-			merge_forget_intents(run);
-		else
-		{
-			requester_begin();
-			run->merge->connection = requester_open_peer(run);
-			requester_commit();
-			merge_settle_intents(run, run->job->object_id);
-			tidy_up(run, true);
-		}
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		HOLD_INTERRUPTS();
-		EmitErrorReport();
-		FlushErrorState();
-		AbortOutOfAnyTransaction();
-		RESUME_INTERRUPTS();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
+	if (run->merge != NULL)
+		run_try(run, leave);
 	run->merge = NULL;
 }
 

@@ -71,6 +71,7 @@ export const sqlAfter: readonly string[] = [
   "merge/foreign-keys.sql",
   "merge/missing.sql",
   "merge/referred.sql",
+  "merge/delete-order.sql",
   "merge/collisions.sql",
   "merge/partners.sql",
   "merge/deferred.sql",

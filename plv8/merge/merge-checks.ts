@@ -33,6 +33,8 @@ export interface PeerFacts {
   /** sides whose sessions may only read, and that would be written to */
   readonly protected: string | null;
   readonly fires_triggers: string | null;
+  /** tables whose own triggers fire, and on which side */
+  readonly acting: string | null;
   readonly without_origin: string | null;
   readonly without_stamps: string | null;
   /** one side replicates to the other */
@@ -208,6 +210,11 @@ export function mergeWarnings(tolerance: Tolerance, facts: PeerFacts): readonly 
   if (facts.fires_triggers !== null) {
     warnings.push(
       `triggers fire and foreign keys are checked with each row ${facts.fires_triggers} (GRANT SET ON PARAMETER session_replication_role TO the role that merges avoids it)`,
+    );
+  }
+  if (facts.acting !== null) {
+    warnings.push(
+      `triggers of these tables fire, and what they write to other rows is neither compared nor taken back by an undo: ${facts.acting} (compare again afterwards)`,
     );
   }
   if (tolerance.backlog === "discard" && facts.waiting_slots !== null) {

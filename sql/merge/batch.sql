@@ -25,15 +25,18 @@ language sql immutable strict parallel unsafe set search_path = pg_catalog, pg_t
 return numbers[cardinality(numbers)];
 comment on function steep_repl._last(int[]) is 'private: the last one of some numbers';
 
-create function steep_repl._merge_find_batch(step int, dry_run boolean, reads_ahead boolean) returns steep_repl._merge_todo
+create function steep_repl._merge_find_batch(connection text, step int, dry_run boolean, reads_ahead boolean) returns steep_repl._merge_todo
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
   at_step record;
   todo steep_repl._merge_todo;
 begin
-  select s.no, s.action, s.last, s.size, s.ahead into at_step from pg_temp.steep_repl_steps s where s.step = _merge_find_batch.step;
+  select s.no, s.action, s.last, s.size, s.ahead, s.is_ordered into at_step from pg_temp.steep_repl_steps s where s.step = _merge_find_batch.step;
   if not found then
     return null;
+  end if;
+  if at_step.action like 'delete%' and not at_step.is_ordered and not dry_run then
+    perform steep_repl._merge_order_deletes(connection, step);
   end if;
   perform steep_repl._merge_switch(at_step.no);
   todo.step := step;
@@ -52,7 +55,7 @@ begin
   return todo;
 end
 $fn$;
-comment on function steep_repl._merge_find_batch(int, boolean, boolean) is 'private: which rows the next batch of a step has; NULL if there is no such step';
+comment on function steep_repl._merge_find_batch(text, int, boolean, boolean) is 'private: which rows the next batch of a step has; NULL if there is no such step';
 
 -- Reads the rows of a batch; those that may be written are those that nobody has changed. read_here: what was read ahead.
 create function steep_repl._merge_read_batch(
@@ -151,7 +154,7 @@ returns steep_repl._merge_written
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
 @SET_VALUES@ @SET_SCAN@ as $fn$
 declare
-  todo constant steep_repl._merge_todo := steep_repl._merge_find_batch(step, dry_run, reads_ahead);
+  todo constant steep_repl._merge_todo := steep_repl._merge_find_batch(connection, step, dry_run, reads_ahead);
   n_rows constant int := coalesce(cardinality((todo.rows).numbers), 0);
   writes constant boolean := not dry_run and todo.action <> 'manual';
   written steep_repl._merge_written;

@@ -143,30 +143,6 @@ comment on function steep_repl._merge_compare(text, int) is 'private: compares o
 
 -- The steps of this round: inserts and updates, parents first; then deletes, children first. Deletes that make room for other rows come
 -- before all that; see partners.sql for the turns of a table's rows.
--- Rows that are to be deleted from a table that refers to itself get numbers from the last to the first: what refers to another row was
--- mostly made after it, so that few rows have to wait for a round in which nobody refers to them any more.
-create function steep_repl._merge_delete_from_last() returns void
-language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
-declare
-  actions constant jsonb := (select m.actions from pg_temp.steep_repl_merge m);
-  target int;
-begin
-  for target in
-    select r.no from steep_repl._merge_tables_with_rows() r(no) join pg_temp.steep_repl_tables t using (no)
-    where exists (
-      with tree as (select p.relid::oid as oid from pg_partition_tree(to_regclass(t.name)) p union select to_regclass(t.name)::oid)
-      select from pg_constraint c where c.contype = 'f' and c.conrelid in (select oid from tree) and c.confrelid in (select oid from tree)) loop
-    perform steep_repl._merge_switch(target);
-    update pg_temp.steep_repl_differences d set no = o.no
-    from (select x.no as old, l.last + row_number() over (order by x.no desc) as no
-          from pg_temp.steep_repl_differences x, (select max(y.no) as last from pg_temp.steep_repl_differences y) l
-          where x.partner is null and coalesce(x.action, actions ->> x.category) like 'delete%') o
-    where d.no = o.old;
-  end loop;
-end
-$fn$;
-comment on function steep_repl._merge_delete_from_last() is 'private: orders the deletes of tables that refer to themselves';
-
 create function steep_repl._merge_steps(this_round int) returns int
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare

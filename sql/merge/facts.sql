@@ -187,26 +187,13 @@ end
 $fn$;
 comment on function steep_repl._merge_order() is 'private: orders the tables of a merge by their foreign keys';
 
--- How tables are defined on both sides, triggers and all: an object of name to fingerprint each.
-create function steep_repl._merge_fingerprints(connection text, names text[], out here jsonb, out there jsonb)
-language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
-declare
-  query constant text := 'with ' || steep_repl._schema_ctes(format($sql$format('%%I.%%I', n.nspname, c.relname) = any (%L::text[])$sql$, names))
-    || $sql$select coalesce(json_object_agg(format('%I.%I', t.nspname, t.relname), f.fingerprint), '{}') as found from t join f on f.oid = t.oid$sql$;
-begin
-  here := steep_repl._query_here(query) -> 0 -> 'found';
-  there := steep_repl._peer_json(connection, query) -> 0 -> 'found';
-end
-$fn$;
-comment on function steep_repl._merge_fingerprints(text, text[]) is 'private: how tables are defined on both sides';
-
 -- Tables whose definitions differ.
 create function steep_repl._merge_differing(connection text, names text[]) returns text[]
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
-  found constant record := steep_repl._merge_fingerprints(connection, names);
+  found constant record := steep_repl._table_fingerprints(connection, names);
 begin
-  return array(select n.name from unnest(names) n(name) where found.here -> n.name is distinct from found.there -> n.name order by n.name);
+  return steep_repl._tables_unlike(names, found.here, found.there);
 end
 $fn$;
 comment on function steep_repl._merge_differing(text, text[]) is 'private: tables of a merge that are defined in different ways';
@@ -223,7 +210,7 @@ declare
   here jsonb := steep_repl._query_here(node_query) -> 0;
   difference constant numeric := abs((there ->> 'clock')::numeric - ((before ->> 'clock')::numeric + (here ->> 'clock')::numeric) / 2);
   names constant text[] := array(select t.name from pg_temp.steep_repl_tables t);
-  fingerprints constant record := steep_repl._merge_fingerprints(connection, names);
+  fingerprints constant record := steep_repl._table_fingerprints(connection, names);
   circle constant text := steep_repl._merge_order();
   unchecked constant record := steep_repl._merge_unchecked();
   lacks record;
@@ -242,8 +229,7 @@ begin
   return jsonb_build_object(
     'tables', (select count(*) from pg_temp.steep_repl_tables),
     'skipped', steep_repl._joined(array(select format('%s (%s)', s.name, s.reason) from pg_temp.steep_repl_skipped s order by s.name)),
-    'differing', steep_repl._joined(array(
-      select n.name from unnest(names) n(name) where fingerprints.here -> n.name is distinct from fingerprints.there -> n.name order by n.name)),
+    'differing', steep_repl._joined(steep_repl._tables_unlike(names, fingerprints.here, fingerprints.there)),
     'fingerprints', fingerprints.here, 'rules', steep_repl._merge_rules(here, there),
     'row_security', lacks.row_security, 'not_writable', lacks.not_writable, 'not_settable', lacks.not_settable, 'unidentified', lacks.unidentified, 'circle', circle,
     'unchecked', unchecked.harmful, 'unmatched', unchecked.unmatched, 'checked_as_text', steep_repl._merge_checked_as_text(), 'untested', steep_repl._merge_untested(),
@@ -255,6 +241,11 @@ begin
     'fires_triggers', steep_repl._sides(
       here -> 'may_skip_triggers' = 'false' and exists (select from pg_temp.steep_repl_tables t where t.local -> 'has_triggers' = 'true'),
       there -> 'may_skip_triggers' = 'false' and exists (select from pg_temp.steep_repl_tables t where t.peer -> 'has_triggers' = 'true')),
+    'acting', steep_repl._joined(array(
+      select format('%s %s', t.name, f.sides) from pg_temp.steep_repl_tables t join pg_temp.steep_repl_plans p using (no)
+      cross join lateral (select steep_repl._sides(
+        p.plan -> 'merge' -> 'local' ? 'fires', p.plan -> 'merge' -> 'peer' ? 'fires') as sides) f
+      where f.sides is not null order by t.name)),
     'without_origin', steep_repl._sides(here -> 'may_set_origin' = 'false', there -> 'may_set_origin' = 'false'),
     'without_stamps', steep_repl._sides(here -> 'has_stamps' = 'false', there -> 'has_stamps' = 'false'),
     'replicates', replication.replicates, 'backlog', replication.backlog, 'given_up', replication.given_up,

@@ -37,6 +37,7 @@ select format('%%I of table %%s', k.conname, k.conrelid::regclass) as name, k.is
          then u.by_parent end as by_parent,
        case when not k.is_period and has_table_privilege(k.conrelid, 'SELECT') and u.casts_nothing then u.by_parent end as matches,
        case when (select r.relkind from pg_class r where r.oid = k.conrelid) = 'p' then '' else 'only ' end || k.conrelid::regclass as child, u.parents,
+       to_jsonb(array(select a.relid::regclass::text from pg_partition_ancestors(k.conrelid) a union select k.conrelid::regclass::text)) as children,
        case when has_table_privilege(k.conrelid, 'SELECT') and has_table_privilege(k.confrelid, 'SELECT') and u.casts_nothing then
          concat(case when k.is_part then format('t.tableoid = any (%%L::oid[]) and ', array(
                   select p.relid::oid from pg_partition_tree(k.conrelid) p union select k.conrelid)) end,

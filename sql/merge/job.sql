@@ -112,6 +112,7 @@ comment on function steep_repl._merge_check_tables(text) is 'private: refuses ta
 create function steep_repl._merge_changed_tables(connection text) returns text[]
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
+  names constant text[] := array(select t.name from pg_temp.steep_repl_tables t);
   plan jsonb;
   changed text[] := '{}';
   found record;
@@ -125,11 +126,10 @@ begin
       changed := changed || (plan ->> 'table');
     end;
   end loop;
-  found := steep_repl._merge_fingerprints(connection, array(select t.name from pg_temp.steep_repl_tables t));
+  found := steep_repl._table_fingerprints(connection, names);
   -- also what was changed on both sides in the same way, such as by a trigger
-  changed := changed || array(
-    select t.name from pg_temp.steep_repl_tables t, pg_temp.steep_repl_merge m
-    where found.here -> t.name is distinct from m.facts -> 'fingerprints' -> t.name or found.there -> t.name is distinct from found.here -> t.name);
+  changed := changed || steep_repl._tables_unlike(names, found.here, (select m.facts -> 'fingerprints' from pg_temp.steep_repl_merge m))
+    || steep_repl._tables_unlike(names, found.here, found.there);
   return case when cardinality(changed) > 0 then array['tables were changed while they were merged: ' || steep_repl._joined(
     array(select distinct c.name from unnest(changed) c(name) order by 1)) || ' (compare them again; merge_audit_log has what was written before)'] else '{}' end;
 exception when query_canceled or others then
@@ -155,7 +155,6 @@ language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, p
 begin
   perform steep_repl._merge_check_tables(connection);
   select c.colliding, coalesce(c.collisions::text, 'null') into colliding, collisions from steep_repl._merge_check_unique(connection, false) c;
-  perform steep_repl._merge_delete_from_last();
   n_steps := steep_repl._merge_steps(1);
 end
 $fn$;

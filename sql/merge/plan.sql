@@ -7,7 +7,7 @@ begin
   create temp table steep_repl_tables (no int primary key, name text not null, local jsonb, peer jsonb, level int) on commit preserve rows;
   create temp table steep_repl_steps (
     step int primary key, no int not null, category text, action text not null, turn int not null default 0, last int not null default 0, size int not null default 50,
-    n_rows bigint not null, ahead steep_repl._merge_rows) on commit preserve rows;
+    n_rows bigint not null, ahead steep_repl._merge_rows, is_ordered boolean not null default false) on commit preserve rows;
   -- compressing what is read back at once takes longer than to write it
   alter table pg_temp.steep_repl_steps alter ahead set storage external;
   create temp table steep_repl_merge (

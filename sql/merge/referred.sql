@@ -56,10 +56,10 @@ begin
   return array(
     select to_jsonb(f) || jsonb_build_object('deleted_later', case when not f.is_child then (
       select min(s.no) from pg_temp.steep_repl_steps s join pg_temp.steep_repl_tables t using (no)
-      where t.name = regexp_replace(f.child, '^only ', '') and s.action = todo.action and s.step > todo.step) end)
+      where f.children ? t.name and s.action = todo.action and s.step > todo.step) end)
     from jsonb_to_recordset(steep_repl._merge_query(
            connection, case when todo.is_here then 'local' else 'peer' end, steep_repl._merge_foreign_keys_query(todo.plan ->> 'table')))
-      f(name text, is_parent boolean, is_child boolean, acts_on_delete boolean, acts_on_update boolean, child text, parents text[],
+      f(name text, is_parent boolean, is_child boolean, acts_on_delete boolean, acts_on_update boolean, child text, children jsonb, parents text[],
         parent_parts oid[], matches text[], condition text, of_part boolean, part_columns text[])
     -- with PERIOD, it is checked at the end
     where f.is_parent and (f.matches is not null or f.condition is null) and (
@@ -87,24 +87,25 @@ language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp as 
 $fn$;
 comment on function steep_repl._merge_moving(jsonb, int[], text, text) is 'private: rows that get other values in some columns';
 
--- The same with the keys of the rows that refer, where some of these are to be deleted later.
-create function steep_repl._merge_referring_query(todo steep_repl._merge_todo, foreign_key jsonb, numbers int[]) returns text
-language plpgsql stable strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+-- The same with the keys of the rows that refer, where some of these are to be deleted, too, from the table of that number; else with NULL.
+create function steep_repl._merge_referring_query(todo steep_repl._merge_todo, foreign_key jsonb, child int, numbers int[]) returns text
+language plpgsql stable parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
-  key constant jsonb := (select p.plan -> 'key' from pg_temp.steep_repl_plans p where p.no = (foreign_key ->> 'deleted_later')::int);
+  key constant jsonb := (select p.plan -> 'key' from pg_temp.steep_repl_plans p where p.no = child);
 begin
   return (
     select format('with x as materialized (select w.no, %s from %s%s where t.tableoid = any (array(select jsonb_array_elements_text(%L)::oid)))'
-                  ' select distinct x.no, array[%s]::text[] as key from x join %s t on %s',
+                  ' select distinct x.no, %s as key from x join %s t on %s',
       string_agg(format('t.%I as p%s', p.name, p.i), ', '), steep_repl._merge_keys_of(todo.plan, numbers),
       todo.plan -> 'merge' -> case when todo.is_here then 'local' else 'peer' end -> 'stamps' ->> 1, foreign_key -> 'parent_parts',
-      (select string_agg(format('t.%I::text', k.name), ', ' order by k.i) from jsonb_array_elements_text(key) with ordinality k(name, i)),
+      coalesce((select format('array[%s]', string_agg(format('t.%I::text', k.name), ', ' order by k.i)) from jsonb_array_elements_text(key) with ordinality k(name, i)
+                having count(*) > 0), 'null::text[]'),
       foreign_key ->> 'child', string_agg(format('x.p%s %s', p.i, p.match), ' and '))
     from rows from (jsonb_array_elements_text(foreign_key -> 'parents'), jsonb_array_elements_text(foreign_key -> 'matches'))
       with ordinality p(name, match, i));
 end
 $fn$;
-comment on function steep_repl._merge_referring_query(steep_repl._merge_todo, jsonb, int[]) is 'private: a query for rows that others refer to, with the keys of those';
+comment on function steep_repl._merge_referring_query(steep_repl._merge_todo, jsonb, int, int[]) is 'private: a query for rows that others refer to, with the keys of those';
 
 -- Of its answer, rows that others refer to which are not to be deleted themselves.
 create function steep_repl._merge_referred_by_staying(answer jsonb, no int, action text) returns jsonb
@@ -148,7 +149,7 @@ begin
       asked := case when is_delete then numbers else steep_repl._merge_moving(steep_repl._merge_moving_columns(foreign_key), numbers, here, there) end;
       continue when cardinality(asked) = 0;
       answer := case when foreign_key -> 'matches' <> 'null' then steep_repl._merge_ask_in_batch(connection, side, case
-        when is_delete and foreign_key -> 'deleted_later' <> 'null' then steep_repl._merge_referring_query(todo, foreign_key, asked)
+        when is_delete and foreign_key -> 'deleted_later' <> 'null' then steep_repl._merge_referring_query(todo, foreign_key, (foreign_key ->> 'deleted_later')::int, asked)
         else steep_repl._merge_referred_query(todo, foreign_key, asked, case when is_delete then result.numbers else '{}' end) end) end;
       if answer is not null and is_delete and foreign_key -> 'deleted_later' <> 'null' then
         answer := steep_repl._merge_referred_by_staying(answer, (foreign_key ->> 'deleted_later')::int, todo.action);

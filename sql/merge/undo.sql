@@ -188,7 +188,7 @@ create function steep_repl._undo_batch(connection text, step int) returns steep_
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
 @SET_VALUES@ @SET_SCAN@ as $fn$
 declare
-  todo constant steep_repl._merge_todo := steep_repl._merge_find_batch(step, false, false);
+  todo constant steep_repl._merge_todo := steep_repl._merge_find_batch(connection, step, false, false);
   batch constant int[] := (todo.rows).numbers;
   n_rows constant int := coalesce(cardinality(batch), 0);
   side constant text := case when todo.is_here then 'local' else 'peer' end;

@@ -111,14 +111,14 @@ begin
     select s.*, w.* from (values ('local', here), ('peer', there)) s(name, node),
       (values ('row_triggers', 'reads_back'), ('delete_triggers', 'reads_back_deletes')) w(triggers, reads) loop
     update pg_temp.steep_repl_plans p
-    set plan = jsonb_set(p.plan, array['merge', side.name, side.reads], 'true')
+    set plan = jsonb_set(jsonb_set(p.plan, array['merge', side.name, side.reads], 'true'), array['merge', side.name, 'fires'], 'true')
     from pg_temp.steep_repl_tables t
     where t.no = p.no and case side.name when 'local' then t.local else t.peer end -> side.triggers
                           ?| array['A', case when side.node -> 'may_skip_triggers' = 'true' then 'R' else 'O' end];
   end loop;
 end
 $fn$;
-comment on function steep_repl._merge_note_triggers(jsonb, jsonb) is 'private: has rows read back where triggers may change them';
+comment on function steep_repl._merge_note_triggers(jsonb, jsonb) is 'private: has rows read back where triggers fire, which may change them';
 
 -- Two answers to reading rows as one.
 create function steep_repl._merge_joined(one text, two text) returns text

@@ -45,6 +45,26 @@ end
 $fn$;
 comment on function steep_repl._check_local_node(text) is 'private: refuses a node that is not the database of this session';
 
+-- Triggers and all: an object of name to fingerprint each. names: NULL for all tables.
+create function steep_repl._table_fingerprints(connection text, names text[], out here jsonb, out there jsonb)
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  query constant text := 'with '
+    || steep_repl._schema_ctes(case when names is null then 'true'
+                                    else format($sql$format('%%I.%%I', n.nspname, c.relname) = any (%L::text[])$sql$, names) end)
+    || $sql$select coalesce(json_object_agg(format('%I.%I', t.nspname, t.relname), f.fingerprint), '{}') as found from t join f on f.oid = t.oid$sql$;
+begin
+  here := steep_repl._query_here(query) -> 0 -> 'found';
+  there := steep_repl._peer_json(connection, query) -> 0 -> 'found';
+end
+$fn$;
+comment on function steep_repl._table_fingerprints(text, text[]) is 'private: how tables are defined on both sides';
+
+create function steep_repl._tables_unlike(names text[], one jsonb, other jsonb) returns text[]
+language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
+return array(select n.name from unnest(names) n(name) where one -> n.name is distinct from other -> n.name order by n.name);
+comment on function steep_repl._tables_unlike(text[], jsonb, jsonb) is 'private: tables that have other fingerprints, or none';
+
 create function steep_repl.compare_fingerprints(
   local_node text, peer_node text,
   out schema_name text, out table_name text, out local_fingerprint text, out peer_fingerprint text, out status text)

@@ -106,3 +106,27 @@ test("a delete that a trigger takes back is listed", async () => {
   expect(await leftOf(merge)).toEqual([still("2")]);
   expect(await pair.b.query("select id from t")).toEqual([{ id: 2 }]);
 });
+
+test.each([
+  ["after insert on t for each row", "always", true],
+  ["after delete on t for each statement", "replica", true],
+  ["after insert or delete on t for each row", "", false],
+])(
+  "a trigger %s, enabled %s, that changes an equal row is named: %s",
+  async (when, enabled, acts) => {
+    await pair.both(
+      `create table t (id int primary key, v text); insert into t values (1, 'equal');
+     create function change() returns trigger language plpgsql as $$ begin update public.t set v = 'changed' where id = 1; return null; end $$;
+     create trigger change ${when} execute function change(); alter table t disable trigger change`,
+    );
+    await pair.a.query("insert into t values (2, 'a')");
+    await pair.b.query("insert into t values (3, 'b')");
+    await pair.both(`alter table t enable ${enabled} trigger change`);
+    const merge = await pair.merge("remote_only => 'delete'");
+    expect(merge).toMatchObject({ error_message: null, status: "complete", rows_merged: "2" });
+    const [row] = await pair.b.query<{ v: string }>("select v from t where id = 1");
+    expect(row?.v).toBe(acts ? "changed" : "equal");
+    const named = (merge.warnings ?? []).filter((w) => w.includes("public.t here and at the peer"));
+    expect(named).toEqual(acts ? [expect.stringContaining("compare again afterwards")] : []);
+  },
+);

@@ -39,6 +39,7 @@ const fine: MergeFacts = {
   untested: null,
   read_only: null,
   fires_triggers: null,
+  acting: null,
   without_origin: null,
   without_stamps: null,
   replicates: false,

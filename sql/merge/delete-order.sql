@@ -1,0 +1,221 @@
+-- Rows to be deleted of tables that refer to themselves, or to each other in a circle. What refers to a row goes before it or with it,
+-- and a row to which another one refers that stays is not deleted. So all of them are looked at together, before the first one goes.
+
+-- Foreign keys to a table that is about to be deleted from, if rows that refer are deleted in the same step or a later one, and to the
+-- tables of those. child: the number of the table whose rows refer, if some of them are yet to be deleted.
+create function steep_repl._merge_delete_keys(connection text, step int) returns table (no int, child int, foreign_key jsonb)
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  wanted constant record := (select s from pg_temp.steep_repl_steps s where s.step = _merge_delete_keys.step);
+  side constant text := case when wanted.action like '%local' then 'local' else 'peer' end;
+begin
+  return query
+    with recursive s as materialized (
+      select s.no, min(s.step) as first from pg_temp.steep_repl_steps s
+      where s.action = wanted.action and (s.turn < 0) = (wanted.turn < 0) and s.step >= wanted.step group by s.no),
+    f as materialized (
+      select s.no, s.first, c.no as child, c.first as child_first, k.foreign_key
+      from s join pg_temp.steep_repl_tables t using (no)
+      cross join lateral jsonb_array_elements(steep_repl._merge_query(connection, side, steep_repl._merge_foreign_keys_query(t.name))) k(foreign_key)
+      left join lateral (
+        select c.no, c.first from s c join pg_temp.steep_repl_tables u using (no)
+        where k.foreign_key -> 'children' ? u.name) c on true
+      where k.foreign_key -> 'is_parent' = 'true' and (k.foreign_key -> 'matches' <> 'null' or k.foreign_key -> 'condition' = 'null')),
+    reached as (
+      select f.no from f where f.no = wanted.no and f.child_first >= f.first
+      union
+      select f.child from reached r join f using (no) where f.child is not null)
+    select f.no, f.child, f.foreign_key from f where f.no in (select r.no from reached r);
+end
+$fn$;
+comment on function steep_repl._merge_delete_keys(text, int) is 'private: foreign keys by which rows that are to be deleted hang together';
+
+-- The rows that a step of this round deletes from a table.
+create function steep_repl._merge_going(action text) returns table (no int, key text[])
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  return query
+    select d.no, d.key from pg_temp.steep_repl_differences d, pg_temp.steep_repl_merge m
+    where coalesce(d.action, m.actions ->> d.category) = _merge_going.action
+      and (d.action is null and m.round = 1 or d.action is not null and d.round = m.round);
+end
+$fn$;
+comment on function steep_repl._merge_going(text) is 'private: the rows of the current table that are to be deleted';
+
+-- Which rows refer to those of one table: from steep_repl_going to steep_repl_references. Where that may not be read, any row may, unless
+-- PostgreSQL itself refuses to leave it without a parent.
+create function steep_repl._merge_find_references(connection text, action text, target int, child int, foreign_key jsonb, fires boolean) returns void
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
+@SET_VALUES@ @SET_SCAN@ @SET_READING@ as $fn$
+declare
+  todo steep_repl._merge_todo;
+  numbers int[];
+  answer jsonb;
+begin
+  todo.action := action;
+  todo.is_here := action like '%local';
+  select p.plan into todo.plan from pg_temp.steep_repl_plans p where p.no = target;
+  for numbers in
+    select array_agg(g.no order by g.no)
+    from (select g.no, (row_number() over (order by g.no) - 1) / 5000 as n from pg_temp.steep_repl_going g where g.target = _merge_find_references.target) g
+    group by g.n order by g.n loop
+    answer := null;
+    if foreign_key -> 'matches' <> 'null' then
+      begin
+        answer := steep_repl._merge_query_by_keys(connection, case when todo.is_here then 'local' else 'peer' end,
+          steep_repl._merge_referring_query(todo, foreign_key, child, numbers));
+      exception when insufficient_privilege then
+        null;
+      end;
+    end if;
+    if answer is not null then
+      insert into pg_temp.steep_repl_references (target, no, child, key, reason)
+      select target, r.no, child, r.key, format('rows that stay refer to it by %s', foreign_key ->> 'name')
+      from jsonb_to_recordset(answer) r(no int, key text[]);
+    elsif not fires or foreign_key -> 'acts_on_delete' <> 'false' then
+      insert into pg_temp.steep_repl_references (target, no, reason)
+      select target, n, format('rows that may not be read may refer to it by %s', foreign_key ->> 'name') from unnest(numbers) n;
+    end if;
+  end loop;
+end
+$fn$;
+comment on function steep_repl._merge_find_references(text, text, int, int, jsonb, boolean) is 'private: finds the rows that refer to those that are to be deleted from a table';
+
+-- Rows to which one refers that stays, and those to which they refer: they are looked at again in the next round.
+create function steep_repl._merge_keep_referred() returns void
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  table_no int;
+begin
+  create temp table steep_repl_staying as
+    with recursive stays as (
+      select r.target, r.no from pg_temp.steep_repl_references r where r.child_no is null
+      union
+      select r.target, r.no from stays s join pg_temp.steep_repl_references r on r.child = s.target and r.child_no = s.no)
+    select s.target, s.no, min(r.reason) as reason
+    from stays s join pg_temp.steep_repl_references r using (target, no)
+    where r.child_no is null or (r.child, r.child_no) in (select x.target, x.no from stays x) group by 1, 2;
+  for table_no in select distinct s.target from pg_temp.steep_repl_staying s loop
+    perform steep_repl._merge_switch(table_no);
+    update pg_temp.steep_repl_differences d set action = 'again', reason = s.reason
+    from pg_temp.steep_repl_staying s where s.target = table_no and s.no = d.no;
+  end loop;
+  drop table pg_temp.steep_repl_staying;
+end
+$fn$;
+comment on function steep_repl._merge_keep_referred() is 'private: puts off rows to which others refer that stay';
+
+-- The rows 1 to n so that whatever refers to another one comes before it; those that refer to each other in a circle come last. Rows of
+-- children refer to parents, in the order of children.
+create function steep_repl._merge_children_first(parents int[], children int[], n int) returns int[]
+language plpgsql immutable strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  edges constant int := cardinality(parents);
+  -- how many refer to each row, and are not in the result yet; and where its own references begin
+  left_of int[] := array_fill(0, array[n]);
+  starts int[] := array_fill(0, array[n]);
+  result int[] := array_fill(0, array[n]);
+  taken int := 0;
+  found int := 0;
+  i int;
+  row_no int;
+  parent int;
+begin
+  for i in reverse edges..1 loop
+    left_of[parents[i]] := left_of[parents[i]] + 1;
+    starts[children[i]] := i;
+  end loop;
+  for i in 1..n loop
+    if left_of[i] = 0 then
+      found := found + 1;
+      result[found] := i;
+    end if;
+  end loop;
+  while taken < found loop
+    taken := taken + 1;
+    row_no := result[taken];
+    i := starts[row_no];
+    while i between 1 and edges and children[i] = row_no loop
+      parent := parents[i];
+      left_of[parent] := left_of[parent] - 1;
+      if left_of[parent] = 0 then
+        found := found + 1;
+        result[found] := parent;
+      end if;
+      i := i + 1;
+    end loop;
+  end loop;
+  for i in 1..n loop
+    if left_of[i] > 0 then
+      found := found + 1;
+      result[found] := i;
+    end if;
+  end loop;
+  return result;
+end
+$fn$;
+comment on function steep_repl._merge_children_first(int[], int[], int) is 'private: an order in which what refers to a row comes before it';
+
+-- Rows of a table that refer to each other get numbers in the order in which they can be deleted: batches take them by their numbers.
+create function steep_repl._merge_number_deletes(target int) returns void
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  numbers int[];
+  parents int[];
+  children int[];
+begin
+  create temp table steep_repl_own as
+    select distinct r.no as parent, r.child_no as child from pg_temp.steep_repl_references r
+    where r.target = _merge_number_deletes.target and r.child = r.target and r.child_no <> r.no;
+  select array_agg(u.no order by u.no) into numbers
+  from (select o.parent as no from pg_temp.steep_repl_own o union select o.child from pg_temp.steep_repl_own o) u;
+  if numbers is not null then
+    with n as materialized (select u.no, u.i from unnest(numbers) with ordinality u(no, i))
+    select array_agg(p.i order by c.i), array_agg(c.i order by c.i) into parents, children
+    from pg_temp.steep_repl_own o join n p on p.no = o.parent join n c on c.no = o.child;
+    perform steep_repl._merge_switch(target);
+    update pg_temp.steep_repl_differences d set no = l.last + o.place
+    from unnest(steep_repl._merge_children_first(parents, children, cardinality(numbers))) with ordinality o(i, place),
+      (select max(x.no) as last from pg_temp.steep_repl_differences x) l
+    where d.no = numbers[o.i] and d.partner is null;
+  end if;
+  drop table pg_temp.steep_repl_own;
+end
+$fn$;
+comment on function steep_repl._merge_number_deletes(int) is 'private: orders the deletes of a table that refers to itself';
+
+-- Before the first batch of a step.
+create function steep_repl._merge_order_deletes(connection text, step int) returns void
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  this_action constant text := (select s.action from pg_temp.steep_repl_steps s where s.step = _merge_order_deletes.step);
+  fires constant boolean := (select case when this_action like '%local' then m.fires_here else m.fires_there end from pg_temp.steep_repl_merge m);
+  foreign_key record;
+  table_no int;
+begin
+  create temp table steep_repl_delete_keys as select k.* from steep_repl._merge_delete_keys(connection, step) k;
+  create temp table steep_repl_going (target int, no int, key text[]);
+  create temp table steep_repl_references (target int, no int, child int, key text[], child_no int, reason text);
+  for table_no in select distinct k.no from pg_temp.steep_repl_delete_keys k loop
+    perform steep_repl._merge_switch(table_no);
+    insert into pg_temp.steep_repl_going select table_no, g.no, g.key from steep_repl._merge_going(this_action) g;
+  end loop;
+  for foreign_key in select k.* from pg_temp.steep_repl_delete_keys k order by k.no loop
+    perform steep_repl._merge_switch(foreign_key.no);
+    perform steep_repl._merge_find_references(connection, this_action, foreign_key.no, foreign_key.child, foreign_key.foreign_key, fires);
+  end loop;
+  analyze pg_temp.steep_repl_going, pg_temp.steep_repl_references;
+  update pg_temp.steep_repl_references r set child_no = g.no
+  from pg_temp.steep_repl_going g where g.target = r.child and g.key = r.key;
+  perform steep_repl._merge_keep_referred();
+  for table_no in select distinct k.no from pg_temp.steep_repl_delete_keys k where k.child = k.no loop
+    perform steep_repl._merge_number_deletes(table_no);
+  end loop;
+  update pg_temp.steep_repl_steps s set is_ordered = true
+  where s.action = this_action
+    and (s.step = _merge_order_deletes.step or s.no in (select k.no from pg_temp.steep_repl_delete_keys k)
+         and (s.turn < 0) = (select x.turn < 0 from pg_temp.steep_repl_steps x where x.step = _merge_order_deletes.step));
+  drop table pg_temp.steep_repl_delete_keys, pg_temp.steep_repl_going, pg_temp.steep_repl_references;
+end
+$fn$;
+comment on function steep_repl._merge_order_deletes(text, int) is 'private: orders the deletes of tables that refer to themselves or to each other in a circle';
