@@ -6,7 +6,6 @@
 #include "fetch/fetch_plan.h"
 
 #include <fcntl.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "access/xact.h"
@@ -14,6 +13,7 @@
 #include "base/settings.h"
 #include "fetch/piece_queue.h"
 #include "files/directory.h"
+#include "jobs/job_directory.h"
 #include "jobs/requester.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -220,7 +220,6 @@ static void
 report_space(JobRun *run)
 {
 	uint64 missing = 0;
-	struct statvfs fs;
 
 	for (int i = 0; i < run->fetch->manifest->nfiles; i++)
 	{
@@ -231,13 +230,7 @@ report_space(JobRun *run)
 
 		missing += file->stored_bytes - Min(here, file->stored_bytes);
 	}
-	if (fstatvfs(run->dirfd, &fs) != 0)
-		ereport(ERROR, (errcode_for_file_access(),
-						errmsg("could not read the free space of \"%s\": %m", run->job->path)));
-	/* 64-bit numbers cross as text. */
-	appendStringInfo(&run->facts,
-					 "\"bytes_missing\":\"" UINT64_FORMAT "\",\"bytes_free\":\"" UINT64_FORMAT "\"",
-					 missing, (uint64) fs.f_bavail * fs.f_frsize);
+	job_directory_report_space(run, "bytes_missing", missing);
 }
 
 /* The action: have the manifest, and know what is to be fetched. */
@@ -255,8 +248,6 @@ fetch_get_manifest(JobRun *run, Jsonb *action)
 	report_space(run);
 	if (fetch->connection == NULL)
 		return;
-	requester_begin();
-	requester_call(run, "select steep_repl._peer_close($1)", SQL_ARGS(arg_text(fetch->connection)));
-	requester_commit();
+	requester_close_peer(run, fetch->connection);
 	fetch->connection = NULL;
 }

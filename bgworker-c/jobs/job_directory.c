@@ -5,6 +5,8 @@
  */
 #include "jobs/job_directory.h"
 
+#include <sys/statvfs.h>
+
 #include "access/xact.h"
 #include "utils/wait_event.h"
 
@@ -76,4 +78,18 @@ job_directory_make(JobRun *run, char *path)
 	}
 	PG_END_TRY();
 	return is_found;
+}
+
+/* As facts: so many bytes, under that name, and how many are free. 64-bit numbers cross as text. */
+void
+job_directory_report_space(JobRun *run, const char *name, uint64 bytes)
+{
+	struct statvfs fs;
+
+	if (fstatvfs(run->dirfd, &fs) != 0)
+		ereport(ERROR, (errcode_for_file_access(),
+						errmsg("could not read the free space of \"%s\": %m", run->job->path)));
+	appendStringInfo(&run->facts,
+					 "\"%s\":\"" UINT64_FORMAT "\",\"bytes_free\":\"" UINT64_FORMAT "\"", name,
+					 bytes, (uint64) fs.f_bavail * fs.f_frsize);
 }

@@ -10,5 +10,6 @@
 
 extern DirectoryMark job_directory_mark(const SteepJob *job);
 extern bool job_directory_make(JobRun *run, char *path);
+extern void job_directory_report_space(JobRun *run, const char *name, uint64 bytes);
 
 #endif /* STEEP_JOB_DIRECTORY_H */

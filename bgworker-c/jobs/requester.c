@@ -118,3 +118,12 @@ requester_open_peer(JobRun *run)
 	return requester_text(run, "select steep_repl._peer_open($1)",
 						  SQL_ARGS(arg_text(find_peer(run))));
 }
+
+/* In a transaction of its own. */
+void
+requester_close_peer(JobRun *run, const char *connection)
+{
+	requester_begin();
+	requester_call(run, "select steep_repl._peer_close($1)", SQL_ARGS(arg_text(connection)));
+	requester_commit();
+}

@@ -19,5 +19,6 @@ extern void requester_call(JobRun *run, const char *sql, int n, const SqlArg *ar
 extern int requester_count(JobRun *run, const char *sql, int n, const SqlArg *args);
 extern char *requester_text(JobRun *run, const char *sql, int n, const SqlArg *args);
 extern char *requester_open_peer(JobRun *run);
+extern void requester_close_peer(JobRun *run, const char *connection);
 
 #endif /* STEEP_REQUESTER_H */

@@ -5,6 +5,7 @@
  */
 #include "jobs/run.h"
 
+#include "access/xact.h"
 #include "miscadmin.h"
 #include "postmaster/interrupt.h"
 #include "storage/latch.h"
@@ -64,4 +65,33 @@ run_set_waiting(JobRun *run, const char *what)
 		return;
 	run->waiting = what == NULL ? NULL : MemoryContextStrdup(run->context, what);
 	record_status_detail(run, run->waiting);
+}
+
+/*
+ * Do what a job that has failed may still do, and fail with no more than a line
+ * in the log; false then. No transaction is open afterwards.
+ */
+bool
+run_try(JobRun *run, void (*body)(JobRun *run))
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile bool is_done = false;
+
+	PG_TRY();
+	{
+		body(run);
+		is_done = true;
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		HOLD_INTERRUPTS();
+		EmitErrorReport();
+		FlushErrorState();
+		AbortOutOfAnyTransaction();
+		RESUME_INTERRUPTS();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	return is_done;
 }

@@ -53,6 +53,7 @@ extern void run_wait(JobRun *run, uint32 wait_event);
 extern void run_set_waiting(JobRun *run, const char *what);
 extern void run_set_phase(JobRun *run, const char *phase);
 extern void run_show_table(JobRun *run, const char *table);
+extern bool run_try(JobRun *run, void (*body)(JobRun *run));
 
 /* run_record.c: bookkeeping, as the extension's owner */
 extern void record_start(JobRun *run);

@@ -239,17 +239,23 @@ worker_run_helper(SteepJob *job, void (*body)(SteepJob *job))
 	job_wake_coordinator(job);
 }
 
+bool
+worker_is_cancelled(SteepJob *job)
+{
+	bool result;
+
+	SpinLockAcquire(&job->mutex);
+	result = job->cancel_requested;
+	SpinLockRelease(&job->mutex);
+	return result;
+}
+
 /* In a wait: obey a cancel request that came while no query ran. */
 void
 worker_check_cancel(SteepJob *job)
 {
-	bool cancelled;
-
 	CHECK_FOR_INTERRUPTS();
-	SpinLockAcquire(&job->mutex);
-	cancelled = job->cancel_requested;
-	SpinLockRelease(&job->mutex);
-	if (cancelled)
+	if (worker_is_cancelled(job))
 		ereport(ERROR, (errcode(ERRCODE_QUERY_CANCELED), errmsg("the operation was cancelled")));
 }
 

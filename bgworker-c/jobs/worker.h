@@ -29,6 +29,7 @@ extern SteepJob *worker_start(const char *title);
 extern void worker_pin_settings(void);
 extern void worker_begin_with_snapshot(const char *snapshot_name);
 extern void worker_run_helper(SteepJob *job, void (*body)(SteepJob *job));
+extern bool worker_is_cancelled(SteepJob *job);
 extern void worker_check_cancel(SteepJob *job);
 extern bool worker_may_skip_triggers(void);
 

@@ -6,7 +6,6 @@
  */
 #include "jobs/run.h"
 
-#include "access/xact.h"
 #include "jobs/owner.h"
 #include "jobs/requester.h"
 #include "miscadmin.h"
@@ -92,14 +91,17 @@ static bool
 still_waits(JobRun *run, const char *side, const char *sql)
 {
 	char *answer;
+	bool waits;
 
 	requester_begin();
 	answer =
 		requester_text(run, "select steep_repl._pair_run($1, $2, $3)",
 					   SQL_ARGS(arg_text(run->pair->connection), arg_text(side), arg_text(sql)));
 	requester_commit();
-	run_set_waiting(run, answer[0] != '\0' ? answer : NULL);
-	return answer[0] != '\0';
+	waits = answer[0] != '\0';
+	run_set_waiting(run, waits ? answer : NULL);
+	pfree(answer);
+	return waits;
 }
 
 static void
@@ -108,7 +110,10 @@ wait_for(JobRun *run, Jsonb *action)
 	const char *side = action_text(action, "side");
 	const char *sql = action_text(action, "sql");
 	int interval = FIRST_LOOK_MS;
+	static uint32 wait_event = 0;
 
+	if (wait_event == 0)
+		wait_event = WaitEventExtensionNew("SteepReplPairWait");
 	while (still_waits(run, side, sql))
 	{
 		TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), interval);
@@ -117,7 +122,7 @@ wait_for(JobRun *run, Jsonb *action)
 		{
 			worker_check_cancel(run->job);
 			CHECK_FOR_INTERRUPTS();
-			run_wait(run, PG_WAIT_EXTENSION);
+			run_wait(run, wait_event);
 		} while (GetCurrentTimestamp() < until);
 		interval = Min(interval * 2, LAST_LOOK_MS);
 	}
@@ -127,10 +132,7 @@ wait_for(JobRun *run, Jsonb *action)
 static void
 close_peer(JobRun *run, Jsonb *action)
 {
-	requester_begin();
-	requester_call(run, "select steep_repl._peer_close($1)",
-				   SQL_ARGS(arg_text(run->pair->connection)));
-	requester_commit();
+	requester_close_peer(run, run->pair->connection);
 	run->pair = NULL;
 }
 
@@ -138,17 +140,21 @@ close_peer(JobRun *run, Jsonb *action)
 static void
 remove_what_was_made(JobRun *run)
 {
+	char *results[2];
 	OwnerSession session;
-	char *warnings;
 
 	requester_begin();
 	run->pair->connection = requester_open_peer(run);
-	warnings = requester_text(run, "select steep_repl._pair_cancelled($1, $2::jsonb, $3)",
-							  SQL_ARGS(arg_text(run->pair->connection), arg_text(run->params),
-									   arg_text(run->job->object_id)));
+	requester_select(
+		run, results, 2,
+		"select c.warnings, c.is_removed from steep_repl._pair_cancelled($1, $2::jsonb, $3) c",
+		SQL_ARGS(arg_text(run->pair->connection), arg_text(run->params),
+				 arg_text(run->job->object_id)));
 	requester_commit();
-	if (strcmp(warnings, "[]") != 0)
-		record_warnings(run, warnings);
+	if (strcmp(results[0], "[]") != 0)
+		record_warnings(run, results[0]);
+	if (strcmp(results[1], "yes") != 0)
+		return;
 	owner_begin_transaction(&session);
 	owner_execute("select steep_repl._pair_removed($1)", SQL_ARGS(arg_int8(run->job->id)));
 	owner_commit_transaction(&session);
@@ -157,31 +163,9 @@ remove_what_was_made(JobRun *run)
 static void
 give_up(JobRun *run)
 {
-	MemoryContext context = CurrentMemoryContext;
-	bool is_cancelled;
-
-	SpinLockAcquire(&run->job->mutex);
-	is_cancelled = run->job->cancel_requested;
-	SpinLockRelease(&run->job->mutex);
-	if (run->pair == NULL || !is_cancelled)
-		return;
-	PG_TRY();
-	{
-		remove_what_was_made(run);
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		HOLD_INTERRUPTS();
-		EmitErrorReport();
-		FlushErrorState();
-		AbortOutOfAnyTransaction();
-		RESUME_INTERRUPTS();
+	if (run->pair != NULL && worker_is_cancelled(run->job) && !run_try(run, remove_what_was_made))
 		record_warnings(run, "[\"what was made could not be removed, see the server log: "
 							 "drop_pair() removes it\"]");
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
 }
 
 static const Action actions[] = {

@@ -21,6 +21,7 @@
 PG_FUNCTION_INFO_V1(steep_repl_prune);
 PG_FUNCTION_INFO_V1(steep_repl_drop_snapshot);
 PG_FUNCTION_INFO_V1(steep_repl_leftovers);
+PG_FUNCTION_INFO_V1(steep_repl_pair_forget);
 
 /*
  * Forget finished jobs of roles that the caller is a member of. Rows of
@@ -41,6 +42,20 @@ steep_repl_prune(PG_FUNCTION_ARGS)
 	n = DatumGetInt64(owner_value(0, 1, &isnull));
 	owner_end(&session);
 	PG_RETURN_INT64(n);
+}
+
+/* As drop_pair() does: the rows are the workers' to write. */
+Datum
+steep_repl_pair_forget(PG_FUNCTION_ARGS)
+{
+	Oid caller = GetUserId();
+	OwnerSession session;
+
+	owner_begin(&session);
+	owner_execute("select steep_repl._pair_forgotten($1, $2)",
+				  SQL_ARGS(arg_oid(caller), arg_datum(TEXTOID, PG_GETARG_DATUM(0))));
+	owner_end(&session);
+	PG_RETURN_VOID();
 }
 
 /* Whether a remover is at the job's files, and may hang there. */

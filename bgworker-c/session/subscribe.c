@@ -6,23 +6,16 @@
  */
 #include "postgres.h"
 
-#include <sys/statvfs.h>
-
 #include "commands/defrem.h"
 #include "commands/subscriptioncmds.h"
-#include "base/settings.h"
 #include "fmgr.h"
-#include "jobs/owner.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "parser/parse_node.h"
 #include "peer/peer_target.h"
 #include "utils/builtins.h"
-#include "utils/varlena.h"
 
 PG_FUNCTION_INFO_V1(steep_repl_pair_subscribe);
-PG_FUNCTION_INFO_V1(steep_repl_pair_forget);
-PG_FUNCTION_INFO_V1(steep_repl_pair_space);
 
 /* One pair of a connection string. */
 static void
@@ -77,44 +70,4 @@ steep_repl_pair_subscribe(PG_FUNCTION_ARGS)
 	(void) CreateSubscription(state, stmt, false);
 	free_parsestate(state);
 	PG_RETURN_TEXT_P(cstring_to_text(stmt->subname));
-}
-
-/* As drop_pair() does: the rows are the workers' to write. */
-Datum
-steep_repl_pair_forget(PG_FUNCTION_ARGS)
-{
-	Oid caller = GetUserId();
-	OwnerSession session;
-
-	owner_begin(&session);
-	owner_execute("select steep_repl._pair_forgotten($1, $2)",
-				  SQL_ARGS(arg_oid(caller), arg_datum(TEXTOID, PG_GETARG_DATUM(0))));
-	owner_end(&session);
-	PG_RETURN_VOID();
-}
-
-/* Bytes that are free where a path leads; -1 where that is not known. */
-static int64
-free_bytes(const char *path)
-{
-	struct statvfs fs;
-
-	if (path == NULL || statvfs(path, &fs) != 0)
-		return -1;
-	return (int64) fs.f_bavail * (int64) fs.f_frsize;
-}
-
-/* How much room there is for data, and for snapshots: in the first directory that the setting names. The caller names no path. */
-Datum
-steep_repl_pair_space(PG_FUNCTION_ARGS)
-{
-	char *directories = pstrdup(steep_snapshot_directories);
-	List *list = NIL;
-	const char *first = NULL;
-
-	if (SplitDirectoriesString(directories, ',', &list) && list != NIL)
-		first = linitial(list);
-	PG_RETURN_TEXT_P(
-		cstring_to_text(psprintf("{\"data\":" INT64_FORMAT ",\"snapshots\":" INT64_FORMAT "}",
-								 free_bytes(DataDir), free_bytes(first))));
 }

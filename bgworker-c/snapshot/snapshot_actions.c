@@ -4,7 +4,6 @@
  */
 #include "jobs/run.h"
 
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "access/xact.h"
@@ -160,21 +159,6 @@ wait_for_locks(JobRun *run)
 	}
 }
 
-/* Tell the planner how much there is to copy, and how much room. */
-static void
-report_space(JobRun *run)
-{
-	struct statvfs fs;
-
-	if (fstatvfs(run->dirfd, &fs) != 0)
-		ereport(ERROR, (errcode_for_file_access(),
-						errmsg("could not read the free space of \"%s\": %m", run->job->path)));
-	/* 64-bit numbers cross as text. */
-	appendStringInfo(
-		&run->facts, "\"bytes_on_disk\":\"" UINT64_FORMAT "\",\"bytes_free\":\"" UINT64_FORMAT "\"",
-		pg_atomic_read_u64(&run->job->counters.bytes_total), (uint64) fs.f_bavail * fs.f_frsize);
-}
-
 /*
  * Lock the tables, then see whether any of them changed between the snapshot
  * and the lock. If so the planner takes a new snapshot.
@@ -199,7 +183,9 @@ lock(JobRun *run, Jsonb *action)
 	StartTransactionCommand();
 	plan_measure(snapshot->plan, &run->job->counters);
 	CommitTransactionCommand();
-	report_space(run);
+	/* how much there is to copy, and how much room */
+	job_directory_report_space(run, "bytes_on_disk",
+							   pg_atomic_read_u64(&run->job->counters.bytes_total));
 }
 
 static const Action actions[] = {

@@ -130,11 +130,7 @@ run_job(JobRun *run)
 static void
 end_job(JobRun *run, ErrorData *error)
 {
-	bool cancelled;
-
-	SpinLockAcquire(&run->job->mutex);
-	cancelled = error != NULL && run->job->cancel_requested;
-	SpinLockRelease(&run->job->mutex);
+	bool cancelled = error != NULL && worker_is_cancelled(run->job);
 
 	helpers_end_all(run);
 	if (run->actions != NULL && run->actions->give_up != NULL)

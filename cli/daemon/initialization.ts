@@ -128,6 +128,19 @@ export function initialization(sessions: Sessions): InitializationRpcs {
     const { sql, params } = call("start_pair", args);
     return sessions.use((session) => session.row(sql, params));
   };
+  /** The rows of the source win, whichever of both is here. */
+  const startBetween = async (
+    target: string,
+    source: string,
+    existing: (targetIsHere: boolean) => string,
+    parallel?: number,
+  ): Promise<ResultRow> => {
+    const { peer, targetIsHere } = await sessions.use((session) => peerOf(session, target, source));
+    return start({
+      ...{ peer, parallel, existing: existing(targetIsHere) },
+      strategy: targetIsHere ? "prefer-remote" : "prefer-local",
+    });
+  };
   /** What a call answers, or why it failed: which the answer says. */
   const answering = async <T>(ask: () => Promise<T>, failed: (error: string) => T): Promise<T> => {
     try {
@@ -149,15 +162,12 @@ export function initialization(sessions: Sessions): InitializationRpcs {
       requireFields({ target_node_id: targetNodeId, source_node_id: sourceNodeId });
       return answering(
         async () => {
-          const { peer, targetIsHere } = await sessions.use((session) =>
-            peerOf(session, targetNodeId, sourceNodeId),
+          const row = await startBetween(
+            targetNodeId,
+            sourceNodeId,
+            (targetIsHere) => existingOf(method, targetIsHere, sourceNodeId),
+            options?.parallelWorkers || undefined,
           );
-          const row = await start({
-            peer,
-            existing: existingOf(method, targetIsHere, sourceNodeId),
-            strategy: targetIsHere ? "prefer-remote" : "prefer-local",
-            parallel: options?.parallelWorkers || undefined,
-          });
           return create(StartInitResponseSchema, { success: true, state: stateOf(row) });
         },
         (error) => create(StartInitResponseSchema, { error, state: InitState.FAILED }),
@@ -192,14 +202,7 @@ export function initialization(sessions: Sessions): InitializationRpcs {
       requireFields({ target_node_id: targetNodeId, source_node_id: sourceNodeId });
       return answering(
         async () => {
-          const { peer, targetIsHere } = await sessions.use((session) =>
-            peerOf(session, targetNodeId, sourceNodeId),
-          );
-          const row = await start({
-            peer,
-            existing: "merge",
-            strategy: targetIsHere ? "prefer-remote" : "prefer-local",
-          });
+          const row = await startBetween(targetNodeId, sourceNodeId, () => "merge");
           return create(CompleteInitResponseSchema, { success: true, state: stateOf(row) });
         },
         (error) => create(CompleteInitResponseSchema, { error, state: InitState.FAILED }),

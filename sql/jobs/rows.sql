@@ -1,6 +1,12 @@
 -- What is written down of a job. C calls these as the extension's owner, for whom alone row security and guards leave
 -- anything to write. Who locks rows of its own must not hold up others: what only informs is then left out.
 
+-- A pair is given a directory for what it makes, and writes none itself.
+create function steep_repl._job_path(job steep_repl.work_queue) returns text
+language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
+return case when job.pair_id is null then coalesce(rtrim(job.params ->> 'output_path', '/'), '') else '' end;
+comment on function steep_repl._job_path(steep_repl.work_queue) is 'private: the directory that a job writes, empty if none';
+
 -- A job was queued: the row that shows its result, and its directory.
 create function steep_repl._job_queued(id bigint, token text) returns void
 language sql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp
@@ -27,7 +33,7 @@ begin atomic
          w.requested_by_oid, w.system_identifier, w.database_oid
   from steep_repl.work_queue w where w.id = $1 and w.pair_id is not null;
   insert into steep_repl._job_directories (operation_id, path, token, system_identifier, database_oid)
-  select w.id, case when w.pair_id is null then coalesce(rtrim(w.params ->> 'output_path', '/'), '') else '' end, $2, w.system_identifier, w.database_oid
+  select w.id, steep_repl._job_path(w), $2, w.system_identifier, w.database_oid
   from steep_repl.work_queue w where w.id = $1;
 end;
 comment on function steep_repl._job_queued(bigint, text) is 'private: makes the rows that belong to a new job';
@@ -225,7 +231,7 @@ begin
   set local_only_count = null, remote_only_count = null, match_count = null, conflict_count = null, unsettled_count = null
   where o.operation_id = id;
   insert into steep_repl._job_directories (operation_id, path, token, system_identifier, database_oid)
-  select w.id, case when w.pair_id is null then coalesce(rtrim(w.params ->> 'output_path', '/'), '') else '' end, replace(gen_random_uuid()::text, '-', ''),
+  select w.id, steep_repl._job_path(w), replace(gen_random_uuid()::text, '-', ''),
          w.system_identifier, w.database_oid
   from steep_repl.work_queue w where w.id = _job_requeued.id
   on conflict (operation_id) do update set begun = 'start', died_at = null, to_remove = false;

@@ -74,19 +74,14 @@ create function steep_repl._pair_parts(names jsonb, peer_names jsonb, out side t
 returns setof record
 language sql immutable strict parallel unsafe set search_path = pg_catalog, pg_temp
 as $fn$
-  select p.* from (values
-    ('local', 'subscription ' || (names ->> 'subscription'), format('select steep_repl._pair_drop_subscription(%L)', names ->> 'subscription'),
-     format('alter subscription %1$I disable; alter subscription %1$I set (slot_name = none); drop subscription %1$I', names ->> 'subscription')),
-    ('peer', 'subscription ' || (peer_names ->> 'subscription'), format('select steep_repl._pair_drop_subscription(%L)', peer_names ->> 'subscription'),
-     format('alter subscription %1$I disable; alter subscription %1$I set (slot_name = none); drop subscription %1$I', peer_names ->> 'subscription')),
-    ('local', 'slot ' || (names ->> 'slot'), format('select steep_repl._pair_drop_slot(%L)', names ->> 'slot'),
-     format('select pg_drop_replication_slot(%L)', names ->> 'slot')),
-    ('peer', 'slot ' || (peer_names ->> 'slot'), format('select steep_repl._pair_drop_slot(%L)', peer_names ->> 'slot'),
-     format('select pg_drop_replication_slot(%L)', peer_names ->> 'slot')),
-    ('local', 'publication ' || (names ->> 'publication'), format('select steep_repl._pair_drop_publication(%L)', names ->> 'publication'),
-     format('drop publication %I', names ->> 'publication')),
-    ('peer', 'publication ' || (peer_names ->> 'publication'), format('select steep_repl._pair_drop_publication(%L)', peer_names ->> 'publication'),
-     format('drop publication %I', peer_names ->> 'publication'))) p(side, object, call, command)
+  select s.side, k.kind || ' ' || n.name, format('select steep_repl._pair_drop_%s(%L)', k.kind, n.name), format(k.command, n.name)
+  from (values
+    (1, 'subscription', 'alter subscription %1$I disable; alter subscription %1$I set (slot_name = none); drop subscription %1$I'),
+    (2, 'slot', 'select pg_drop_replication_slot(%L)'),
+    (3, 'publication', 'drop publication %I')) k(rank, kind, command)
+  cross join (values ('local', names), ('peer', peer_names)) s(side, names)
+  cross join lateral (select s.names ->> k.kind as name) n
+  order by k.rank, s.side
 $fn$;
 comment on function steep_repl._pair_parts(jsonb, jsonb) is 'private: what a pair consists of, in the order in which it is taken apart';
 
@@ -113,8 +108,7 @@ declare
     order by p.created_at desc limit 1);
 begin
   if result is null and connection is not null then
-    result := steep_repl._pair_ask(connection, format('select steep_repl._pair_back(%L, %L) ->> ''node_id''', steep_repl._system_identifier(),
-                                                      (select d.oid::text from pg_database d where d.datname = current_database())));
+    result := steep_repl._pair_ask_back(connection) ->> 'node_id';
   end if;
   return result;
 end
@@ -138,13 +132,11 @@ language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp 
 declare
   connection text;
   local_node text;
-  busy text;
+  busy constant text := steep_repl._pair_busy(drop_pair.peer);
 begin
   if drop_pair.peer is null or not exists (select from steep_repl.nodes n where n.node_id = drop_pair.peer) then
     raise exception 'node "%" is not registered', drop_pair.peer using errcode = 'undefined_object', hint = 'See steep_repl.nodes.';
   end if;
-  select p.pair_id into busy from steep_repl.pairs p
-  where p.peer = drop_pair.peer and p.status in ('pending', 'running') and steep_repl._is_here(p.system_identifier, p.database_oid);
   if busy is not null then
     raise exception 'pair "%" is being set up', busy using errcode = 'object_in_use',
       hint = format('Wait for it, or stop it with steep_repl.cancel_pair(%L).', busy);
@@ -183,18 +175,20 @@ end
 $fn$;
 
 -- The pair was cancelled. Before a subscription is enabled nobody depends on what was made, and it is removed; what of it could not be
--- is said. Else nothing is, since both nodes may be in use: then the answer begins with an asterisk.
-create function steep_repl._pair_cancelled(connection text, params jsonb, pair_id text) returns text
+-- is said. Else nothing is, since both nodes may be in use: then the pair can go on from where it was.
+create function steep_repl._pair_cancelled(connection text, params jsonb, pair_id text, out warnings text, out is_removed text)
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
 declare
   pair constant steep_repl.pairs := steep_repl._pair(pair_id);
   facts jsonb;
   job record;
   part record;
-  warnings text[] := '{}';
+  failures text[] := '{}';
 begin
   if pair.local_node is null then
-    return '[]';
+    warnings := '[]';
+    is_removed := 'yes';
+    return;
   end if;
   facts := steep_repl._pair_look(connection, params, pair_id)::jsonb;
   for job in
@@ -204,12 +198,18 @@ begin
     perform steep_repl._pair_run(connection, job.side, format(
       'select steep_repl.cancel_snapshot(%1$L)::text', job.id));
   end loop;
-  if pair.merge_id is not null and facts -> 'merge' ->> 'status' in ('pending', 'running') then
-    perform steep_repl.cancel_merge(pair.merge_id);
-  end if;
+  -- over before the pair is, or one that is tried again at once would find it cancelled later
+  for job in
+    select (j.value ->> 'operation_id')::bigint as id from unnest(array[facts -> 'merge', facts -> 'overlap']) j(value)
+    where j.value ->> 'status' in ('pending', 'running') loop
+    perform steep_repl.cancel_operation(job.id);
+    perform steep_repl.wait_operation(job.id, 60);
+  end loop;
   if facts -> 'here' -> 'subscription' ->> 'is_enabled' = 'true' or facts -> 'there' -> 'subscription' ->> 'is_enabled' = 'true' then
-    return jsonb_build_array(format('the nodes replicate already, and go on to: retry_operation(%s) finishes the pair, drop_pair(%L) ends it',
-                                    pair.operation_id, pair.peer));
+    warnings := jsonb_build_array(format('the nodes replicate already, and go on to: retry_operation(%s) finishes the pair, drop_pair(%L) ends it',
+                                         pair.operation_id, pair.peer));
+    is_removed := 'no';
+    return;
   end if;
   for part in
     select f.side, j.id as object, format('select steep_repl._pair_drop_files(%L)', j.id) as call,
@@ -222,14 +222,15 @@ begin
     begin
       perform steep_repl._pair_run(connection, part.side, part.call);
     exception when others then
-      warnings := warnings || format('%s could not be removed %s (%s): %s', part.object,
+      failures := failures || format('%s could not be removed %s (%s): %s', part.object,
                                      case part.side when 'peer' then 'at the peer' else 'here' end, sqlerrm, part.command);
     end;
   end loop;
   if exists (select from jsonb_to_recordset(facts -> 'there' -> 'jobs') j(operation text) where j.operation = 'apply') then
-    warnings := warnings || 'tables and rows that were loaded at the peer stay there'::text;
+    failures := failures || 'tables and rows that were loaded at the peer stay there'::text;
   end if;
-  return to_jsonb(warnings)::text;
+  warnings := to_jsonb(failures);
+  is_removed := 'yes';
 end
 $fn$;
-comment on function steep_repl._pair_cancelled(text, jsonb, text) is 'private: removes what a pair that was cancelled has made; what is left to say';
+comment on function steep_repl._pair_cancelled(text, jsonb, text) is 'private: removes what a pair that was cancelled has made, unless the nodes replicate; what is left to say, and whether it is gone';

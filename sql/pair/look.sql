@@ -8,18 +8,19 @@ as $fn$
     'publication', (
       select jsonb_build_object('all_tables', p.puballtables, 'via_root', p.pubviaroot,
                'is_whole', p.pubinsert and p.pubupdate and p.pubdelete and p.pubtruncate,
-               'tables', (select coalesce(jsonb_agg(format('%I.%I', t.schemaname, t.tablename) order by t.schemaname, t.tablename), '[]')
-                          from pg_publication_tables t where t.pubname = p.pubname))
+               -- those of which it has all columns and rows; pg_publication_tables would wait for who has locked one
+               'tables', (select coalesce(jsonb_agg(format('%I.%I', n.nspname, c.relname) order by n.nspname, c.relname), '[]')
+                          from pg_publication_rel r join pg_class c on c.oid = r.prrelid join pg_namespace n on n.oid = c.relnamespace
+                          where r.prpubid = p.oid and r.prattrs is null and r.prqual is null))
       from pg_publication p where p.pubname = names ->> 'publication'),
     'subscription', (
       select jsonb_build_object('is_enabled', s.subenabled, 'slot', s.subslotname, 'publications', s.subpublications, 'origin', s.suborigin,
                'is_connected', exists (select from pg_stat_subscription t where t.subid = s.oid and t.worker_type = 'apply' and t.received_lsn is not null),
-               'tables', (select count(*) from pg_subscription_rel r where r.srsubid = s.oid),
                'error', (select format('%s (at %s)', e.message, e."position") from steep_repl._apply_errors() e where e.subscription = s.oid))
       from pg_subscription s
       where s.subname = names ->> 'subscription' and s.subdbid = (select d.oid from pg_database d where d.datname = current_database())),
     'slot', (
-      select jsonb_build_object('database', s.database, 'plugin', s.plugin, 'is_active', s.active, 'wal_status', s.wal_status)
+      select jsonb_build_object('plugin', s.plugin)
       from pg_replication_slots s where s.slot_name = names ->> 'slot' and s.database = current_database()),
     'jobs', (
       select coalesce(jsonb_agg(jsonb_build_object(
@@ -73,16 +74,22 @@ comment on function steep_repl._pair_half(jsonb, jsonb) is 'private: all that th
 create function steep_repl._pair_differing(connection text) returns jsonb
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
-  query constant text := 'with ' || steep_repl._schema_ctes('true')
-    || 'select format(''%I.%I'', t.nspname, t.relname) as t, f.fingerprint as f from t join f on f.oid = t.oid';
+  found constant record := steep_repl._table_fingerprints(connection, null);
 begin
-  return (
-    select coalesce(jsonb_agg(h.t order by h.t), '[]')
-    from jsonb_to_recordset(steep_repl._query_here(query)) h(t text, f text)
-    join jsonb_to_recordset(steep_repl._peer_json(connection, query)) p(t text, f text) using (t) where h.f <> p.f);
+  return to_jsonb(steep_repl._tables_unlike(
+    array(select jsonb_object_keys(found.here) intersect select jsonb_object_keys(found.there)), found.here, found.there));
 end
 $fn$;
 comment on function steep_repl._pair_differing(text) is 'private: tables whose definitions differ';
+
+-- Which of the peer's nodes is this database.
+create function steep_repl._pair_ask_back(connection text) returns jsonb
+language sql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp
+as $fn$
+  select steep_repl._pair_ask($1, format('select steep_repl._pair_back(%L, %L)::text', steep_repl._system_identifier(), d.oid))::jsonb
+  from pg_database d where d.datname = current_database()
+$fn$;
+comment on function steep_repl._pair_ask_back(text) is 'private: what the peer says of its node that is this database';
 
 -- A peer without steep_repl, or with another version, says nothing.
 create function steep_repl._pair_look_closely(connection text, peer text, limits jsonb) returns jsonb
@@ -96,8 +103,7 @@ declare
   there jsonb;
 begin
   if peer_version = steep_repl.version() then
-    back := steep_repl._pair_ask(connection, format('select steep_repl._pair_back(%L, %L)::text', steep_repl._system_identifier(),
-                                                    (select d.oid::text from pg_database d where d.datname = current_database())));
+    back := steep_repl._pair_ask_back(connection);
   end if;
   names := steep_repl._pair_names(coalesce(back ->> 'node_id', ''), peer);
   here := steep_repl._pair_half(limits, names);
@@ -112,10 +118,15 @@ end
 $fn$;
 comment on function steep_repl._pair_look_closely(text, text, jsonb) is 'private: what decides whether a pair can be set up';
 
+create function steep_repl._first_directory(directories text) returns text
+language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
+return btrim(split_part(directories, ',', 1));
+comment on function steep_repl._first_directory(text) is 'private: the first of a list that the setting of that name has';
+
 -- Where a side has the snapshot: below the directory that was given, or its own first one for snapshots.
 create function steep_repl._pair_path(pair_id text, output_path text, suffix text) returns text
 language sql stable parallel unsafe set search_path = pg_catalog, pg_temp
-return rtrim(coalesce(output_path, btrim(split_part(steep_repl._pair_setting('steep_repl.snapshot_directories'), ',', 1))), '/') || '/' || pair_id || suffix;
+return rtrim(coalesce(output_path, steep_repl._first_directory(steep_repl._pair_setting('steep_repl.snapshot_directories'))), '/') || '/' || pair_id || suffix;
 comment on function steep_repl._pair_path(text, text, text) is 'private: where a side has the snapshot of a pair; NULL where that is not known';
 
 create function steep_repl._pair_look(connection text, params jsonb, pair_id text) returns text
@@ -124,24 +135,27 @@ declare
   pair constant steep_repl.pairs := steep_repl._pair(pair_id);
   peer constant text := params ->> 'peer';
   result jsonb := jsonb_build_object('pair', to_jsonb(pair));
-  path text;
-  peer_path text;
+  round constant text := pair_id || '.' || pair.round;
+  names constant jsonb := steep_repl._pair_names(pair.local_node, peer);
+  peer_names constant jsonb := steep_repl._pair_names(peer, pair.local_node);
+  path constant text := steep_repl._pair_path(round, params ->> 'output_path', '');
+  there jsonb;
 begin
   if pair.local_node is null then
     return (result || jsonb_build_object('closely', steep_repl._pair_look_closely(connection, peer, steep_repl._call('pair_limits', params))))::text;
   end if;
-  path := steep_repl._pair_path(pair_id || '.' || pair.round, params ->> 'output_path', '');
-  peer_path := steep_repl._pair_ask(connection, format('select coalesce(steep_repl._pair_path(%L, %L, %L), '''')', pair_id || '.' || pair.round, params ->> 'output_path', '.fetched'));
+  there := steep_repl._pair_ask(connection, format($sql$
+    select jsonb_build_object(
+      'server', (select n.foreign_server from steep_repl.nodes n where n.node_id = %L),
+      'path', coalesce(p.path, ''), 'objects', steep_repl._pair_objects(%L, p.path))::text
+    from steep_repl._pair_path(%L, %L, '.fetched') p(path)$sql$,
+    pair.local_node, peer_names, round, params ->> 'output_path'));
   return (result || jsonb_build_object(
-    'names', steep_repl._pair_names(pair.local_node, peer), 'peer_names', steep_repl._pair_names(peer, pair.local_node),
-    'server', (select n.foreign_server from steep_repl.nodes n where n.node_id = peer),
-    'peer_server', steep_repl._pair_ask(connection, format('select n.foreign_server from steep_repl.nodes n where n.node_id = %L', pair.local_node)),
-    'path', path, 'peer_path', peer_path,
-    'here', steep_repl._pair_objects(steep_repl._pair_names(pair.local_node, peer), path),
-    'there', steep_repl._pair_ask(connection, format('select steep_repl._pair_objects(%L, %L)::text',
-                                                     steep_repl._pair_names(peer, pair.local_node), peer_path))::jsonb,
+    'names', names, 'peer_names', peer_names,
+    'server', (select n.foreign_server from steep_repl.nodes n where n.node_id = peer), 'peer_server', there -> 'server',
+    'path', path, 'peer_path', there -> 'path', 'here', steep_repl._pair_objects(names, path), 'there', there -> 'objects',
     'merge', (select jsonb_build_object('status', m.status, 'operation_id', m.operation_id::text, 'error', m.error_message, 'hint', m.error_hint,
-                                        'sqlstate', m.error_sqlstate, 'rows_left', m.rows_left)
+                                        'sqlstate', m.error_sqlstate)
               from steep_repl.merges m where m.merge_id = pair.merge_id),
     'overlap', (select jsonb_build_object('status', o.status, 'operation_id', o.operation_id::text, 'error', o.error_message, 'hint', o.error_hint,
                                           'sqlstate', o.error_sqlstate,

@@ -14,6 +14,38 @@ end
 $fn$;
 comment on function steep_repl._check_pair_peer(text) is 'private: refuses what cannot be the peer of a pair';
 
+create function steep_repl._pair_busy(peer text) returns text
+language sql stable parallel unsafe set search_path = pg_catalog, pg_temp
+return (select p.pair_id from steep_repl.pairs p
+        where p.peer = $1 and p.status in ('pending', 'running') and steep_repl._is_here(p.system_identifier, p.database_oid));
+comment on function steep_repl._pair_busy(text) is 'private: the pair with a node that is being set up';
+
+-- What decides whether there can be a pair, in a connection for that alone.
+create function steep_repl._pair_look_once(params jsonb) returns jsonb
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  peer constant text := params ->> 'peer';
+  limits constant jsonb := steep_repl._call('pair_limits', params);
+  connection text;
+  result jsonb;
+begin
+  perform steep_repl._check_pair_peer(peer);
+  perform steep_repl._check_targets(
+    case when params -> 'tables' <> 'null' then array(select jsonb_array_elements_text(params -> 'tables')) end, null, null);
+  perform steep_repl._check_scope(limits -> 'scope');
+  connection := steep_repl._peer_open(peer);
+  begin
+    result := steep_repl._pair_look_closely(connection, peer, limits);
+    perform steep_repl._peer_close(connection);
+    return result;
+  exception when query_canceled or others then
+    perform steep_repl._peer_close(connection);
+    raise;
+  end;
+end
+$fn$;
+comment on function steep_repl._pair_look_once(jsonb) is 'private: what decides whether a pair can be set up, for who only asks';
+
 create function steep_repl.preflight(
   peer text, tables text[] default null, schemas text[] default null, existing text default 'refuse', exclude_tables text[] default null,
   sequences text default 'interleave', output_path text default null,
@@ -23,24 +55,11 @@ declare
   params constant jsonb := steep_repl._call('pair_params', jsonb_build_object(
     'peer', peer, 'tables', tables, 'schemas', schemas, 'existing', existing, 'exclude_tables', exclude_tables, 'strategy', 'prefer-local',
     'last_modified_column', null, 'sequences', sequences, 'parallel', 1, 'output_path', output_path));
-  limits constant jsonb := steep_repl._call('pair_limits', params);
-  connection text;
 begin
-  perform steep_repl._check_pair_peer(peer);
-  perform steep_repl._check_targets(tables, null, null);
-  perform steep_repl._check_scope(limits -> 'scope');
-  connection := steep_repl._peer_open(peer);
-  begin
-    return query
-      select r.side, r.check_name, r.status, r.detail, r.fix
-      from jsonb_to_recordset(steep_repl._call('preflight', jsonb_build_object(
-        'params', params, 'closely', steep_repl._pair_look_closely(connection, peer, limits))))
-        r(side text, check_name text, status text, detail text, fix text);
-    perform steep_repl._peer_close(connection);
-  exception when query_canceled or others then
-    perform steep_repl._peer_close(connection);
-    raise;
-  end;
+  return query
+    select r.side, r.check_name, r.status, r.detail, r.fix
+    from jsonb_to_recordset(steep_repl._call('preflight', jsonb_build_object('params', params, 'closely', steep_repl._pair_look_once(params))))
+      r(side text, check_name text, status text, detail text, fix text);
 end
 $fn$;
 
@@ -55,12 +74,10 @@ declare
     'peer', peer, 'tables', tables, 'schemas', schemas, 'existing', existing, 'exclude_tables', exclude_tables, 'strategy', strategy,
     'last_modified_column', last_modified_column, 'sequences', sequences, 'parallel', parallel, 'output_path', output_path));
   result steep_repl.pairs;
-  busy text;
+  busy constant text := steep_repl._pair_busy(peer);
   job bigint;
 begin
   perform steep_repl._check_pair_peer(peer);
-  select p.pair_id into busy from steep_repl.pairs p
-  where p.peer = start_pair.peer and p.status in ('pending', 'running') and steep_repl._is_here(p.system_identifier, p.database_oid);
   if busy is not null then
     raise exception 'pair "%" is being set up already', busy using errcode = 'object_in_use',
       hint = format('Watch it with steep_repl.pair_progress(%L), or stop it with steep_repl.cancel_pair(%1$L).', busy);

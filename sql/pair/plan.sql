@@ -13,8 +13,8 @@ begin
     'names', steep_repl._pair_names(local_node, peer), 'peer_names', steep_repl._pair_names(peer, local_node),
     'server', (select n.foreign_server from steep_repl.nodes n where n.node_id = peer), 'peer_server', closely -> 'back' ->> 'server',
     'path', steep_repl._pair_path('PAIR_ID.1', params ->> 'output_path', ''),
-    'peer_path', steep_repl._pair_path('PAIR_ID.1', coalesce(params ->> 'output_path', btrim(split_part(
-                   closely -> 'there' -> 'server' ->> 'directories', ',', 1))), '.fetched'),
+    'peer_path', steep_repl._pair_path('PAIR_ID.1', coalesce(params ->> 'output_path', steep_repl._first_directory(
+                   closely -> 'there' -> 'server' ->> 'directories')), '.fetched'),
     'here', closely -> 'here' -> 'objects', 'there', closely -> 'there' -> 'objects', 'merge', null, 'overlap', null);
 end
 $fn$;
@@ -30,21 +30,8 @@ declare
   params constant jsonb := steep_repl._call('pair_params', jsonb_build_object(
     'peer', peer, 'tables', tables, 'schemas', schemas, 'existing', existing, 'exclude_tables', exclude_tables, 'strategy', strategy,
     'last_modified_column', last_modified_column, 'sequences', sequences, 'parallel', parallel, 'output_path', output_path));
-  limits constant jsonb := steep_repl._call('pair_limits', params);
-  connection text;
-  facts jsonb;
+  facts constant jsonb := steep_repl._pair_plan_facts(params, steep_repl._pair_look_once(params));
 begin
-  perform steep_repl._check_pair_peer(peer);
-  perform steep_repl._check_targets(tables, null, null);
-  perform steep_repl._check_scope(limits -> 'scope');
-  connection := steep_repl._peer_open(peer);
-  begin
-    facts := steep_repl._pair_plan_facts(params, steep_repl._pair_look_closely(connection, peer, limits));
-    perform steep_repl._peer_close(connection);
-  exception when query_canceled or others then
-    perform steep_repl._peer_close(connection);
-    raise;
-  end;
   return query
     select s.ordinality, s.value ->> 'kind', s.value ->> 'side', s.value ->> 'phase', s.value ->> 'name', s.value ->> 'sql'
     from jsonb_array_elements(steep_repl._call('pair_plan', jsonb_build_object('params', params, 'facts', facts))) with ordinality s;

@@ -14,9 +14,9 @@ create function steep_repl._pair_server() returns jsonb
 language sql volatile parallel unsafe set search_path = pg_catalog, pg_temp
 as $fn$
   select jsonb_build_object(
-    'version', current_setting('server_version_num')::int, 'extension', steep_repl.version(),
+    'extension', steep_repl.version(),
     'has_worker', steep_repl.bgworker_available(), 'has_engine', h.js_engine is not null,
-    'database', current_database(), 'system_identifier', steep_repl._system_identifier(), 'database_oid', d.oid::text,
+    'database', current_database(),
     'is_standby', pg_is_in_recovery(), 'is_read_only', current_setting('default_transaction_read_only') = 'on',
     'wal_level', current_setting('wal_level'),
     'slots', (select count(*) from pg_replication_slots), 'max_slots', current_setting('max_replication_slots')::int,
@@ -56,7 +56,7 @@ comment on function steep_repl._pair_role() is 'private: what the caller may, of
 
 -- What else replicates here. Names of those that a FOR ALL TABLES publication has, subscriptions and slots but the pair's own.
 create function steep_repl._pair_others(names jsonb) returns jsonb
-language sql stable strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on
+language sql stable strict parallel unsafe set search_path = pg_catalog, pg_temp
 as $fn$
   select jsonb_build_object(
     'all_tables', (select coalesce(jsonb_agg(p.pubname order by p.pubname), '[]') from pg_publication p where p.puballtables),
@@ -69,9 +69,6 @@ as $fn$
     'slots_elsewhere', (
       select coalesce(jsonb_agg(s.slot_name), '[]') from pg_replication_slots s
       where s.slot_name = names ->> 'slot' and s.database is distinct from current_database()),
-    'pairs', (
-      select coalesce(jsonb_agg(distinct p.peer), '[]') from steep_repl.pairs p
-      where p.status = 'complete' and steep_repl._is_here(p.system_identifier, p.database_oid)),
     'large_objects', (select count(*) from (select from pg_largeobject_metadata limit 1) m),
     'extensions', (select jsonb_agg(e.extname order by e.extname) from pg_extension e),
     'schemas', (select jsonb_agg(n.nspname order by n.nspname) from pg_namespace n where n.nspname !~ '^pg_'),

@@ -1,6 +1,6 @@
-import { afterAll, beforeAll, test, vi } from "vitest";
+import { test, vi } from "vitest";
 import { cancelledCase, killedCase } from "../support/pair-interrupted.ts";
-import { replicationObjects, startNodes } from "../support/pair-nodes.ts";
+import { setPairNodes } from "../support/pair-nodes.ts";
 import { createRandom } from "../support/random.ts";
 import type { Server } from "../support/server.ts";
 
@@ -13,17 +13,10 @@ vi.setConfig({ testTimeout: cases * 120_000 });
 const random = createRandom();
 let a: Server;
 let b: Server;
-let before: unknown;
+let before: readonly unknown[];
 
-beforeAll(async () => {
-  const nodes = await startNodes(["node_a", "node_b"], { file: "pair-soak" });
-  a = nodes.node_a;
-  b = nodes.node_b;
-  before = await Promise.all([a, b].map(replicationObjects));
-});
-afterAll(async () => {
-  await a?.destroy();
-  await b?.destroy();
+setPairNodes("pair-soak", (...nodes) => {
+  [a, b, before] = nodes;
 });
 
 for (const existing of ["refuse", "merge"] as const) {

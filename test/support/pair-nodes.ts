@@ -1,4 +1,4 @@
-import { expect } from "vitest";
+import { afterAll, beforeAll, expect } from "vitest";
 import type { ConnectOptions, Settings } from "./node.ts";
 import { type Server, startServer } from "./server.ts";
 import { waitUntil } from "./wait-until.ts";
@@ -42,6 +42,22 @@ export async function startNodes<N extends NodeName>(
     }
   }
   return nodes;
+}
+
+/** Two nodes for the tests of a file, and what replicates there before those. */
+export function setPairNodes(
+  file: string,
+  use: (a: Server, b: Server, before: readonly unknown[]) => void,
+): void {
+  let servers: readonly Server[] = [];
+  beforeAll(async () => {
+    const { node_a, node_b } = await startNodes(["node_a", "node_b"], { file });
+    servers = [node_a, node_b];
+    use(node_a, node_b, await Promise.all(servers.map(replicationObjects)));
+  });
+  afterAll(async () => {
+    for (const server of servers) await server.destroy();
+  });
 }
 
 /** What makes a server a node of another. */

@@ -1,5 +1,5 @@
 import { cp, rename, rm } from "node:fs/promises";
-import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { expect, test, vi } from "vitest";
 import {
   cancelledCase,
   dropTables,
@@ -12,8 +12,10 @@ import {
   endOfPair,
   expectEqual,
   makePair,
+  type PairRow,
+  pairRow,
   replicationObjects,
-  startNodes,
+  setPairNodes,
   startPair,
 } from "../../support/pair-nodes.ts";
 import { createRandom } from "../../support/random.ts";
@@ -27,17 +29,10 @@ vi.setConfig({ testTimeout: 240_000 });
 const random = createRandom();
 let a: Server;
 let b: Server;
-let before: unknown;
+let before: readonly unknown[];
 
-beforeAll(async () => {
-  const nodes = await startNodes(["node_a", "node_b"], { file: "pair-interrupted" });
-  a = nodes.node_a;
-  b = nodes.node_b;
-  before = await Promise.all([a, b].map(replicationObjects));
-});
-afterAll(async () => {
-  await a?.destroy();
-  await b?.destroy();
+setPairNodes("pair-interrupted", (...nodes) => {
+  [a, b, before] = nodes;
 });
 
 for (const existing of ["refuse", "merge"] as const satisfies readonly Existing[]) {
@@ -64,6 +59,53 @@ test("one that was cancelled can be tried again", async () => {
   await expectEqual(a, b, tables);
   await a.query("select * from steep_repl.drop_pair('node_b')");
 });
+
+/** A table is locked, so that what makes both sides equal, or finds that they are, takes until the pair is cancelled. */
+async function cancelBehindLock(id: string): Promise<PairRow> {
+  const holder = await a.connect();
+  try {
+    await holder.query("begin; lock table child in access exclusive mode");
+    await waitUntil(
+      () => pairRow(a, id),
+      ({ step }) => step === "merge" || step === "comparison",
+      "its job waits for the table",
+    );
+    await a.query("select steep_repl.cancel_pair($1)", [id]);
+    return await endOfPair(a, id);
+  } finally {
+    await holder.end();
+  }
+}
+
+test.each(["refuse", "merge"] as const)(
+  "%s: one that was cancelled when the nodes replicated is finished",
+  async (existing) => {
+    await prepare(a, b, existing);
+    const id = await startPair(a, `'node_b', existing => '${existing}'`);
+    await waitUntil(
+      () => pairRow(a, id),
+      ({ step }) => ["connecting", "merge", "comparison"].includes(step ?? ""),
+      "both subscriptions are enabled",
+      { intervalMs: 5 },
+    );
+    const pair = await cancelBehindLock(id);
+    expect(pair).toMatchObject({
+      status: "cancelled",
+      warnings: [
+        expect.stringContaining(`retry_operation(${pair.operation_id}) finishes the pair`),
+      ],
+    });
+    expect(
+      await a.query("select from steep_repl.work_queue where status in ('pending', 'running')"),
+    ).toEqual([]);
+    await a.query("insert into log values (-1)");
+    await a.query("select steep_repl.retry_operation($1)", [pair.operation_id]);
+    expect(await endOfPair(a, id)).toMatchObject({ status: "complete", error_message: null });
+    await expectEqual(a, b, tables);
+    await a.query("select * from steep_repl.drop_pair('node_b')");
+    expect(await Promise.all([a, b].map(replicationObjects))).toEqual(before);
+  },
+);
 
 test("the peer is lost for good: this side is dropped alone, and a new peer filled", async () => {
   await prepare(a, b, "refuse");
