@@ -3,7 +3,7 @@ import { defineConfig } from "vitest/config";
 // esbuild puts the version of the control file here
 const define = { STEEP_VERSION: JSON.stringify("1.2.3") };
 
-// Integration tests each run a server; more than two at a time only slow each other down.
+// Integration tests each run a server or two. One more than there are cores of a small machine uses the time in which others wait.
 export default defineConfig({
   test: {
     projects: [
@@ -23,7 +23,7 @@ export default defineConfig({
           globalSetup: ["test/support/remove-stale-servers.ts"],
           testTimeout: 60_000,
           hookTimeout: 60_000,
-          maxWorkers: 2,
+          maxWorkers: 3,
           sequence: { groupOrder: 1 },
         },
       },

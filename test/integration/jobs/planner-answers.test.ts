@@ -19,7 +19,7 @@ import { waitUntil } from "../../support/wait-until.ts";
  */
 const app = { database: "app" };
 const rounds = Number(process.env.STEEP_ROUNDS ?? 1);
-const jobsOfRound = 250;
+const jobsOfRound = 100;
 
 let server: Server;
 let recordings: readonly Recording[];

@@ -9,7 +9,7 @@ setMergePair("merge-delete-order", (p) => {
   pair = p;
 });
 
-const n = 20_000;
+const n = 12_000;
 
 /** Whom row i of n refers to, and by a second foreign key. */
 const shapes = [
@@ -30,8 +30,13 @@ const shapes = [
   ["few parents of many", `nullif(1 + i / 1000, i)`, `case when i > 10 then i - i % 7 end`],
 ] as const;
 
-describe.each(shapes)("%s", (_, first, second) => {
-  test.each(["merge", "mergeAsMerger"] as const)("is deleted whole: %s", async (merge) => {
+describe.each(shapes)("%s", (name, first, second) => {
+  // the role whose deletes fire triggers
+  const roles =
+    name.includes("after") || name.includes("at once")
+      ? (["merge", "mergeAsMerger"] as const)
+      : (["merge"] as const);
+  test.each(roles)("is deleted whole: %s", async (merge) => {
     await pair.both(
       `create table t (id int primary key, one int, two int);
        alter table t add foreign key (one) references t deferrable, add foreign key (two) references t deferrable;

@@ -6,7 +6,7 @@ import type { Server } from "../../support/server.ts";
 
 /** What the cases may take on a busy machine, in ms. */
 const patience = 300_000;
-const tablesOfCase = 5;
+const tablesOfCase = 3;
 
 const random = createRandom();
 let model: MergeModel;
