@@ -1,5 +1,6 @@
 import { SteepError } from "../db/steep-error.ts";
 import type { FetchAction, FetchDone } from "../shared/action.ts";
+import { sizeText } from "../shared/size-text.ts";
 import { type FetchParams, kilobytesPerSecond } from "./fetch-params.ts";
 
 /** What `open_peer` and `fetch_manifest` leave; 64-bit numbers are texts. */
@@ -14,8 +15,6 @@ export interface FetchJob {
   readonly params: FetchParams;
 }
 
-const megabytes = (bytes: number) => `${Math.ceil(bytes / 1024 / 1024)} MB`;
-
 function refuseFullDisk(facts: FetchFacts): void {
   const missing = Number(facts.bytes_missing ?? "0");
   const free = Number(facts.bytes_free ?? "0");
@@ -23,7 +22,7 @@ function refuseFullDisk(facts: FetchFacts): void {
     throw new SteepError({
       sqlstate: "53100",
       message: "the snapshot cannot fit",
-      detail: `${megabytes(missing)} are to be fetched; ${megabytes(free)} are free.`,
+      detail: `${sizeText(missing)} are to be fetched; ${sizeText(free)} are free.`,
       hint: "Free some space and go on with retry_operation(id), or fetch it to another file system.",
     });
   }

@@ -1,4 +1,5 @@
 import type { PairSide } from "../shared/action.ts";
+import { sizeText } from "../shared/size-text.ts";
 import { quoteIdent, quoteLiteral } from "../shared/sql-text.ts";
 import type { BothFacts, CloseFacts, HalfFacts } from "./pair-facts.ts";
 import { isWholeDatabase, type PairParams } from "./pair-params.ts";
@@ -9,7 +10,6 @@ import { bothChecks, serverChecks } from "./preflight-servers.ts";
 import { tableChecks } from "./preflight-tables.ts";
 
 const names = (list: readonly string[]) => list.join(", ");
-const megabytes = (bytes: number) => `${Math.floor(bytes / 1024 / 1024)} MB`;
 
 /** Nodes that this one has pairs with, by the names of their subscriptions: what is missing is a pair of those and the peer. */
 function meshFix(side: PairSide, subscriptions: readonly string[], peer: string): string {
@@ -123,10 +123,10 @@ function peerChecks({ here, there }: BothFacts, params: PairParams): readonly Ch
         ? nothingWrong(`not looked at: where ${where} will be is not known`)
         : free < size
           ? warning(
-              `${megabytes(free)} are free for ${where}, and the database has ${megabytes(size)}`,
+              `${sizeText(free)} are free for ${where}, and the database has ${sizeText(size)}`,
               "make room, or set steep_repl.snapshot_directories to a larger file system",
             )
-          : nothingWrong(`${megabytes(free)} are free for ${where}`),
+          : nothingWrong(`${sizeText(free)} are free for ${where}`),
     );
   const isGiven = params.output_path !== null;
   const hasPath = (half: HalfFacts) =>

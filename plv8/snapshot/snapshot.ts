@@ -1,5 +1,6 @@
 import { SteepError } from "../db/steep-error.ts";
 import type { SnapshotAction, SnapshotDone } from "../shared/action.ts";
+import { sizeText } from "../shared/size-text.ts";
 import { membershipsQuery } from "./excluded-sql.ts";
 import { largeObjectsQuery } from "./large-objects-sql.ts";
 import { type NameFacts, refuseNames } from "./snapshot-names.ts";
@@ -126,10 +127,6 @@ function takeAnother(params: SnapshotParams, facts: SnapshotFacts): SnapshotActi
   });
 }
 
-function megabytes(bytes: number): string {
-  return `${Math.ceil(bytes / 1024 / 1024)} MB`;
-}
-
 /**
  * Refuse only what cannot fit by any account: tables may be bloated, and text
  * may compress very well. What turns out not to fit fails when the disk is full.
@@ -142,7 +139,7 @@ function copy(params: SnapshotParams, facts: SnapshotFacts): SnapshotAction {
     throw new SteepError({
       sqlstate: "53100",
       message: "the snapshot cannot fit",
-      detail: `The tables have ${megabytes(onDisk)}, of which at least ${megabytes(least)} are expected with compression ${params.compression}; ${megabytes(free)} are free.`,
+      detail: `The tables have ${sizeText(onDisk)}, of which at least ${sizeText(least)} are expected with compression ${params.compression}; ${sizeText(free)} are free.`,
       hint: "Free some space, write to another file system, or limit the snapshot with tables or schemas.",
     });
   }

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect } from "vitest";
 import { killSomething } from "./kill-something.ts";
+import { Line } from "./line.ts";
 import {
   endOfPair,
   expectEqual,
@@ -83,6 +84,49 @@ export async function killedCase(
   if (existing === "refuse") await expectHealthy(a, b);
   await a.query("select * from steep_repl.drop_pair('node_b')");
   return `${side}: ${who} (${status}, after ${step})`;
+}
+
+/**
+ * One pair whose lines are cut each time that so many bytes have passed, both those of its jobs and of its subscriptions, until it has
+ * failed twice. It goes on by itself or when it is tried again, and both nodes are healthy and equal in the end.
+ * @returns how often it was tried again
+ */
+export async function cutCase(
+  a: Server,
+  b: Server,
+  random: Random,
+  existing: Existing,
+): Promise<string> {
+  await prepare(a, b, existing);
+  const lines = { node_b: await Line.before(b.port), node_a: await Line.before(a.port) };
+  const connectBy = async (ports: { readonly node_a: number; readonly node_b: number }) => {
+    await a.query(`alter server to_node_b options (set port '${ports.node_b}')`);
+    await b.query(`alter server to_node_a options (set port '${ports.node_a}')`);
+  };
+  const every = random.int(20_000, 300_000);
+  try {
+    await connectBy({ node_a: lines.node_a.port, node_b: lines.node_b.port });
+    for (const line of Object.values(lines)) line.cutEvery = every;
+    const writer = new Writer(a, { inserts: existing === "refuse" });
+    const id = await startPair(a, `'node_b', existing => '${existing}'`);
+    let retries = 0;
+    for (let pair = await endOfPair(a, id, 120_000); pair.status !== "complete"; retries++) {
+      expect(pair).toMatchObject({ status: "failed", error_message: expect.any(String) });
+      if (retries === 1) {
+        for (const line of Object.values(lines)) line.cutEvery = Number.POSITIVE_INFINITY;
+      }
+      if (retries === 5) throw new Error(pair.error_message ?? "");
+      await a.query("select steep_repl.retry_operation($1)", [pair.operation_id]);
+      pair = await endOfPair(a, id, 120_000);
+    }
+    await writer.end();
+    await expectEqual(a, b, tables);
+    await a.query("select * from steep_repl.drop_pair('node_b')");
+    return `cut every ${every} bytes, tried again ${retries} times`;
+  } finally {
+    await connectBy({ node_a: a.port, node_b: b.port });
+    for (const line of Object.values(lines)) await line.close();
+  }
 }
 
 /**

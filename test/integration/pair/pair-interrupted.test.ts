@@ -2,6 +2,7 @@ import { cp, rename, rm } from "node:fs/promises";
 import { expect, test, vi } from "vitest";
 import {
   cancelledCase,
+  cutCase,
   dropTables,
   type Existing,
   killedCase,
@@ -18,6 +19,7 @@ import {
   setPairNodes,
   startPair,
 } from "../../support/pair-nodes.ts";
+import { run } from "../../support/pg.ts";
 import { createRandom } from "../../support/random.ts";
 import type { Server } from "../../support/server.ts";
 import { waitUntil } from "../../support/wait-until.ts";
@@ -46,6 +48,40 @@ for (const existing of ["refuse", "merge"] as const satisfies readonly Existing[
     }
   });
 }
+
+test.each(["refuse", "merge"] as const)("%s: the line is cut again and again", async (existing) => {
+  console.info(await cutCase(a, b, random, existing));
+  expect(await Promise.all([a, b].map(replicationObjects))).toEqual(before);
+});
+
+test.runIf(process.getuid?.() === 0)(
+  "the peer's disk is full, and with space again it goes on",
+  async () => {
+    await prepare(a, b, "refuse");
+    const small = `${b.snapshotDir}/small`;
+    await run("mkdir", [small]);
+    await run("mount", ["-t", "tmpfs", "-o", "size=64k,mode=0777", "tmpfs", small]);
+    try {
+      await b.configure({ "steep_repl.snapshot_directories": small });
+      const pair = await makePair(a, "'node_b'");
+      expect(pair).toMatchObject({
+        ...{ status: "failed", error_sqlstate: "53100", phase: "fetching" },
+        error_message: expect.stringMatching(/^the fetch failed: .*the snapshot cannot fit/),
+        warnings: expect.arrayContaining([expect.stringMatching(/^peer: disk: 64 kB are free/)]),
+      });
+      expect(pair.error_hint).toContain("retry_operation()");
+      await run("mount", ["-o", "remount,size=64m", small]);
+      await a.query("select steep_repl.retry_operation($1)", [pair.operation_id]);
+      expect(await endOfPair(a, pair.pair_id)).toMatchObject({ status: "complete" });
+      await expectEqual(a, b, tables);
+      await a.query("select * from steep_repl.drop_pair('node_b')");
+    } finally {
+      await b.configure({ "steep_repl.snapshot_directories": b.snapshotDir });
+      await run("umount", ["-l", small]);
+      await run("rmdir", [small]);
+    }
+  },
+);
 
 test("one that was cancelled can be tried again", async () => {
   await prepare(a, b, "refuse");

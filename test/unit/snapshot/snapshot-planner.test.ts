@@ -205,7 +205,7 @@ describe("free space", () => {
     } catch (e) {
       expect((e as SteepError).data).toMatchObject({
         sqlstate: "53100",
-        detail: expect.stringMatching(/100 MB, .* 40 MB .* 3 MB are free/),
+        detail: expect.stringMatching(/100 MB, .* 40 MB .* 3072 kB are free/),
       });
     }
   });
