@@ -19,6 +19,9 @@ char *steep_pg_dump_path = NULL;
 char *steep_local_conninfo = NULL;
 int steep_lock_timeout = 30000;
 int steep_retention_warning = 16384;
+int steep_lag_warning = 1024;
+int steep_lag_time_warning = 300;
+int steep_slot_retention_warning = 10240;
 int steep_planning_timeout = 600000;
 int steep_max_peer_answer = 256;
 
@@ -94,6 +97,20 @@ define_limit_settings(void)
 		"How much WAL is written during a snapshot before its status_detail warns of what it holds back.",
 		"0 turns the warning off.", &steep_retention_warning, 16384, 0, INT_MAX / 1024, PGC_SIGHUP,
 		GUC_UNIT_MB, NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"steep_repl.lag_warning",
+		"How far replication may be behind, in WAL, before health() is degraded.",
+		"0 turns the warning off.", &steep_lag_warning, 1024, 0, INT_MAX / 1024, PGC_SIGHUP,
+		GUC_UNIT_MB, NULL, NULL, NULL);
+	DefineCustomIntVariable("steep_repl.lag_time_warning",
+							"How long replication may be behind before health() is degraded.",
+							"0 turns the warning off.", &steep_lag_time_warning, 300, 0,
+							INT_MAX / 1000, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"steep_repl.slot_retention_warning",
+		"How much WAL a logical slot may hold back before health() is degraded.",
+		"0 turns the warning off.", &steep_slot_retention_warning, 10240, 0, INT_MAX / 1024,
+		PGC_SIGHUP, GUC_UNIT_MB, NULL, NULL, NULL);
 	DefineCustomIntVariable("steep_repl.lock_timeout",
 							"How long a job waits for a lock on a table before it fails.", NULL,
 							&steep_lock_timeout, 30000, 1, INT_MAX / 1000, PGC_SIGHUP, GUC_UNIT_MS,

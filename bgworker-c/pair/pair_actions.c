@@ -47,6 +47,10 @@ open_peer(JobRun *run, Jsonb *action)
 	pair->connection = requester_open_peer(run);
 	requester_commit();
 	run->pair = pair;
+	requester_begin();
+	requester_call(run, "select steep_repl._pair_begin($1, $2::jsonb ->> 'peer')",
+				   SQL_ARGS(arg_text(pair->connection), arg_text(run->params)));
+	requester_commit();
 	look(run);
 }
 

@@ -14,6 +14,7 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "replication/logicalworker.h"
+#include "replication/origin.h"
 #include "replication/worker_internal.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -136,6 +137,18 @@ put_error(ReturnSetInfo *rsinfo, const ApplyError *error)
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
+/* It was skipped, or went through after all: the subscription has come further. */
+static bool
+is_over(const ApplyError *error)
+{
+	char name[NAMEDATALEN];
+	RepOriginId origin;
+
+	ReplicationOriginNameForLogicalRep(error->subscription, InvalidOid, name, sizeof(name));
+	origin = replorigin_by_name(name, true);
+	return origin != InvalidRepOriginId && replorigin_get_progress(origin, false) > error->position;
+}
+
 /* Those of this database that the caller may see: a message may have values of a row. */
 Datum
 steep_repl_apply_errors(PG_FUNCTION_ARGS)
@@ -154,7 +167,8 @@ steep_repl_apply_errors(PG_FUNCTION_ARGS)
 		if (OidIsValid(error.subscription) && error.database == MyDatabaseId &&
 			SearchSysCacheExists1(SUBSCRIPTIONOID, ObjectIdGetDatum(error.subscription)) &&
 			(sees_all ||
-			 object_ownercheck(SubscriptionRelationId, error.subscription, GetUserId())))
+			 object_ownercheck(SubscriptionRelationId, error.subscription, GetUserId())) &&
+			!is_over(&error))
 			put_error(rsinfo, &error);
 	}
 	return (Datum) 0;

@@ -11,6 +11,7 @@ const gather = `
          pg_is_in_recovery() as in_recovery,
          steep_repl._preloaded() as preloaded,
          steep_repl._launcher_is_alive() as launcher_alive,
+         steep_repl._replication_facts() as replication,
          c.active::text as active, c.pending::text as pending, c.last_error,
          case when c.pending > 0 then steep_repl._waiting_reason('snapshot_generate') end as waiting_reason,
          (select string_agg(quote_ident(p.pubname), ', ') from (

@@ -1,6 +1,7 @@
 import { health } from "./health.ts";
 import type { PublicFunction } from "./public-function.ts";
 import { registerNode } from "./register-node.ts";
+import { replicationStatus } from "./replication-status.ts";
 import { schemaDiff } from "./schema-diff.ts";
 import { startApply } from "./start-apply.ts";
 import { startSnapshot } from "./start-snapshot.ts";
@@ -9,6 +10,7 @@ import { startSnapshot } from "./start-snapshot.ts";
 export const publicFunctions: readonly PublicFunction[] = [
   registerNode,
   health,
+  replicationStatus,
   startSnapshot,
   startApply,
   schemaDiff,

@@ -22,6 +22,8 @@ export type Returns =
   | {
       readonly kind: "rows";
       readonly columns: readonly (readonly [name: string, type: string])[];
+      /** a type of this name is made of them, which may have the names of arguments */
+      readonly type?: string;
     }
   | { readonly kind: "jsonb" };
 

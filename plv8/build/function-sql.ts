@@ -11,8 +11,11 @@ function returnType(returns: Returns): string {
     case "row":
       return `steep_repl.${returns.table}`;
     case "record":
-    case "rows":
       return `table (${columnList(returns.columns)})`;
+    case "rows":
+      return returns.type === undefined
+        ? `table (${columnList(returns.columns)})`
+        : `setof steep_repl.${returns.type}`;
     case "jsonb":
       return "jsonb";
   }
@@ -45,7 +48,11 @@ export function functionSql(fn: PublicFunction): string {
   const members = fn.args.map((a) => `'${a.name}', ${fn.name}.${a.name}`).join(", ");
   const resultVariable =
     fn.returns.kind === "row" ? `\n  result steep_repl.${fn.returns.table};` : "";
-  return `create function steep_repl.${fn.name}(${args.length > 0 ? `\n${args.join(",\n")}` : ""})
+  const type =
+    fn.returns.kind === "rows" && fn.returns.type !== undefined
+      ? `create type steep_repl.${fn.returns.type} as (${columnList(fn.returns.columns)});\n`
+      : "";
+  return `${type}create function steep_repl.${fn.name}(${args.length > 0 ? `\n${args.join(",\n")}` : ""})
 returns ${returnType(fn.returns)}
 language plpgsql ${fn.volatility} parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on as $fn$
 #variable_conflict use_column

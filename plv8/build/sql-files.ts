@@ -90,6 +90,7 @@ export const sqlAfter: readonly string[] = [
   "pair/drop.sql",
   "pair/pair.sql",
   "pair/plan.sql",
+  "watch/replication.sql",
   "snapshot/replicated.sql",
 ];
 

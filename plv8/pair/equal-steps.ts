@@ -23,8 +23,8 @@ function failingSubscription(facts: PairFacts): string | null {
   return null;
 }
 
-/** Both receive before anything is compared, since waiting for who cannot come would be in vain. */
-const connected: Step = ({ facts, done, isFresh }) => {
+/** Both receive: before anything is compared, since waiting for who cannot come would be in vain, and when all is done. */
+export const connected: Step = ({ facts, done, isFresh }) => {
   const why = failingSubscription(facts);
   if (why === null) {
     return null;

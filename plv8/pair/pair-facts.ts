@@ -18,6 +18,8 @@ export interface ServerFacts {
   readonly origins: number;
   readonly max_origins: number;
   readonly tracks_commits: boolean;
+  /** that write, and have been at it for more than ten seconds, in whatever database */
+  readonly transactions: readonly string[];
   /** seconds since 1970 */
   readonly clock: string;
   readonly encoding: string;
@@ -50,7 +52,11 @@ export interface TableFacts {
   readonly is_owned: boolean;
   readonly kind: "r" | "p" | "f";
   readonly persistence: "p" | "u";
-  readonly is_identified: boolean | null;
+  /** itself, or its partitions, without a replica identity that PostgreSQL takes; and the primary key that each has */
+  readonly unidentified: readonly {
+    readonly name: string;
+    readonly key: "immediate" | "deferrable" | null;
+  }[];
   readonly has_key: boolean;
   readonly has_rls: boolean;
   readonly always_triggers: readonly string[];

@@ -1,7 +1,7 @@
 import { SteepError } from "../db/steep-error.ts";
 import type { PairAction, PairDone } from "../shared/action.ts";
 import { quoteLiteral } from "../shared/sql-text.ts";
-import { comparing, merging, sharing } from "./equal-steps.ts";
+import { comparing, connected, merging, sharing } from "./equal-steps.ts";
 import { fetching, loading, loadingSchema, snapshotting } from "./fill-steps.ts";
 import type { PairFacts } from "./pair-facts.ts";
 import type { PairParams } from "./pair-params.ts";
@@ -37,9 +37,12 @@ const filled: readonly Step[] = [
   publishing("peer", "subscribing"),
   slotting("peer"),
   subscribing("local", { enabled: true, step: "subscription here" }),
-  enabling,
+  // the peer has all that the snapshot had
+  enabling("peer"),
+  enabling("local"),
   sharing,
   comparing,
+  connected,
   tidying,
 ];
 
@@ -48,13 +51,17 @@ const merged: readonly Step[] = [
   resetting,
   publishing("local"),
   publishing("peer"),
+  // before the first change is sent, or both sides would send new rows with the same keys
+  sharing,
   slotting("local"),
   slotting("peer"),
   subscribing("local", { enabled: true, step: "subscription here" }),
   subscribing("peer", { enabled: true, step: "subscription at the peer" }),
+  enabling("local"),
+  enabling("peer"),
   merging,
-  sharing,
   comparing,
+  connected,
 ];
 
 /** The same where nothing should differ. */

@@ -1,4 +1,5 @@
 import type { PairSide } from "../shared/action.ts";
+import { quoteIdent } from "../shared/sql-text.ts";
 import type { BothFacts, ServerFacts } from "./pair-facts.ts";
 import { type CheckRow, nothingWrong, problem, rowOf, warning } from "./preflight-row.ts";
 
@@ -83,13 +84,22 @@ export function serverChecks(side: PairSide, server: ServerFacts): readonly Chec
           ),
     ),
     row(
+      "transactions",
+      server.transactions.length === 0
+        ? nothingWrong("none that writes has been open for long")
+        : warning(
+            `a slot begins when all transactions that write are over, and the job waits for them: ${server.transactions.slice(0, 10).join(", ")}`,
+            "end them, by select pg_terminate_backend(...), or rollback prepared ... in their database",
+          ),
+    ),
+    row(
       "read-write",
       server.is_standby
         ? problem("the server is a standby", "use the primary, or select pg_promote()")
         : server.is_read_only
           ? problem(
               "default_transaction_read_only is on",
-              "alter system set default_transaction_read_only = off; select pg_reload_conf()",
+              `alter system set default_transaction_read_only = off; select pg_reload_conf(); -- and if it is the database's: begin read write; alter database ${quoteIdent(server.database)} reset default_transaction_read_only; commit`,
             )
           : nothingWrong("transactions may write"),
     ),

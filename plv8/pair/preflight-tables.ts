@@ -32,12 +32,17 @@ export function pairTables({ here, there }: BothFacts, params: PairParams): read
     .filter((name) => params.existing === "refuse" || peers.has(name));
 }
 
+const keyFix = (t: TableFacts) => `alter table ${t.name} add primary key (...);`;
+/** PostgreSQL identifies rows by no key that is deferrable. */
+const identityFix = ({ name, key }: TableFacts["unidentified"][number]) =>
+  `alter table ${name} replica identity ${key === "immediate" ? "default" : "full"};`;
+
 function ofSide(side: PairSide, half: HalfFacts): readonly CheckRow[] {
   const row = rowOf(side);
   const tables = half.tables.filter(isReplicable);
   const other = half.tables.filter((t) => !isReplicable(t));
-  const unidentified = tables.filter((t) => t.is_identified === false);
-  const keyless = tables.filter((t) => t.is_identified !== false && !t.has_key);
+  const unidentified = tables.filter((t) => t.unidentified.length > 0);
+  const keyless = tables.filter((t) => t.unidentified.length === 0 && !t.has_key);
   const others = tables.filter((t) => !t.is_owned);
   const secured = tables.filter((t) => t.has_rls);
   const firing = tables.filter((t) => t.always_triggers.length > 0);
@@ -60,7 +65,9 @@ function ofSide(side: PairSide, half: HalfFacts): readonly CheckRow[] {
         ? nothingWrong("each row can be identified")
         : problem(
             `${named(unidentified)}: an UPDATE or DELETE fails once the table is published`,
-            unidentified.map((t) => `alter table ${t.name} add primary key (...);`).join(" "),
+            unidentified
+              .flatMap((t) => (t.has_key ? t.unidentified.map(identityFix) : [keyFix(t)]))
+              .join(" "),
           ),
     ),
     row(
@@ -69,7 +76,7 @@ function ofSide(side: PairSide, half: HalfFacts): readonly CheckRow[] {
         ? nothingWrong("each table has one, by which the nodes are compared")
         : problem(
             `${named(keyless)}: without one, rows of two nodes cannot be compared`,
-            keyless.map((t) => `alter table ${t.name} add primary key (...);`).join(" "),
+            keyless.map(keyFix).join(" "),
           ),
     ),
     row(

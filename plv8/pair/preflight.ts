@@ -7,7 +7,7 @@ import { roleChecks } from "./preflight-rights.ts";
 import { type CheckRow, nothingWrong, problem, rowOf, warning } from "./preflight-row.ts";
 import { keptSequences, sequenceChecks } from "./preflight-sequences.ts";
 import { bothChecks, serverChecks } from "./preflight-servers.ts";
-import { tableChecks } from "./preflight-tables.ts";
+import { pairTables, tableChecks } from "./preflight-tables.ts";
 
 const names = (list: readonly string[]) => list.join(", ");
 
@@ -29,8 +29,17 @@ function meshFix(side: PairSide, subscriptions: readonly string[], peer: string)
         .join("\n");
 }
 
-function otherChecks(side: PairSide, half: HalfFacts, params: PairParams): readonly CheckRow[] {
+function otherChecks(
+  side: PairSide,
+  half: HalfFacts,
+  params: PairParams,
+  tables: readonly string[],
+): readonly CheckRow[] {
   const { others, objects } = half;
+  // those that would replicate no more
+  const given = (objects.publication?.tables ?? []).filter(
+    (name) => !tables.includes(name) && objects.subscription !== null,
+  );
   const earlier = [
     objects.subscription === null ? null : "a subscription",
     objects.slot === null ? null : "a slot",
@@ -74,10 +83,15 @@ function otherChecks(side: PairSide, half: HalfFacts, params: PairParams): reado
       "earlier pair",
       earlier.length === 0
         ? nothingWrong("there was none")
-        : warning(
-            `${names(earlier)} of a pair of these nodes: the job removes what is of no use any more, and makes it anew`,
-            "select steep_repl.drop_pair(...); -- or leave it to the job",
-          ),
+        : given.length > 0
+          ? problem(
+              `a pair of these nodes replicates other tables, which it would do no more: ${names(given)}`,
+              `select * from steep_repl.drop_pair(${quoteLiteral(params.peer)}); -- or name those tables, too`,
+            )
+          : warning(
+              `${names(earlier)} of a pair of these nodes: the job removes what is of no use any more, and makes it anew`,
+              "select steep_repl.drop_pair(...); -- or leave it to the job",
+            ),
     ),
     row(
       "large objects",
@@ -113,6 +127,10 @@ function peerChecks({ here, there }: BothFacts, params: PairParams): readonly Ch
     used.has(name),
   );
   const roles = missing(here.others.roles, there.others.roles);
+  const theirs = new Set(there.tables.map((t) => t.name));
+  const owners = roles.filter((role) =>
+    here.tables.some(({ owner, name }) => owner === role && !theirs.has(name)),
+  );
   const extensions = missing(here.others.extensions, there.others.extensions);
   const spaces = missing(here.others.tablespaces, there.others.tablespaces);
   const size = here.server.size;
@@ -136,9 +154,13 @@ function peerChecks({ here, there }: BothFacts, params: PairParams): readonly Ch
       "roles",
       roles.length === 0
         ? nothingWrong("all are there")
-        : warning(
-            `missing there: ${names(roles)}; objects that they own, or have rights to, cannot be made`,
-            roles.map((name) => `create role ${quoteIdent(name)};`).join(" "),
+        : (owners.length > 0 ? problem : warning)(
+            owners.length > 0
+              ? `missing there: ${names(owners)}, who own tables that are to be made there`
+              : `missing there: ${names(roles)}; objects that they own, or have rights to, cannot be made`,
+            (owners.length > 0 ? owners : roles)
+              .map((name) => `create role ${quoteIdent(name)};`)
+              .join(" "),
           ),
     ),
     row(
@@ -255,8 +277,8 @@ export function preflight({
       },
       params.existing,
     ),
-    ...otherChecks("local", here, params),
-    ...otherChecks("peer", there, params),
+    ...otherChecks("local", here, params, pairTables(facts, params)),
+    ...otherChecks("peer", there, params, pairTables(facts, params)),
     ...peerChecks(facts, params),
     ...tableChecks(facts, params),
     ...(params.sequences === "interleave" ? sequenceChecks(facts) : keptSequences(facts)),

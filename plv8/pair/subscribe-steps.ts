@@ -1,7 +1,7 @@
 import type { PairAction, PairPhase, PairSide } from "../shared/action.ts";
 import { quoteIdent, quoteLiteral } from "../shared/sql-text.ts";
 import type { Names, ObjectFacts, PairFacts } from "./pair-facts.ts";
-import { refuseOther, type Step, type StepInput, statement } from "./step.ts";
+import { refuseOther, type Step, type StepInput, statement, wait } from "./step.ts";
 
 /** A side as a step sees it. */
 interface View {
@@ -68,6 +68,7 @@ export function publishing(side: PairSide, phase: PairPhase = "publishing"): Ste
         side === "local" ? "publication here" : "publication at the peer",
         side,
         `create publication ${quoteIdent(view.names.publication)} for table ${(facts.pair.tables ?? []).join(", ")} with (publish_via_partition_root = true)`,
+        "anew",
       );
     }
     if (!isPublicationOf(view, facts)) {
@@ -82,16 +83,28 @@ export function publishing(side: PairSide, phase: PairPhase = "publishing"): Ste
   };
 }
 
-/** The slot that the other side will read. */
+/** The slot that the other side will read. It waits for all transactions that began before it, also of other databases. */
 export function slotting(side: PairSide): Step {
-  return ({ facts }) => {
+  return ({ facts, done, isFresh }) => {
     const { objects, names } = viewOf(side, facts);
     if (objects.slot === null) {
+      const step = side === "local" ? "transactions here" : "transactions at the peer";
+      if (facts.pair.step !== step || isFresh) {
+        return statement("subscribing", step, side, "select 'done'");
+      }
+      if (done !== "wait") {
+        return wait(
+          "subscribing",
+          side,
+          `select steep_repl._pair_waits_for_transactions(${quoteLiteral(facts.pair.stepped_at ?? "")})`,
+        );
+      }
       return statement(
         "subscribing",
         side === "local" ? "slot here" : "slot at the peer",
         side,
         `select steep_repl._pair_create_slot(${quoteLiteral(names.slot)})`,
+        "anew",
       );
     }
     if (objects.slot.plugin !== "pgoutput") {
@@ -121,7 +134,7 @@ export function subscribing(
         step,
         side,
         `select steep_repl._pair_subscribe(${args}, ${enabled})`,
-        side === "peer" ? "slot" : undefined,
+        side === "peer" ? "slot" : "anew",
       );
     }
     if (
@@ -141,16 +154,21 @@ export function subscribing(
   };
 }
 
-/** The peer has all that the snapshot had, and takes up what was written since. */
-export const enabling: Step = ({ facts }) =>
-  facts.there.subscription?.is_enabled === false
-    ? statement(
-        "subscribing",
-        "subscription enabled",
-        "peer",
-        `alter subscription ${quoteIdent(facts.peer_names.subscription)} enable`,
-      )
-    : null;
+/** A subscription that is there takes up what was written since its slot began, also one that somebody has disabled meanwhile. */
+export function enabling(side: PairSide): Step {
+  return ({ facts }) => {
+    const { objects, names } = viewOf(side, facts);
+    return objects.subscription?.is_enabled === false
+      ? statement(
+          "subscribing",
+          "subscription enabled",
+          side,
+          `alter subscription ${quoteIdent(names.subscription)} enable`,
+          "anew",
+        )
+      : null;
+  };
+}
 
 /** The files of the copy have done their duty. */
 export const tidying: Step = ({ facts }) => {

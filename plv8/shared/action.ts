@@ -133,7 +133,16 @@ export type MergeAction =
 export type PairSide = "local" | "peer";
 
 /** What becomes of a statement's answer: the member of the pair's row that has it. */
-export type PairKeeps = "plan" | "snapshot" | "slot" | "fetch" | "merge" | "overlap" | "shared";
+export type PairKeeps =
+  | "plan"
+  | "snapshot"
+  | "slot"
+  | "fetch"
+  | "merge"
+  | "overlap"
+  | "shared"
+  /** something that changes come by: what was merged and compared before says nothing any more */
+  | "anew";
 
 /** The same for a pair. What statements and waits leave is what there is of the pair then, on both sides. */
 export type PairAction =

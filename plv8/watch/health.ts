@@ -1,4 +1,6 @@
 import type { Json } from "../db/sql.ts";
+import { replicationRows } from "./replication.ts";
+import type { ReplicationFacts } from "./replication-facts.ts";
 
 /** What health() looks at. Counts are text: they are 64-bit in SQL. */
 export interface HealthFacts {
@@ -13,6 +15,7 @@ export interface HealthFacts {
   readonly last_error: string | null;
   readonly waiting_reason: string | null;
   readonly covering_publications: string | null;
+  readonly replication: ReplicationFacts;
 }
 
 /** Why this node is not as it should be. */
@@ -42,7 +45,7 @@ function reasonsFor(facts: HealthFacts): readonly string[] {
   if (facts.waiting_reason !== null) {
     reasons.push(`${facts.pending} jobs are ${facts.waiting_reason}`);
   }
-  return reasons;
+  return [...reasons, ...replicationRows(facts.replication, [], {}).flatMap((row) => row.reasons)];
 }
 
 /** The row of health(). */

@@ -156,6 +156,9 @@ begin
       raise exception 'there is no pair with node "%"', drop_pair.peer using errcode = 'undefined_object',
         detail = 'No pair with it is known here, and it has no node that leads to this database.';
     end if;
+    if connection is not null then
+      perform steep_repl._pair_take_turn(connection, steep_repl._pair_names(local_node, drop_pair.peer), false);
+    end if;
     return query
       select p.side, p.object, steep_repl._pair_drop_part(connection, p.side, p.call), p.command
       from steep_repl._pair_parts(steep_repl._pair_names(local_node, drop_pair.peer), steep_repl._pair_names(drop_pair.peer, local_node)) p;

@@ -14,16 +14,30 @@ language sql volatile strict parallel unsafe set search_path = pg_catalog, pg_te
 as $fn$
   select coalesce((
     select format('%s %s: %s, %s %%%s', j.operation, $1, coalesce(nullif(l.phase, ''), j.phase), round(coalesce(l.overall_percent::numeric, j.percent)),
-                  coalesce(', ' || nullif(l.current_table, ''), ''))
+                  coalesce(', ' || nullif(l.current_table, ''), '') || coalesce(', ' || nullif(w.status_detail, ''), ''))
     from (select s.operation_id, s.operation, s.phase, s.overall_percent as percent, s.status from steep_repl.snapshots s where s.snapshot_id = $1
           union all
           select m.operation_id, 'merge', m.phase, m.overall_percent, m.status from steep_repl.merges m where m.merge_id = $1
           union all
           select o.operation_id, 'comparison', o.phase, o.overall_percent, o.status from steep_repl.overlaps o where o.overlap_id = $1) j
     left join steep_repl._live_jobs() l on l.id = j.operation_id
+    left join steep_repl.work_queue w on w.id = j.operation_id
     where j.status in ('pending', 'running')), '')
 $fn$;
 comment on function steep_repl._pair_waits_for(text) is 'private: how far a job is, empty once it is over';
+
+-- Transactions that write and began before that moment, in whatever database: a slot begins when they are over.
+create function steep_repl._pair_waits_for_transactions(since timestamptz) returns text
+language sql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp
+as $fn$
+  select coalesce('waiting for transactions that began before: ' || steep_repl._joined(array(
+    select format('process %s', l.pid) || coalesce(format(' of %s since %s', a.usename, a.xact_start), '')
+    from pg_locks l left join pg_stat_activity a using (pid)
+    where l.locktype = 'transactionid' and l.mode = 'ExclusiveLock' and l.granted and l.pid <> pg_backend_pid() and a.xact_start < $1
+    union all
+    select format('prepared transaction %L of database %I', p.gid, p.database) from pg_prepared_xacts p where p.prepared < $1)), '')
+$fn$;
+comment on function steep_repl._pair_waits_for_transactions(timestamptz) is 'private: what keeps a slot from being made; empty if nothing does';
 
 -- Both subscriptions receive, or one fails, or has not come up within a minute.
 create function steep_repl._pair_waits_for_subscriptions(connection text, names jsonb, peer_names jsonb, since timestamptz) returns text
@@ -60,8 +74,9 @@ begin atomic
       round = p.round + case when $3 = 'plan' then 1 else 0 end,
       snapshot_id = case $3 when 'snapshot' then $4 else p.snapshot_id end,
       fetch_id = case $3 when 'fetch' then $4 else p.fetch_id end,
-      merge_id = case $3 when 'merge' then $4 else p.merge_id end,
-      overlap_id = case $3 when 'overlap' then $4 else p.overlap_id end,
+      -- where something was made anew, changes may have been missed
+      merge_id = case when $3 = 'merge' then $4 when $3 not in ('anew', 'slot') or $3 is null then p.merge_id end,
+      overlap_id = case when $3 = 'overlap' then $4 when $3 not in ('anew', 'slot') or $3 is null then p.overlap_id end,
       stepped_at = clock_timestamp()
   where p.operation_id = $1;
   update steep_repl._job_directories d set slot_name = null

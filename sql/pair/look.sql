@@ -118,6 +118,55 @@ end
 $fn$;
 comment on function steep_repl._pair_look_closely(text, text, jsonb) is 'private: what decides whether a pair can be set up';
 
+-- Only one job, or drop_pair, is at a pair at a time, from whichever side it is.
+create function steep_repl._pair_turn_key(names jsonb) returns bigint
+language sql immutable strict parallel unsafe set search_path = pg_catalog, pg_temp
+return ('x' || left(md5('steep_repl ' || (names ->> 'publication')), 16))::bit(64)::bigint;
+comment on function steep_repl._pair_turn_key(jsonb) is 'private: the advisory lock of a pair';
+
+-- At the peer for as long as that connection, here for as long as the transaction or the session. Those of a job that was killed may end
+-- a moment later.
+create function steep_repl._pair_take_turn(connection text, names jsonb, is_for_session boolean) returns void
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  key constant bigint := steep_repl._pair_turn_key(names);
+  give_up constant timestamptz := clock_timestamp() + interval '10 s';
+  is_ours boolean;
+begin
+  loop
+    is_ours := case when is_for_session then pg_try_advisory_lock(key) else pg_try_advisory_xact_lock(key) end;
+    if is_ours then
+      if steep_repl._pair_ask(connection, format('select pg_catalog.pg_try_advisory_lock(%s)::text', key)) = 'true' then
+        return;
+      end if;
+      if is_for_session then
+        perform pg_advisory_unlock(key);
+      end if;
+    end if;
+    if clock_timestamp() > give_up then
+      raise exception 'another job is at a pair of these nodes' using errcode = 'object_in_use',
+        detail = 'It was started on the other node, or in another session.',
+        hint = 'See steep_repl.pair_progress() on both nodes, and wait for it or cancel it there.';
+    end if;
+    -- both sides began at once
+    perform pg_sleep(0.05 + random() * 0.2);
+  end loop;
+end
+$fn$;
+comment on function steep_repl._pair_take_turn(text, jsonb, boolean) is 'private: keeps others from the pair on both sides, or says that one is at it';
+
+-- What this node is called at the peer, as it says itself.
+create function steep_repl._pair_begin(connection text, peer text) returns void
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  if steep_repl._pair_ask(connection, $$select coalesce((
+       select x.extversion from pg_catalog.pg_extension x where x.extname = 'steep_repl'), '')$$) = steep_repl.version() then
+    perform steep_repl._pair_take_turn(connection, steep_repl._pair_names(coalesce(steep_repl._pair_ask_back(connection) ->> 'node_id', ''), peer), true);
+  end if;
+end
+$fn$;
+comment on function steep_repl._pair_begin(text, text) is 'private: has a job be the only one that is at a pair';
+
 create function steep_repl._first_directory(directories text) returns text
 language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
 return btrim(split_part(directories, ',', 1));

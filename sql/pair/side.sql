@@ -26,6 +26,12 @@ as $fn$
     'max_appliers', current_setting('max_logical_replication_workers')::int,
     'subscriptions', (select count(*) from pg_subscription s where s.subenabled),
     'origins', (select count(*) from pg_replication_origin), 'max_origins', current_setting('max_active_replication_origins')::int,
+    'transactions', (
+      select coalesce(jsonb_agg(t.name order by t.name), '[]') from (
+        select format('process %s of %s since %s', a.pid, a.usename, a.xact_start) as name, a.xact_start as began from pg_stat_activity a where a.backend_xid is not null
+        union all
+        select format('prepared transaction %L of database %I', p.gid, p.database), p.prepared from pg_prepared_xacts p) t
+      where t.began < clock_timestamp() - interval '10 s'),
     'tracks_commits', current_setting('track_commit_timestamp') = 'on',
     'clock', extract(epoch from clock_timestamp())::text,
     'encoding', pg_encoding_to_char(d.encoding), 'collation', concat_ws(' ', d.datlocprovider, d.datcollate, d.datctype, d.datlocale),

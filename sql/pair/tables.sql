@@ -14,16 +14,21 @@ as $fn$
 $fn$;
 comment on function steep_repl._pair_all_tables() is 'private: the tables of this database';
 
--- Whether each row of a table, or of all its partitions, can be identified where it is updated or deleted.
-create function steep_repl._pair_is_identified(relation oid) returns boolean
+-- The table, or its partitions, whose rows cannot be identified where they are updated or deleted: with the primary key that each has.
+-- Whether a key is deferrable counts: PostgreSQL takes no such one.
+create function steep_repl._pair_unidentified(relation oid) returns jsonb
 language sql stable strict parallel unsafe set search_path = pg_catalog, pg_temp
 as $fn$
-  select bool_and(c.relreplident = 'f' or exists (
-           select from pg_index i where i.indrelid = c.oid and i.indisvalid
-             and case c.relreplident when 'd' then i.indisprimary when 'i' then i.indisreplident end))
+  select coalesce(jsonb_agg(jsonb_build_object('name', format('%I.%I', n.nspname, c.relname), 'key', (
+           select case when i.indimmediate then 'immediate' else 'deferrable' end from pg_index i
+           where i.indrelid = c.oid and i.indisprimary and i.indisvalid)) order by n.nspname, c.relname), '[]')
   from (select $1 as oid union select p.relid from pg_partition_tree($1) p) t join pg_class c on c.oid = t.oid and c.relkind = 'r'
+  join pg_namespace n on n.oid = c.relnamespace
+  where c.relreplident <> 'f' and not exists (
+    select from pg_index i where i.indrelid = c.oid and i.indisvalid and i.indimmediate
+      and case c.relreplident when 'd' then i.indisprimary when 'i' then i.indisreplident end)
 $fn$;
-comment on function steep_repl._pair_is_identified(oid) is 'private: whether a table has a replica identity; NULL for a partitioned one without partitions';
+comment on function steep_repl._pair_unidentified(oid) is 'private: tables without a replica identity that PostgreSQL takes';
 
 -- Whether its rows have a key, by which two nodes can be compared.
 create function steep_repl._pair_has_key(relation oid) returns boolean
@@ -53,7 +58,7 @@ begin
   return (
     select coalesce(jsonb_agg(jsonb_build_object(
              'name', t.table_name, 'owner', t.owner, 'is_owned', t.is_owned, 'kind', t.kind, 'persistence', t.persistence,
-             'is_identified', steep_repl._pair_is_identified(t.relation), 'has_key', steep_repl._pair_has_key(t.relation), 'has_rls', x.relrowsecurity,
+             'unidentified', steep_repl._pair_unidentified(t.relation), 'has_key', steep_repl._pair_has_key(t.relation), 'has_rls', x.relrowsecurity,
              'always_triggers', (select coalesce(jsonb_agg(quote_ident(g.tgname) order by g.tgname), '[]') from pg_trigger g
                                  where g.tgrelid = t.relation and g.tgenabled in ('A', 'R') and not g.tgisinternal),
              'unlogged_parts', (select count(*) from pg_partition_tree(t.relation) p join pg_class c on c.oid = p.relid where c.relpersistence = 'u'),

@@ -143,6 +143,71 @@ test.each(["refuse", "merge"] as const)(
   },
 );
 
+/** While the last thing that a pair does waits for a table, others do something; how the pair ends. */
+async function whileItCompares(what: () => Promise<void>): Promise<PairRow> {
+  for (const server of [a, b]) await server.query(dropTables);
+  for (const server of [a, b]) {
+    await server.query(
+      "create table t (id int primary key, v int); insert into t values (1, 0); create table log (i int primary key)",
+    );
+  }
+  const id = await startPair(a, "'node_b', existing => 'keep'");
+  const holder = await a.connect();
+  try {
+    await waitUntil(
+      () => pairRow(a, id),
+      ({ step }) => step === "connecting" || step === "comparison",
+      "both replicate",
+      { intervalMs: 5 },
+    );
+    await holder.query("begin; lock table log in access exclusive mode");
+    await waitUntil(
+      () => pairRow(a, id),
+      ({ step }) => step === "comparison",
+      "they are compared",
+    );
+    await what();
+  } finally {
+    await holder.end();
+  }
+  return endOfPair(a, id);
+}
+
+test("the peer cannot drop a pair that is being set up", async () => {
+  const pair = await whileItCompares(async () => {
+    await expect(b.query("select * from steep_repl.drop_pair('node_a')")).rejects.toMatchObject({
+      ...{ code: "55006", hint: expect.stringContaining("pair_progress()") },
+    });
+  });
+  expect(pair).toMatchObject({ status: "complete", error_message: null });
+  await a.query("select * from steep_repl.drop_pair('node_b')");
+});
+
+test("a subscription that is disabled meanwhile is enabled, and all compared again", async () => {
+  const pair = await whileItCompares(async () => {
+    await b.query("alter subscription steep_node_b_from_node_a disable");
+    await a.query("update t set v = 1; insert into t select g, g from generate_series(2, 100) g");
+  });
+  expect(pair).toMatchObject({ status: "complete", error_message: null });
+  await expectEqual(a, b, ["t"]);
+  await a.query("select * from steep_repl.drop_pair('node_b')");
+});
+
+test("what was made anew after the comparison is compared again, and rows that were missed are not called a pair", async () => {
+  const pair = await whileItCompares(async () => {
+    await b.query("select steep_repl._pair_drop_subscription('steep_node_b_from_node_a')");
+    await a.query("select steep_repl._pair_drop_slot('steep_node_b_from_node_a')");
+    await a.query("insert into t select g, g from generate_series(2, 100) g");
+  });
+  expect(pair).toMatchObject({
+    ...{ status: "failed", error_message: expect.stringContaining("99 rows differ") },
+    error_hint: expect.stringContaining("existing => 'merge'"),
+  });
+  expect(await makePair(a, "'node_b', existing => 'merge'")).toMatchObject({ status: "complete" });
+  await expectEqual(a, b, ["t"]);
+  await a.query("select * from steep_repl.drop_pair('node_b')");
+});
+
 test("the peer is lost for good: this side is dropped alone, and a new peer filled", async () => {
   await prepare(a, b, "refuse");
   expect(await makePair(a, "'node_b'")).toMatchObject({ status: "complete" });

@@ -142,6 +142,78 @@ test("each node gives other values of a sequence", async () => {
   expect(await values(b, "down")).toEqual([-8, -18, -28]);
 });
 
+test("nodes that both insert rows while they become a pair do not collide", async () => {
+  for (const server of [a, b]) {
+    await server.query(
+      "create table t (id serial primary key, v text); insert into t (v) select 'x' from generate_series(1, 1000)",
+    );
+  }
+  const ends = { now: false };
+  const inserting = Promise.all(
+    [a, b].map(async (server) => {
+      while (!ends.now) await server.query("insert into t (v) values ('new')");
+    }),
+  );
+  const pair = await makePair(a, "'node_b', existing => 'merge'");
+  ends.now = true;
+  await inserting;
+  expect(pair).toMatchObject({ status: "complete", error_message: null });
+  await expectEqual(a, b, ["t"]);
+});
+
+test("a transaction that goes on at the peer is waited for by its name", async () => {
+  for (const server of [a, b]) await server.query("create table t (id int primary key)");
+  const session = await b.connect();
+  const [{ pid } = { pid: 0 }] = (await session.query("select pg_backend_pid() as pid")).rows;
+  await session.query("begin; create temp table q (i int)");
+  const id = await startPair(a, "'node_b', existing => 'keep'");
+  await waitUntil(
+    () =>
+      a.query<{ waits: string | null }>(
+        "select p.waits_for as waits from steep_repl.pair_progress($1) p",
+        [id],
+      ),
+    ([row]) => row?.waits?.includes(`transactions that began before: process ${pid} `) === true,
+    "it says what it waits for",
+  );
+  await session.query("commit");
+  await session.end();
+  expect(await endOfPair(a, id)).toMatchObject({ status: "complete", error_message: null });
+});
+
+test("a pair of other tables does not end one that there is", async () => {
+  for (const server of [a, b]) {
+    await server.query("create table t (id int primary key); create table log (i int primary key)");
+  }
+  const args = "existing => 'keep', tables => ";
+  expect(await makePair(a, `'node_b', ${args} '{public.t}'`)).toMatchObject({ status: "complete" });
+  expect(await makePair(a, `'node_b', ${args} '{public.log}'`)).toMatchObject({
+    ...{ status: "failed", error_sqlstate: "55000" },
+    error_message: expect.stringContaining(
+      "replicates other tables, which it would do no more: public.t",
+    ),
+  });
+  expect(await makePair(a, `'node_b', ${args} '{public.t,public.log}'`)).toMatchObject({
+    status: "complete",
+  });
+});
+
+test("both nodes may be asked at once: one job is at the pair at a time", async () => {
+  for (const server of [a, b]) {
+    await server.query("create table t (id int primary key); insert into t values (1)");
+  }
+  const ids = await Promise.all([
+    startPair(a, "'node_b', existing => 'keep'"),
+    startPair(b, "'node_a', existing => 'keep'"),
+  ]);
+  const ends = [await endOfPair(a, ids[0]), await endOfPair(b, ids[1])];
+  for (const end of ends) {
+    expect(end.error_message ?? "").toMatch(/^$|another job is at a pair of these nodes/);
+  }
+  expect(ends.map(({ status }) => status)).toContain("complete");
+  await expectHealthy(a, b);
+});
+
 test("what stands in the way is named before anything is made", async () => {
   await a.query(`${schema}; ${rows}`);
   await b.query("create table t (id int primary key); insert into t values (1)");

@@ -89,7 +89,7 @@ describe("the next step is what is missing", () => {
       { here: generated, there: { ...nothing, subscription: disabled, jobs: loaded } },
     ],
     [
-      "peer: slot at the peer",
+      "peer: transactions at the peer",
       { here: generated, there: { ...nothing, publication, subscription: disabled, jobs: loaded } },
     ],
     [
@@ -110,6 +110,18 @@ describe("the next step is what is missing", () => {
     const pair = { ...facts().pair, step: "publication here" };
     expect(stepOf(facts({ pair, ...found }))).toBe(step);
   });
+});
+
+test("a slot is made when the transactions before it are over", () => {
+  const pair = { ...facts().pair, step: "transactions at the peer", is_shared: true };
+  const found = facts({ pair, here: here({ slot }), there: here({}) });
+  expect(next(found, { existing: "merge" })).toMatchObject({
+    ...{ kind: "wait", side: "peer" },
+    sql: expect.stringContaining("_pair_waits_for_transactions("),
+  });
+  expect(stepOf(found, { existing: "merge" }, "wait")).toBe("peer: slot at the peer");
+  // begun again, it waits for those of now
+  expect(stepOf(found, { existing: "merge" }, "open_peer")).toBe("peer: transactions at the peer");
 });
 
 test("what an earlier pair left goes first, subscriptions before slots", () => {
@@ -195,7 +207,7 @@ test("rows that differ at the end are no pair, but those that wait to be resolve
 });
 
 test("an object of that name that is another is not touched", () => {
-  const pair = { ...facts().pair, step: "slot here" };
+  const pair = { ...facts().pair, step: "slot here", is_shared: true };
   const other = { ...subscription("elsewhere", "p") };
   const found = facts({ pair, here: here({ slot, subscription: other }), there: here({ slot }) });
   expect(() => next(found, { existing: "keep" })).toThrow(/subscription "s_a" exists here/);

@@ -57,17 +57,18 @@ test.each([false, true])("an empty peer that has the tables: %s", (hasSchema) =>
   expect(stepsOf({}, { has_schema: hasSchema })).toEqual(filled(hasSchema));
 });
 
+const published = ["local: publication here", "peer: publication at the peer"];
 const subscribed = [
-  ...["local: publication here", "peer: publication at the peer", "local: slot here"],
-  ...["peer: slot at the peer", "local: subscription here", "peer: subscription at the peer"],
+  ...["local: slot here", "peer: slot at the peer"],
+  ...["local: subscription here", "peer: subscription at the peer"],
 ];
 
 test("both have data", () => {
   expect(stepsOf({ existing: "merge" })).toEqual([
-    ...[...subscribed, "local: merge", "local: sequences", "local: comparison"],
+    ...[...published, "local: sequences", ...subscribed, "local: merge", "local: comparison"],
   ]);
   expect(stepsOf({ existing: "keep", sequences: "keep" })).toEqual([
-    ...[...subscribed, "local: comparison"],
+    ...[...published, ...subscribed, "local: comparison"],
   ]);
 });
 
@@ -75,7 +76,7 @@ test("what an earlier pair left goes first", () => {
   expect(stepsOf({ existing: "merge" }, {}, left)).toEqual([
     ...["local: reset", "peer: reset", "local: reset", "local: reset"],
     ...["peer: reset", "peer: reset"],
-    ...[...subscribed, "local: merge", "local: sequences", "local: comparison"],
+    ...[...published, "local: sequences", ...subscribed, "local: merge", "local: comparison"],
   ]);
 });
 

@@ -13,6 +13,11 @@ const fine: HealthFacts = {
   last_error: null,
   waiting_reason: null,
   covering_publications: null,
+  replication: {
+    subscriptions: [],
+    slots: [],
+    limits: { lag_bytes: null, lag_seconds: null, retained_bytes: null },
+  },
 };
 
 test("a node without a fault is healthy and gives no reasons", () => {
