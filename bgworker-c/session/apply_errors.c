@@ -6,6 +6,7 @@
  */
 #include "session/session.h"
 
+#include "base/compat.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_subscription.h"
 #include "fmgr.h"
@@ -142,11 +143,12 @@ static bool
 is_over(const ApplyError *error)
 {
 	char name[NAMEDATALEN];
-	RepOriginId origin;
+	ReplOriginId origin;
 
 	ReplicationOriginNameForLogicalRep(error->subscription, InvalidOid, name, sizeof(name));
 	origin = replorigin_by_name(name, true);
-	return origin != InvalidRepOriginId && replorigin_get_progress(origin, false) > error->position;
+	return origin != InvalidReplOriginId &&
+		   replorigin_get_progress(origin, false) > error->position;
 }
 
 /* Those of this database that the caller may see: a message may have values of a row. */

@@ -17,7 +17,7 @@ comment on type steep_repl._merge_put_off is 'private: rows of a batch that are 
 -- statement for that.
 create type steep_repl._merge_todo as (
   step int, action text, is_here boolean, is_alone boolean, plan jsonb, rows steep_repl._merge_rows, is_read boolean,
-  next_rows steep_repl._merge_rows, is_last boolean, reading jsonb);
+  next_rows steep_repl._merge_rows, is_last boolean, reading jsonb, is_linked boolean);
 comment on type steep_repl._merge_todo is 'private: a batch of a merge that is to be written';
 
 create function steep_repl._last(numbers int[]) returns int
@@ -40,6 +40,7 @@ begin
   end if;
   perform steep_repl._merge_switch(at_step.no);
   todo.step := step;
+  todo.is_linked := (select t.local -> 'parents' ? t.name from pg_temp.steep_repl_tables t where t.no = at_step.no);
   todo.action := at_step.action;
   todo.is_here := at_step.action like '%local';
   todo.is_alone := reads_ahead and todo.is_here;
@@ -147,6 +148,29 @@ end
 $fn$;
 comment on function steep_repl._merge_note_batch(steep_repl._merge_todo, steep_repl._merge_put_off, bigint) is 'private: notes how far a step has come';
 
+-- The same for deletes of a table that refers to itself, all or none: where some were refused, such as by a trigger, those that they
+-- refer to must stay as well. So nothing of it is written, and the batch begins again without them.
+create function steep_repl._merge_write_linked(
+  connection text, todo steep_repl._merge_todo, numbers int[], images_from text, out rows_written steep_repl._merge_rows_written, out is_taken_back boolean)
+language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+begin
+  is_taken_back := false;
+  begin
+    rows_written := steep_repl._merge_write_batch(connection, todo, numbers, images_from);
+    if todo.action like 'delete%' and todo.is_linked and cardinality(rows_written.refused) > 0 then
+      raise exception 'taken back' using errcode = 'SR001';
+    end if;
+  exception when sqlstate 'SR001' then
+    rows_written.numbers := '{}';
+    rows_written.peer_xid := null;
+    rows_written.read_here := null;
+    rows_written.result := null;
+    is_taken_back := true;
+  end;
+end
+$fn$;
+comment on function steep_repl._merge_write_linked(text, steep_repl._merge_todo, int[], text) is 'private: writes rows of a batch, or none where some are refused to which others belong';
+
 -- One batch of a step. Rows that are locked by others, or in the way of others, are put off. If it reads ahead, the other side is
 -- read for the next batch while one side writes this one: where that is this side, no transaction is opened at the peer.
 create function steep_repl._merge_batch(connection text, step int, dry_run boolean, reads_ahead boolean, read_here text)
@@ -159,6 +183,8 @@ declare
   writes constant boolean := not dry_run and todo.action <> 'manual';
   written steep_repl._merge_written;
   rows_written steep_repl._merge_rows_written;
+  linked record;
+  is_taken_back boolean := false;
   put_off steep_repl._merge_put_off := ('{}'::int[], '{}'::text[]);
   referred steep_repl._merge_put_off;
   read_there text;
@@ -196,8 +222,11 @@ begin
     put_off := (put_off.numbers || referred.numbers, put_off.reasons || referred.reasons);
   end if;
   if cardinality(written.numbers) > 0 and writes then
-    rows_written := steep_repl._merge_write_batch(
-      connection, todo, written.numbers, case when todo.is_here then written.there else written.here end);
+    select w.rows_written, w.is_taken_back into linked
+    from steep_repl._merge_write_linked(connection, todo, written.numbers, case when todo.is_here then written.there else written.here end) w;
+    rows_written := linked.rows_written;
+    is_taken_back := linked.is_taken_back;
+    written.is_last := written.is_last and not is_taken_back;
     written.numbers := rows_written.numbers;
     written.peer_xid := rows_written.peer_xid;
     written.read_ahead := rows_written.read_here;
@@ -214,6 +243,9 @@ begin
   end if;
   if n_rows > 0 then
     perform steep_repl._merge_note_batch(todo, put_off, octet_length(written.here)::bigint + octet_length(written.there));
+    if is_taken_back then
+      update pg_temp.steep_repl_steps s set last = (todo.rows).numbers[1] - 1, ahead = null where s.step = todo.step;
+    end if;
   end if;
   return written;
 end

@@ -105,64 +105,92 @@ end
 $fn$;
 comment on function steep_repl._merge_keep_referred() is 'private: puts off rows to which others refer that stay';
 
--- The rows 1 to n so that whatever refers to another one comes before it; those that refer to each other in a circle come last. Rows of
--- children refer to parents, in the order of children.
-create function steep_repl._merge_children_first(parents int[], children int[], n int) returns int[]
+-- The rows 1 to n so that whatever refers to another one comes before it; those that refer to each other in a ring, however far around,
+-- stand together and have the same label, that of a row alone is its own number. Rows of children refer to parents, in the order of
+-- children. This is Tarjan's algorithm with a stack of its own: a ring is found after all that it refers to, so that the order is the
+-- reverse of that in which rings are found.
+create function steep_repl._merge_children_first(parents int[], children int[], n int, out result int[], out labels int[])
 language plpgsql immutable strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
   edges constant int := cardinality(parents);
-  -- how many refer to each row, and are not in the result yet; and where its own references begin
-  left_of int[] := array_fill(0, array[n]);
-  starts int[] := array_fill(0, array[n]);
-  result int[] := array_fill(0, array[n]);
-  taken int := 0;
-  found int := 0;
+  nothing constant int[] := array_fill(0, array[n]);
+  -- where the references of each row begin, and how far they have been followed
+  next_edge int[] := nothing;
+  seen int[] := nothing;
+  lowest int[] := nothing;
+  -- rows whose ring is not known yet, and the way to the current one
+  waiting int[] := nothing;
+  way int[] := nothing;
+  n_seen int := 0;
+  n_waiting int := 0;
+  n_way int := 0;
+  place int := n;
   i int;
+  edge int;
   row_no int;
   parent int;
 begin
+  result := nothing;
+  labels := nothing;
   for i in reverse edges..1 loop
-    left_of[parents[i]] := left_of[parents[i]] + 1;
-    starts[children[i]] := i;
+    next_edge[children[i]] := i;
   end loop;
   for i in 1..n loop
-    if left_of[i] = 0 then
-      found := found + 1;
-      result[found] := i;
-    end if;
-  end loop;
-  while taken < found loop
-    taken := taken + 1;
-    row_no := result[taken];
-    i := starts[row_no];
-    while i between 1 and edges and children[i] = row_no loop
-      parent := parents[i];
-      left_of[parent] := left_of[parent] - 1;
-      if left_of[parent] = 0 then
-        found := found + 1;
-        result[found] := parent;
+    continue when seen[i] > 0;
+    n_way := 1;
+    way[1] := i;
+    while n_way > 0 loop
+      row_no := way[n_way];
+      if seen[row_no] = 0 then
+        n_seen := n_seen + 1;
+        seen[row_no] := n_seen;
+        lowest[row_no] := n_seen;
+        n_waiting := n_waiting + 1;
+        waiting[n_waiting] := row_no;
       end if;
-      i := i + 1;
+      edge := next_edge[row_no];
+      if edge between 1 and edges and children[edge] = row_no then
+        next_edge[row_no] := edge + 1;
+        parent := parents[edge];
+        if seen[parent] = 0 then
+          n_way := n_way + 1;
+          way[n_way] := parent;
+        elsif labels[parent] = 0 and seen[parent] < lowest[row_no] then
+          lowest[row_no] := seen[parent];
+        end if;
+        continue;
+      end if;
+      n_way := n_way - 1;
+      if n_way > 0 and lowest[row_no] < lowest[way[n_way]] then
+        lowest[way[n_way]] := lowest[row_no];
+      end if;
+      if lowest[row_no] = seen[row_no] then
+        loop
+          parent := waiting[n_waiting];
+          n_waiting := n_waiting - 1;
+          labels[parent] := row_no;
+          result[place] := parent;
+          place := place - 1;
+          exit when parent = row_no;
+        end loop;
+      end if;
     end loop;
   end loop;
-  for i in 1..n loop
-    if left_of[i] > 0 then
-      found := found + 1;
-      result[found] := i;
-    end if;
-  end loop;
-  return result;
 end
 $fn$;
-comment on function steep_repl._merge_children_first(int[], int[], int) is 'private: an order in which what refers to a row comes before it';
+comment on function steep_repl._merge_children_first(int[], int[], int) is 'private: an order in which what refers to a row comes before it, and what refers to each other in a ring';
 
 -- Rows of a table that refer to each other get numbers in the order in which they can be deleted: batches take them by their numbers.
-create function steep_repl._merge_number_deletes(target int) returns void
+-- Those of a ring are partners, which one batch takes. Where triggers fire, a ring can be inserted again only while it fits into the
+-- first batch of a step: greater ones are left, or an undo could not bring them back.
+create function steep_repl._merge_number_deletes(target int, fires boolean) returns void
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
+  most constant int := case when fires then 50 else 100000 end;
   numbers int[];
   parents int[];
   children int[];
+  ordered record;
 begin
   create temp table steep_repl_own as
     select distinct r.no as parent, r.child_no as child from pg_temp.steep_repl_references r
@@ -173,16 +201,22 @@ begin
     with n as materialized (select u.no, u.i from unnest(numbers) with ordinality u(no, i))
     select array_agg(p.i order by c.i), array_agg(c.i order by c.i) into parents, children
     from pg_temp.steep_repl_own o join n p on p.no = o.parent join n c on c.no = o.child;
+    select * into ordered from steep_repl._merge_children_first(parents, children, cardinality(numbers));
     perform steep_repl._merge_switch(target);
-    update pg_temp.steep_repl_differences d set no = l.last + o.place
-    from unnest(steep_repl._merge_children_first(parents, children, cardinality(numbers))) with ordinality o(i, place),
-      (select max(x.no) as last from pg_temp.steep_repl_differences x) l
-    where d.no = numbers[o.i] and d.partner is null;
+    update pg_temp.steep_repl_differences d
+    set no = g.no, partner = case when g.n between 2 and most then g.first end,
+        action = case when g.n > most then 'left' else d.action end,
+        reason = case when g.n > most then format('one of %s rows that refer to each other in a ring, more than are deleted in one transaction', g.n) else d.reason end
+    from (select numbers[o.i] as old, l.last + o.place as no, l.last + min(o.place) over (partition by r.label) as first, count(*) over (partition by r.label) as n
+          from unnest(ordered.result) with ordinality o(i, place)
+          join unnest(ordered.labels) with ordinality r(label, i) on r.i = o.i,
+          (select max(x.no) as last from pg_temp.steep_repl_differences x) l) g
+    where d.no = g.old and d.partner is null;
   end if;
   drop table pg_temp.steep_repl_own;
 end
 $fn$;
-comment on function steep_repl._merge_number_deletes(int) is 'private: orders the deletes of a table that refers to itself';
+comment on function steep_repl._merge_number_deletes(int, boolean) is 'private: orders the deletes of a table that refers to itself';
 
 -- Before the first batch of a step.
 create function steep_repl._merge_order_deletes(connection text, step int) returns void
@@ -209,7 +243,7 @@ begin
   from pg_temp.steep_repl_going g where g.target = r.child and g.key = r.key;
   perform steep_repl._merge_keep_referred();
   for table_no in select distinct k.no from pg_temp.steep_repl_delete_keys k where k.child = k.no loop
-    perform steep_repl._merge_number_deletes(table_no);
+    perform steep_repl._merge_number_deletes(table_no, fires);
   end loop;
   update pg_temp.steep_repl_steps s set is_ordered = true
   where s.action = this_action

@@ -46,7 +46,7 @@ select (select coalesce(json_agg(a.attname), '[]') from pg_attribute a
          select distinct format('%%I.%%I', n.nspname, c.relname)
          from pg_constraint f join pg_class c on c.oid = coalesce(pg_partition_root(f.confrelid), f.confrelid)
          join pg_namespace n on n.oid = c.relnamespace
-         where f.contype = 'f' and f.conrelid in (select oid from tree) and c.oid <> t.oid)) as parents,
+         where f.contype = 'f' and f.conrelid in (select oid from tree))) as parents,
        (%s) as sequences
 from target t$sql$, schema_name, table_name, steep_repl._merge_indexes_query('t.oid'), steep_repl._merge_places_query('t.oid'),
   steep_repl._merge_sequences_query('t.oid'));
@@ -162,26 +162,33 @@ end
 $fn$;
 comment on function steep_repl._merge_checked_as_text() is 'private: unique indexes whose values are compared by their text';
 
--- Puts parents before children; the tables whose foreign keys refer to each other in a circle.
+-- Puts parents before children, tables that refer to each other in a circle beside each other; those are the result.
 create function steep_repl._merge_order() returns text
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 declare
   circle text;
 begin
-  with recursive reference as (
-    select c.no as child, p.no as parent
+  with recursive reference as materialized (
+    select distinct c.no as child, p.no as parent
     from pg_temp.steep_repl_tables c cross join lateral jsonb_array_elements_text(c.local -> 'parents') r(name)
-    join pg_temp.steep_repl_tables p on p.name = r.name),
-  size as (select count(*) as n from (select child from reference union select parent from reference) x),
-  level(no, depth) as (
-    select t.no, 0 from pg_temp.steep_repl_tables t
-    union
-    select r.child, l.depth + 1 from level l join reference r on r.parent = l.no, size where l.depth <= size.n),
-  deepest as (select l.no, max(l.depth) as depth from level l group by l.no),
+    join pg_temp.steep_repl_tables p on p.name = r.name where p.no <> c.no),
+  reached(no, ancestor) as (
+    select r.child, r.parent from reference r union select x.no, r.parent from reached x join reference r on r.child = x.ancestor),
+  circles as materialized (
+    select t.no, least(t.no, min(x.ancestor)) as first, min(x.ancestor) is not null as is_in
+    from pg_temp.steep_repl_tables t
+    left join (select x.no, x.ancestor from reached x join reached y on y.no = x.ancestor and y.ancestor = x.no where x.no <> x.ancestor) x on x.no = t.no
+    group by t.no),
+  above as materialized (
+    select distinct c.first as child, p.first as parent
+    from reference r join circles c on c.no = r.child join circles p on p.no = r.parent where c.first <> p.first),
+  level(first, depth) as (
+    select distinct c.first, 0 from circles c union select a.child, l.depth + 1 from level l join above a on a.parent = l.first),
   ordered as (
-    update pg_temp.steep_repl_tables t set level = d.depth from deepest d where d.no = t.no
-    returning t.no, t.name, d.depth)
-  select steep_repl._joined(array_agg(o.name order by o.no)) into circle from ordered o, size where o.depth > size.n;
+    update pg_temp.steep_repl_tables t set level = d.depth
+    from circles c join (select l.first, max(l.depth) as depth from level l group by l.first) d using (first) where c.no = t.no
+    returning t.no, t.name, c.is_in)
+  select steep_repl._joined(array_agg(o.name order by o.no)) into circle from ordered o where o.is_in;
   return circle;
 end
 $fn$;

@@ -80,7 +80,7 @@ begin
     where d.partner = (
       select max(x.partner)
       from (select d.partner from pg_temp.steep_repl_steps s, pg_temp.steep_repl_differences d, pg_temp.steep_repl_merge m
-            where s.step = _merge_last_partner.step and s.turn = 1 and d.turn = 1 and d.no > _merge_last_partner.after
+            where s.step = _merge_last_partner.step and d.turn = s.turn and d.no > _merge_last_partner.after
               and (d.action is null and d.category = s.category or s.category is null and d.action = s.action and d.round = m.round)
             order by d.no limit _merge_last_partner.size) x));
 end

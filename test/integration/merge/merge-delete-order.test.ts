@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { endOfMerge, type MergeRow } from "../../support/merge.ts";
 import { type MergePair, setMergePair } from "../../support/merge-pair.ts";
 import { createRandom, type Random } from "../../support/random.ts";
 
@@ -10,6 +11,16 @@ setMergePair("merge-delete-order", (p) => {
 });
 
 const n = 12_000;
+
+const undo = async (merge: MergeRow, how: "merge" | "mergeAsMerger" = "merge") => {
+  const [row] = await pair.a.query<MergeRow>(
+    "select * from steep_repl.undo_merge($1, peer => $2)",
+    [merge.merge_id, how === "merge" ? pair.b.uri() : pair.asMerger],
+    how === "merge" ? {} : { user: "merger" },
+  );
+  if (!row) throw new Error("no undo");
+  return endOfMerge(pair.a, row);
+};
 
 /** Whom row i of n refers to, and by a second foreign key. */
 const shapes = [
@@ -164,4 +175,94 @@ test("a row of a circle is kept to which one refers that has to stay, and what t
     { table_name: "public.b", id: "2", reason: expect.stringContaining("refer to it by") },
   ]);
   expect(await pair.b.query("select a.id from a join b on b.a = a.id")).toEqual([{ id: 2 }]);
+});
+
+describe("rows that refer to each other in a ring", () => {
+  test.each([3, 60, 300, 6000])("of %d go together, after what hangs on them", async (length) => {
+    await pair.both(
+      "create table t (id int primary key, r int); alter table t add foreign key (r) references t deferrable initially deferred; create index on t (r)",
+    );
+    // a ring, a chain that leads to it, and one that it leads to
+    await pair.b.query(
+      `insert into t select i, case when i < ${length} then i + 1 else 1 end from generate_series(1, ${length}) i;
+       insert into t select i, i - 1 from generate_series(${length + 1}, ${length + 100}) i;
+       insert into t values (0, null)`,
+    );
+    await pair.both("alter table t add s int references t");
+    await pair.b.query("update t set s = 0 where id = 1");
+    const merge = await pair.merge("remote_only => 'delete'");
+    expect(merge).toMatchObject({
+      ...{ error_message: null, status: "complete", rows_left: "0" },
+      rows_merged: `${length + 101}`,
+    });
+    expect(await undo(merge)).toMatchObject({
+      ...{ error_message: null, status: "complete", rows_left: "0" },
+    });
+    expect(await pair.b.query("select count(*)::int as n from t")).toEqual([{ n: length + 101 }]);
+  });
+
+  test.each([
+    [3, "0"],
+    [300, "300"],
+  ])("of %d, by a role whose triggers fire: %s are left", async (length, left) => {
+    await pair.both(
+      "create table t (id int primary key, r int references t deferrable); grant select, insert, update, delete on t to merger",
+    );
+    await pair.b.query(
+      `begin; set constraints all deferred;
+       insert into t select i, case when i < ${length} then i + 1 else 1 end from generate_series(1, ${length}) i; commit`,
+    );
+    const merge = await pair.mergeAsMerger("remote_only => 'delete'");
+    expect(merge).toMatchObject({ error_message: null, status: "complete", rows_left: left });
+    if (left !== "0") {
+      const [row] = await pair.a.query<{ reason: string }>(
+        "select reason from steep_repl.merge_rows_left($1) limit 1",
+        [merge.merge_id],
+      );
+      expect(row?.reason).toMatch(/refer to each other in a ring/);
+    }
+    await undo(merge, "mergeAsMerger");
+    expect(await pair.b.query("select count(*)::int as n from t")).toEqual([{ n: length }]);
+  });
+});
+
+describe("a row that is refused keeps those that it refers to", () => {
+  const functions = {
+    raises: "raise 'no'",
+    "answers nothing": "return null",
+  };
+  test.each(
+    Object.entries(functions).flatMap(([name, body]) =>
+      (["merge", "mergeAsMerger"] as const).map((merge) => [name, body, merge] as const),
+    ),
+  )("a trigger %s (%s), by %s", async (_, body, merge) => {
+    await pair.both(
+      `create table t (id int primary key, r int references t on delete set null, v int);
+       create function refuse() returns trigger language plpgsql as $$ begin if old.id = 2 then ${body}; end if; return old; end $$;
+       create trigger refuse before delete on t for each row execute function refuse();
+       alter table t enable always trigger refuse; grant select, insert, update, delete on t to merger`,
+    );
+    await pair.b.query("insert into t values (1, null, 0), (2, 1, 0), (3, 2, 0), (4, null, 0)");
+    const row = await pair[merge]("remote_only => 'delete'");
+    expect(row).toMatchObject({ error_message: null, status: "complete", rows_left: "2" });
+    expect(await pair.b.query("select id, r from t order by id")).toEqual([
+      { id: 1, r: null },
+      { id: 2, r: 1 },
+    ]);
+    expect(await undo(row, merge)).toMatchObject({ status: "complete" });
+    expect(await pair.b.query("select count(*)::int as n from t where r is not null")).toEqual([
+      { n: 2 },
+    ]);
+  });
+});
+
+test("what refers to a circle from outside goes before it", async () => {
+  await pair.both(
+    `create table t0 (id int primary key, r int); create table t2 (id int primary key, r int references t0);
+     alter table t0 add foreign key (r) references t2; create table t1 (id int primary key, r int references t0)`,
+  );
+  await pair.b.query("insert into t0 values (0), (5); insert into t1 values (6, 5)");
+  const merge = await pair.merge("remote_only => 'delete'");
+  expect(merge).toMatchObject({ error_message: null, status: "complete", rows_left: "0" });
+  expect(await pair.b.query("select from t0")).toEqual([]);
 });
