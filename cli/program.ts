@@ -8,6 +8,7 @@ import { addOps } from "./commands/ops.ts";
 import { addAnalyzeOverlap } from "./commands/overlap.ts";
 import { addOverlap } from "./commands/overlap-stored.ts";
 import { addPair } from "./commands/pair.ts";
+import { addReplication } from "./commands/replication.ts";
 import { addSchema } from "./commands/schema.ts";
 import { addSnapshot } from "./commands/snapshot.ts";
 import { addTls } from "./commands/tls.ts";
@@ -35,7 +36,15 @@ export function program(): Command {
   $ steep-repl merge start node-b --tables public.orders --dry-run
 ${exitCodes}`,
     );
-  const subjects = [addSnapshot, addSchema, addNode, addPair, addAnalyzeOverlap, addOverlap];
+  const subjects = [
+    addSnapshot,
+    addSchema,
+    addNode,
+    addPair,
+    addReplication,
+    addAnalyzeOverlap,
+    addOverlap,
+  ];
   for (const add of [...subjects, addMerge, addOps, addHealth, addDaemon, addTls]) add(root);
   prepare(root);
   return root;

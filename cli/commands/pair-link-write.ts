@@ -40,7 +40,13 @@ function plainBefore({ extension, options, server }: Missing): readonly string[]
     .map(([name, value]) => `${name} ${escapeLiteral(value)}`)
     .join(", ");
   return [
-    ...(extension ? ["create extension if not exists steep_repl cascade"] : []),
+    // in this session's search_path there is no schema that it could be in
+    ...(extension
+      ? [
+          "create extension if not exists dblink schema public",
+          "create extension if not exists steep_repl cascade",
+        ]
+      : []),
     ...(options === null
       ? []
       : [

@@ -77,13 +77,16 @@ export function declarationsIn(script: string): readonly Declaration[] {
   });
 }
 
-/** The columns of a table that a script creates, with the type and the comment of each. */
+/** The columns of a table or a type that a script creates, with the type and the comment of each. */
 export function tableColumns(
   script: string,
   table: string,
 ): readonly (Parameter & { readonly comment: string })[] {
-  const head = `create table steep_repl.${table} (`;
-  const start = script.indexOf(head) + head.length;
+  const head = new RegExp(
+    `create (?:table steep_repl\\.${table}|type steep_repl\\.${table} as) \\(`,
+  ).exec(script);
+  if (head === null) throw new Error(`there is neither a table nor a type ${table}`);
+  const start = head.index + head[0].length;
   const columns = splitList(untilClosed(script, start)).filter(
     (item) => !/^(constraint|primary key|unique|check|foreign key)\b/.test(item),
   );

@@ -9,7 +9,8 @@ export interface Section {
 
 /** Tables whose rows functions return. */
 const resultTables = [
-  ...["nodes", "snapshots", "pairs", "overlaps", "merges", "merge_conflicts", "work_queue"],
+  ...["nodes", "replication_state", "snapshots", "pairs", "overlaps", "merges", "merge_conflicts"],
+  "work_queue",
 ];
 
 const intro = `# Functions

@@ -100,23 +100,7 @@ Everything comes from this server's own catalogs and statistics, unless `probe` 
 [watch replication](watch.md). What PostgreSQL shows only to `pg_monitor` is NULL for others.
 @arg peer  A registered node: only what replicates with it, by the names that pairs have. NULL: everything.
 @arg probe  Whether to connect to the nodes, for up to some seconds each. Then rows have what the other end knows.
-@column peer  The node; NULL where the names are not those of a pair.
-@column direction  `in` for a subscription here, `out` for a slot that another node reads.
-@column subscription  The subscription; of a slot, that of the peer if it was probed.
-@column slot_name  The slot, here or at the peer.
-@column state  `streaming`, `catching-up`, `initializing`, `disabled`, `not-connected`, `failing`, `lost`, or `unknown`.
-@column lag_bytes  WAL that is not applied yet at the other end, or here.
-@column lag  For how long; of a slot that nobody reads, since when.
-@column retained_bytes  WAL that the slot holds back.
-@column wal_status  As in pg_replication_slots.
-@column inactive_since  Since when nobody has read the slot.
-@column tables_ready  Tables of the subscription that are copied.
-@column tables_total  Tables of the subscription.
-@column apply_errors  Errors while changes were applied, since the statistics were reset.
-@column sync_errors  Errors while tables were copied.
-@column conflicts  Conflicts of all kinds.
-@column last_error  The change that the subscription fails on now.
-@column reasons  Why it is not as it should be, with what to do; empty if it is.
+@returns A row for each direction.
 @error 42704  The node is not registered.
 @error 42501  The caller may not connect to that node.
 @example

@@ -85,6 +85,7 @@ const mistakes: Readonly<Record<string, readonly (readonly [sql: string, code: s
     ["select steep_repl.resolve_conflict(null, 'local')", "22023"],
     ["select steep_repl.resolve_conflict(4711, 'local')", "42704"],
   ],
+  replication_status: [["select * from steep_repl.replication_status('nowhere')", "42704"]],
   retry_operation: [["select steep_repl.retry_operation(4711)", "42704"]],
   schema_diff: [
     ["select * from steep_repl.schema_diff('', '', '')", "22023"],
@@ -146,6 +147,7 @@ const successes = [
   "select steep_repl.min_pg_version()",
   "select * from steep_repl.node_status()",
   "select steep_repl.remove_node('nobody')",
+  "select * from steep_repl.replication_status()",
   "select steep_repl.version()",
   "select steep_repl.register_node('a', 'A''s \\ \"node\" ü🐘')",
   "select steep_repl.capture_fingerprints('a')",

@@ -190,7 +190,11 @@ describe("the bundle", () => {
 /** A context with the language and an engine only, and of the language what ES2020 has. */
 function bareContext(engine: string): vm.Context {
   const context = vm.createContext({
-    [engine]: { execute: () => [{ answer: '{"rows":[{}]}' }] },
+    [engine]: {
+      execute: () => [
+        { answer: '{"rows":[{"replication":{"subscriptions":[],"slots":[],"limits":{}}}]}' },
+      ],
+    },
   });
   vm.runInContext(
     `for (const name of ["Intl", "WebAssembly", "console", "SharedArrayBuffer", "Atomics"]) delete globalThis[name];

@@ -48,6 +48,7 @@ const commands: Readonly<Record<string, string>> = {
   pair_progress: "pair status",
   cancel_pair: "pair cancel",
   drop_pair: "pair drop",
+  replication_status: "replication status",
 };
 
 /** Functions that have none, and why. */
@@ -81,6 +82,7 @@ const otherwise: Readonly<Record<string, string>> = {
   "preflight.peer": "node",
   "start_pair.peer": "node",
   "drop_pair.peer": "node",
+  "replication_status.peer": "node",
 };
 
 const flagOf = (argument: string) => argument.replaceAll("_", "-");
