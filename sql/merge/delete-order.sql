@@ -81,6 +81,32 @@ end
 $fn$;
 comment on function steep_repl._merge_find_references(text, text, int, int, jsonb, boolean) is 'private: finds the rows that refer to those that are to be deleted from a table';
 
+-- Of tables in a circle, which one batch does not delete from together: rows that others have locked stay for now, and so must those that
+-- they refer to. They are asked for once, beforehand: a lock that is taken later is found out when the foreign keys are checked.
+create function steep_repl._merge_find_locked(connection text, action text) returns void
+language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp set row_security = off
+@SET_VALUES@ @SET_SCAN@ as $fn$
+declare
+  is_here constant boolean := action like '%local';
+  side constant text := case when is_here then 'local' else 'peer' end;
+  chunk record;
+  plan jsonb;
+begin
+  for chunk in
+    select g.target, array_agg(g.no order by g.no) as numbers
+    from (select g.target, g.no, (row_number() over (partition by g.target order by g.no) - 1) / 5000 as n from pg_temp.steep_repl_going g) g
+    group by g.target, g.n loop
+    perform steep_repl._merge_switch(chunk.target);
+    select p.plan into plan from pg_temp.steep_repl_plans p where p.no = chunk.target;
+    insert into pg_temp.steep_repl_references (target, no, reason)
+    select chunk.target, n, 'locked by another transaction' from unnest(chunk.numbers) n
+    where n not in (select r.no from steep_repl._merge_rows_of(steep_repl._merge_read_side(
+      connection, is_here, steep_repl._fill(plan -> 'merge' -> side -> 'lock_free', steep_repl._merge_keys_of(plan, chunk.numbers)))) r);
+  end loop;
+end
+$fn$;
+comment on function steep_repl._merge_find_locked(text, text) is 'private: finds rows that are to be deleted and that others have locked';
+
 -- Rows to which one refers that stays, and those to which they refer: they are looked at again in the next round.
 create function steep_repl._merge_keep_referred() returns void
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
@@ -238,6 +264,9 @@ begin
     perform steep_repl._merge_switch(foreign_key.no);
     perform steep_repl._merge_find_references(connection, this_action, foreign_key.no, foreign_key.child, foreign_key.foreign_key, fires);
   end loop;
+  if (select count(distinct k.no) > 1 from pg_temp.steep_repl_delete_keys k) then
+    perform steep_repl._merge_find_locked(connection, this_action);
+  end if;
   analyze pg_temp.steep_repl_going, pg_temp.steep_repl_references;
   update pg_temp.steep_repl_references r set child_no = g.no
   from pg_temp.steep_repl_going g where g.target = r.child and g.key = r.key;

@@ -266,3 +266,22 @@ test("what refers to a circle from outside goes before it", async () => {
   expect(merge).toMatchObject({ error_message: null, status: "complete", rows_left: "0" });
   expect(await pair.b.query("select from t0")).toEqual([]);
 });
+
+test("in a circle, rows that a locked one refers to stay until it is let go of", async () => {
+  await pair.both(
+    `create table a (id int primary key, r int); create table e (id int primary key, r int references a, v int);
+     alter table a add foreign key (r) references e`,
+  );
+  await pair.b.query(
+    "insert into a values (1), (7), (8); insert into e values (1, 7), (2, 1), (3, 7)",
+  );
+  const holder = await pair.b.connect();
+  await holder.query("begin; select from e where id = 2 for key share");
+  const merge = await pair.merge("remote_only => 'delete'").finally(() => holder.end());
+  expect(merge).toMatchObject({ error_message: null, status: "complete", rows_left: "2" });
+  expect(await pair.b.query("select a.id, e.id as e from a join e on e.r = a.id")).toEqual([
+    { id: 1, e: 2 },
+  ]);
+  expect(await pair.merge("remote_only => 'delete'")).toMatchObject({ rows_left: "0" });
+  expect(await pair.b.query("select from a")).toEqual([]);
+});
