@@ -208,7 +208,7 @@ create function steep_repl._merge_not_checked(names text[]) returns text[]
 language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
 return case when cardinality(names) > 0 then array[
   'foreign keys were not checked: ' || steep_repl._joined(array(select distinct n.name from unnest(names) n(name) order by 1))
-  || ' (that takes SELECT on both tables, columns of the same type or of built-in ones, and indexes that call no function of their owner''s)']
+  || ' (that takes a validated key, SELECT on both tables, columns of the same type or of built-in ones, and indexes that call no function of their owner''s)']
   else '{}' end;
 comment on function steep_repl._merge_not_checked(text[]) is 'private: a warning about foreign keys, if there are any';
 

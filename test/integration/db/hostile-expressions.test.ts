@@ -493,6 +493,7 @@ test("every function of ours that reads users' tables has the guard, or a reason
   const reasons = {
     _merge_batch: "writes; reads by _merge_read_here",
     _merge_changed_since: "reads by _merge_read_here",
+    _merge_find_locked: "reads by _merge_read_here",
     _merge_plans: "reads catalogs only",
     _overlap_plans: "reads catalogs only",
     _undo_batch: "writes; reads by _merge_read_here",
