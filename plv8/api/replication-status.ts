@@ -51,7 +51,7 @@ export const replicationStatus: PublicFunction = {
       throw new SteepError({
         sqlstate: "42704",
         message: `node "${peer}" is not registered, or is this database`,
-        hint: "See steep_repl.nodes.",
+        hint: "See steep_repl.nodes for those that are.",
       });
     }
     const nodes = wanted.map(({ node }) => node);

@@ -31,6 +31,7 @@ const commands: Readonly<Record<string, readonly string[]>> = {
   "pair status": ["pair_x"],
   "pair cancel": ["pair_x"],
   "pair drop": ["node-x", "--yes"],
+  "replication status": ["node-x"],
   "analyze-overlap": ["node-x"],
   "overlap start": ["node-x"],
   "overlap list": [],
