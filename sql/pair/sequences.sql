@@ -27,10 +27,11 @@ as $fn$
   select coalesce(jsonb_agg(jsonb_build_object(
            'name', l.name, 'increment', l.increment::text, 'minimum', l.minimum::text, 'maximum', l.maximum::text, 'is_cycle', l.is_cycle,
            'is_owned', l.is_owned, 'last', v.last::text,
-           'number', case when l.increment % 10 = 0 and v.last is not null
-                          then mod(mod(v.last, l.increment) / (abs(l.increment) / 10) + 10, 10)::text end)), '[]')
+           -- also before the first value since it was shared out
+           'number', case when l.increment % 10 = 0 and v.next is not null
+                          then mod(mod(v.next, l.increment) / (abs(l.increment) / 10) + 10, 10)::text end)), '[]')
   from steep_repl._pair_sequence_list($1) l
-  cross join lateral (select case when has_sequence_privilege(l.sequence, 'SELECT, USAGE') then pg_sequence_last_value(l.sequence) end as last) v
+  cross join lateral (select d.last_value as next, case when d.is_called then d.last_value end as last from pg_get_sequence_data(l.sequence) d) v
 $fn$;
 comment on function steep_repl._pair_sequences(text[]) is 'private: where the sequences of these tables are';
 

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { apart, makeOriginApart } from "../../support/apart.ts";
 import { runMerge } from "../../support/merge.ts";
 import { createRole } from "../../support/roles.ts";
 import { type Server, startServer } from "../../support/server.ts";
@@ -100,12 +101,32 @@ test("a merge names the changes that subscriptions fail on, and what it proposes
 });
 
 test("the error is shown to the subscription's owner, and to who may monitor", async () => {
+  await a.query(makeOriginApart);
   await createRole(a, "postgres", "nobody_special", "login");
   await createRole(a, "postgres", "watcher", "login in role pg_monitor");
   const seen = (user: string) =>
-    a.query("select message from steep_repl._apply_errors()", [], { user });
+    a.query<{ message: string; position: string }>(
+      `select message, "position"::text from steep_repl._apply_errors()`,
+      [],
+      { user },
+    );
+  // one that is over is not shown
+  expect(await seen("watcher")).toEqual([]);
+  await a.query("alter subscription from_b disable");
+  await b.query("insert into t values (20, 'of b')");
+  await apart(a, "insert into t values (20, 'of a')");
+  await a.query("alter subscription from_b enable");
+  await failing(a);
   expect(await seen("nobody_special")).toEqual([]);
-  expect(await seen("watcher")).toHaveLength(1);
+  const [error] = await seen("watcher");
+  await a.query(`alter subscription from_b skip (lsn = '${error?.position}')`);
+  await a.query("alter subscription from_b enable");
+  await waitUntil(
+    () => seen("watcher"),
+    (rows) => rows.length === 0,
+    "it is over",
+  );
+  await apart(a, "update t set v = 'of b' where id = 20");
 });
 
 test("a slot that is lost is called so, and a merge that discards makes up for it", async () => {
