@@ -255,6 +255,7 @@ export function preflight({
     return rows;
   }
   const facts = { ...closely, there };
+  const tables = pairTables(facts, params);
   return [
     ...rows,
     ...serverChecks("peer", there.server),
@@ -277,8 +278,8 @@ export function preflight({
       },
       params.existing,
     ),
-    ...otherChecks("local", here, params, pairTables(facts, params)),
-    ...otherChecks("peer", there, params, pairTables(facts, params)),
+    ...otherChecks("local", here, params, tables),
+    ...otherChecks("peer", there, params, tables),
     ...peerChecks(facts, params),
     ...tableChecks(facts, params),
     ...(params.sequences === "interleave" ? sequenceChecks(facts) : keptSequences(facts)),

@@ -40,7 +40,7 @@ begin
   end if;
   perform steep_repl._merge_switch(at_step.no);
   todo.step := step;
-  todo.is_linked := (select t.local -> 'parents' ? t.name from pg_temp.steep_repl_tables t where t.no = at_step.no);
+  todo.is_linked := at_step.action like 'delete%' and (select t.local -> 'parents' ? t.name from pg_temp.steep_repl_tables t where t.no = at_step.no);
   todo.action := at_step.action;
   todo.is_here := at_step.action like '%local';
   todo.is_alone := reads_ahead and todo.is_here;
@@ -148,25 +148,30 @@ end
 $fn$;
 comment on function steep_repl._merge_note_batch(steep_repl._merge_todo, steep_repl._merge_put_off, bigint) is 'private: notes how far a step has come';
 
--- The same for deletes of a table that refers to itself, all or none: where some were refused, such as by a trigger, those that they
--- refer to must stay as well. So nothing of it is written, and the batch begins again without them.
-create function steep_repl._merge_write_linked(
-  connection text, todo steep_repl._merge_todo, numbers int[], images_from text, out rows_written steep_repl._merge_rows_written, out is_taken_back boolean)
+-- Deletes of a table that refers to itself are written whole or not at all: where some were refused, such as by a trigger, those that
+-- they refer to must stay as well. Then the batch begins again without the former.
+create function steep_repl._merge_is_taken_back(todo steep_repl._merge_todo, rows_written steep_repl._merge_rows_written) returns boolean
+language sql immutable parallel unsafe set search_path = pg_catalog, pg_temp
+return todo.is_linked and coalesce(cardinality(rows_written.refused), 0) > 0;
+comment on function steep_repl._merge_is_taken_back(steep_repl._merge_todo, steep_repl._merge_rows_written) is 'private: whether nothing of a batch stays written, since some of it was refused';
+
+create function steep_repl._merge_write_linked(connection text, todo steep_repl._merge_todo, numbers int[], images_from text)
+returns steep_repl._merge_rows_written
 language plpgsql volatile parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
+declare
+  rows_written steep_repl._merge_rows_written;
 begin
-  is_taken_back := false;
-  begin
-    rows_written := steep_repl._merge_write_batch(connection, todo, numbers, images_from);
-    if todo.action like 'delete%' and todo.is_linked and cardinality(rows_written.refused) > 0 then
-      raise exception 'taken back' using errcode = 'SR001';
-    end if;
-  exception when sqlstate 'SR001' then
-    rows_written.numbers := '{}';
-    rows_written.peer_xid := null;
-    rows_written.read_here := null;
-    rows_written.result := null;
-    is_taken_back := true;
-  end;
+  rows_written := steep_repl._merge_write_batch(connection, todo, numbers, images_from);
+  if steep_repl._merge_is_taken_back(todo, rows_written) then
+    raise exception 'taken back' using errcode = 'SR001';
+  end if;
+  return rows_written;
+exception when sqlstate 'SR001' then
+  rows_written.numbers := '{}';
+  rows_written.peer_xid := null;
+  rows_written.read_here := null;
+  rows_written.result := null;
+  return rows_written;
 end
 $fn$;
 comment on function steep_repl._merge_write_linked(text, steep_repl._merge_todo, int[], text) is 'private: writes rows of a batch, or none where some are refused to which others belong';
@@ -183,8 +188,6 @@ declare
   writes constant boolean := not dry_run and todo.action <> 'manual';
   written steep_repl._merge_written;
   rows_written steep_repl._merge_rows_written;
-  linked record;
-  is_taken_back boolean := false;
   put_off steep_repl._merge_put_off := ('{}'::int[], '{}'::text[]);
   referred steep_repl._merge_put_off;
   read_there text;
@@ -222,11 +225,9 @@ begin
     put_off := (put_off.numbers || referred.numbers, put_off.reasons || referred.reasons);
   end if;
   if cardinality(written.numbers) > 0 and writes then
-    select w.rows_written, w.is_taken_back into linked
-    from steep_repl._merge_write_linked(connection, todo, written.numbers, case when todo.is_here then written.there else written.here end) w;
-    rows_written := linked.rows_written;
-    is_taken_back := linked.is_taken_back;
-    written.is_last := written.is_last and not is_taken_back;
+    rows_written := steep_repl._merge_write_linked(
+      connection, todo, written.numbers, case when todo.is_here then written.there else written.here end);
+    written.is_last := written.is_last and not steep_repl._merge_is_taken_back(todo, rows_written);
     written.numbers := rows_written.numbers;
     written.peer_xid := rows_written.peer_xid;
     written.read_ahead := rows_written.read_here;
@@ -243,7 +244,7 @@ begin
   end if;
   if n_rows > 0 then
     perform steep_repl._merge_note_batch(todo, put_off, octet_length(written.here)::bigint + octet_length(written.there));
-    if is_taken_back then
+    if steep_repl._merge_is_taken_back(todo, rows_written) then
       update pg_temp.steep_repl_steps s set last = (todo.rows).numbers[1] - 1, ahead = null where s.step = todo.step;
     end if;
   end if;

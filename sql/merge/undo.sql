@@ -198,8 +198,6 @@ declare
   restored text;
   decided record;
   rows_written steep_repl._merge_rows_written;
-  linked record;
-  is_taken_back boolean := false;
   put_off steep_repl._merge_put_off := ('{}'::int[], '{}'::text[]);
   referred steep_repl._merge_put_off;
   written steep_repl._merge_written;
@@ -236,14 +234,9 @@ begin
     put_off := (put_off.numbers || referred.numbers, put_off.reasons || referred.reasons);
   end if;
   if cardinality(written.numbers) > 0 then
-    if todo.action like 'delete%' then
-      select w.rows_written, w.is_taken_back into linked from steep_repl._merge_write_linked(connection, todo, written.numbers, restored) w;
-      rows_written := linked.rows_written;
-      is_taken_back := linked.is_taken_back;
-      written.is_last := written.is_last and not is_taken_back;
-    else
-      rows_written := steep_repl._merge_write_rows(connection, todo.plan, todo.action, written.numbers, restored, null);
-    end if;
+    rows_written := case when todo.is_linked then steep_repl._merge_write_linked(connection, todo, written.numbers, restored)
+                         else steep_repl._merge_write_rows(connection, todo.plan, todo.action, written.numbers, restored, null) end;
+    written.is_last := written.is_last and not steep_repl._merge_is_taken_back(todo, rows_written);
     written.numbers := rows_written.numbers;
     written.peer_xid := rows_written.peer_xid;
     written.result := rows_written.result;
@@ -261,7 +254,7 @@ begin
     perform steep_repl._merge_flush_peer(connection);
   end if;
   perform steep_repl._undo_note_batch(todo, written.refused, put_off, octet_length(found)::bigint + octet_length(restored));
-  if is_taken_back then
+  if steep_repl._merge_is_taken_back(todo, rows_written) then
     update pg_temp.steep_repl_steps s set last = batch[1] - 1, ahead = null where s.step = todo.step;
   end if;
   return written;

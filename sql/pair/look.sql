@@ -155,7 +155,7 @@ end
 $fn$;
 comment on function steep_repl._pair_take_turn(text, jsonb, boolean) is 'private: keeps others from the pair on both sides, or says that one is at it';
 
--- What this node is called at the peer, as it says itself.
+-- A peer that cannot be half of a pair is left to the checks.
 create function steep_repl._pair_begin(connection text, peer text) returns void
 language plpgsql volatile strict parallel unsafe set search_path = pg_catalog, pg_temp as $fn$
 begin

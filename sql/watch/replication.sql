@@ -57,7 +57,7 @@ as $fn$
 $fn$;
 comment on function steep_repl._replication_facts() is 'private: what replicates between this database and others';
 
--- What replicates with a node by the names of a pair: others are of nodes that are not known. Of NULL, those of all nodes.
+-- What replicates with which node is told by the names that pairs give: other names are of nodes that are not known.
 create function steep_repl._replication_peers() returns jsonb
 language sql stable parallel unsafe set search_path = pg_catalog, pg_temp set row_security = on
 as $fn$
